@@ -1,0 +1,48 @@
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "common/base/digest.h"
+#include "common/base/status.h"
+#include "common/base/units.h"
+
+namespace bailiwick {
+namespace {
+
+TEST(Units, BytesRoundTripAndErrors) {
+  EXPECT_EQ(*ParseBytes("32KiB"), 32 * kKiB);
+  EXPECT_EQ(*ParseBytes("1 MiB"), kMiB);
+  EXPECT_EQ(*ParseBytes("4096"), 4096u);
+  for (const char* bad : {"", "KiB", "12kb", "-1", "99999999999999999999", "18446744073709551615KiB"}) {
+    EXPECT_FALSE(ParseBytes(bad).ok()) << bad;
+  }
+  EXPECT_EQ(FormatBytes(512), "512 B");
+  EXPECT_EQ(FormatBytes(1536), "1.50 KiB");
+}
+
+TEST(Units, Durations) {
+  EXPECT_EQ(*ParseDuration("1h30m"), absl::Minutes(90));
+  EXPECT_EQ(*ParseDuration("250ms"), absl::Milliseconds(250));
+  EXPECT_EQ(*ParseDuration("30d"), absl::Hours(720));
+  for (const char* bad : {"", "5", "s", "-5s", "5x", "1h-2m", "1h 2m"}) EXPECT_FALSE(ParseDuration(bad).ok()) << bad;
+}
+
+TEST(StatusHelpers, ErrnoAndExitCodes) {
+  EXPECT_TRUE(absl::IsResourceExhausted(ErrnoStatus(ENOSPC, "write")));
+  EXPECT_EQ(ExitCode(absl::OkStatus()), 0);
+  EXPECT_EQ(ExitCode(absl::InvalidArgumentError("")), 2);
+  EXPECT_EQ(ExitCode(absl::PermissionDeniedError("")), 3);
+  EXPECT_EQ(ExitCode(absl::NotFoundError("")), 4);
+  EXPECT_EQ(ExitCode(absl::AbortedError("")), 5);
+  EXPECT_EQ(ExitCode(absl::DeadlineExceededError("")), 6);
+  EXPECT_EQ(ExitCode(absl::InternalError("")), 1);
+}
+
+TEST(Digest, RefusesWrongLengthAndAlgorithm) {
+  EXPECT_FALSE(Digest::From(1, "short").ok());
+  EXPECT_FALSE(Digest::From(2, std::string(32, 'x')).ok());
+  EXPECT_EQ(Digest::From(1, std::string(32, '\x01'))->Hex().substr(0, 4), "0101");
+}
+
+}  // namespace
+}  // namespace bailiwick

@@ -1,0 +1,29 @@
+// Between generated messages and the values the rest of the code uses. Parsing is strict: INVALID_ARGUMENT.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "bailiwick/transfer/v1/grant.pb.h"
+#include "bailiwick/types/v1/types.pb.h"
+#include "common/base/digest.h"
+#include "common/crypto/sign.h"
+#include "common/policy/grant.h"
+
+namespace bailiwick::rpc {
+
+void ToProto(const crypto::Envelope& envelope, types::v1::Envelope* out);
+crypto::Envelope FromProto(const types::v1::Envelope& envelope);
+void ToProto(const Digest& digest, types::v1::Digest* out);
+absl::StatusOr<Digest> FromProto(const types::v1::Digest& digest);
+void ToProto(absl::Time time, google::protobuf::Timestamp* out);
+absl::Time FromProto(const google::protobuf::Timestamp& time);
+std::string EncodeGrant(const policy::Grant& grant);
+// Checks type, signature against `grant_keys` and every field's shape. PERMISSION_DENIED or INVALID_ARGUMENT.
+absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const std::vector<std::string>& grant_keys);
+// Signed statement that the TLS certificate with this hash belongs to the enrolment key.
+crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& certificate_sha256, const crypto::SigningKey& key);
+// PERMISSION_DENIED unless it binds exactly this peer and the key is one that the world pins for the peer's site.
+absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri, const std::string& peer_certificate_sha256,
+                          const policy::World& world);
+
+}  // namespace bailiwick::rpc

@@ -1,0 +1,50 @@
+// mTLS for gRPC: what a server demands of a client and a client of a server. Files are watched, so a renewed certificate is
+// used for new connections without a restart (field: swap a directory link, never single files).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <grpcpp/grpcpp.h>
+
+#include "absl/status/statusor.h"
+#include "common/identity/spiffe.h"
+
+namespace bailiwick::rpc {
+
+// A directory with cert.pem (leaf first), key.pem (0600), ca.pem.
+struct CredentialFiles {
+  std::string directory;
+};
+
+// Server that demands a client certificate of our CA before the first RPC.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MutualServerCredentials(const CredentialFiles& files);
+// Server without client certificates, for the join port only.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> JoinServerCredentials(const CredentialFiles& files);
+// Client that presents its certificate and accepts only a server of our CA whose one URI SAN is `expected`.
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentials(const CredentialFiles& files,
+                                                                                   const std::string& expected_spiffe_id);
+// Client without a certificate that accepts only the CA with this SHA-256 (the join string pins it). The CA certificate is
+// fetched from the server's own chain and compared first. UNAVAILABLE: cannot connect. PERMISSION_DENIED: another CA.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const std::string& ca_sha256,
+                                                           const std::string& expected_trust_domain_or_empty);
+
+// Keepalive, sizes, limits as measured; both ends must use these.
+void ApplyServerLimits(grpc::ServerBuilder& builder);
+grpc::ChannelArguments ClientArguments();
+std::shared_ptr<grpc::Channel> Dial(const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials);
+
+// The peer's identity as the handshake proved it, plus certificate checks gRPC does not do: exactly one SPIFFE id,
+// certificate not expired now. UNAUTHENTICATED otherwise.
+struct Peer {
+  identity::SpiffeId id;
+  std::string uri;
+  std::string certificate_sha256;
+};
+absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context, absl::Time now);
+absl::StatusOr<Peer> PeerOf(const grpc::ServerContextBase& context, absl::Time now);
+
+grpc::Status ToGrpc(const absl::Status& status);
+absl::Status FromGrpc(const grpc::Status& status);
+
+}  // namespace bailiwick::rpc

@@ -1,0 +1,59 @@
+// Which versions this agent holds, in the agent's database, with the reference counts of their manifest nodes.
+//
+// Invariants: a version with state complete has every node and chunk in the store, durable; refs(node) = number of counted
+// parents + roots, so refs > 0 means the whole subtree is here; counts change in the transaction that adds or drops the
+// version. Thread-safe.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/base/ids.h"
+#include "common/crypto/sign.h"
+#include "common/sql/database.h"
+#include "common/store/manifest.h"
+#include "common/store/version.h"
+
+namespace bailiwick::store {
+
+struct CatalogVersion {
+  VersionRecord record;
+  Digest identity;
+  crypto::Envelope envelope;
+};
+
+class VersionCatalog {
+ public:
+  // Appended to the agent database's migrations by the owner of the database.
+  static std::vector<std::string> Migrations();
+  explicit VersionCatalog(sql::Database* db) : db_(db) {}
+
+  // Durable on OK. Counts the nodes below the root that were not counted yet (they must be loadable from `source`).
+  // ALREADY_EXISTS: the number exists with another identity; adding the same identity again is OK and changes nothing.
+  absl::Status Add(const crypto::Envelope& envelope, NodeSource* source);
+  // Uncounts its nodes. NOT_FOUND.
+  absl::Status Drop(DatasetId dataset, VersionNumber number, NodeSource* source);
+  absl::Status DropDataset(DatasetId dataset);
+  absl::StatusOr<std::vector<CatalogVersion>> List(DatasetId dataset);  // ascending by number
+  absl::StatusOr<std::optional<CatalogVersion>> Find(DatasetId dataset, VersionNumber number);
+  absl::StatusOr<std::optional<CatalogVersion>> Newest(DatasetId dataset);
+  absl::StatusOr<bool> IsComplete(DatasetId dataset, const Digest& node);  // refs > 0
+  absl::StatusOr<std::vector<Digest>> LiveNodes(DatasetId dataset);        // refs > 0
+
+ private:
+  sql::Database* db_;
+};
+
+// Retention: which numbers of `versions` (number, time) stay under last/hourly/daily; the newest always does. Pure.
+struct RetentionRule {
+  uint32_t last = 10;
+  uint32_t hourly = 24;
+  uint32_t daily = 30;
+};
+std::vector<VersionNumber> Expired(const std::vector<std::pair<VersionNumber, absl::Time>>& versions, const RetentionRule& rule,
+                                   absl::Time now);
+
+}  // namespace bailiwick::store

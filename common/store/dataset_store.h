@@ -1,0 +1,94 @@
+// The chunks of one dataset on this machine: append-only packs with sidecar indexes under <dir>/packs. A chunk is named by
+// the SHA-256 of its raw bytes and kept raw or zstd-compressed, whichever is smaller by enough.
+//
+// Invariants: a pack with a sidecar is sealed and never changes; a pack without one is an unfinished write, kept up to its
+// last whole record on the next Open (so what arrived before a crash is not sent again); a chunk read back matches its XXH3
+// or is DATA_LOSS; an index entry points into a sealed pack or into the writer's own.
+//
+// Thread-safe. Writers may be open at the same time; each has its own pack.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
+#include "common/base/digest.h"
+#include "common/base/ids.h"
+#include "common/os/files.h"
+#include "common/store/chunk_index.h"
+
+namespace bailiwick::store {
+
+enum class Codec : uint8_t { kRaw = 0, kZstd = 1 };
+
+inline constexpr uint32_t kMaxChunkBytes = 16 << 20;
+inline constexpr uint64_t kPackBytes = 64 << 20;  // a pack is sealed once it is larger: bounds what one barrier covers
+
+struct StoredChunk {
+  Codec codec = Codec::kRaw;
+  uint32_t raw_length = 0;
+  std::string bytes;  // as stored
+};
+
+// Compresses when it pays (probe first), else keeps raw.
+StoredChunk EncodeChunk(std::string_view raw);
+// Raw bytes; DATA_LOSS when they do not decompress to raw_length or do not match the digest. Checks limits first.
+absl::StatusOr<std::string> DecodeChunk(const StoredChunk& chunk, const Digest& expected);
+
+struct StoreStats {
+  uint64_t packs = 0;
+  uint64_t pack_bytes = 0;
+};
+
+class DatasetStore {
+ public:
+  struct Options {
+    os::Files* files = nullptr;
+    ChunkIndex* index = nullptr;
+    std::string directory;  // <data>/datasets/<id>
+    DatasetId dataset;
+  };
+  // Creates the directory if needed; recovers unfinished packs; indexes sealed packs that the index does not know.
+  static absl::StatusOr<std::unique_ptr<DatasetStore>> Open(Options options);
+  virtual ~DatasetStore() = default;
+
+  // One stream of new chunks (a commit, a transfer). One thread at a time.
+  class Writer {
+   public:
+    virtual ~Writer() = default;  // seals nothing: what Flush did not cover may be found again by the next Open
+    // Stores the chunk unless the dataset has it. Returns true if it was new. The caller has checked the digest.
+    // RESOURCE_EXHAUSTED: the disk is full; the writer stays usable for Flush.
+    virtual absl::StatusOr<bool> Put(const Digest& digest, const StoredChunk& chunk) = 0;
+    // Everything put so far is durable and visible to every reader on OK. One fsync a pack.
+    virtual absl::Status Flush() = 0;
+    virtual uint64_t stored_bytes() const = 0;  // new bytes written, as stored
+  };
+  virtual std::unique_ptr<Writer> NewWriter() = 0;
+
+  // Includes chunks put by open writers.
+  virtual absl::StatusOr<bool> Has(const Digest& digest) = 0;
+  virtual absl::StatusOr<std::vector<bool>> HasMany(std::span<const Digest> digests) = 0;
+  // As stored, XXH3 checked. NOT_FOUND, DATA_LOSS (the chunk is then quarantined: Has says no, so that it is fetched anew).
+  virtual absl::StatusOr<StoredChunk> Read(const Digest& digest) = 0;
+  // Decompressed, SHA-256 not checked (XXH3 is): for local use.
+  virtual absl::StatusOr<std::string> ReadRaw(const Digest& digest) = 0;
+
+  // Removes chunks that `live` does not say yes to. Runs beside commits and reads: packs are condemned (writers no longer
+  // deduplicate against them), writers that were open before are waited for, `mark` is called again to collect what is live,
+  // survivors of half-empty packs are copied, then the packs go. `mark` reports every live chunk digest.
+  using Mark = std::function<absl::Status(const std::function<void(const Digest&)>& live)>;
+  struct GcResult {
+    uint64_t freed_bytes = 0;
+    uint64_t packs_removed = 0;
+  };
+  virtual absl::StatusOr<GcResult> CollectGarbage(const Mark& mark) = 0;
+
+  virtual absl::StatusOr<StoreStats> Stats() = 0;
+};
+
+}  // namespace bailiwick::store

@@ -1,0 +1,67 @@
+// Makes a version of a source directory: walk in manifest order beside the scan cache, read and chunk what changed, store,
+// build the manifest, one durability barrier, catalog row. A crash at any point leaves the old versions and at most
+// unreferenced chunks. Not thread-safe per dataset: the caller runs one commit of a dataset at a time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/crypto/sign.h"
+#include "common/os/clock.h"
+#include "services/agent/state/dataset.h"
+
+namespace bailiwick::agent {
+
+struct SourceSpec {  // what of the DatasetSpec a commit needs
+  std::string path;  // absolute
+  uint32_t chunk_average = 32 * 1024;
+  std::vector<std::string> include;  // gitignore syntax
+  std::vector<std::string> ignore;
+  bool keep_absent = false;
+  bool owner = false;
+  absl::Duration settle = absl::ZeroDuration();
+};
+
+struct HomeIdentity {
+  std::string site;
+  Incarnation incarnation;
+  uint64_t epoch = 0;
+  const crypto::SigningKey* key = nullptr;  // enrolment key
+};
+
+struct CommitOptions {
+  std::string message;
+  bool allow_changing = false;
+  bool allow_empty = false;
+};
+
+struct CommitProgress {
+  uint64_t files = 0;
+  uint64_t scanned_bytes = 0;
+  uint64_t read_bytes = 0;
+  uint64_t new_bytes = 0;
+};
+
+struct CommitOutcome {
+  store::CatalogVersion version;  // the new one, or the newest when unchanged
+  bool unchanged = false;
+  uint64_t new_bytes = 0;
+  std::vector<std::string> skipped;    // first 100 paths
+  uint64_t skipped_count = 0;
+  std::vector<std::string> unsettled;  // first 100
+  uint64_t unsettled_count = 0;
+};
+
+// Errors: NOT_FOUND source missing or vanished; FAILED_PRECONDITION empty, not a directory, or a file that keeps changing
+// (named); PERMISSION_DENIED unreadable (named); RESOURCE_EXHAUSTED disk full; CANCELLED.
+absl::StatusOr<CommitOutcome> Commit(DatasetHandle& dataset, const SourceSpec& source, const HomeIdentity& home,
+                                     const CommitOptions& options, const os::Clock* clock,
+                                     const std::function<void(const CommitProgress&)>& progress,
+                                     const std::atomic<bool>& cancelled);
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,67 @@
+// A dataset laid out as ordinary files: <root>/trees/<slot>/... and <root>/current -> trees/<slot>, swapped by rename.
+//
+// Invariants: `current` names a slot that holds one whole version, durable, or does not exist; a slot is changed only while it
+// is not current and under an exclusive flock (readers hold shared ones on the slot directory); a slot's state file says which
+// manifest root it holds and is removed, durably, before the slot is touched. One thread per tree.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "services/agent/state/dataset.h"
+
+namespace bailiwick::agent {
+
+struct LayoutOptions {
+  bool writable = false;
+  bool owner = false;
+};
+
+struct LayoutProgress {
+  uint64_t done_bytes = 0;
+  uint64_t total_bytes = 0;
+};
+using LayoutCallback = std::function<void(const LayoutProgress&)>;
+
+class ReplicaTree {
+ public:
+  static constexpr int kSlots = 3;
+
+  // `root` is absolute and created when missing. Slots that a crash left half-changed are forgotten (laid out anew).
+  static absl::StatusOr<std::unique_ptr<ReplicaTree>> Open(os::Files* files, const std::string& root);
+  ~ReplicaTree();
+
+  // Makes `current` name this version: a swap when a slot holds it, else by manifest difference in the oldest slot that no
+  // reader has leased. Durable on OK. UNAVAILABLE: every other slot is leased (try again later). Idempotent.
+  absl::Status Show(DatasetHandle& dataset, const store::CatalogVersion& version, const LayoutOptions& options,
+                    const LayoutCallback& progress, const std::atomic<bool>& cancelled);
+  VersionNumber current() const;                 // 0: none
+  std::vector<VersionNumber> laid_out() const;
+  // Compares the current tree with its manifest, contents included; adds a sentence a difference.
+  absl::Status Verify(DatasetHandle& dataset, std::vector<std::string>* problems);
+  absl::Status Remove();  // everything under root
+
+ private:
+  ReplicaTree();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Lays a version out in `directory` (absolute; new or empty: FAILED_PRECONDITION otherwise), writable, durable on OK.
+absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& version, const std::string& directory,
+                      bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled);
+
+// Where a dataset is laid out: <replicas>/<dataset>, a stream of a family at <replicas>/<family>/<site>.
+std::string ReplicaRoot(const std::string& replicas, const std::string& dataset_name);
+
+// `bailiwick-agent exec`: a shared lease on the slot that `current` names, for as long as the command runs with
+// BAILIWICK_TREE and BAILIWICK_VERSION set and the tree as working directory. Returns the command's exit code.
+absl::StatusOr<int> ExecWithLease(const std::string& replicas, const std::string& dataset_name,
+                                  const std::vector<std::string>& command);
+
+}  // namespace bailiwick::agent

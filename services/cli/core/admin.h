@@ -1,0 +1,78 @@
+// What every admin command stands on: the context (who am I, which coordinator, which policy keys), the connections, and the
+// signed change of the catalog. Commands and `dev` call these; nothing here prints.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "bailiwick/agent/v1/admin.grpc.pb.h"
+#include "bailiwick/control/v1/control.grpc.pb.h"
+#include "common/config/world.h"
+#include "common/config/yaml.h"
+
+namespace bailiwick::cli {
+
+// <dir>/context.yaml: coordinator, trustDomain, credentials (a directory with cert.pem, key.pem, ca.pem), policyKeys (PEM
+// files), policyRootSha256 (hex). Relative paths are relative to the context's directory.
+struct Context {
+  std::string directory;
+  std::string coordinator;  // host:port of the control port
+  std::string trust_domain;
+  std::string credentials;
+  std::vector<std::string> policy_keys;
+  std::string policy_root_sha256;  // 32 bytes
+};
+// `path`: a directory that holds context.yaml, or the file. Empty: BAILIWICK_CONTEXT, else ~/.config/bailiwick.
+// NOT_FOUND with the remedy.
+absl::StatusOr<Context> LoadContext(const std::string& path);
+absl::Status SaveContext(const Context& context);  // atomically
+
+class Admin {
+ public:
+  static absl::StatusOr<std::unique_ptr<Admin>> Connect(const Context& context);
+  const Context& context() const { return context_; }
+  control::v1::Control::Stub& control() { return *control_; }
+  // mTLS to an agent's admin port, expecting exactly this SPIFFE id.
+  absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> Agent(const std::string& admin_endpoint, const std::string& spiffe_id);
+  // A context with a deadline (default 30 s) for one unary call.
+  static std::unique_ptr<grpc::ClientContext> Call(absl::Duration timeout = absl::Seconds(30));
+  static absl::Status Error(const grpc::Status& status);  // with a remedy for UNAVAILABLE
+
+  // The verified bundle (root hash of the context); an empty one with revision 0 when there is none yet.
+  absl::StatusOr<config::Bundle> ReadBundle();
+  absl::StatusOr<std::vector<config::Classification>> ReadClassifications(const policy::World& world);
+
+ private:
+  Context context_;
+  std::unique_ptr<control::v1::Control::Stub> control_;
+};
+
+struct CatalogChange {
+  std::vector<config::Located> upserts;
+  std::vector<control::v1::ResourceName> deletes;
+  std::vector<resource::v1::EnrolmentKey> pin;  // enrolment keys to add to the bundle
+};
+struct ChangeReport {
+  struct Line {
+    std::string kind, name, change;  // created, changed, unchanged, deleted
+    std::string diff;                // unified diff of the YAML, for changed
+  };
+  std::vector<Line> lines;
+  uint64_t policy_revision = 0;
+  bool applied = false;
+};
+// Reads the catalog, validates the result as a whole, signs a new bundle when the law changes and classification records for
+// datasets that are new, relabelled or moved, and applies it in one transaction. Nothing to change: applied stays false.
+// Retries once when somebody else applied meanwhile; then ABORTED.
+absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run);
+
+// "bwj1...." for bailiwick-agent join.
+absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl);
+// Pins the enrolment keys that these sites' agents gave at join (empty: every site not yet approved). Returns the sites.
+absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& sites);
+
+}  // namespace bailiwick::cli
