@@ -7,12 +7,12 @@ namespace bailiwick {
 
 absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrCat(context, ": ", status.message()));
+  return absl::Status(status.code(), absl::StrCat(std::string(context), ": ", status.message()));
 }
 
 absl::Status ErrnoStatus(int error, std::string_view context) {
   char buffer[128];
-  std::string message = absl::StrCat(context, ": ", strerror_r(error, buffer, sizeof buffer));
+  std::string message = absl::StrCat(std::string(context), ": ", strerror_r(error, buffer, sizeof buffer));
   switch (error) {
     case ENOENT:
     case ENOTDIR:

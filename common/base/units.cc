@@ -34,7 +34,7 @@ absl::StatusOr<uint64_t> ParseBytes(std::string_view text) {
   while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits]))) ++digits;
   uint64_t value;
   if (digits == 0 || !absl::SimpleAtoi(absl::string_view(text.data(), digits), &value)) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a size; write 32KiB, 1MiB or 4096"));
+    return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is not a size; write 32KiB, 1MiB or 4096"));
   }
   absl::string_view unit = absl::StripAsciiWhitespace(absl::string_view(text.data() + digits, text.size() - digits));
   uint64_t factor;
@@ -43,8 +43,8 @@ absl::StatusOr<uint64_t> ParseBytes(std::string_view text) {
   else if (unit == "MiB") factor = kMiB;
   else if (unit == "GiB") factor = kGiB;
   else if (unit == "TiB") factor = 1024 * kGiB;
-  else return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": unknown unit; use B, KiB, MiB, GiB or TiB"));
-  if (value > UINT64_MAX / factor) return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is too large"));
+  else return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\": unknown unit; use B, KiB, MiB, GiB or TiB"));
+  if (value > UINT64_MAX / factor) return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is too large"));
   return value * factor;
 }
 
@@ -72,7 +72,7 @@ absl::StatusOr<absl::Duration> ParseDuration(std::string_view text) {
     if (!any) break;
   }
   if (!any) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a duration; write 90s, 15m, 1h30m or 30d"));
+    return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is not a duration; write 90s, 15m, 1h30m or 30d"));
   }
   return total;
 }

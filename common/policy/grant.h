@@ -13,6 +13,8 @@
 namespace bailiwick::policy {
 
 inline constexpr absl::Duration kMaxGrantLife = absl::Minutes(10);
+// How far ahead of ours the clock that signed may be; it never lengthens a grant.
+inline constexpr absl::Duration kGrantSkew = absl::Seconds(30);
 
 struct Grant {
   std::string grant_id;

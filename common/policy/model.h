@@ -81,6 +81,10 @@ struct World {
 bool RegionContains(std::string_view subtree, std::string_view region);
 // A missing key matches NotIn and DoesNotExist only for DoesNotExist; In and NotIn on a missing key is `missing`.
 enum class Match { kYes, kNo, kMissing };
+// `failing_condition` (may be null) is set unless the result is kYes. One condition that is definitely false makes the whole
+// kNo, even beside a missing key.
 Match Matches(const Selector& selector, const Labels& labels, std::string* failing_condition);
+// Why the condition, which does not hold, does not: `label pii is "no", not one of: yes`.
+std::string DescribeFailure(const LabelCondition& condition, const Labels& labels);
 
 }  // namespace bailiwick::policy

@@ -1,0 +1,216 @@
+#include "common/policy/judge.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+
+namespace bailiwick::policy {
+namespace {
+
+constexpr absl::string_view kSetPrefix = "set:";
+
+// Collects conditions; false beats error beats true.
+class Verdict {
+ public:
+  explicit Verdict(std::vector<Finding>* findings) : findings_(findings) {}
+  bool wants_text() const { return findings_ != nullptr; }
+  bool done() const { return truth_ == Truth::kFalse && findings_ == nullptr; }
+  Truth truth() const { return truth_; }
+  void Add(Truth truth, Finding finding = {}) {
+    if (truth == Truth::kFalse || (truth == Truth::kError && truth_ == Truth::kTrue)) truth_ = truth;
+    if (findings_ == nullptr) return;
+    finding.truth = truth;
+    findings_->push_back(std::move(finding));
+  }
+
+ private:
+  std::vector<Finding>* const findings_;
+  Truth truth_ = Truth::kTrue;
+};
+
+Truth ToTruth(Match match) {
+  return match == Match::kYes ? Truth::kTrue : match == Match::kNo ? Truth::kFalse : Truth::kError;
+}
+
+std::string DescribeTrue(const LabelCondition& condition, const Labels& labels) {
+  auto it = labels.find(condition.key);
+  if (it == labels.end()) return absl::StrCat("no label ", condition.key);
+  return absl::StrCat(condition.key, "=", it->second);
+}
+
+// What to do to `what` ("the dataset", "site x") for the condition to become the other way round.
+std::string LabelRemedy(const LabelCondition& condition, const Labels& labels, const std::string& what) {
+  auto it = labels.find(condition.key);
+  const bool absent = it == labels.end();
+  if (absent && condition.op == Operator::kIn && !condition.values.empty()) {
+    return absl::StrCat("give ", what, " the label ", condition.key, "=", condition.values.front());
+  }
+  if (absent) return absl::StrCat("give ", what, " the label ", condition.key);
+  if (condition.op == Operator::kExists || condition.op == Operator::kDoesNotExist) {
+    return absl::StrCat("remove the label ", condition.key, " of ", what);
+  }
+  return absl::StrCat("change the label ", condition.key, " of ", what, " (now \"", it->second, "\")");
+}
+
+void JudgeLabels(const Selector& selector, const Labels& labels, const char* subject, const std::string& what,
+                 Verdict* verdict) {
+  if (!verdict->wants_text()) {
+    verdict->Add(ToTruth(Matches(selector, labels, nullptr)));
+    return;
+  }
+  for (const LabelCondition& condition : selector.conditions) {
+    const Truth truth = ToTruth(Matches({{condition}}, labels, nullptr));
+    Finding finding;
+    finding.specific = true;
+    finding.text = absl::StrCat(subject, truth == Truth::kTrue ? " " : ": ",
+                                truth == Truth::kTrue ? DescribeTrue(condition, labels)
+                                                      : DescribeFailure(condition, labels));
+    finding.remedy = LabelRemedy(condition, labels, what);
+    verdict->Add(truth, std::move(finding));
+  }
+}
+
+bool Declared(const World& world, const std::string& region) {
+  return std::binary_search(world.regions.begin(), world.regions.end(), region);
+}
+
+// Whether `region` lies in one of `places`. Any place that cannot be resolved is an error, whatever the others say: a set
+// that expired must not keep working because a neighbour in the list happens to match.
+Truth InPlaces(const Subject& subject, const Rule& rule, const std::vector<std::string>& places,
+               const std::string& region, std::string* error) {
+  bool inside = false;
+  auto fail = [error](const std::string& text) {
+    if (error != nullptr) *error = text;
+    return Truth::kError;
+  };
+  auto check = [&](const std::string& place) {
+    if (!Declared(*subject.world, place)) return false;
+    inside = inside || RegionContains(place, region);
+    return true;
+  };
+  for (const std::string& place : places) {
+    if (!absl::StartsWith(place, kSetPrefix)) {
+      if (!check(place)) return fail(absl::StrCat("region ", place, " is not declared"));
+      continue;
+    }
+    const std::string name = place.substr(kSetPrefix.size());
+    auto sets = subject.world->sets.find(rule.policy);
+    if (sets == subject.world->sets.end()) return fail(absl::StrCat("policy ", rule.policy, " has no set ", name));
+    auto set = sets->second.find(name);
+    if (set == sets->second.end()) return fail(absl::StrCat("policy ", rule.policy, " has no set ", name));
+    if (set->second.expires && subject.now >= *set->second.expires) {
+      return fail(absl::StrCat("set ", name, " expired on ",
+                               absl::FormatTime("%Y-%m-%d", *set->second.expires, absl::UTCTimeZone())));
+    }
+    for (const std::string& member : set->second.regions) {
+      if (!check(member)) return fail(absl::StrCat("region ", member, " of set ", name, " is not declared"));
+    }
+  }
+  return inside ? Truth::kTrue : Truth::kFalse;
+}
+
+void JudgeRegions(const Subject& subject, const Rule& rule, const std::vector<std::string>& places, bool negated,
+                  const Site& site, const char* side, const char* field, Verdict* verdict) {
+  std::string error;
+  Truth truth = InPlaces(subject, rule, places, site.region, verdict->wants_text() ? &error : nullptr);
+  const bool inside = truth == Truth::kTrue;
+  if (negated && truth != Truth::kError) truth = inside ? Truth::kFalse : Truth::kTrue;
+  Finding finding;
+  if (verdict->wants_text()) {
+    const std::string list = absl::StrJoin(places, ", ");
+    const std::string path = absl::StrCat("`", field, negated ? ".notIn" : ".in", "` of ", rule.name());
+    finding.specific = true;
+    if (truth == Truth::kError) {
+      finding.text = absl::StrCat(side, ": ", error);
+      finding.remedy = absl::StrCat("mend ", path, ": ", error);
+    } else {
+      finding.text = truth == Truth::kTrue
+                         ? absl::StrCat(side, inside ? " in " : " not in ", list)
+                         : absl::StrCat(side, " ", site.region, inside ? " is in " : " is not in ", list);
+      finding.remedy = inside ? absl::StrCat("take ", site.region, " out of ", path)
+                              : absl::StrCat("add ", site.region, " to ", path);
+    }
+  }
+  verdict->Add(truth, std::move(finding));
+}
+
+void JudgeEntity(const Rule& rule, const Place& place, const Site& site, const char* side, const char* field,
+                 Verdict* verdict) {
+  Truth truth = Truth::kError;
+  if (!site.entity.empty()) {
+    const bool listed = std::find(place.entities.begin(), place.entities.end(), site.entity) != place.entities.end();
+    truth = listed ? Truth::kTrue : Truth::kFalse;
+  }
+  Finding finding;
+  if (verdict->wants_text()) {
+    const std::string path = absl::StrCat("`", field, ".entities` of ", rule.name());
+    finding.specific = true;
+    switch (truth) {
+      case Truth::kTrue:
+        finding.text = absl::StrCat(side, " entity ", site.entity);
+        finding.remedy = absl::StrCat("take ", site.entity, " out of ", path);
+        break;
+      case Truth::kFalse:
+        finding.text = absl::StrCat(side, " entity ", site.entity, " is not one of: ", absl::StrJoin(place.entities, ", "));
+        finding.remedy = absl::StrCat("add ", site.entity, " to ", path);
+        break;
+      case Truth::kError:
+        finding.text = absl::StrCat(side, ": site ", site.name, " names no legal entity");
+        finding.remedy = absl::StrCat("give site ", site.name, " an `entity`");
+        break;
+    }
+  }
+  verdict->Add(truth, std::move(finding));
+}
+
+void JudgePlace(const Subject& subject, const Rule& rule, const Place& place, const Site& site, const char* side,
+                const char* field, Verdict* verdict) {
+  if (!place.in.empty()) JudgeRegions(subject, rule, place.in, false, site, side, field, verdict);
+  if (verdict->done()) return;
+  if (!place.not_in.empty()) JudgeRegions(subject, rule, place.not_in, true, site, side, field, verdict);
+  if (verdict->done()) return;
+  if (!place.sites.conditions.empty()) {
+    JudgeLabels(place.sites, site.labels, side, verdict->wants_text() ? absl::StrCat("site ", site.name) : "", verdict);
+    if (verdict->done()) return;
+  }
+  if (!place.entities.empty()) JudgeEntity(rule, place, site, side, field, verdict);
+}
+
+}  // namespace
+
+Truth Judge(const Subject& subject, const Rule& rule, std::vector<Finding>* findings) {
+  Verdict verdict(findings);
+  const bool acts = std::find(rule.actions.begin(), rule.actions.end(), subject.action) != rule.actions.end();
+  if (!acts) {
+    Finding finding;
+    if (findings != nullptr) {
+      finding.text = absl::StrCat("its actions do not include ", ActionName(subject.action));
+      finding.remedy = absl::StrCat("add ", ActionName(subject.action), " to `actions` of ", rule.name());
+    }
+    verdict.Add(Truth::kFalse, std::move(finding));
+    if (verdict.done()) return verdict.truth();
+  }
+  if (!rule.data.conditions.empty()) {
+    JudgeLabels(rule.data, *subject.data, "data", findings != nullptr ? "the dataset" : "", &verdict);
+    if (verdict.done()) return verdict.truth();
+  }
+  JudgePlace(subject, rule, rule.from, *subject.from, "source", "from", &verdict);
+  if (verdict.done()) return verdict.truth();
+  JudgePlace(subject, rule, rule.to, *subject.to, "destination", "to", &verdict);
+  if (verdict.done()) return verdict.truth();
+  if (!rule.obligations.empty()) {
+    Finding finding;
+    if (findings != nullptr) {
+      finding.specific = true;
+      finding.text = absl::StrCat("obligation ", rule.obligations.front(), " is not known to this version");
+      finding.remedy = absl::StrCat("remove the obligation ", rule.obligations.front(), " from ", rule.name());
+    }
+    verdict.Add(Truth::kError, std::move(finding));
+  }
+  return verdict.truth();
+}
+
+}  // namespace bailiwick::policy

@@ -1,0 +1,37 @@
+// One rule against one request: the three-valued heart of the evaluator. A rule does not apply only when some condition is
+// definitely false; if none is false and some cannot be evaluated, the rule is an error. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/policy/evaluator.h"
+#include "common/policy/model.h"
+
+namespace bailiwick::policy {
+
+enum class Truth { kTrue, kFalse, kError };
+
+// The request with its sites looked up: what every rule is judged against.
+struct Subject {
+  const World* world = nullptr;
+  const Labels* data = nullptr;
+  const Site* from = nullptr;
+  const Site* to = nullptr;
+  Action action = Action::kTransfer;
+  absl::Time now;
+};
+
+// One condition of a rule, judged.
+struct Finding {
+  Truth truth = Truth::kTrue;
+  std::string text;    // "destination us/east is not in eu"; when true: "destination in eu"
+  std::string remedy;  // what makes it true; when it is true, what makes it false (of a forbid). Empty: nothing simple
+  bool specific = false;  // worth naming when the rule decided (a condition that the rule really has)
+};
+
+// With `findings` every condition is judged and described; without, it stops at the first that is definitely false.
+Truth Judge(const Subject& subject, const Rule& rule, std::vector<Finding>* findings);
+
+}  // namespace bailiwick::policy
