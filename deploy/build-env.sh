@@ -1,0 +1,26 @@
+# Sourced by the scripts that build: compiler cache settings and the number of jobs, in one place.
+# ccache keeps working when the clone moves (BASEDIR) and with precompiled headers (SLOPPINESS).
+BAILIWICK_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$BAILIWICK_ROOT}
+export CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-1}
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros,include_file_mtime,include_file_ctime}
+export CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-8G}
+# Compiling one file against gRPC takes up to about 1 GiB: not more jobs than the memory feeds.
+BAILIWICK_JOBS=${BAILIWICK_JOBS:-$(awk -v cpus="$(nproc)" '/MemAvailable/ {
+  fit = int($2 / 1048576); if (fit < 1) fit = 1; print (fit < cpus ? fit : cpus) }' /proc/meminfo)}
+export BAILIWICK_JOBS
+
+# bw_build PRESET TARGET...: configures when needed and builds; the full log is in build/PRESET.log, errors are shown.
+bw_build() {
+  local preset=$1 log
+  shift
+  log=$BAILIWICK_ROOT/build/$preset.log
+  mkdir -p "$BAILIWICK_ROOT/build"
+  (cd "$BAILIWICK_ROOT" &&
+    cmake --preset "$preset" &&
+    cmake --build "build/$preset" -j "$BAILIWICK_JOBS" ${1:+--target "$@"}) >"$log" 2>&1 || {
+    grep -nE -A6 'error:|FAILED:|CMake Error|No such file' "$log" | head -60 >&2 || true
+    echo "building preset $preset failed; the whole log is in $log" >&2
+    return 1
+  }
+}
