@@ -28,6 +28,7 @@ absl::Status Validate(const Catalog& catalog, const std::vector<Located>& locate
 // The world of a catalog: regions, sites, rules. INVALID_ARGUMENT when a resource is unusable.
 absl::StatusOr<policy::World> BuildWorld(const Catalog& catalog);
 
+// An operator that this version does not know becomes a condition that is an error, never one that holds.
 policy::Selector ToSelector(const resource::v1::LabelSelector& selector);
 
 // A policy root's keys and threshold, with its hash.
@@ -36,6 +37,11 @@ struct PolicyRoot {
   uint32_t threshold = 1;
 };
 std::string EncodePolicyRoot(const PolicyRoot& root);
+absl::StatusOr<PolicyRoot> DecodePolicyRoot(std::string_view bytes);  // INVALID_ARGUMENT
+std::string PolicyRootSha256(const PolicyRoot& root);                 // 32 bytes, as in the join string
+
+// Appends the resources of the catalog that are law (regions, sites, sovereignty policies) in the order a bundle needs.
+void AddLaw(const Catalog& catalog, resource::v1::PolicyBundle* bundle);
 
 // Verifies an envelope that should carry a policy bundle: the root inside hashes to `root_sha256` (32 bytes), threshold
 // signatures by its keys, format known, resources valid. PERMISSION_DENIED: not signed as it must be.

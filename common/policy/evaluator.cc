@@ -190,6 +190,25 @@ Decision EvaluateReplication(const World& world, const Labels& data, const std::
   return transfer;
 }
 
+bool PermitsReplication(const World& world, const Labels& data, const std::string& from_site, const std::string& to_site,
+                        absl::Time now) {
+  Request request{data, from_site, to_site, Action::kTransfer};
+  Subject subject;
+  Decision decision;
+  if (!Resolve(world, request, now, &subject, &decision)) return false;
+  for (Action action : {Action::kTransfer, Action::kReside}) {
+    subject.action = action;
+    bool permit = false;
+    for (const Rule& rule : world.rules) {
+      const Truth truth = Judge(subject, rule, nullptr);
+      if (truth == Truth::kError || (truth == Truth::kTrue && rule.effect == Effect::kForbid)) return false;
+      permit = permit || truth == Truth::kTrue;
+    }
+    if (!permit) return false;
+  }
+  return true;
+}
+
 Explanation Explain(const World& world, const Request& request, absl::Time now) {
   Explanation out;
   Subject subject;

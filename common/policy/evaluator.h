@@ -42,6 +42,10 @@ Decision Evaluate(const World& world, const Request& request, absl::Time now);
 Decision EvaluateReplication(const World& world, const Labels& data, const std::string& from_site,
                              const std::string& to_site, absl::Time now);
 
+// Only the verdict of EvaluateReplication, without a sentence: for checks over many pairs of sites.
+bool PermitsReplication(const World& world, const Labels& data, const std::string& from_site, const std::string& to_site,
+                        absl::Time now);
+
 struct Explanation {
   Decision decision;
   std::vector<RuleOutcome> rules;  // every rule, in name order

@@ -1,0 +1,97 @@
+#include <algorithm>
+#include <cctype>
+#include <numeric>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/config/yaml.h"
+
+namespace bailiwick::config {
+namespace {
+
+std::string Lower(std::string_view text) { return absl::AsciiStrToLower(absl::string_view(text.data(), text.size())); }
+
+// Optimal string alignment: a swap of neighbours is one edit, as typists make it.
+size_t Distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> before, previous(b.size() + 1), current(b.size() + 1);
+  std::iota(previous.begin(), previous.end(), 0);
+  for (size_t i = 1; i <= a.size(); ++i) {
+    current[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      current[j] = std::min({previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (a[i - 1] != b[j - 1])});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        current[j] = std::min(current[j], before[j - 2] + 1);
+      }
+    }
+    before = previous;
+    std::swap(previous, current);
+  }
+  return previous[b.size()];
+}
+
+}  // namespace
+
+std::string Suggest(std::string_view text, const std::vector<std::string>& options) {
+  constexpr size_t kLongest = 100;  // nobody mistypes more, and the work is quadratic
+  if (text.empty() || text.size() > kLongest) return "";
+  const std::string wanted = Lower(text);
+  std::string best;
+  size_t best_distance = std::max<size_t>(1, text.size() / 3) + 1;
+  for (const std::string& option : options) {
+    if (option.size() > kLongest) continue;
+    const size_t distance = Distance(wanted, Lower(option));
+    if (distance < best_distance && distance < option.size()) {
+      best_distance = distance;
+      best = option;
+    }
+  }
+  return best;
+}
+
+const std::vector<std::string>& Kinds() {
+  static const auto* const kinds =
+      new std::vector<std::string>{"Region", "Site", "Dataset", "ReplicationPolicy", "SovereigntyPolicy"};
+  return *kinds;
+}
+
+std::string KindOf(const Resource& resource) {
+  switch (resource.spec_case()) {
+    case Resource::kRegion:
+      return "Region";
+    case Resource::kSite:
+      return "Site";
+    case Resource::kDataset:
+      return "Dataset";
+    case Resource::kReplicationPolicy:
+      return "ReplicationPolicy";
+    case Resource::kSovereigntyPolicy:
+      return "SovereigntyPolicy";
+    case Resource::SPEC_NOT_SET:
+      break;
+  }
+  return "";
+}
+
+absl::StatusOr<std::string> ParseKind(std::string_view text) {
+  std::string word = Lower(text);
+  word.erase(std::remove(word.begin(), word.end(), '-'), word.end());
+  if (word == "ds") return std::string("Dataset");
+  if (word == "rp") return std::string("ReplicationPolicy");
+  if (word == "sp") return std::string("SovereigntyPolicy");
+  for (const std::string& kind : Kinds()) {
+    const std::string singular = Lower(kind);
+    const std::string plural =
+        singular.back() == 'y' ? absl::StrCat(singular.substr(0, singular.size() - 1), "ies") : singular + "s";
+    if (word == singular || word == plural) return kind;
+  }
+  std::vector<std::string> names;
+  for (const std::string& kind : Kinds()) names.push_back(Lower(kind));
+  const std::string near = Suggest(text, names);
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown kind \"", std::string(text), "\"; ",
+                   near.empty() ? absl::StrCat("expected one of: ", absl::StrJoin(names, ", "))
+                                : absl::StrCat("did you mean ", near, "?")));
+}
+
+}  // namespace bailiwick::config
