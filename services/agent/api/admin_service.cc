@@ -1,0 +1,174 @@
+#include "services/agent/api/admin_service.h"
+
+#include <atomic>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/rpc/credentials.h"
+#include "services/agent/work/verify.h"
+
+namespace bailiwick::agent {
+namespace {
+
+// Progress at most this often, so that a fast job does not spend its time telling.
+constexpr absl::Duration kProgressEvery = absl::Milliseconds(200);
+
+class Pace {
+ public:
+  explicit Pace(const os::Clock* clock) : clock_(clock) {}
+  bool Due() {
+    const absl::Duration now = clock_->BootTime();
+    if (now - last_ < kProgressEvery) return false;
+    last_ = now;
+    return true;
+  }
+
+ private:
+  const os::Clock* clock_;
+  absl::Duration last_ = -absl::InfiniteDuration();
+};
+
+}  // namespace
+
+absl::Status AdminService::Authorize(const grpc::ServerContext& context) const {
+  BW_ASSIGN_OR_RETURN(rpc::Peer peer, rpc::PeerOf(context, clock_->Now()));
+  if (peer.id.kind != identity::Kind::kAdmin) {
+    return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an admin"));
+  }
+  return absl::OkStatus();
+}
+
+grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1::CommitRequest* request,
+                                  grpc::ServerWriter<agent::v1::CommitEvent>* writer) {
+  if (absl::Status allowed = Authorize(*context); !allowed.ok()) return rpc::ToGrpc(allowed);
+  std::atomic<bool> cancelled{false};
+  Pace pace(clock_);
+  auto outcome = agent_->CommitNow(
+      request->dataset(),
+      {.message = request->message(), .allow_changing = request->allow_changing(), .allow_empty = request->allow_empty()},
+      [&](const CommitProgress& progress) {
+        if (context->IsCancelled()) cancelled = true;
+        if (!pace.Due()) return;
+        agent::v1::CommitEvent event;
+        event.mutable_progress()->set_files(progress.files);
+        event.mutable_progress()->set_read_bytes(progress.read_bytes);
+        event.mutable_progress()->set_new_bytes(progress.new_bytes);
+        event.mutable_progress()->set_scanned_bytes(progress.scanned_bytes);
+        writer->Write(event);
+      },
+      cancelled);
+  if (!outcome.ok()) return rpc::ToGrpc(outcome.status());
+  agent::v1::CommitEvent event;
+  auto* result = event.mutable_result();
+  result->set_number(outcome->version.record.number);
+  result->set_unchanged(outcome->unchanged);
+  result->set_files(outcome->version.record.files);
+  result->set_entries(outcome->version.record.entries);
+  result->set_logical_bytes(outcome->version.record.logical_bytes);
+  result->set_new_bytes(outcome->new_bytes);
+  for (const auto& path : outcome->skipped) result->add_skipped(path);
+  result->set_skipped_count(outcome->skipped_count);
+  for (const auto& path : outcome->unsettled) result->add_unsettled(path);
+  result->set_unsettled_count(outcome->unsettled_count);
+  writer->Write(event);
+  return grpc::Status::OK;
+}
+
+grpc::Status AdminService::Diff(grpc::ServerContext* context, const agent::v1::DiffRequest* request,
+                                grpc::ServerWriter<agent::v1::DiffEntry>* writer) {
+  auto run = [&]() -> absl::Status {
+    BW_RETURN_IF_ERROR(Authorize(*context));
+    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
+    BW_ASSIGN_OR_RETURN(store::CatalogVersion from, agent_->HeldVersion(request->dataset(), request->from()));
+    BW_ASSIGN_OR_RETURN(store::CatalogVersion to, agent_->HeldVersion(request->dataset(), request->to()));
+    return store::DiffManifests(
+        dataset->nodes.get(), from.record.manifest_root, to.record.manifest_root,
+        [&](const store::Entry* before, const store::Entry* after) -> absl::Status {
+          agent::v1::DiffEntry entry;
+          entry.set_path(after != nullptr ? after->path : before->path);
+          entry.set_change(DescribeChange(before, after));
+          if (before != nullptr) entry.set_old_size(before->size);
+          if (after != nullptr) entry.set_new_size(after->size);
+          return writer->Write(entry) ? absl::OkStatus() : absl::CancelledError("the caller went away");
+        });
+  };
+  return rpc::ToGrpc(run());
+}
+
+grpc::Status AdminService::Checkout(grpc::ServerContext* context, const agent::v1::CheckoutRequest* request,
+                                    grpc::ServerWriter<agent::v1::WorkEvent>* writer) {
+  std::atomic<bool> cancelled{false};
+  Pace pace(clock_);
+  auto run = [&]() -> absl::Status {
+    BW_RETURN_IF_ERROR(Authorize(*context));
+    if (request->directory().empty() || request->directory()[0] != '/') {
+      return absl::InvalidArgumentError("checkout needs an absolute directory");
+    }
+    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
+    BW_ASSIGN_OR_RETURN(store::CatalogVersion version, agent_->HeldVersion(request->dataset(), request->number()));
+    BW_RETURN_IF_ERROR(agent::Checkout(
+        *dataset, version, request->directory(), agent_->records_owner(request->dataset()),
+        [&](const LayoutProgress& progress) {
+          if (context->IsCancelled()) cancelled = true;
+          if (!pace.Due()) return;
+          agent::v1::WorkEvent event;
+          event.set_done_bytes(progress.done_bytes);
+          event.set_total_bytes(progress.total_bytes);
+          writer->Write(event);
+        },
+        cancelled));
+    agent::v1::WorkEvent event;
+    event.set_finished(true);
+    event.set_done_bytes(version.record.logical_bytes);
+    event.set_total_bytes(version.record.logical_bytes);
+    event.set_entries(version.record.entries);
+    writer->Write(event);
+    return absl::OkStatus();
+  };
+  return rpc::ToGrpc(run());
+}
+
+grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1::VerifyRequest* request,
+                                  grpc::ServerWriter<agent::v1::WorkEvent>* writer) {
+  Pace pace(clock_);
+  auto run = [&]() -> absl::Status {
+    BW_RETURN_IF_ERROR(Authorize(*context));
+    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
+    std::vector<store::CatalogVersion> versions;
+    if (request->number() != 0) {
+      BW_ASSIGN_OR_RETURN(store::CatalogVersion one, agent_->HeldVersion(request->dataset(), request->number()));
+      versions.push_back(std::move(one));
+    } else {
+      BW_ASSIGN_OR_RETURN(versions, dataset->catalog->List(dataset->id));
+    }
+    VerifyReport report;
+    BW_RETURN_IF_ERROR(VerifyVersions(*dataset, versions, [&](const VerifyReport& so_far) -> absl::Status {
+      if (context->IsCancelled()) return absl::CancelledError("the caller went away");
+      if (!pace.Due()) return absl::OkStatus();
+      agent::v1::WorkEvent event;
+      event.set_done_bytes(so_far.checked_bytes);
+      event.set_total_bytes(so_far.total_bytes);
+      event.set_checked_chunks(so_far.checked_chunks);
+      writer->Write(event);
+      return absl::OkStatus();
+    }, &report));
+    std::vector<std::string> tree;
+    BW_RETURN_IF_ERROR(agent_->VerifyTree(request->dataset(), &tree));
+    for (auto& problem : tree) report.Add(std::move(problem));
+    agent::v1::WorkEvent event;
+    event.set_finished(true);
+    event.set_done_bytes(report.checked_bytes);
+    event.set_total_bytes(report.checked_bytes);
+    event.set_checked_chunks(report.checked_chunks);
+    event.set_versions(versions.size());
+    for (const auto& v : versions) event.set_entries(event.entries() + v.record.entries);
+    for (const auto& problem : report.problems) event.add_problems(problem);
+    event.set_problem_count(report.problem_count);
+    writer->Write(event);
+    return absl::OkStatus();
+  };
+  return rpc::ToGrpc(run());
+}
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,27 @@
+// AgentAdmin: what admins ask of this agent directly. Admin identities only.
+#pragma once
+
+#include "bailiwick/agent/v1/admin.grpc.pb.h"
+#include "services/agent/work/agent.h"
+
+namespace bailiwick::agent {
+
+class AdminService final : public agent::v1::AgentAdmin::Service {
+ public:
+  AdminService(Agent* agent, const os::Clock* clock) : agent_(agent), clock_(clock) {}
+  grpc::Status Commit(grpc::ServerContext* context, const agent::v1::CommitRequest* request,
+                      grpc::ServerWriter<agent::v1::CommitEvent>* writer) override;
+  grpc::Status Diff(grpc::ServerContext* context, const agent::v1::DiffRequest* request,
+                    grpc::ServerWriter<agent::v1::DiffEntry>* writer) override;
+  grpc::Status Checkout(grpc::ServerContext* context, const agent::v1::CheckoutRequest* request,
+                        grpc::ServerWriter<agent::v1::WorkEvent>* writer) override;
+  grpc::Status Verify(grpc::ServerContext* context, const agent::v1::VerifyRequest* request,
+                      grpc::ServerWriter<agent::v1::WorkEvent>* writer) override;
+
+ private:
+  absl::Status Authorize(const grpc::ServerContext& context) const;
+  Agent* const agent_;
+  const os::Clock* const clock_;
+};
+
+}  // namespace bailiwick::agent

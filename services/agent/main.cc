@@ -1,0 +1,177 @@
+// bailiwick-agent: join, run, exec. Wiring only.
+#include <csignal>
+#include <iostream>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+#include <grpcpp/grpcpp.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "common/base/status.h"
+#include "common/base/version.h"
+#include "common/rpc/credentials.h"
+#include "common/telemetry/log.h"
+#include "services/agent/api/admin_service.h"
+#include "services/agent/state/agent_state.h"
+#include "services/agent/state/identity.h"
+#include "services/agent/transfer/frame.h"
+#include "services/agent/work/agent.h"
+
+namespace bailiwick::agent {
+namespace {
+
+struct RunFlags {
+  std::string data_dir;
+  std::string listen = "127.0.0.1:0";
+  std::string advertise;
+  std::string coordinator;
+  std::string replica_path;
+  std::string log_format = "text";
+  std::string log_level = "info";
+};
+
+absl::Status Join(const std::string& data_dir, const std::string& join_string) {
+  BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(Environment{}, data_dir));
+  BW_RETURN_IF_ERROR(AgentIdentity::Join(state.get(), join_string));
+  BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
+  std::cout << "joined as " << identity->spiffe_id() << "\n"
+            << "start it with: bailiwick-agent run --data-dir " << data_dir << "\n";
+  return absl::OkStatus();
+}
+
+// Where replicas are laid out: the flag, the Site's replicaPath of the installed policy, or the data directory.
+std::string ReplicaPath(const RunFlags& flags, const Law& law, const std::string& site) {
+  if (!flags.replica_path.empty()) return flags.replica_path;
+  if (auto current = law.current(); current != nullptr) {
+    auto it = current->resources.find({"Site", site});
+    if (it != current->resources.end() && !it->second.site().replica_path().empty()) return it->second.site().replica_path();
+  }
+  return os::JoinPath(flags.data_dir, "replicas");
+}
+
+absl::Status Run(const RunFlags& flags) {
+  telemetry::Format format;
+  telemetry::Level level;
+  BW_RETURN_IF_ERROR(telemetry::ParseFormat(flags.log_format, &format));
+  BW_RETURN_IF_ERROR(telemetry::ParseLevel(flags.log_level, &level));
+  telemetry::InitLogging("agent", format, level);
+
+  // Signals are waited for in one thread; every other thread inherits the block.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  Environment env;
+  BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(env, flags.data_dir));
+  BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
+  Law law(identity->policy_root_sha256(), state->db());
+  BW_RETURN_IF_ERROR(law.Load());
+
+  Agent agent(state.get(), identity.get(), &law, ReplicaPath(flags, law, identity->site()));
+  TransferService transfers([&](std::shared_ptr<FrameStream> stream) { RunAcceptedFlow(agent.transfers(), stream); });
+  AdminService admin(&agent, env.clock);
+  BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualServerCredentials({identity->credentials_directory()}));
+  grpc::ServerBuilder builder;
+  rpc::ApplyServerLimits(builder);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(kMaxFrameBytes));
+  int port = 0;
+  builder.AddListeningPort(flags.listen, credentials, &port);
+  builder.RegisterService(&transfers);
+  builder.RegisterService(&admin);
+  const std::string endpoints = os::JoinPath(flags.data_dir, "endpoints.json");
+  absl::Status stale = env.files->Remove(endpoints);
+  if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", flags.listen,
+                                               "; is the port taken? choose another with --listen HOST:PORT"));
+  }
+  const std::string host = flags.listen.substr(0, flags.listen.rfind(':'));
+  const std::string endpoint = flags.advertise.empty() ? absl::StrCat(host, ":", port) : flags.advertise;
+  agent.Start(endpoint, flags.coordinator.empty() ? identity->control_address() : flags.coordinator);
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(env.files, endpoints, absl::StrCat("{\"transfer\":\"", endpoint, "\"}\n")));
+  telemetry::Log(telemetry::Level::kInfo, "serving",
+                 {{"site", identity->site()}, {"endpoint", endpoint}, {"identity", identity->spiffe_id()},
+                  {"policy_revision", law.revision()}, {"build", kBuildVersion}});
+
+  int received = 0;
+  sigwait(&signals, &received);
+  telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
+  transfers.Shutdown();
+  agent.Stop();
+  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
+  return absl::OkStatus();
+}
+
+int Report(const absl::Status& status) {
+  if (!status.ok()) std::cerr << "bailiwick-agent: " << std::string(status.message()) << "\n";
+  return ExitCode(status);
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{"bailiwick-agent: serves one site: commits, sends and receives versions, lays them out", "bailiwick-agent"};
+  app.set_version_flag("--version", std::string("bailiwick-agent ") + std::string(kBuildVersion));
+  app.require_subcommand(1);
+
+  std::string data_dir, join_string;
+  auto* join = app.add_subcommand("join", "spend a join string once; makes this agent's keys and certificate");
+  join->add_option("--data-dir", data_dir, "directory of this agent")->required();
+  join->add_option("--join", join_string, "the string from: bailiwick site join-token SITE")->required();
+  join->footer("Example:\n  bailiwick-agent join --data-dir /var/lib/bailiwick --join bwj1.CiQ...");
+
+  RunFlags flags;
+  auto* run = app.add_subcommand("run", "serve the site until SIGTERM");
+  run->add_option("--data-dir", flags.data_dir, "directory of this agent")->required();
+  run->add_option("--listen", flags.listen, "HOST:PORT for peers and admins (default 127.0.0.1:0, a free port)");
+  run->add_option("--advertise", flags.advertise, "HOST:PORT that others use when it differs from --listen");
+  run->add_option("--coordinator", flags.coordinator, "HOST:PORT of the control port when it differs from the one given at join");
+  run->add_option("--replica-path", flags.replica_path, "where replicas are laid out (default: the Site's replicaPath, else DATA/replicas)");
+  run->add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
+  run->add_option("--log-level", flags.log_level, "debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  run->footer("Example:\n  bailiwick-agent run --data-dir /var/lib/bailiwick --listen 0.0.0.0:7443 --advertise core.example:7443");
+
+  std::string dataset, replica_path, exec_data_dir;
+  auto* exec = app.add_subcommand("exec", "run a command on one whole version that stays put while it runs");
+  exec->add_option("DATASET", dataset, "name of the dataset")->required();
+  exec->add_option("--data-dir", exec_data_dir, "directory of this agent (replicas are under it)");
+  exec->add_option("--replica-path", replica_path, "where replicas are laid out, when it is not DATA/replicas");
+  exec->footer("The command follows a --; it starts in the tree, with BAILIWICK_TREE and BAILIWICK_VERSION set.\n"
+               "Example:\n  bailiwick-agent exec planner --data-dir /var/lib/bailiwick -- python3 infer.py");
+
+  // What follows "--" is the command of exec, never ours to parse.
+  std::vector<std::string> command;
+  int own = argc;
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]) == "--") {
+      own = i;
+      for (int j = i + 1; j < argc; ++j) command.emplace_back(argv[j]);
+      break;
+    }
+  }
+  try {
+    app.parse(own, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);
+    std::cerr << "bailiwick-agent: " << e.what() << "; see bailiwick-agent --help\n";
+    return 2;
+  }
+  if (*join) return Report(Join(data_dir, join_string));
+  if (*run) return Report(Run(flags));
+  if (command.empty()) return Report(absl::InvalidArgumentError("exec needs a command after --"));
+  if (replica_path.empty() && exec_data_dir.empty()) {
+    return Report(absl::InvalidArgumentError("exec needs --data-dir or --replica-path"));
+  }
+  if (replica_path.empty()) replica_path = os::JoinPath(exec_data_dir, "replicas");
+  absl::StatusOr<int> code = ExecWithLease(replica_path, dataset, command);
+  return code.ok() ? *code : Report(code.status());
+}
+
+}  // namespace
+}  // namespace bailiwick::agent
+
+int main(int argc, char** argv) { return bailiwick::agent::Main(argc, argv); }

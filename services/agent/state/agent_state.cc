@@ -1,0 +1,164 @@
+#include "services/agent/state/agent_state.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/base/status.h"
+#include "common/base/version.h"
+#include "common/store/node_cache.h"
+#include "services/agent/law/law.h"
+
+namespace bailiwick::agent {
+namespace {
+
+std::vector<std::string> AllMigrations() {
+  std::vector<std::string> all = {
+      "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
+      "CREATE TABLE datasets(id BLOB PRIMARY KEY, name TEXT NOT NULL) STRICT;"
+      "CREATE TABLE assignments(id BLOB PRIMARY KEY, assignment BLOB NOT NULL) STRICT;",
+  };
+  for (auto& m : Law::Migrations()) all.push_back(m);
+  for (auto& m : store::VersionCatalog::Migrations()) all.push_back(m);
+  return all;
+}
+
+absl::Status CheckFormat(os::Files* files, const std::string& directory) {
+  const std::string path = os::JoinPath(directory, "format");
+  auto text = os::ReadFile(files, path, 64);
+  if (absl::IsNotFound(text.status())) return os::WriteFileAtomically(files, path, absl::StrCat(kDataFormat, "\n"));
+  BW_RETURN_IF_ERROR(text.status());
+  uint32_t format = 0;
+  if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &format)) {
+    return absl::DataLossError(absl::StrCat(path, " is not a format number"));
+  }
+  if (format > kDataFormat) {
+    return absl::FailedPreconditionError(absl::StrCat(directory, " was written by a newer Bailiwick (data format ", format,
+                                                      ", this one knows ", kDataFormat, "); use that version"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& env, const std::string& directory) {
+  std::unique_ptr<AgentState> state(new AgentState());
+  state->env_ = env;
+  state->directory_ = directory;
+  BW_RETURN_IF_ERROR(env.files->MakeDirs(directory));
+  BW_ASSIGN_OR_RETURN(state->lock_, env.files->Lock(os::JoinPath(directory, "lock")));
+  BW_RETURN_IF_ERROR(CheckFormat(env.files, directory));
+  BW_ASSIGN_OR_RETURN(state->db_, sql::Database::Open({.files = env.files,
+                                                       .path = os::JoinPath(directory, "agent.db"),
+                                                       .migrations = AllMigrations()}));
+  state->catalog_ = std::make_unique<store::VersionCatalog>(state->db_.get());
+  BW_ASSIGN_OR_RETURN(state->index_, store::ChunkIndex::Open(os::JoinPath(directory, "index"), kIndexCacheBytes));
+  BW_ASSIGN_OR_RETURN(state->audit_, audit::Log::Open(env.files, env.clock, os::JoinPath(directory, "audit.log")));
+  BW_ASSIGN_OR_RETURN(std::string incarnation, state->GetMeta("incarnation"));
+  if (incarnation.empty()) {
+    incarnation = env.random->Bytes(16);
+    BW_RETURN_IF_ERROR(state->PutMeta("incarnation", incarnation));
+  }
+  BW_ASSIGN_OR_RETURN(state->incarnation_, Incarnation::From(incarnation));
+
+  std::vector<std::pair<std::string, std::string>> known;
+  BW_RETURN_IF_ERROR(state->db_->Read([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT id, name FROM datasets ORDER BY name"));
+    while (true) {
+      BW_ASSIGN_OR_RETURN(bool row, select.Step());
+      if (!row) return absl::OkStatus();
+      known.emplace_back(select.Blob(0), select.Text(1));
+    }
+  }));
+  absl::MutexLock lock(&state->mutex_);
+  for (const auto& [id_bytes, name] : known) {
+    BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(id_bytes));
+    BW_RETURN_IF_ERROR(state->Load(id, name).status());
+  }
+  return state;
+}
+
+absl::StatusOr<std::string> AgentState::GetMeta(const std::string& key) {
+  std::string value;
+  BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT value FROM meta WHERE key = ?"));
+    select.BindText(1, key);
+    BW_ASSIGN_OR_RETURN(bool row, select.Step());
+    if (row) value = select.Blob(0);
+    return absl::OkStatus();
+  }));
+  return value;
+}
+
+absl::Status AgentState::PutMeta(const std::string& key, const std::string& value) {
+  return db_->Transaction([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement put, db.Prepare("INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)"));
+    return put.BindText(1, key).BindBlob(2, value).Run();
+  });
+}
+
+absl::StatusOr<DatasetHandle*> AgentState::Load(DatasetId id, const std::string& name) {
+  auto handle = std::make_unique<DatasetHandle>();
+  handle->id = id;
+  handle->name = name;
+  handle->directory = os::JoinPath(os::JoinPath(directory_, "datasets"), id.Hex());
+  handle->files = env_.files;
+  handle->catalog = catalog_.get();
+  BW_ASSIGN_OR_RETURN(handle->store, store::DatasetStore::Open({.files = env_.files,
+                                                               .index = index_.get(),
+                                                               .directory = handle->directory,
+                                                               .dataset = id}));
+  handle->nodes = store::NewStoreNodeSource(handle->store.get());
+  DatasetHandle* raw = handle.get();
+  datasets_[id] = std::move(handle);
+  return raw;
+}
+
+absl::StatusOr<DatasetHandle*> AgentState::OpenDataset(DatasetId id, const std::string& name) {
+  absl::MutexLock lock(&mutex_);
+  if (auto it = datasets_.find(id); it != datasets_.end()) return it->second.get();
+  BW_RETURN_IF_ERROR(db_->Transaction([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement put, db.Prepare("INSERT OR REPLACE INTO datasets(id, name) VALUES(?, ?)"));
+    return put.BindBlob(1, id.view()).BindText(2, name).Run();
+  }));
+  return Load(id, name);
+}
+
+DatasetHandle* AgentState::FindDataset(DatasetId id) {
+  absl::MutexLock lock(&mutex_);
+  auto it = datasets_.find(id);
+  return it == datasets_.end() ? nullptr : it->second.get();
+}
+
+DatasetHandle* AgentState::FindDataset(const std::string& name) {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, handle] : datasets_) {
+    if (handle->name == name) return handle.get();
+  }
+  return nullptr;
+}
+
+absl::Status AgentState::PutAssignments(const std::vector<std::pair<DatasetId, std::string>>& assignments) {
+  return db_->Transaction([&](sql::Database& db) -> absl::Status {
+    BW_RETURN_IF_ERROR(db.Execute("DELETE FROM assignments"));
+    BW_ASSIGN_OR_RETURN(sql::Statement put, db.Prepare("INSERT INTO assignments(id, assignment) VALUES(?, ?)"));
+    for (const auto& [id, bytes] : assignments) {
+      BW_RETURN_IF_ERROR(put.BindBlob(1, id.view()).BindBlob(2, bytes).Run());
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<std::vector<std::string>> AgentState::Assignments() {
+  std::vector<std::string> all;
+  BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT assignment FROM assignments ORDER BY id"));
+    while (true) {
+      BW_ASSIGN_OR_RETURN(bool row, select.Step());
+      if (!row) return absl::OkStatus();
+      all.push_back(select.Blob(0));
+    }
+  }));
+  return all;
+}
+
+}  // namespace bailiwick::agent

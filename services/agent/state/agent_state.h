@@ -1,0 +1,75 @@
+// The agent's data directory: one process at a time holds it (flock).
+//   format            data format number; a newer one is refused
+//   lock, agent.db, index/ (chunk index), audit.log, identity/, datasets/<id>/, replicas/, hooks/
+// Thread-safe. DatasetHandles live as long as the state.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "common/audit/log.h"
+#include "common/base/ids.h"
+#include "common/os/clock.h"
+#include "common/os/files.h"
+#include "common/os/random.h"
+#include "common/sql/database.h"
+#include "common/store/catalog.h"
+#include "common/store/chunk_index.h"
+#include "services/agent/state/dataset.h"
+
+namespace bailiwick::agent {
+
+struct Environment {
+  os::Files* files = os::Files::System();
+  os::Clock* clock = os::Clock::System();
+  os::Random* random = os::Random::System();
+};
+
+class AgentState {
+ public:
+  static constexpr uint64_t kIndexCacheBytes = 64 << 20;
+
+  // FAILED_PRECONDITION: another process owns the directory, or it was written by a newer Bailiwick.
+  static absl::StatusOr<std::unique_ptr<AgentState>> Open(const Environment& env, const std::string& directory);
+
+  const Environment& env() const { return env_; }
+  const std::string& directory() const { return directory_; }
+  sql::Database* db() { return db_.get(); }
+  audit::Log* audit() { return audit_.get(); }
+  store::VersionCatalog* catalog() { return catalog_.get(); }
+  Incarnation incarnation() const { return incarnation_; }
+
+  // Small durable values: "spiffe-id", "control-address", "policy-root", ...
+  absl::StatusOr<std::string> GetMeta(const std::string& key);  // empty when absent
+  absl::Status PutMeta(const std::string& key, const std::string& value);
+
+  absl::StatusOr<DatasetHandle*> OpenDataset(DatasetId id, const std::string& name);  // creates
+  DatasetHandle* FindDataset(DatasetId id);  // null when not here
+  DatasetHandle* FindDataset(const std::string& name);
+
+  // The last assignment of each dataset, as the coordinator sent it, so that work goes on without it.
+  absl::Status PutAssignments(const std::vector<std::pair<DatasetId, std::string>>& assignments);
+  absl::StatusOr<std::vector<std::string>> Assignments();
+
+ private:
+  AgentState() = default;
+  absl::StatusOr<DatasetHandle*> Load(DatasetId id, const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Environment env_;
+  std::string directory_;
+  std::unique_ptr<os::FileLock> lock_;
+  std::unique_ptr<sql::Database> db_;
+  std::unique_ptr<store::ChunkIndex> index_;
+  std::unique_ptr<store::VersionCatalog> catalog_;
+  std::unique_ptr<audit::Log> audit_;
+  Incarnation incarnation_;
+  absl::Mutex mutex_;
+  std::map<DatasetId, std::unique_ptr<DatasetHandle>> datasets_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,53 @@
+// The authority one flow runs on, checked before the first byte and at every window by each end on its own: the live mTLS
+// peer, the pinned enrolment key behind its certificate, the signed grant, the signed policy. Deny on any doubt.
+// One thread; Offer may be called from another.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/digest.h"
+#include "common/crypto/sign.h"
+#include "common/os/clock.h"
+#include "common/policy/grant.h"
+#include "common/store/version.h"
+#include "services/agent/law/law.h"
+#include "services/agent/transfer/stream.h"
+
+namespace bailiwick::agent {
+
+class FlowGuard {
+ public:
+  FlowGuard(const Law* law, const os::Clock* clock, std::string self, bool self_is_source, FrameStream* stream)
+      : law_(law), clock_(clock), self_(std::move(self)), self_is_source_(self_is_source), stream_(stream) {}
+
+  // What the flow is about; set once, before the first check.
+  void SetVersion(const store::VersionRecord& record, const Digest& identity);
+  void SetBinding(const crypto::Envelope& binding) { binding_ = binding; }
+  // The grant that counts from now on if it verifies; a bad one changes nothing.
+  policy::GrantDecision Offer(const crypto::Envelope& grant);
+  // Everything again, now.
+  policy::GrantDecision Check();
+  policy::Grant grant() const;
+
+ private:
+  policy::GrantDecision CheckWith(const policy::Grant& grant, const LawSnapshot& law);
+
+  const Law* const law_;
+  const os::Clock* const clock_;
+  const std::string self_;
+  const bool self_is_source_;
+  FrameStream* const stream_;
+  store::VersionRecord record_;
+  Digest identity_;
+  crypto::Envelope binding_;
+  mutable absl::Mutex mutex_;
+  crypto::Envelope envelope_ ABSL_GUARDED_BY(mutex_);
+  policy::Grant grant_ ABSL_GUARDED_BY(mutex_);
+  std::string verified_under_ ABSL_GUARDED_BY(mutex_);  // digest of the bundle whose keys verified grant and binding
+  std::string verified_certificate_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,66 @@
+#include "services/agent/transfer/source.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "services/agent/transfer/receive_machine.h"
+
+namespace bailiwick::agent {
+
+absl::StatusOr<std::shared_ptr<const store::Node>> WantServer::Resolve(const transfer::v1::Want& want) {
+  if (static_cast<size_t>(want.node_path_size()) > ReceiveMachine::kMaxDepth) {
+    return absl::InvalidArgumentError("a path deeper than any manifest");
+  }
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset_->nodes->Load(root_));
+  for (uint32_t index : want.node_path()) {
+    std::vector<store::NodeChild> children = node->Children();
+    if (index >= children.size()) return absl::InvalidArgumentError(absl::StrCat("no child ", index, " on that path"));
+    if (!children[index].is_node) return absl::InvalidArgumentError("a path through file content");
+    BW_ASSIGN_OR_RETURN(node, dataset_->nodes->Load(children[index].digest));
+  }
+  return node;
+}
+
+absl::Status WantServer::Serve(const transfer::v1::Want& want, const Send& send) {
+  DataFrame frame(want.want_id());
+  std::vector<Digest> digests;
+  if (want.fetch_root()) {
+    if (want.node_path_size() != 0 || want.spans_size() != 0) {
+      return absl::InvalidArgumentError("a want for the root that names children too");
+    }
+    digests.push_back(root_);
+  } else {
+    if (want.spans_size() == 0 || want.spans_size() > kMaxSpans) {
+      return absl::InvalidArgumentError(absl::StrCat("a want with ", want.spans_size(), " spans"));
+    }
+    BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, Resolve(want));
+    std::vector<store::NodeChild> children = node->Children();
+    uint64_t next = 0;
+    for (const auto& span : want.spans()) {
+      uint64_t end = uint64_t{span.first()} + span.count();
+      if (span.count() == 0 || span.first() < next || end > children.size()) {
+        return absl::InvalidArgumentError("a want for children that do not exist or are out of order");
+      }
+      next = end;
+      if (digests.size() + span.count() > kMaxChildren) return absl::InvalidArgumentError("a want for too many children");
+      for (uint64_t i = span.first(); i < end; ++i) digests.push_back(children[i].digest);
+    }
+  }
+  for (size_t i = 0; i < digests.size(); ++i) {
+    auto chunk = dataset_->store->Read(digests[i]);
+    if (chunk.ok()) {
+      frame.Add(*std::move(chunk));
+    } else if (absl::IsNotFound(chunk.status()) || absl::IsDataLoss(chunk.status())) {
+      frame.AddAbsent();
+    } else {
+      return chunk.status();
+    }
+    const bool last = i + 1 == digests.size();
+    if (last || frame.payload_bytes() >= kFrameBytes - 16 * 1024 || frame.pieces() >= 4096) {
+      BW_RETURN_IF_ERROR(send(frame, last));
+      frame = DataFrame(want.want_id());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace bailiwick::agent

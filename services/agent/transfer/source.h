@@ -1,0 +1,35 @@
+// Answers wants: resolves a path of child indexes from the granted root, statelessly, and streams the children named. What the
+// granted manifest does not reach cannot be named. One thread.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "bailiwick/transfer/v1/transfer.pb.h"
+#include "common/base/digest.h"
+#include "services/agent/state/dataset.h"
+#include "services/agent/transfer/frame.h"
+
+namespace bailiwick::agent {
+
+class WantServer {
+ public:
+  static constexpr int kMaxSpans = 4096;
+  static constexpr uint32_t kMaxChildren = 65536;
+
+  WantServer(DatasetHandle* dataset, const Digest& root) : dataset_(dataset), root_(root) {}
+
+  // Calls `send` for each filled frame, in order; stops at its first error. INVALID_ARGUMENT: a want that breaks the
+  // protocol or leaves the manifest.
+  using Send = std::function<absl::Status(DataFrame& frame, bool last)>;
+  absl::Status Serve(const transfer::v1::Want& want, const Send& send);
+
+ private:
+  absl::StatusOr<std::shared_ptr<const store::Node>> Resolve(const transfer::v1::Want& want);
+
+  DatasetHandle* const dataset_;
+  const Digest root_;
+};
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,330 @@
+#include "services/agent/transfer/stream.h"
+
+#include <deque>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include <grpcpp/generic/generic_stub.h>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace bailiwick::agent {
+namespace {
+
+// How long Close waits for queued frames to leave: a peer that does not read must not hold a thread for ever.
+constexpr absl::Duration kCloseTimeout = absl::Seconds(10);
+
+// The queues, shared by the reactor (gRPC's threads) and the FrameStream (ours). The reactor's operations are started under
+// the mutex so that none starts after the stream ended.
+class Queues {
+ public:
+  using Buffer = grpc::ByteBuffer;
+  struct Ops {  // set by the reactor
+    std::function<void(Buffer*)> start_read;
+    std::function<void(const Buffer*)> start_write;
+    std::function<void()> finish;  // orderly end from our side
+    std::function<void()> cancel;
+  };
+
+  void Begin(Ops ops) {
+    absl::MutexLock lock(&mutex_);
+    ops_ = std::move(ops);
+    live_ = true;
+    StartRead();
+  }
+
+  void OnReadDone(bool ok) {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+    if (!ok) {
+      read_ended_ = true;
+      return;
+    }
+    in_.push_back(std::move(read_buffer_));
+    read_buffer_ = Buffer();
+    StartRead();
+  }
+
+  void OnWriteDone(bool ok) {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) {
+      broken_ = true;
+      out_.clear();
+    } else if (!out_.empty()) {
+      out_.pop_front();
+    }
+    StartWrite();
+  }
+
+  // The RPC is over; the reactor is about to be destroyed.
+  void OnDone() {
+    absl::MutexLock lock(&mutex_);
+    live_ = false;
+    read_ended_ = true;
+    broken_ = true;
+  }
+
+  bool Read(Buffer* out) {
+    absl::MutexLock lock(&mutex_);
+    auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !in_.empty() || read_ended_ || aborted_; };
+    mutex_.Await(absl::Condition(&ready));
+    if (in_.empty() || aborted_) return false;
+    *out = std::move(in_.front());
+    in_.pop_front();
+    StartRead();
+    return true;
+  }
+
+  bool Write(Buffer frame, bool wait) {
+    absl::MutexLock lock(&mutex_);
+    auto room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return out_.size() < FrameStream::kQueueFrames || broken_ || aborted_ || !live_;
+    };
+    if (wait) mutex_.Await(absl::Condition(&room));
+    if (broken_ || aborted_ || !live_ || closing_) return false;
+    out_.push_back(std::move(frame));
+    StartWrite();
+    return true;
+  }
+
+  void Close() {
+    absl::MutexLock lock(&mutex_);
+    if (closing_) return;
+    closing_ = true;
+    auto drained = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return (out_.empty() && !writing_) || broken_ || aborted_ || !live_;
+    };
+    bool done = mutex_.AwaitWithTimeout(absl::Condition(&drained), kCloseTimeout);
+    if (!live_) return;
+    if (done && !aborted_ && !broken_) {
+      ops_.finish();
+    } else {
+      ops_.cancel();
+    }
+  }
+
+  void Abort() {
+    absl::MutexLock lock(&mutex_);
+    if (aborted_) return;
+    aborted_ = true;
+    if (live_ && ops_.cancel) ops_.cancel();
+  }
+
+ private:
+  void StartRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!live_ || reading_ || read_ended_ || aborted_ || in_.size() >= FrameStream::kQueueFrames) return;
+    reading_ = true;
+    ops_.start_read(&read_buffer_);
+  }
+  void StartWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!live_ || writing_ || out_.empty() || broken_ || aborted_) return;
+    writing_ = true;
+    ops_.start_write(&out_.front());
+  }
+
+  absl::Mutex mutex_;
+  Ops ops_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Buffer> in_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Buffer> out_ ABSL_GUARDED_BY(mutex_);
+  Buffer read_buffer_ ABSL_GUARDED_BY(mutex_);
+  bool live_ ABSL_GUARDED_BY(mutex_) = false;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool read_ended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class QueueStream : public FrameStream {
+ public:
+  explicit QueueStream(std::shared_ptr<Queues> queues) : queues_(std::move(queues)) {}
+  ~QueueStream() override { queues_->Abort(); }
+  bool Read(grpc::ByteBuffer* out) override { return queues_->Read(out); }
+  bool Write(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), true); }
+  bool WriteNow(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), false); }
+  void Close() override { queues_->Close(); }
+  void Abort() override { queues_->Abort(); }
+
+ protected:
+  std::shared_ptr<Queues> queues_;
+};
+
+class ServerStream : public QueueStream {
+ public:
+  ServerStream(std::shared_ptr<Queues> queues, std::shared_ptr<const grpc::AuthContext> auth)
+      : QueueStream(std::move(queues)), auth_(std::move(auth)) {}
+  absl::StatusOr<rpc::Peer> peer(absl::Time now) override { return rpc::PeerOf(*auth_, now); }
+
+ private:
+  std::shared_ptr<const grpc::AuthContext> auth_;
+};
+
+class ServerReactor : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  ServerReactor(grpc::CallbackServerContext* context, std::shared_ptr<Queues> queues, std::function<void()> done)
+      : context_(context), queues_(std::move(queues)), done_(std::move(done)) {}
+  void Begin() {
+    queues_->Begin({.start_read = [this](grpc::ByteBuffer* b) { StartRead(b); },
+                    .start_write = [this](const grpc::ByteBuffer* b) { StartWrite(b); },
+                    .finish = [this] { FinishOnce(grpc::Status::OK); },
+                    .cancel = [this] { FinishOnce(grpc::Status(grpc::StatusCode::CANCELLED, "stream aborted")); }});
+  }
+  void OnReadDone(bool ok) override { queues_->OnReadDone(ok); }
+  void OnWriteDone(bool ok) override { queues_->OnWriteDone(ok); }
+  void OnCancel() override { FinishOnce(grpc::Status::CANCELLED); }
+  void OnDone() override {
+    queues_->OnDone();
+    done_();
+    delete this;
+  }
+
+ private:
+  void FinishOnce(const grpc::Status& status) {
+    if (!finished_.exchange(true)) Finish(status);
+  }
+  grpc::CallbackServerContext* context_;
+  std::shared_ptr<Queues> queues_;
+  std::function<void()> done_;
+  std::atomic<bool> finished_{false};
+};
+
+class ClientReactor : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  ClientReactor(const std::shared_ptr<grpc::Channel>& channel, std::shared_ptr<Queues> queues)
+      : context_(std::make_shared<grpc::ClientContext>()), stub_(channel), queues_(std::move(queues)) {
+    stub_.PrepareBidiStreamingCall(context_.get(), "/bailiwick.transfer.v1.Transfer/Exchange", grpc::StubOptions(), this);
+  }
+  std::shared_ptr<grpc::ClientContext> context() const { return context_; }
+  void Begin() {
+    AddHold();  // reads and writes start from our threads too; released when we end it or the peer does
+    queues_->Begin({.start_read = [this](grpc::ByteBuffer* b) { StartRead(b); },
+                    .start_write = [this](const grpc::ByteBuffer* b) { StartWrite(b); },
+                    .finish =
+                        [this] {
+                          StartWritesDone();
+                          Release();
+                        },
+                    .cancel =
+                        [this] {
+                          context_->TryCancel();
+                          Release();
+                        }});
+    StartCall();
+  }
+  void OnReadDone(bool ok) override {
+    queues_->OnReadDone(ok);
+    if (!ok) Release();
+  }
+  void OnWriteDone(bool ok) override { queues_->OnWriteDone(ok); }
+  void OnDone(const grpc::Status&) override {
+    queues_->OnDone();
+    delete this;
+  }
+
+ private:
+  void Release() {
+    if (!released_.exchange(true)) RemoveHold();
+  }
+  std::shared_ptr<grpc::ClientContext> context_;
+  grpc::GenericStub stub_;
+  std::shared_ptr<Queues> queues_;
+  std::atomic<bool> released_{false};
+};
+
+class ClientStream : public QueueStream {
+ public:
+  ClientStream(std::shared_ptr<Queues> queues, std::shared_ptr<grpc::ClientContext> context)
+      : QueueStream(std::move(queues)), context_(std::move(context)) {}
+  // Valid once the first frame was read.
+  absl::StatusOr<rpc::Peer> peer(absl::Time now) override {
+    auto auth = context_->auth_context();
+    if (auth == nullptr) return absl::UnauthenticatedError("the peer has no identity");
+    return rpc::PeerOf(*auth, now);
+  }
+
+ private:
+  std::shared_ptr<grpc::ClientContext> context_;
+};
+
+}  // namespace
+
+struct TransferService::State {
+  absl::Mutex mutex;
+  Handler handler;
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+  int streams ABSL_GUARDED_BY(mutex) = 0;  // reactors and handler threads alive
+  std::set<std::shared_ptr<FrameStream>> open ABSL_GUARDED_BY(mutex);
+  void Leave() {
+    absl::MutexLock lock(&mutex);
+    --streams;
+  }
+};
+
+TransferService::TransferService(Handler handler) : state_(std::make_shared<State>()) {
+  state_->handler = std::move(handler);
+}
+TransferService::~TransferService() { Shutdown(); }
+
+void TransferService::Shutdown() {
+  std::set<std::shared_ptr<FrameStream>> open;
+  {
+    absl::MutexLock lock(&state_->mutex);
+    state_->stopping = true;
+    open = state_->open;
+  }
+  for (const auto& stream : open) stream->Abort();
+  open.clear();
+  absl::MutexLock lock(&state_->mutex);
+  State* state = state_.get();
+  auto gone = [state]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return state->streams == 0; };
+  state_->mutex.Await(absl::Condition(&gone));
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* TransferService::Exchange(
+    grpc::CallbackServerContext* context) {
+  auto queues = std::make_shared<Queues>();
+  auto state = state_;
+  bool refuse = false;
+  {
+    absl::MutexLock lock(&state->mutex);
+    refuse = state->stopping || state->streams >= 2 * kMaxStreams;
+    state->streams += 1;
+  }
+  auto* reactor = new ServerReactor(context, queues, [state] { state->Leave(); });
+  if (refuse) {
+    reactor->Finish(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many transfer streams"));
+    return reactor;
+  }
+  auto stream = std::make_shared<ServerStream>(queues, context->auth_context());
+  {
+    absl::MutexLock lock(&state->mutex);
+    state->streams += 1;
+    state->open.insert(stream);
+  }
+  reactor->Begin();
+  std::thread([state, stream]() mutable {
+    state->handler(stream);
+    stream->Close();
+    {
+      absl::MutexLock lock(&state->mutex);
+      state->open.erase(stream);
+    }
+    stream.reset();
+    state->Leave();
+  }).detach();
+  return reactor;
+}
+
+std::shared_ptr<FrameStream> OpenExchange(const std::shared_ptr<grpc::Channel>& channel) {
+  auto queues = std::make_shared<Queues>();
+  auto* reactor = new ClientReactor(channel, queues);
+  auto stream = std::make_shared<ClientStream>(queues, reactor->context());
+  reactor->Begin();
+  return stream;
+}
+
+}  // namespace bailiwick::agent

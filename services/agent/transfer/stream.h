@@ -1,0 +1,56 @@
+// One Exchange stream as a pair of bounded queues, the same for whoever dialled. Read and Write block; one thread reads,
+// one writes (may be the same). Close from any thread. Destroying closes.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <grpcpp/grpcpp.h>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "bailiwick/transfer/v1/transfer.grpc.pb.h"
+#include "common/os/clock.h"
+#include "common/rpc/credentials.h"
+
+namespace bailiwick::agent {
+
+class FrameStream {
+ public:
+  static constexpr size_t kQueueFrames = 8;  // a direction: 8 MiB at most
+
+  virtual ~FrameStream() = default;
+  virtual bool Read(grpc::ByteBuffer* out) = 0;    // false: ended
+  virtual bool Write(grpc::ByteBuffer frame) = 0;  // false: broken
+  // Never blocks: for small frames whose number the caller bounds (a receiver that waits to write while its source waits
+  // to write would be a deadlock).
+  virtual bool WriteNow(grpc::ByteBuffer frame) = 0;
+  // Waits until what was written has left (bounded), then ends the stream.
+  virtual void Close() = 0;
+  virtual void Abort() = 0;  // at once; wakes readers and writers
+  // The live peer, its certificate checked against `now`: call again at every window.
+  virtual absl::StatusOr<rpc::Peer> peer(absl::Time now) = 0;
+};
+
+// Serves Transfer.Exchange: each stream gets its own thread in `handler`.
+class TransferService final
+    : public transfer::v1::Transfer::WithRawCallbackMethod_Exchange<transfer::v1::Transfer::Service> {
+ public:
+  static constexpr int kMaxStreams = 64;  // each has a thread and at most 16 MiB of frames
+  using Handler = std::function<void(std::shared_ptr<FrameStream>)>;
+  explicit TransferService(Handler handler);
+  ~TransferService() override;
+  void Shutdown();  // aborts every stream and waits for its handler
+
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Exchange(grpc::CallbackServerContext* context) override;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+// Dials a peer's Exchange.
+std::shared_ptr<FrameStream> OpenExchange(const std::shared_ptr<grpc::Channel>& channel);
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,80 @@
+// Runs one flow over one stream, as source or receiver, dialler or listener, to its end. Blocking; each call has a thread.
+// What is decided is in the audit log, durable, before it takes effect.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/audit/log.h"
+#include "common/crypto/sign.h"
+#include "common/os/clock.h"
+#include "services/agent/law/law.h"
+#include "services/agent/state/dataset.h"
+#include "services/agent/transfer/stream.h"
+
+namespace bailiwick::agent {
+
+struct TransferUpdate {
+  enum class State { kRunning, kDone, kFailed };
+  std::string transfer_id;
+  State state = State::kRunning;
+  uint64_t done_bytes = 0;
+  uint64_t total_bytes = 0;
+  uint64_t wire_bytes = 0;
+  std::string code;  // why it failed, as in Goodbye
+  std::string message;
+  std::string rule;
+};
+
+// What flows need of the agent around them. Thread-safe members.
+struct TransferEnvironment {
+  const Law* law = nullptr;
+  const os::Clock* clock = nullptr;
+  audit::Log* audit = nullptr;
+  std::function<std::string()> self;              // own SPIFFE id
+  std::function<crypto::Envelope()> binding;      // of the certificate in use now
+  std::function<absl::StatusOr<DatasetHandle*>(DatasetId, const std::string& name)> open_dataset;  // makes it when new
+  std::function<DatasetHandle*(DatasetId)> find_dataset;                                            // null: not here
+  std::function<void(const TransferUpdate&)> report;
+  std::function<void(DatasetHandle&)> received;  // a version is complete and durable
+};
+
+// A flow that this agent dials: from a TransferOrder.
+struct FlowOrder {
+  std::string transfer_id;
+  DatasetId dataset_id;
+  std::string dataset;
+  bool receive = true;
+  crypto::Envelope version_record;
+  crypto::Envelope grant;
+  uint64_t total_bytes = 0;
+};
+
+// Grants that arrive while a dialled flow runs, and the wish to end it. Thread-safe.
+class FlowControl {
+ public:
+  void Renew(const crypto::Envelope& grant);
+  void Cancel(const std::string& code, const std::string& message);
+  bool TakeRenewal(crypto::Envelope* out);
+  bool cancelled(std::string* code, std::string* message) const;
+  void Attach(std::weak_ptr<FrameStream> stream);  // aborted by Cancel
+
+ private:
+  mutable absl::Mutex mutex_;
+  bool fresh_ ABSL_GUARDED_BY(mutex_) = false;
+  crypto::Envelope grant_ ABSL_GUARDED_BY(mutex_);
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string code_ ABSL_GUARDED_BY(mutex_);
+  std::string message_ ABSL_GUARDED_BY(mutex_);
+  std::weak_ptr<FrameStream> stream_ ABSL_GUARDED_BY(mutex_);
+};
+
+void RunDialledFlow(const TransferEnvironment& env, const FlowOrder& order, std::shared_ptr<FrameStream> stream,
+                    FlowControl& control);
+void RunAcceptedFlow(const TransferEnvironment& env, std::shared_ptr<FrameStream> stream);
+
+}  // namespace bailiwick::agent

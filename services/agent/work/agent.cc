@@ -1,0 +1,411 @@
+#include "services/agent/work/agent.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/base/version.h"
+#include "common/rpc/codec.h"
+#include "common/rpc/credentials.h"
+#include "common/telemetry/log.h"
+#include "services/agent/transfer/frame.h"
+
+namespace bailiwick::agent {
+namespace {
+
+using telemetry::Level;
+using telemetry::Log;
+
+constexpr int kJobThreads = 4;
+constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
+constexpr absl::Duration kTick = absl::Milliseconds(250);
+constexpr absl::Duration kRenewalCheckEvery = absl::Minutes(1);
+constexpr int kMaxDialledFlows = 32;  // each has a thread; more orders are refused and come again
+
+}  // namespace
+
+Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string replicas)
+    : state_(state), identity_(identity), law_(law), replicas_(std::move(replicas)), jobs_(kJobThreads) {
+  transfer_env_.law = law_;
+  transfer_env_.clock = state_->env().clock;
+  transfer_env_.audit = state_->audit();
+  transfer_env_.self = [this] { return identity_->spiffe_id(); };
+  transfer_env_.binding = [this] { return identity_->Binding(); };
+  transfer_env_.open_dataset = [this](DatasetId id, const std::string& name) { return state_->OpenDataset(id, name); };
+  transfer_env_.find_dataset = [this](DatasetId id) { return state_->FindDataset(id); };
+  transfer_env_.report = [this](const TransferUpdate& update) {
+    agent::v1::AgentMessage message;
+    auto* report = message.mutable_transfer();
+    report->set_transfer_id(update.transfer_id);
+    report->set_state(update.state == TransferUpdate::State::kRunning ? agent::v1::TRANSFER_STATE_RUNNING
+                      : update.state == TransferUpdate::State::kDone  ? agent::v1::TRANSFER_STATE_DONE
+                                                                      : agent::v1::TRANSFER_STATE_FAILED);
+    report->set_done_bytes(update.done_bytes);
+    report->set_total_bytes(update.total_bytes);
+    report->set_wire_bytes(update.wire_bytes);
+    report->set_code(update.code);
+    report->set_message(update.message);
+    report->set_rule(update.rule);
+    session_->Send(std::move(message));
+  };
+  transfer_env_.received = [this](DatasetHandle& dataset) {
+    auto work = FindWork(dataset.id);
+    if (work == nullptr) return;
+    SendReport(work);
+    QueueShow(work);
+    QueueKeep(work);
+  };
+}
+
+Agent::~Agent() { Stop(); }
+
+void Agent::Start(const std::string& endpoint, const std::string& coordinator_address) {
+  endpoint_ = endpoint;
+  coordinator_address_ = coordinator_address;
+  SessionClient::Callbacks callbacks;
+  callbacks.dial = [this]() -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
+    BW_ASSIGN_OR_RETURN(auto credentials,
+                        rpc::MutualChannelCredentials({identity_->credentials_directory()},
+                                                      absl::StrCat("spiffe://", identity_->trust_domain(), "/coordinator")));
+    return rpc::Dial(coordinator_address_, credentials);
+  };
+  callbacks.hello = [this] {
+    agent::v1::AgentMessage message;
+    auto* hello = message.mutable_hello();
+    hello->set_protocol_min(kProtocolMin);
+    hello->set_protocol_max(kProtocolMax);
+    hello->set_build(std::string(kBuildVersion));
+    hello->set_incarnation(state_->incarnation().str());
+    bool outbound_only = false;
+    if (auto law = law_->current(); law != nullptr) {
+      auto site = law->resources.find({"Site", identity_->site()});
+      outbound_only = site != law->resources.end() && site->second.site().dial() == resource::v1::DIAL_OUTBOUND_ONLY;
+    }
+    if (!outbound_only) hello->set_endpoint(endpoint_);
+    hello->set_admin_endpoint(endpoint_);
+    hello->set_policy_revision(law_->revision());
+    absl::MutexLock lock(&mutex_);
+    hello->set_catalog_sequence(catalog_sequence_);
+    return message;
+  };
+  callbacks.connected = [this] { SendState(); };
+  callbacks.message = [this](const agent::v1::CoordinatorMessage& message) { OnMessage(message); };
+  callbacks.disconnected = [](const absl::Status&) {};
+  session_ = std::make_unique<SessionClient>(state_->env().clock, state_->env().random, std::move(callbacks));
+
+  // What was assigned before the restart goes on now, coordinator or not.
+  auto assignments = state_->Assignments();
+  if (assignments.ok()) {
+    agent::v1::Assignments known;
+    for (const std::string& bytes : *assignments) known.add_datasets()->ParseFromString(bytes);
+    OnAssignments(known, /*persist=*/false);
+  }
+  session_->Start();
+  ticker_ = std::thread([this] { TickLoop(); });
+}
+
+void Agent::Stop() {
+  if (stopping_.exchange(true)) return;
+  if (ticker_.joinable()) ticker_.join();
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto& [id, control] : flows_) control->Cancel("SHUTDOWN", "the agent is stopping");
+  }
+  jobs_.Stop();
+  {
+    absl::MutexLock lock(&mutex_);
+    auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return flow_threads_ == 0; };
+    mutex_.Await(absl::Condition(&ended));
+  }
+  if (session_ != nullptr) session_->Stop();
+}
+
+std::shared_ptr<Agent::Work> Agent::FindWork(DatasetId id) {
+  absl::MutexLock lock(&mutex_);
+  auto it = work_.find(id);
+  return it == work_.end() ? nullptr : it->second;
+}
+
+std::shared_ptr<Agent::Work> Agent::FindWork(const std::string& name) {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, work] : work_) {
+    if (work->assignment.dataset() == name) return work;
+  }
+  return nullptr;
+}
+
+void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
+  switch (message.kind_case()) {
+    case agent::v1::CoordinatorMessage::kWelcome: {
+      absl::MutexLock lock(&mutex_);
+      if (message.welcome().catalog_sequence() < catalog_sequence_) {
+        Log(Level::kError, "coordinator-went-back",
+            {{"sequence", message.welcome().catalog_sequence()}, {"seen", catalog_sequence_}});
+      }
+      catalog_sequence_ = std::max(catalog_sequence_, message.welcome().catalog_sequence());
+      Log(Level::kInfo, "session-open", {{"coordinator", coordinator_address_}, {"build", message.welcome().build()}});
+      break;
+    }
+    case agent::v1::CoordinatorMessage::kPolicy:
+      OnPolicy(message.policy());
+      break;
+    case agent::v1::CoordinatorMessage::kAssignments:
+      OnAssignments(message.assignments(), /*persist=*/true);
+      break;
+    case agent::v1::CoordinatorMessage::kTransfer:
+      OnOrder(message.transfer());
+      break;
+    case agent::v1::CoordinatorMessage::kGrant: {
+      absl::MutexLock lock(&mutex_);
+      auto it = flows_.find(message.grant().transfer_id());
+      if (it != flows_.end()) it->second->Renew(rpc::FromProto(message.grant().grant()));
+      break;
+    }
+    case agent::v1::CoordinatorMessage::kCancel: {
+      absl::MutexLock lock(&mutex_);
+      auto it = flows_.find(message.cancel().transfer_id());
+      if (it != flows_.end()) it->second->Cancel("CANCELLED", message.cancel().reason());
+      break;
+    }
+    case agent::v1::CoordinatorMessage::KIND_NOT_SET:
+      break;  // something newer than this build: ignored, the state that matters is sent again
+  }
+}
+
+void Agent::OnPolicy(const agent::v1::PolicyOffer& offer) {
+  std::vector<crypto::Envelope> classifications;
+  for (const auto& c : offer.classifications()) classifications.push_back(rpc::FromProto(c));
+  const uint64_t before = law_->revision();
+  absl::Status installed = law_->Install(rpc::FromProto(offer.bundle()), classifications);
+  agent::v1::AgentMessage message;
+  message.mutable_policy()->set_revision(law_->revision());
+  if (!installed.ok()) {
+    message.mutable_policy()->set_error(std::string(installed.message()));
+    Log(Level::kError, "policy-refused", {{"error", installed}, {"keeping", before}});
+  } else if (law_->revision() != before) {
+    absl::Status audited =
+        state_->audit()->Append("policy-installed", absl::StrCat("revision/", law_->revision()), "{}").status();
+    if (!audited.ok()) Log(Level::kError, "audit-failed", {{"error", audited}});
+    Log(Level::kInfo, "policy-installed", {{"revision", law_->revision()}});
+  }
+  session_->Send(std::move(message));
+}
+
+void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persist) {
+  if (persist) {
+    std::vector<std::pair<DatasetId, std::string>> rows;
+    for (const auto& a : assignments.datasets()) {
+      auto id = DatasetId::From(a.dataset_id());
+      if (id.ok()) rows.emplace_back(*id, a.SerializeAsString());
+    }
+    absl::Status stored = state_->PutAssignments(rows);
+    if (!stored.ok()) Log(Level::kError, "assignments-not-stored", {{"error", stored}});
+  }
+  std::set<DatasetId> assigned;
+  for (const auto& a : assignments.datasets()) {
+    auto id = DatasetId::From(a.dataset_id());
+    if (!id.ok()) continue;
+    assigned.insert(*id);
+    std::shared_ptr<Work> work = FindWork(*id);
+    const bool is_new = work == nullptr;
+    if (is_new) {
+      auto dataset = state_->OpenDataset(*id, a.dataset());
+      if (!dataset.ok()) {
+        Log(Level::kError, "dataset-unusable", {{"dataset", a.dataset()}, {"error", dataset.status()}});
+        Notice("dataset-unusable", *id, std::string(dataset.status().message()));
+        continue;
+      }
+      work = std::make_shared<Work>();
+      work->dataset = *dataset;
+    }
+    bool pin_changed = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      pin_changed = is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
+      work->assignment = a;
+      work_[*id] = work;
+    }
+    if (!a.home() && a.materialize() && pin_changed) QueueShow(work);
+    if (is_new) SendReport(work);
+  }
+  // What is no longer assigned is no longer maintained; it is not deleted.
+  absl::MutexLock lock(&mutex_);
+  for (auto it = work_.begin(); it != work_.end();) {
+    it = assigned.count(it->first) != 0 ? std::next(it) : work_.erase(it);
+  }
+}
+
+void Agent::OnOrder(const agent::v1::TransferOrder& message) {
+  FlowOrder order;
+  order.transfer_id = message.transfer_id();
+  auto id = DatasetId::From(message.dataset_id());
+  if (!id.ok()) return;
+  order.dataset_id = *id;
+  order.dataset = message.dataset();
+  order.receive = message.receive();
+  order.version_record = rpc::FromProto(message.version_record());
+  order.grant = rpc::FromProto(message.grant());
+  order.total_bytes = message.total_bytes();
+  auto control = std::make_shared<FlowControl>();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (flows_.count(order.transfer_id) != 0) return;  // told twice
+    if (flow_threads_ >= kMaxDialledFlows || stopping_) {
+      transfer_env_.report({.transfer_id = order.transfer_id,
+                            .state = TransferUpdate::State::kFailed,
+                            .code = "BUSY",
+                            .message = "this agent runs as many transfers as it may"});
+      return;
+    }
+    flows_[order.transfer_id] = control;
+    ++flow_threads_;
+  }
+  std::thread([this, order = std::move(order), peer = message.peer(), endpoint = message.peer_endpoint(), control]() mutable {
+    RunFlow(std::move(order), std::move(peer), std::move(endpoint), control);
+  }).detach();
+}
+
+void Agent::RunFlow(FlowOrder order, std::string peer, std::string endpoint, std::shared_ptr<FlowControl> control) {
+  auto credentials = rpc::MutualChannelCredentials({identity_->credentials_directory()}, peer);
+  if (!credentials.ok()) {
+    transfer_env_.report({.transfer_id = order.transfer_id,
+                          .state = TransferUpdate::State::kFailed,
+                          .code = "INTERNAL",
+                          .message = std::string(credentials.status().message())});
+  } else {
+    grpc::ChannelArguments arguments = rpc::ClientArguments();
+    arguments.SetMaxReceiveMessageSize(static_cast<int>(kMaxFrameBytes));
+    std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(endpoint, *credentials, arguments);
+    RunDialledFlow(transfer_env_, order, OpenExchange(channel), *control);
+  }
+  absl::MutexLock lock(&mutex_);
+  flows_.erase(order.transfer_id);
+  --flow_threads_;
+}
+
+void Agent::SendState() {
+  std::vector<std::shared_ptr<Work>> all;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, work] : work_) all.push_back(work);
+  }
+  for (const auto& work : all) SendReport(work);
+  agent::v1::AgentMessage message;
+  message.mutable_policy()->set_revision(law_->revision());
+  session_->Send(std::move(message));
+  SendHeartbeat();
+}
+
+void Agent::SendReport(const std::shared_ptr<Work>& work) {
+  auto versions = work->dataset->catalog->List(work->dataset->id);
+  if (!versions.ok()) {
+    Log(Level::kError, "catalog-unreadable", {{"dataset", work->dataset->name}, {"error", versions.status()}});
+    return;
+  }
+  agent::v1::AgentMessage message;
+  auto* report = message.mutable_replica();
+  report->set_dataset_id(work->dataset->id.str());
+  auto stats = work->dataset->store->Stats();
+  if (stats.ok()) report->set_stored_bytes(stats->pack_bytes);
+  absl::MutexLock lock(&mutex_);
+  for (const auto& v : *versions) {
+    auto* held = report->add_versions();
+    held->set_identity(std::string(v.identity.view()));
+    held->set_number(v.record.number);
+    held->set_laid_out(work->laid_out.count(v.record.number) != 0);
+    if (work->assignment.home() && v.record.number > work->assignment.acknowledged()) {
+      rpc::ToProto(v.envelope, held->mutable_record());
+    }
+  }
+  report->set_current(work->current);
+  report->set_problem(work->problem);
+  report->set_source_problem(work->source_problem);
+  session_->Send(std::move(message));
+}
+
+void Agent::SendHeartbeat() {
+  agent::v1::AgentMessage message;
+  auto free = state_->env().files->FreeBytes(state_->directory());
+  if (free.ok()) message.mutable_heartbeat()->set_free_bytes(*free);
+  rpc::ToProto(state_->env().clock->Now(), message.mutable_heartbeat()->mutable_now());
+  session_->Send(std::move(message));
+}
+
+void Agent::Notice(const std::string& kind, DatasetId dataset, const std::string& text) {
+  agent::v1::AgentMessage message;
+  message.mutable_notice()->set_kind(kind);
+  message.mutable_notice()->set_dataset_id(dataset.str());
+  message.mutable_notice()->set_message(text);
+  session_->Send(std::move(message));
+}
+
+void Agent::TickLoop() {
+  while (!stopping_) {
+    Tick();
+    state_->env().clock->SleepFor(kTick);
+  }
+}
+
+void Agent::Tick() {
+  const absl::Duration now = state_->env().clock->BootTime();
+  bool heartbeat = false;
+  bool renewal = false;
+  std::vector<std::shared_ptr<Work>> show, commit, keep;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (now >= next_heartbeat_) {
+      next_heartbeat_ = now + kHeartbeatEvery;
+      heartbeat = true;
+    }
+    if (now >= next_renewal_check_ && !renewing_) {
+      next_renewal_check_ = now + kRenewalCheckEvery;
+      renewal = session_->connected();
+    }
+    for (const auto& [id, work] : work_) {
+      const auto& spec = work->assignment.spec().commit();
+      if (work->assignment.home() && (spec.has_every() || spec.has_quiet()) && now >= work->next_attempt) {
+        commit.push_back(work);
+      }
+      if (now >= work->retry_show) {
+        work->retry_show = absl::InfiniteDuration();
+        show.push_back(work);
+      }
+      if (now >= work->next_keep) keep.push_back(work);
+    }
+  }
+  if (heartbeat) SendHeartbeat();
+  if (renewal) jobs_.Submit("renew", [this] { RenewCertificate(); });
+  for (const auto& work : show) QueueShow(work);
+  for (const auto& work : commit) QueueCommit(work);
+  for (const auto& work : keep) QueueKeep(work);
+}
+
+void Agent::RenewCertificate() {
+  auto info = identity_->certificate();
+  if (!info.ok()) {
+    Log(Level::kError, "certificate-unreadable", {{"error", info.status()}});
+    return;
+  }
+  const absl::Time half = info->not_before + (info->not_after - info->not_before) / 2;
+  if (state_->env().clock->Now() < half) return;
+  auto channel = session_->channel();
+  if (channel == nullptr) return;
+  auto key = identity::NewTlsKey();
+  if (!key.ok()) return;
+  agent::v1::RenewRequest request;
+  request.set_csr_der(key->csr_der);
+  agent::v1::RenewResponse response;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  grpc::Status called = agent::v1::AgentSession::NewStub(channel)->Renew(&context, request, &response);
+  absl::Status status = called.ok() ? identity_->Install(key->private_key_pem, response.certificate_chain_pem(), response.ca_pem())
+                                    : rpc::FromGrpc(called);
+  if (status.ok()) {
+    Log(Level::kInfo, "certificate-renewed");
+  } else {
+    Log(Level::kError, "certificate-not-renewed", {{"error", status}});
+  }
+}
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,119 @@
+// The agent at work: holds the parts together. Assignments say what is home and what is a replica here; commits, transfers and
+// layouts run as jobs; what changed is reported. Everything goes on without a coordinator from what was last assigned.
+//
+// Jobs of one dataset run one at a time by kind: "commit:", "show:" and "keep:" (retention and garbage collection: versions are
+// dropped only there, between collections, so a node that a transfer saw complete stays complete until its writer closed).
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "bailiwick/agent/v1/session.pb.h"
+#include "services/agent/home/committer.h"
+#include "services/agent/law/law.h"
+#include "services/agent/replica/replica_tree.h"
+#include "services/agent/session/session_client.h"
+#include "services/agent/state/agent_state.h"
+#include "services/agent/state/identity.h"
+#include "services/agent/transfer/transfer.h"
+#include "services/agent/work/job_queue.h"
+
+namespace bailiwick::agent {
+
+class Agent {
+ public:
+  Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string replicas);
+  ~Agent();
+  // `endpoint`: what peers dial ("" when the site is outbound-only); `admin_endpoint`: what the CLI dials.
+  void Start(const std::string& endpoint, const std::string& coordinator_address);
+  void Stop();
+
+  // For the Transfer service.
+  const TransferEnvironment& transfers() const { return transfer_env_; }
+
+  // For the admin service. NOT_FOUND: no such dataset here.
+  absl::StatusOr<CommitOutcome> CommitNow(const std::string& dataset, const CommitOptions& options,
+                                          const std::function<void(const CommitProgress&)>& progress,
+                                          const std::atomic<bool>& cancelled);
+  absl::StatusOr<DatasetHandle*> Held(const std::string& dataset);
+  absl::StatusOr<store::CatalogVersion> HeldVersion(const std::string& dataset, VersionNumber number);
+  absl::Status VerifyTree(const std::string& dataset, std::vector<std::string>* problems);
+  bool records_owner(const std::string& dataset);
+
+ private:
+  struct Work {  // one dataset
+    agent::v1::Assignment assignment;
+    DatasetHandle* dataset = nullptr;
+    std::unique_ptr<ReplicaTree> tree;  // used by "show:" jobs and under tree_mutex
+    absl::Mutex tree_mutex;
+    absl::Mutex commit_mutex;
+    // Guarded by Agent::mutex_:
+    VersionNumber current = 0;
+    std::set<VersionNumber> laid_out;
+    std::string problem;
+    std::string source_problem;
+    absl::Duration next_attempt = absl::ZeroDuration();
+    absl::Duration retry_show = absl::InfiniteDuration();
+    absl::Duration next_keep = absl::ZeroDuration();
+    bool show_queued = false;
+    bool commit_queued = false;
+    bool keep_queued = false;
+    std::string source_path;  // with the assignment's spec
+  };
+
+  void OnMessage(const agent::v1::CoordinatorMessage& message);
+  void OnPolicy(const agent::v1::PolicyOffer& offer);
+  void OnAssignments(const agent::v1::Assignments& assignments, bool persist);
+  void OnOrder(const agent::v1::TransferOrder& order);
+  void SendState();
+  void SendReport(const std::shared_ptr<Work>& work);
+  void SendHeartbeat();
+  void Tick();
+  void TickLoop();
+  void QueueShow(const std::shared_ptr<Work>& work);
+  void QueueKeep(const std::shared_ptr<Work>& work);
+  void QueueCommit(const std::shared_ptr<Work>& work);
+  void Show(const std::shared_ptr<Work>& work);
+  void Keep(const std::shared_ptr<Work>& work);
+  void AutoCommit(const std::shared_ptr<Work>& work);
+  absl::StatusOr<CommitOutcome> Commit(const std::shared_ptr<Work>& work, const CommitOptions& options,
+                                       const std::function<void(const CommitProgress&)>& progress,
+                                       const std::atomic<bool>& cancelled);
+  std::shared_ptr<Work> FindWork(DatasetId id);
+  std::shared_ptr<Work> FindWork(const std::string& name);
+  void RunFlow(FlowOrder order, std::string peer, std::string endpoint, std::shared_ptr<FlowControl> control);
+  void RenewCertificate();
+  void Notice(const std::string& kind, DatasetId dataset, const std::string& message);
+
+  AgentState* const state_;
+  AgentIdentity* const identity_;
+  Law* const law_;
+  const std::string replicas_;
+  std::string endpoint_;
+  std::string coordinator_address_;
+  TransferEnvironment transfer_env_;
+  JobQueue jobs_;
+  std::unique_ptr<SessionClient> session_;
+  std::thread ticker_;
+  std::atomic<bool> stopping_{false};
+
+  absl::Mutex mutex_;
+  std::map<DatasetId, std::shared_ptr<Work>> work_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<FlowControl>> flows_ ABSL_GUARDED_BY(mutex_);
+  int flow_threads_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Duration next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  absl::Duration next_renewal_check_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  bool renewing_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t catalog_sequence_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,340 @@
+// The jobs of the agent: commit, show (lay out), keep (retention and garbage collection).
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/telemetry/log.h"
+#include "services/agent/work/quiet.h"
+#include "services/agent/replica/hooks.h"
+#include "services/agent/work/agent.h"
+
+namespace bailiwick::agent {
+namespace {
+
+using telemetry::Level;
+using telemetry::Log;
+
+constexpr uint32_t kDefaultChunkAverage = 32 * 1024;
+constexpr absl::Duration kKeepEvery = absl::Minutes(10);        // retention by age, without a commit
+constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);   // collects the drops of a burst of commits at once
+constexpr absl::Duration kRetryShow = absl::Seconds(1);         // every slot leased
+constexpr absl::Duration kRetryFailedShow = absl::Seconds(15);  // disk full and the like
+
+absl::Duration FromProtoDuration(const google::protobuf::Duration& d) {
+  return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
+}
+
+SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) {
+  SourceSpec source;
+  source.path = spec.home().path();
+  source.chunk_average = spec.chunk_size_bytes() == 0 ? kDefaultChunkAverage : static_cast<uint32_t>(spec.chunk_size_bytes());
+  source.include.assign(spec.include().begin(), spec.include().end());
+  source.ignore.assign(spec.ignore().begin(), spec.ignore().end());
+  source.keep_absent = spec.absent() == resource::v1::ABSENT_KEEP;
+  source.owner = spec.owner();
+  source.settle = FromProtoDuration(spec.commit().settle());
+  return source;
+}
+
+store::RetentionRule RetentionOf(const resource::v1::DatasetSpec& spec) {
+  store::RetentionRule rule;
+  if (spec.has_retain()) {
+    rule.last = std::max(1u, spec.retain().last());
+    rule.hourly = spec.retain().hourly();
+    rule.daily = spec.retain().daily();
+  }
+  return rule;
+}
+
+}  // namespace
+
+absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, const CommitOptions& options,
+                                            const std::function<void(const CommitProgress&)>& progress,
+                                            const std::atomic<bool>& cancelled) {
+  absl::MutexLock one(&work->commit_mutex);
+  agent::v1::Assignment assignment;
+  {
+    absl::MutexLock lock(&mutex_);
+    assignment = work->assignment;
+  }
+  if (!assignment.home()) {
+    return absl::FailedPreconditionError(absl::StrCat("site ", identity_->site(), " is not the home of dataset ",
+                                                      assignment.dataset(), "; only the home commits"));
+  }
+  HomeIdentity home{.site = identity_->site(),
+                    .incarnation = state_->incarnation(),
+                    .epoch = assignment.epoch(),
+                    .key = &identity_->enrolment_key()};
+  auto outcome = agent::Commit(*work->dataset, SourceOf(assignment.spec()), home, options, state_->env().clock, progress, cancelled);
+  std::string problem = outcome.ok() ? "" : std::string(absl::StatusCodeToString(outcome.status().code()));
+  // The coordinator learns why commits do not happen, never a file's name: the sentence stays here and with the caller.
+  if (!outcome.ok()) {
+    switch (outcome.status().code()) {
+      case absl::StatusCode::kNotFound:
+        problem = "the source directory is missing";
+        break;
+      case absl::StatusCode::kFailedPrecondition:
+        problem = "the source is empty, not a directory, or a file in it keeps changing";
+        break;
+      case absl::StatusCode::kPermissionDenied:
+        problem = "something in the source cannot be read";
+        break;
+      case absl::StatusCode::kResourceExhausted:
+        problem = "the agent's disk is full";
+        break;
+      default:
+        break;
+    }
+    problem = absl::StrCat("the last commit failed: ", problem, "; `bailiwick dataset commit ", assignment.dataset(),
+                           "` shows the details");
+  }
+  bool changed;
+  {
+    absl::MutexLock lock(&mutex_);
+    changed = work->source_problem != problem;
+    work->source_problem = problem;
+  }
+  if (outcome.ok() && !outcome->unchanged) {
+    Log(Level::kInfo, "version-committed",
+        {{"dataset", assignment.dataset()},
+         {"version", outcome->version.record.number},
+         {"files", outcome->version.record.files},
+         {"logical_bytes", outcome->version.record.logical_bytes},
+         {"new_bytes", outcome->new_bytes}});
+    QueueKeep(work);
+    changed = true;
+  }
+  if (changed) SendReport(work);
+  return outcome;
+}
+
+absl::StatusOr<CommitOutcome> Agent::CommitNow(const std::string& dataset, const CommitOptions& options,
+                                               const std::function<void(const CommitProgress&)>& progress,
+                                               const std::atomic<bool>& cancelled) {
+  std::shared_ptr<Work> work = FindWork(dataset);
+  if (work == nullptr) {
+    return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " has no dataset ", dataset));
+  }
+  return Commit(work, options, progress, cancelled);
+}
+
+void Agent::QueueCommit(const std::shared_ptr<Work>& work) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (work->commit_queued) return;
+    work->commit_queued = true;
+  }
+  jobs_.Submit(absl::StrCat("commit:", work->dataset->id.Hex()), [this, work] { AutoCommit(work); });
+}
+
+void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
+  resource::v1::DatasetSpec spec;
+  {
+    absl::MutexLock lock(&mutex_);
+    spec = work->assignment.spec();
+  }
+  const absl::Duration quiet = FromProtoDuration(spec.commit().quiet());
+  bool due = true;
+  if (spec.commit().has_quiet()) {
+    // Looks at the tree's times only; a commit follows once the newest change is old enough.
+    auto newest = NewestChange(SourceOf(spec));
+    due = newest.ok() && state_->env().clock->Now() - *newest >= quiet;
+    if (!newest.ok()) due = true;  // the commit itself says what is wrong
+  }
+  if (due) {
+    auto outcome = Commit(work, CommitOptions{}, [](const CommitProgress&) {}, stopping_);
+    if (!outcome.ok()) {
+      Log(Level::kWarning, "commit-failed",
+          {{"dataset", work->dataset->name}, {"code", absl::StatusCodeToString(outcome.status().code())}});
+    }
+  }
+  absl::Duration wait = absl::InfiniteDuration();
+  if (spec.commit().has_every()) wait = std::min(wait, FromProtoDuration(spec.commit().every()));
+  if (spec.commit().has_quiet()) wait = std::min(wait, std::max(quiet / 2, absl::Milliseconds(500)));
+  absl::MutexLock lock(&mutex_);
+  work->commit_queued = false;
+  work->next_attempt = state_->env().clock->BootTime() + wait;
+}
+
+void Agent::QueueShow(const std::shared_ptr<Work>& work) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (work->show_queued || work->assignment.home() || !work->assignment.materialize()) return;
+    work->show_queued = true;
+  }
+  jobs_.Submit(absl::StrCat("show:", work->dataset->id.Hex()), [this, work] {
+    {
+      absl::MutexLock lock(&mutex_);
+      work->show_queued = false;  // what arrives from now on queues the next one
+    }
+    Show(work);
+  });
+}
+
+void Agent::Show(const std::shared_ptr<Work>& work) {
+  agent::v1::Assignment assignment;
+  {
+    absl::MutexLock lock(&mutex_);
+    assignment = work->assignment;
+  }
+  DatasetHandle& dataset = *work->dataset;
+  absl::Status status = absl::OkStatus();
+  VersionNumber before = 0, after = 0;
+  std::vector<VersionNumber> laid_out;
+  std::string root = ReplicaRoot(replicas_, dataset.name);
+  {
+    absl::MutexLock tree_lock(&work->tree_mutex);
+    if (work->tree == nullptr) {
+      auto tree = ReplicaTree::Open(state_->env().files, root);
+      if (tree.ok()) {
+        work->tree = *std::move(tree);
+      } else {
+        status = tree.status();
+      }
+    }
+    if (status.ok()) {
+      before = work->tree->current();
+      auto version = assignment.pinned() != 0 ? dataset.catalog->Find(dataset.id, assignment.pinned())
+                                              : dataset.catalog->Newest(dataset.id);
+      if (!version.ok()) {
+        status = version.status();
+      } else if (version->has_value()) {
+        status = work->tree->Show(dataset, **version,
+                                  {.writable = assignment.spec().writable(), .owner = assignment.spec().owner()},
+                                  [](const LayoutProgress&) {}, stopping_);
+      }
+      after = work->tree->current();
+      laid_out = work->tree->laid_out();
+    }
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    work->current = after;
+    work->laid_out = {laid_out.begin(), laid_out.end()};
+    work->problem = "";
+    if (absl::IsUnavailable(status)) {
+      work->problem = "every slot of the replica is leased by a reader; the new version waits for one to end";
+      work->retry_show = state_->env().clock->BootTime() + kRetryShow;
+    } else if (!status.ok() && !absl::IsCancelled(status)) {
+      work->problem = absl::IsResourceExhausted(status) ? "the disk that holds the replicas is full"
+                                                        : "the newest version could not be laid out; see the agent's log";
+      work->retry_show = state_->env().clock->BootTime() + kRetryFailedShow;
+    }
+  }
+  if (!status.ok()) {
+    Log(Level::kError, "layout-failed", {{"dataset", dataset.name}, {"error", status}});
+  } else if (before != after) {
+    Log(Level::kInfo, "version-shown", {{"dataset", dataset.name}, {"version", after}, {"before", before}});
+  }
+  SendReport(work);
+  if (before != after && status.ok()) {
+    // Beside the show lane: a slow hook never holds back the next version.
+    jobs_.Submit(absl::StrCat("hook:", dataset.id.Hex()), [this, name = dataset.name, after, root] {
+      absl::Status hook = RunVersionHook(os::JoinPath(os::JoinPath(state_->directory(), "hooks"), "on-version"),
+                                         {.dataset = name, .version = after, .tree = os::JoinPath(root, "current")});
+      if (!hook.ok()) Log(Level::kWarning, "hook-failed", {{"dataset", name}, {"version", after}, {"error", hook}});
+    });
+  }
+}
+
+void Agent::QueueKeep(const std::shared_ptr<Work>& work) {
+  const absl::Duration now = state_->env().clock->BootTime();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (work->keep_queued) return;
+    if (now < work->next_keep) {  // soon, by the ticker
+      work->next_keep = std::min(work->next_keep, now + kKeepAfterChange);
+      return;
+    }
+    work->keep_queued = true;
+    work->next_keep = now + kKeepEvery;
+  }
+  jobs_.Submit(absl::StrCat("keep:", work->dataset->id.Hex()), [this, work] {
+    {
+      absl::MutexLock lock(&mutex_);
+      work->keep_queued = false;
+    }
+    Keep(work);
+  });
+}
+
+void Agent::Keep(const std::shared_ptr<Work>& work) {
+  DatasetHandle& dataset = *work->dataset;
+  agent::v1::Assignment assignment;
+  std::set<VersionNumber> in_use;
+  {
+    absl::MutexLock lock(&mutex_);
+    assignment = work->assignment;
+    in_use = work->laid_out;
+    in_use.insert(work->current);
+    in_use.insert(assignment.pinned());
+  }
+  auto versions = dataset.catalog->List(dataset.id);
+  if (!versions.ok()) return;
+  std::vector<std::pair<VersionNumber, absl::Time>> times;
+  for (const auto& v : *versions) times.emplace_back(v.record.number, v.record.committed_at);
+  int dropped = 0;
+  for (VersionNumber number : store::Expired(times, RetentionOf(assignment.spec()), state_->env().clock->Now())) {
+    if (in_use.count(number) != 0) continue;
+    // A home keeps what the coordinator has not heard of yet.
+    if (assignment.home() && number > assignment.acknowledged()) continue;
+    absl::Status status =
+        state_->audit()->Append("version-dropped", absl::StrCat(dataset.name, "/", number), "{\"reason\":\"retention\"}").status();
+    if (status.ok()) status = dataset.catalog->Drop(dataset.id, number, dataset.nodes.get());
+    if (!status.ok()) {
+      Log(Level::kError, "retention-failed", {{"dataset", dataset.name}, {"version", number}, {"error", status}});
+      break;
+    }
+    ++dropped;
+  }
+  if (dropped == 0) return;
+  SendReport(work);
+  auto collected = dataset.store->CollectGarbage([&](const std::function<void(const Digest&)>& live) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(std::vector<Digest> nodes, dataset.catalog->LiveNodes(dataset.id));
+    for (const Digest& digest : nodes) {
+      live(digest);
+      BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset.nodes->Load(digest));
+      for (const auto& child : node->Children()) live(child.digest);
+    }
+    return absl::OkStatus();
+  });
+  if (!collected.ok()) {
+    Log(Level::kError, "collection-failed", {{"dataset", dataset.name}, {"error", collected.status()}});
+  } else {
+    Log(Level::kInfo, "versions-dropped",
+        {{"dataset", dataset.name}, {"versions", dropped}, {"freed_bytes", collected->freed_bytes}});
+  }
+}
+
+absl::StatusOr<DatasetHandle*> Agent::Held(const std::string& name) {
+  DatasetHandle* dataset = state_->FindDataset(name);
+  if (dataset == nullptr) return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " holds nothing of ", name));
+  return dataset;
+}
+
+absl::StatusOr<store::CatalogVersion> Agent::HeldVersion(const std::string& name, VersionNumber number) {
+  BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, Held(name));
+  BW_ASSIGN_OR_RETURN(std::optional<store::CatalogVersion> version, dataset->catalog->Find(dataset->id, number));
+  if (!version.has_value()) {
+    return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " does not hold version ", number, " of ", name));
+  }
+  return *std::move(version);
+}
+
+absl::Status Agent::VerifyTree(const std::string& name, std::vector<std::string>* problems) {
+  std::shared_ptr<Work> work = FindWork(name);
+  if (work == nullptr) return absl::OkStatus();
+  absl::MutexLock lock(&work->tree_mutex);
+  if (work->tree == nullptr || work->tree->current() == 0) return absl::OkStatus();
+  return work->tree->Verify(*work->dataset, problems);
+}
+
+bool Agent::records_owner(const std::string& name) {
+  std::shared_ptr<Work> work = FindWork(name);
+  if (work == nullptr) return false;
+  absl::MutexLock lock(&mutex_);
+  return work->assignment.spec().owner();
+}
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,70 @@
+#include "services/agent/work/verify.h"
+
+#include <algorithm>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/crypto/digest.h"
+
+namespace bailiwick::agent {
+
+absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::CatalogVersion>& versions,
+                            const std::function<absl::Status(const VerifyReport&)>& progress, VerifyReport* report) {
+  for (const auto& v : versions) report->total_bytes += v.record.logical_bytes;
+  absl::flat_hash_set<Digest> nodes;
+  absl::flat_hash_set<uint64_t> chunks;  // the first 8 bytes: a clash only means that a chunk is read once instead of twice
+  auto check = [&](const Digest& digest) -> absl::StatusOr<bool> {
+    auto stored = dataset.store->Read(digest);
+    absl::Status status = stored.status();
+    if (status.ok()) {
+      auto raw = store::DecodeChunk(*stored, digest);
+      status = raw.status();
+      if (status.ok()) report->checked_bytes += raw->size();
+    }
+    ++report->checked_chunks;
+    if (status.ok()) return true;
+    if (!absl::IsDataLoss(status) && !absl::IsNotFound(status)) return status;
+    report->Add(absl::StrCat("chunk ", digest.ShortHex(), ": ", status.message()));
+    return false;
+  };
+  for (const auto& v : versions) {
+    if (store::VersionIdentity(v.envelope) != v.identity) {
+      report->Add(absl::StrCat("version ", v.record.number, ": its record does not match its identity"));
+    }
+    absl::Status walked = store::WalkDag(
+        dataset.nodes.get(), v.record.manifest_root,
+        [&](const Digest& node) -> absl::StatusOr<bool> {
+          if (!nodes.insert(node).second) return false;
+          BW_RETURN_IF_ERROR(progress(*report));
+          return check(node);
+        },
+        [&](const store::NodeChild& chunk) -> absl::Status {
+          uint64_t head;
+          std::copy_n(chunk.digest.bytes.begin(), sizeof head, reinterpret_cast<uint8_t*>(&head));
+          if (!chunks.insert(head).second) return absl::OkStatus();
+          BW_RETURN_IF_ERROR(progress(*report));
+          return check(chunk.digest).status();
+        });
+    if (!walked.ok()) {
+      if (absl::IsCancelled(walked)) return walked;
+      report->Add(absl::StrCat("version ", v.record.number, ": ", walked.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string DescribeChange(const store::Entry* before, const store::Entry* after) {
+  if (before == nullptr) return "added";
+  if (after == nullptr) return "removed";
+  if (before->type != after->type) return "type";
+  auto same_references = [](const store::Reference& a, const store::Reference& b) { return a.digest == b.digest; };
+  if (before->size != after->size || before->target != after->target ||
+      !std::equal(before->chunks.begin(), before->chunks.end(), after->chunks.begin(), after->chunks.end(), same_references)) {
+    return "modified";
+  }
+  if (before->mode != after->mode) return "mode";
+  return "meta";
+}
+
+}  // namespace bailiwick::agent

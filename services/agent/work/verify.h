@@ -1,0 +1,33 @@
+// Reads back every chunk of versions and checks it against its digest: what is damaged is found, and quarantined so that a replica
+// fetches it anew.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "services/agent/state/dataset.h"
+
+namespace bailiwick::agent {
+
+struct VerifyReport {
+  static constexpr size_t kMaxProblems = 100;
+  uint64_t checked_chunks = 0;
+  uint64_t checked_bytes = 0;  // raw
+  uint64_t total_bytes = 0;    // logical, of all versions: an upper bound since shared chunks are read once
+  std::vector<std::string> problems;
+  uint64_t problem_count = 0;
+  void Add(std::string problem) {
+    if (problems.size() < kMaxProblems) problems.push_back(std::move(problem));
+    ++problem_count;
+  }
+};
+
+absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::CatalogVersion>& versions,
+                            const std::function<absl::Status(const VerifyReport&)>& progress, VerifyReport* report);
+
+// "added", "removed", "type", "modified", "mode", "meta".
+std::string DescribeChange(const store::Entry* before, const store::Entry* after);
+
+}  // namespace bailiwick::agent
