@@ -1,0 +1,158 @@
+"""What takes minutes: a Linux-source-sized tree, 2 GiB with ten random kills, a disk that fills up."""
+import os
+import random
+import subprocess
+import time
+import unittest
+
+import fleet as f
+
+
+class Large(unittest.TestCase):
+    def test_eighty_thousand_files(self):
+        with f.Fleet() as fleet:
+            source = fleet.path("linux")
+            rng = random.Random(80_000)
+            words = [rng.randbytes(40).hex() for _ in range(500)]
+            for n in range(80_000):
+                folder = os.path.join(source, f"d{n % 71}", f"s{n % 4219}")
+                if n < 4219 * 71:
+                    os.makedirs(folder, exist_ok=True)
+                with open(os.path.join(folder, f"file-{n}.c"), "w") as file:
+                    file.write(f"/* {n} */\n" + "\n".join(rng.choices(words, k=rng.randrange(1, 300))))
+            marker = random.Random(7).randbytes(64 << 10)
+            f.write(os.path.join(source, "marker"), marker)
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(), f.dataset_yaml("linux", source)))
+            started = time.monotonic()
+            fleet.commit("linux", timeout=600)
+            fleet.wait_version("linux", 1, "core", timeout=600)
+            print(f"80,000 files committed and replicated in {time.monotonic() - started:.1f} s")
+            f.wait_until(lambda: os.path.islink(fleet.current("core", "linux")), timeout=120, what="laid out")
+            self.assertFalse(f.differences(source, fleet.current("core", "linux")))
+            self.assertEqual(f.contains(fleet.data("cloud-us"), marker[1000:1032]), [])
+            self.assertEqual(f.pack_bytes(fleet, "cloud-us"), 0)
+            self.assertIn("eu-data-stays", fleet.cli("why", "linux", "cloud-us", expect=None).out)
+            changed = os.path.join(source, "d0", "s0", "file-0.c")
+            with open(changed, "a") as file:
+                file.write("one more line\n")
+            started = time.monotonic()
+            fleet.commit("linux", timeout=600)
+            fleet.wait_version("linux", 2, "core", timeout=600)
+            print(f"a one-line change took {time.monotonic() - started:.1f} s, {fleet.wire_bytes('linux', 2, 'core')} bytes")
+            self.assertLess(fleet.wire_bytes("linux", 2, "core"), 1 << 20)
+            f.wait_until(lambda: b"one more line" in open(os.path.join(fleet.current("core", "linux"), "d0", "s0", "file-0.c"), "rb")
+                         .read(), what="version 2 is shown")
+            self.assertFalse(f.differences(source, fleet.current("core", "linux")))
+            fleet.verify("linux", "core")
+
+
+class Kills(unittest.TestCase):
+    SIZE = 2 << 30
+    SLACK_PER_KILL = 96 << 20
+
+    def test_two_gibibytes_with_ten_random_kills(self):
+        seed = int(os.environ.get("BAILIWICK_SEED", "0")) or random.randrange(1 << 30)
+        print(f"seed {seed} (BAILIWICK_SEED={seed} repeats it)")
+        rng = random.Random(seed)
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            source = fleet.path("huge")
+            os.makedirs(source)
+            for n in range(8):
+                with open(os.path.join(source, f"part-{n}"), "wb") as file:
+                    for _ in range(self.SIZE // 8 >> 23):
+                        file.write(rng.randbytes(8 << 20))
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"),
+                                    f.dataset_yaml("huge", source, spec="chunkSize: 1MiB")))
+            fleet.commit("huge", wait=False, timeout=600)
+            kills, last, peak = 0, 0, 0
+            for step in range(10):
+                target = self.SIZE * (step + 1) // 12
+                f.wait_until(lambda: f.pack_bytes(fleet, "core") >= target, timeout=120, what=f"{target} bytes arrived", step=0.005)
+                arrived = f.pack_bytes(fleet, "core")
+                self.assertGreaterEqual(arrived, last, "what had arrived stays")
+                last = arrived - (1 << 20)
+                victim = rng.choice(["factory", "core", "coordinator"])
+                fleet.dev("kill", victim)
+                kills += 1
+                fleet.dev("start", victim)
+                peak = max(peak, arrived)
+            print(f"{kills} kills, {peak >> 20} MiB had arrived at the last one")
+            self.assertLess(peak, self.SIZE)
+            fleet.wait_version("huge", 1, "core", timeout=300)
+            f.wait_until(lambda: os.path.islink(fleet.current("core", "huge")), timeout=120, what="laid out")
+            self.assertFalse(f.differences(source, fleet.current("core", "huge")))
+            fleet.verify("huge", "core")
+            held = f.pack_bytes(fleet, "core")
+            print(f"core holds {held >> 20} MiB for {self.SIZE >> 20} MiB of content")
+            done = [t for t in fleet.transfers("huge") if t["state"] == "done"]
+            self.assertEqual(len(done), 1)
+            self.assertLess(int(done[0]["wireBytes"]), self.SIZE - peak + self.SLACK_PER_KILL)
+
+
+class FullDisk(unittest.TestCase):
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.fail("run as root or with sudo: mounting a small file system needs it")
+
+    def mount(self, path, size):
+        os.makedirs(path, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", path])
+
+    def test_receiver_disk_full_then_roomy(self):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
+            fleet.dev("stop", "core")
+            data, aside = fleet.data("core"), fleet.path("core-before")
+            subprocess.run(["cp", "-a", data, aside], check=True)
+            self.mount(data, "160m")
+            subprocess.run(["cp", "-a", aside + "/.", data], check=True)
+            fleet.dev("start", "core")
+            small = f.make_tree(fleet.path("small"), files=10)
+            fleet.apply(f.dataset_yaml("small", small))
+            fleet.commit("small")
+            fleet.wait_version("small", 1, "core")
+            source = fleet.path("toobig")
+            f.write(os.path.join(source, "big"), random.Random(2).randbytes(220 << 20))
+            fleet.apply(f.dataset_yaml("toobig", source))
+            fleet.commit("toobig", wait=False)
+            why = f.wait_until(lambda: (lambda r: r if "space" in r.text or "full" in r.text else None)(
+                fleet.cli("why", "toobig", "core", expect=None)), timeout=60, what="why says that the disk is full")
+            self.assertIn("core", why.text)
+            self.assertFalse(f.differences(small, fleet.current("core", "small")))
+            fleet.cli("status")
+            subprocess.run(["mount", "-o", "remount,size=900m", data], check=True)
+            fleet.wait_version("toobig", 1, "core", timeout=180)
+            f.wait_until(lambda: os.path.islink(fleet.current("core", "toobig")), timeout=60, what="laid out")
+            self.assertFalse(f.differences(source, fleet.current("core", "toobig")))
+            fleet.verify("small", "core")
+            fleet.dev("stop", "core")
+
+    def test_home_disk_full_fails_the_commit_and_loses_nothing(self):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
+            fleet.dev("stop", "factory")
+            data, aside = fleet.data("factory"), fleet.path("factory-before")
+            subprocess.run(["cp", "-a", data, aside], check=True)
+            self.mount(data, "120m")
+            subprocess.run(["cp", "-a", aside + "/.", data], check=True)
+            fleet.dev("start", "factory")
+            source = f.make_tree(fleet.path("grows"), files=10)
+            fleet.apply(f.dataset_yaml("grows", source))
+            fleet.commit("grows")
+            fleet.wait_version("grows", 1, "core")
+            f.write(os.path.join(source, "big"), random.Random(3).randbytes(200 << 20))
+            refused = fleet.commit("grows", wait=False, expect=f.FAILED)
+            self.assertRegex(refused.text, r"(?i)space|full")
+            os.remove(os.path.join(source, "big"))
+            f.write(os.path.join(source, "little"), b"fits")
+            subprocess.run(["mount", "-o", "remount,size=600m", data], check=True)
+            fleet.commit("grows")
+            fleet.wait_version("grows", 2, "core")
+            f.wait_until(lambda: not f.differences(source, fleet.current("core", "grows")), what="version 2 is shown")
+            fleet.verify("grows", "factory")
+            fleet.dev("stop", "factory")
+
+
+if __name__ == "__main__":
+    f.main()

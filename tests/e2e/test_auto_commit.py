@@ -1,0 +1,104 @@
+"""Commits that nobody asks for: on an interval, when the tree is quiet, with files that never settle; and retention."""
+import os
+import threading
+import time
+import unittest
+
+import fleet as f
+
+
+class AutoCommit(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
+
+    def numbers(self, name):
+        return [int(r["number"]) for r in f.rows_of(self.fleet.json("dataset", "versions", name))]
+
+    def test_every(self):
+        source = self.fleet.path("timed")
+        f.write(os.path.join(source, "a"), b"1")
+        self.fleet.apply(f.dataset_yaml("timed", source, spec="commit: {every: 1s}"))
+        self.fleet.wait_version("timed", 1, "core", timeout=30)
+        f.write(os.path.join(source, "b"), b"2")
+        self.fleet.wait_version("timed", 2, "core", timeout=30)
+        self.assertFalse(f.differences(source, self.fleet.current("core", "timed")))
+        time.sleep(2.5)
+        self.assertEqual(self.numbers("timed")[0], 2, "nothing changed: no version")
+
+    def test_quiet(self):
+        source = self.fleet.path("quiet")
+        f.write(os.path.join(source, "a"), b"1")
+        self.fleet.apply(f.dataset_yaml("quiet", source, spec="commit: {quiet: 2s}"))
+        self.fleet.wait_version("quiet", 1, "core", timeout=30)
+        for n in range(12):                                     # busy for longer than the quiet time: one version of it
+            f.write(os.path.join(source, f"n{n}"), b"x")
+            time.sleep(0.25)
+        self.assertLessEqual(self.numbers("quiet")[0], 2)
+        f.wait_until(lambda: os.path.exists(os.path.join(self.fleet.current("core", "quiet"), "n11")), timeout=30,
+                     what="the quiet tree was committed")
+        self.assertFalse(f.differences(source, self.fleet.current("core", "quiet")))
+
+    def test_a_growing_log_does_not_fail_every_commit(self):
+        source = self.fleet.path("settle")
+        log = os.path.join(source, "growing.log")
+        f.write(log, b"first line\n")
+        f.write(os.path.join(source, "still"), b"1")
+        old = time.time() - 60
+        os.utime(log, (old, old))
+        os.utime(os.path.join(source, "still"), (old, old))
+        self.fleet.apply(f.dataset_yaml("settle", source, spec="commit: {onRequest: true, settle: 5s}"))
+        self.fleet.commit("settle")
+        stop = threading.Event()
+
+        def grow():
+            while not stop.is_set():
+                with open(log, "ab") as file:
+                    file.write(b"another line\n")
+                time.sleep(0.005)
+        writer = threading.Thread(target=grow)
+        writer.start()
+        try:
+            f.write(os.path.join(source, "other"), b"2")
+            os.utime(os.path.join(source, "other"), (old, old))
+            self.fleet.commit("settle")
+            self.fleet.wait_version("settle", 2, "core")
+            current = self.fleet.current("core", "settle")
+            f.wait_until(lambda: os.path.exists(os.path.join(current, "other")), what="version 2 is shown")
+            self.assertEqual(open(os.path.join(current, "growing.log"), "rb").read(), b"first line\n")
+        finally:
+            stop.set()
+            writer.join()
+        os.utime(log, (old, old))
+        self.fleet.commit("settle")
+        self.fleet.wait_version("settle", 3, "core")
+        f.wait_until(lambda: not f.differences(source, self.fleet.current("core", "settle")), what="the settled log arrived")
+
+    def test_retention_keeps_the_last(self):
+        source = self.fleet.path("retain")
+        self.fleet.apply(f.dataset_yaml("retain", source, spec="retain: {last: 3, hourly: 0, daily: 0}"))
+        for n in range(1, 8):
+            f.write(os.path.join(source, "n"), b"%d" % n)
+            self.fleet.commit("retain")
+        f.wait_until(lambda: self.numbers("retain") == [7, 6, 5], timeout=30, what="three versions are left")
+        self.assertFalse(f.differences(source, self.fleet.current("core", "retain")))
+        self.fleet.verify("retain", "factory")
+        self.fleet.verify("retain", "core")
+        f.write(os.path.join(source, "n"), b"8")
+        self.fleet.commit("retain")
+        self.assertEqual(self.numbers("retain")[0], 8, "a number is never used again")
+
+    def test_problem_of_the_source_is_seen_and_heals(self):
+        source = self.fleet.path("heals")
+        f.write(os.path.join(source, "a"), b"1")
+        self.fleet.apply(f.dataset_yaml("heals", source, spec="commit: {every: 1s}"))
+        self.fleet.wait_version("heals", 1, "core", timeout=30)
+        os.rename(source, source + ".away")
+        f.wait_until(lambda: source in self.fleet.cli("describe", "dataset", "heals").out.replace("path: " + source, "")
+                     or "missing" in self.fleet.cli("status").out, timeout=20, what="status says that the source is gone")
+        os.rename(source + ".away", source)
+        f.write(os.path.join(source, "b"), b"2")
+        self.fleet.wait_version("heals", 2, "core", timeout=30)
+
+
+if __name__ == "__main__":
+    f.main()

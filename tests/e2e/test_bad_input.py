@@ -1,0 +1,324 @@
+"""What people get wrong, and what they read then: one clear sentence, the documented exit code, nothing lost."""
+import os
+import random
+import re
+import socket
+import subprocess
+import threading
+import time
+import unittest
+
+import fleet as f
+
+# arguments, exit code, what the message must say (a regular expression over stdout and stderr together)
+COMMANDS = [
+    ([], f.USAGE, r"(?i)usage|subcommand|command"),
+    (["frobnicate"], f.USAGE, r"frobnicate"),
+    (["get"], f.USAGE, r"(?i)kind"),
+    (["get", "unicorns"], f.USAGE, r"unicorns"),
+    (["get", "datset"], f.USAGE, r"(?i)dataset"),
+    (["status", "--nonsense"], f.USAGE, r"--nonsense"),
+    (["status", "-o", "xml"], f.USAGE, r"xml.*json|json.*xml"),
+    (["get", "dataset", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["describe", "site", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["delete", "dataset", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["dataset"], f.USAGE, r"(?i)commit|subcommand"),
+    (["dataset", "commit"], f.USAGE, r"(?i)name|required"),
+    (["dataset", "commit", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["dataset", "versions", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["dataset", "verify", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["dataset", "rollback", "good", "minus-one"], f.USAGE, r"minus-one"),
+    (["dataset", "rollback", "good", "42"], f.NOT_FOUND, r"42"),
+    (["dataset", "diff", "good", "1", "42"], f.NOT_FOUND, r"42"),
+    (["dataset", "checkout", "good", "42", "/tmp/bw-nowhere"], f.NOT_FOUND, r"42"),
+    (["wait", "dataset", "good", "--version", "42", "--site", "core", "--timeout", "1s"], f.UNAVAILABLE, r"(?i)42|time"),
+    (["wait", "dataset", "good", "--version", "1", "--site", "nosuch", "--timeout", "1s"], f.NOT_FOUND, r"nosuch"),
+    (["wait", "dataset", "good", "--version", "1", "--site", "core", "--timeout", "soon"], f.USAGE, r"soon"),
+    (["why", "nosuch", "core"], f.NOT_FOUND, r"nosuch"),
+    (["why", "good", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["policy", "explain", "--dataset", "nosuch", "--from", "factory", "--to", "core"], f.NOT_FOUND, r"nosuch"),
+    (["policy", "explain", "--dataset", "good", "--from", "factory", "--to", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["policy", "explain", "--dataset", "good"], f.USAGE, r"--from|--to"),
+    (["apply", "-f", "/nonexistent/file.yaml"], f.NOT_FOUND, r"/nonexistent/file.yaml"),
+    (["apply"], f.USAGE, r"-f|--file"),
+    (["site", "join-token", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["--context", "/nonexistent", "status"], f.NOT_FOUND, r"/nonexistent"),
+    (["dev", "up", "--dir", "/tmp/bw-never", "--site", "nonsense"], f.USAGE, r"nonsense"),
+    (["dev", "kill", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["dev", "status", "--dir", "/nonexistent"], f.NOT_FOUND, r"/nonexistent"),
+]
+
+HEAD = "apiVersion: bailiwick/v1\n"
+SITE_HEAD = HEAD + "kind: Site\nmetadata: {name: extra}\n"
+DATASET_HEAD = HEAD + 'kind: Dataset\nmetadata: {name: extra, labels: {class: telemetry, pii: "no"}}\n'
+LAW_HEAD = HEAD + "kind: SovereigntyPolicy\nmetadata: {name: extra}\nspec:\n  rules:\n"
+# YAML, what the message must say. Each is exit 2 (usage) or 1, and the catalog stays as it was.
+YAML = [
+    ("kind: [unclosed", r":\d+:\d+: "),
+    ("just text", r":\d+:\d+: "),
+    ("\tkind: tab", r":\d+:\d+: "),
+    ("kind: Region\nmetadata: {name: x}\n", r"apiVersion"),
+    ("apiVersion: bailiwick/v9\nkind: Region\nmetadata: {name: x}\n", r":1:\d+: .*bailiwick/v1"),
+    (HEAD + "kind: Regoin\nmetadata: {name: x}\n", r":2:\d+: .*Region"),
+    (HEAD + "kind: Region\n", r"metadata"),
+    (HEAD + "kind: Region\nmetadata: {name: \"\"}\n", r"name"),
+    (HEAD + "kind: Region\nmetadata: {name: eu//x}\n", r"eu//x"),
+    (HEAD + "kind: Region\nmetadata: {name: nowhere/child}\n", r"nowhere"),
+    (SITE_HEAD + "spec: {region: eu/atlantis}\n", r"eu/atlantis"),
+    (SITE_HEAD + "spec: {region: eu/de, regoin: eu}\n", r":4:\d+: .*regoin.*region"),
+    (SITE_HEAD + "spec: {region: eu/de, dial: sideways}\n", r"sideways.*outbound-only"),
+    (SITE_HEAD + "spec: {region: eu/de, region: eu}\n", r"(?i)twice|duplicate"),
+    (SITE_HEAD + "spec: {region: eu/de, replicaPath: relative/path}\n", r"(?i)absolute"),
+    (SITE_HEAD + "spec: [not, a, map]\n", r":4:\d+: "),
+    (DATASET_HEAD + "spec: {home: {site: factory, path: relative}}\n", r"(?i)absolute"),
+    (DATASET_HEAD + "spec: {home: {site: nosuch, path: /x}}\n", r"nosuch"),
+    (DATASET_HEAD + "spec: {home: {path: /x}}\n", r"site"),
+    (DATASET_HEAD + "spec: {home: {site: factory, siteSelector: {}, path: /x}}\n", r"siteSelector|site"),
+    (DATASET_HEAD + "spec: {home: {site: factory, path: /x}, chunkSize: 3 parsecs}\n", r"parsecs"),
+    (DATASET_HEAD + "spec: {home: {site: factory, path: /x}, chunkSize: 1KiB}\n", r"16 ?KiB"),
+    (DATASET_HEAD + "spec: {home: {site: factory, path: /x}, commit: {every: soon}}\n", r"soon"),
+    (DATASET_HEAD + "spec: {home: {site: factory, path: /x}, ingest: teleport}\n", r"teleport"),
+    (DATASET_HEAD.replace("name: extra", "name: \"../../etc\"") + "spec: {home: {site: factory, path: /x}}\n", r"name"),
+    (HEAD + "kind: ReplicationPolicy\nmetadata: {name: extra}\nspec: {select: {}, to: [{site: nosuch}]}\n", r"nosuch"),
+    (HEAD + "kind: ReplicationPolicy\nmetadata: {name: extra}\nspec: {select: {}, to: [{region: mars}]}\n", r"mars"),
+    (HEAD + "kind: ReplicationPolicy\nmetadata: {name: extra}\nspec: {select: {}, to: [{site: core, region: eu}]}\n", r"site|region"),
+    (HEAD + "kind: ReplicationPolicy\nmetadata: {name: extra}\nspec: {select: {}, to: [{site: core, copies: -1}]}\n", r"-1|copies"),
+    (LAW_HEAD + "  - {id: a, effect: allow}\n", r"allow.*permit"),
+    (LAW_HEAD + "  - {id: a, effect: permit, to: {in: [mars]}}\n", r"mars"),
+    (LAW_HEAD + "  - {id: a, effect: permit, to: {in: ['set:nosuch']}}\n", r"nosuch"),
+    (LAW_HEAD + "  - {id: a, effect: permit, obligations: [{maxHops: 2}]}\n", r"(?i)obligation|maxHops"),
+    (LAW_HEAD + "  - {id: a, effect: permit, actions: [teleport]}\n", r"teleport"),
+    (LAW_HEAD + "  - {id: a, effect: permit}\n  - {id: a, effect: forbid}\n", r"(?i)\ba\b"),
+    (LAW_HEAD + "  - {effect: permit}\n", r"\bid\b"),
+]
+
+
+class Commands(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.source = f.make_tree(cls.fleet.path("good"), files=8)
+        cls.fleet.apply(f.dataset_yaml("good", cls.source))
+        cls.fleet.commit("good")
+
+    def one_sentence(self, result):
+        """No stack of prefixes, no page of text: at most a few lines on stderr, none of them a dump."""
+        self.assertNotRegex(result.text, r"terminate called|Segmentation|absl::|INTERNAL:|UNKNOWN:|(?i:assert)")
+        self.assertLessEqual(len(result.err.strip().split("\n")), 12, result)
+
+    def test_command_lines(self):
+        for arguments, code, message in COMMANDS:
+            with self.subTest(arguments=" ".join(arguments)):
+                if arguments[:1] == ["dev"] and "--dir" not in arguments:
+                    arguments = arguments + ["--dir", self.fleet.dir]
+                result = self.fleet.cli(*arguments, expect=None)
+                self.assertEqual(result.code, code, result)
+                self.assertRegex(result.text, message)
+                self.one_sentence(result)
+
+    def test_yaml(self):
+        before = self.fleet.cli("get", "all", "-o", "yaml", expect=None).out
+        for text, message in YAML:
+            with self.subTest(yaml=text):
+                result = self.fleet.apply(text, expect=None)
+                self.assertIn(result.code, (f.FAILED, f.USAGE), result)
+                self.assertRegex(result.text, message)
+                self.assertNotRegex(result.text, r"terminate called|absl::|INTERNAL:")
+        self.assertEqual(self.fleet.cli("get", "all", "-o", "yaml", expect=None).out, before)
+
+    def test_every_error_of_a_file_has_its_place(self):
+        path = self.fleet.path("two-errors.yaml")
+        f.write(path, SITE_HEAD + "spec:\n  region: eu/de\n  regoin: eu\n  dial: sideways\n")
+        result = self.fleet.cli("apply", "-f", path, expect=None)
+        self.assertRegex(result.text, r"two-errors\.yaml:6:\d+: .*regoin")
+        self.assertRegex(result.text, r"two-errors\.yaml:7:\d+: .*sideways")
+
+    def test_versions_and_help(self):
+        for binary in (f.CLI, f.AGENT, f.COORDINATOR):
+            version = f.run([binary, "--version"])
+            self.assertEqual(version.code, f.OK)
+            self.assertRegex(version.out, r"\d+\.\d+\.\d+")
+            helped = f.run([binary, "--help"])
+            self.assertEqual(helped.code, f.OK)
+            self.assertGreater(len(helped.out.split("\n")), 5)
+            wrong = f.run([binary, "--nonsense"])
+            self.assertEqual(wrong.code, f.USAGE, wrong)
+            self.assertIn("--nonsense", wrong.text)
+
+    def test_no_context(self):
+        env = {k: v for k, v in os.environ.items() if k not in ("BAILIWICK_CONTEXT",)}
+        env["HOME"] = self.fleet.path("nobody")
+        result = f.run([f.CLI, "status"], env=env)
+        self.assertEqual(result.code, f.NOT_FOUND, result)
+        self.assertRegex(result.err, r"BAILIWICK_CONTEXT|--context")
+
+
+class Sources(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
+
+    def dataset(self, name, files=6):
+        source = self.fleet.path(name)
+        f.make_tree(source, files=files)
+        self.fleet.apply(f.dataset_yaml(name, source))
+        return source
+
+    def refused(self, name, message, codes=(f.FAILED,), *arguments):
+        result = self.fleet.commit(name, *arguments, wait=False, expect=None)
+        self.assertIn(result.code, codes, result)
+        self.assertRegex(result.text, message)
+        return result
+
+    def untouched(self, name, number):
+        rows = f.rows_of(self.fleet.json("dataset", "versions", name))
+        self.assertEqual([int(r["number"]) for r in rows][:1], [number] if number else [])
+
+    def test_missing_source(self):
+        self.fleet.apply(f.dataset_yaml("missing", "/nonexistent/source"))
+        self.refused("missing", r"/nonexistent/source", (f.FAILED, f.NOT_FOUND))
+        self.untouched("missing", 0)
+
+    def test_vanished_source_deletes_nothing(self):
+        source = self.dataset("vanished")
+        self.fleet.commit("vanished")
+        self.fleet.wait_version("vanished", 1, "core")
+        os.rename(source, source + ".away")
+        self.refused("vanished", re.escape(source), (f.FAILED, f.NOT_FOUND))
+        os.mkdir(source)                                        # as an unmounted disk leaves it
+        self.refused("vanished", r"(?i)empty")
+        self.untouched("vanished", 1)
+        self.assertFalse(f.differences(source + ".away", self.fleet.current("core", "vanished")))
+        self.assertEqual(self.fleet.commit("vanished", "--allow-empty").code, f.OK)
+        os.rmdir(source)
+        os.rename(source + ".away", source)
+        self.fleet.commit("vanished")
+        self.fleet.wait_version("vanished", 3, "core")
+        f.wait_until(lambda: not f.differences(source, self.fleet.current("core", "vanished")), what="it is all back")
+
+    def test_empty_source_never_becomes_a_first_version(self):
+        os.makedirs(self.fleet.path("void"))
+        self.fleet.apply(f.dataset_yaml("void", self.fleet.path("void")))
+        self.refused("void", r"(?i)empty")
+        self.untouched("void", 0)
+
+    def test_source_that_is_a_file(self):
+        path = f.write(self.fleet.path("plain"), b"x")
+        self.fleet.apply(f.dataset_yaml("plain", path))
+        self.refused("plain", r"(?i)not a directory")
+
+    def test_changing_file_is_named(self):
+        source = self.dataset("busy", files=2)
+        path = os.path.join(source, "growing.log")
+        f.write(path, random.Random(1).randbytes(4 << 20))
+        stop = threading.Event()
+
+        def grow():
+            with open(path, "ab", buffering=0) as file:
+                while not stop.is_set():
+                    file.write(b"x" * 4096)
+                    time.sleep(0.0005)
+        writer = threading.Thread(target=grow)
+        writer.start()
+        try:
+            result = self.refused("busy", r"growing\.log")
+            self.assertRegex(result.text, r"--allow-changing")
+            self.untouched("busy", 0)
+            self.fleet.commit("busy", "--allow-changing", wait=False)
+            self.untouched("busy", 1)
+        finally:
+            stop.set()
+            writer.join()
+
+    def test_delete_of_a_dataset_leaves_the_source_alone(self):
+        source = self.dataset("deleted")
+        self.fleet.commit("deleted")
+        before = f.fingerprint(source)
+        self.fleet.cli("delete", "dataset", "deleted")
+        self.fleet.cli("get", "dataset", "deleted", expect=f.NOT_FOUND)
+        self.assertEqual(f.fingerprint(source), before)
+
+
+class Machines(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+
+    def test_coordinator_down(self):
+        self.fleet.dev("stop", "coordinator")
+        try:
+            result = self.fleet.cli("status", expect=f.UNAVAILABLE)
+            self.assertRegex(result.err, r"(?i)coordinator")
+            self.assertLess(result.seconds, 40)
+        finally:
+            self.fleet.dev("start", "coordinator")
+
+    def test_home_agent_down(self):
+        source = f.make_tree(self.fleet.path("downhome"), files=3)
+        self.fleet.apply(f.dataset_yaml("downhome", source))
+        self.fleet.dev("stop", "factory")
+        try:
+            result = self.fleet.commit("downhome", expect=f.UNAVAILABLE)
+            self.assertIn("factory", result.err)
+        finally:
+            self.fleet.dev("start", "factory")
+
+    def test_a_second_agent_on_the_same_data_directory(self):
+        result = f.run([f.AGENT, "run", "--data-dir", self.fleet.data("core")], timeout=30)
+        self.assertEqual(result.code, f.CONFLICT, result)
+        self.assertRegex(result.text, r"(?i)lock|another|in use|running")
+
+    def test_token_works_once(self):
+        self.fleet.apply(HEAD + "kind: Site\nmetadata: {name: new}\nspec: {region: eu/de}\n")
+        token = self.fleet.cli("site", "join-token", "new").out.strip().split("\n")[-1].split()[-1]
+        self.assertRegex(token, r"^bwj1\.")
+        one, two = self.fleet.path("join-1"), self.fleet.path("join-2")
+        first = f.run([f.AGENT, "join", "--data-dir", one, "--join", token], timeout=30)
+        self.assertEqual(first.code, f.OK, first)
+        second = f.run([f.AGENT, "join", "--data-dir", two, "--join", token], timeout=30)
+        self.assertIn(second.code, (f.FAILED, f.DENIED, f.CONFLICT), second)
+        self.assertRegex(second.text, r"(?i)token")
+
+    def test_tokens_that_are_no_tokens(self):
+        for token in ("nonsense", "bwj1.", "bwj1.AAAA", "bwj1.!!!!"):
+            with self.subTest(token=token):
+                result = f.run([f.AGENT, "join", "--data-dir", self.fleet.path("join-bad"), "--join", token], timeout=30)
+                self.assertIn(result.code, (f.FAILED, f.USAGE), result)
+                self.assertRegex(result.text, r"(?i)join string|token")
+
+    def test_expired_token(self):
+        self.fleet.apply(HEAD + "kind: Site\nmetadata: {name: late}\nspec: {region: eu/de}\n")
+        token = self.fleet.cli("site", "join-token", "late", "--ttl", "1s").out.strip().split("\n")[-1].split()[-1]
+        time.sleep(1.5)
+        result = f.run([f.AGENT, "join", "--data-dir", self.fleet.path("join-late"), "--join", token], timeout=30)
+        self.assertIn(result.code, (f.FAILED, f.DENIED), result)
+        self.assertRegex(result.text, r"(?i)expired")
+
+    def test_agent_that_never_joined(self):
+        empty = self.fleet.path("never")
+        os.makedirs(empty)
+        result = f.run([f.AGENT, "run", "--data-dir", empty], timeout=30)
+        self.assertIn(result.code, (f.FAILED, f.NOT_FOUND), result)
+        self.assertRegex(result.text, r"(?i)join")
+
+    def test_port_taken(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            directory = self.fleet.path("coordinator-2")
+            made = f.run([f.COORDINATOR, "init", "--data-dir", directory], timeout=30)
+            self.assertEqual(made.code, f.OK, made)
+            result = f.run([f.COORDINATOR, "serve", "--data-dir", directory, "--listen", f"127.0.0.1:{port}"], timeout=30)
+            self.assertNotEqual(result.code, f.OK)
+            self.assertRegex(result.text, rf"{port}")
+            self.assertRegex(result.text, r"(?i)port|address|in use|listen")
+
+    def test_second_dev_up_in_the_same_directory(self):
+        result = f.run([f.CLI, "dev", "up", "--dir", self.fleet.dir, "--site", "other=eu/de"], timeout=60)
+        self.assertIn(result.code, (f.CONFLICT, f.USAGE, f.FAILED), result)
+        self.fleet.cli("status")
+
+
+if __name__ == "__main__":
+    f.main()

@@ -1,0 +1,329 @@
+"""Peers that lie: no certificate, a foreign one, somebody else's grant, a grant that a captured coordinator signs against the law,
+a path outside of what was granted, bytes that are not what they should be. The law holds at the two ends of the wire."""
+import os
+import random
+import subprocess
+import time
+import unittest
+
+import fleet as f
+import wire as w
+
+GARBAGE = b"this is not what the manifest names"
+
+
+class Hostile(f.FleetTest):
+    SETUP = f.documents(f.LAW, f.replication_yaml())
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        fleet = cls.fleet
+        cls.source = f.make_tree(fleet.path("prize"), files=30)
+        f.write(os.path.join(cls.source, "prize"), random.Random(1).randbytes(256 << 10))
+        # "unwanted" lies at the factory alone: the law would let it go to core, but no policy asks for it.
+        cls.other = f.make_tree(fleet.path("unwanted"), files=30)
+        fleet.apply(f.documents(f.dataset_yaml("prize", cls.source),
+                                f.dataset_yaml("unwanted", cls.other, labels='class: telemetry, pii: "no", reach: home'),
+                                "apiVersion: bailiwick/v1\nkind: ReplicationPolicy\nmetadata: {name: everywhere}\nspec:\n"
+                                "  select: {matchExpressions: [{key: reach, operator: DoesNotExist}]}\n"
+                                "  to: [{site: core}, {site: cloud-us}]\n"))
+        fleet.commit("prize")
+        fleet.wait_version("prize", 1, "core")
+        fleet.commit("unwanted", wait=False)
+        cls.sites = w.sites(fleet)
+        cls.ids = {name: site.agent for name, site in cls.sites.items()}
+        cls.grant_key = cls.find_grant_key()
+        policy = w.control(fleet, w.admin(fleet), "GetPolicy", w.control_pb2.GetPolicyRequest(), w.control_pb2.GetPolicyResponse)
+        cls.bundle = w.bundle_pb2.PolicyBundle.FromString(policy.bundle.payload)
+        cls.bundle_digest = w.hashlib.sha256(policy.bundle.payload).digest()
+        cls.records = {}
+        for envelope in w.envelopes_in(os.path.join(fleet.data("factory"), "agent.db"), w.VERSION):
+            record = w.store_pb2.VersionRecord.FromString(envelope.payload)
+            cls.records[record.dataset, record.number] = envelope
+
+    @classmethod
+    def find_grant_key(cls):
+        """What a thief of the coordinator's disk has."""
+        info = w.control(cls.fleet, w.admin(cls.fleet), "GetInfo", w.control_pb2.GetInfoRequest(), w.control_pb2.GetInfoResponse)
+        for path in f.files_under(os.path.join(cls.fleet.dir, "coordinator")):
+            path = os.fsdecode(path)
+            if os.path.getsize(path) < 4096 and b"PRIVATE KEY" in w.read(path) and w.public_key(path) == info.grant_ed25519:
+                return path
+        raise AssertionError("the coordinator's grant key is not on its disk")
+
+    # --- making things up
+    def grant(self, dataset="prize", number=1, source="factory", destination="core", key=None, life=300, start=-5, **changes):
+        record_envelope = self.records[dataset, number]
+        record = w.store_pb2.VersionRecord.FromString(record_envelope.payload)
+        grant = w.grant_pb2.Grant(
+            format=1, grant_id=os.urandom(16), dataset_id=record.dataset_id, dataset=dataset,
+            version=w.types_pb2.Digest(algorithm=1, value=w.hashlib.sha256(record_envelope.payload).digest()),
+            manifest_root=record.manifest_root, source=self.ids[source], destination=self.ids[destination],
+            source_region=self.sites[source].region, destination_region=self.sites[destination].region, action="transfer",
+            policy_revision=self.bundle.revision, policy_digest=self.bundle_digest, transfer_id=os.urandom(8).hex())
+        now = time.time()
+        grant.not_before.FromNanoseconds(int((now + start) * 1e9))
+        grant.not_after.FromNanoseconds(int((now + start + life) * 1e9))
+        for name, value in changes.items():
+            if isinstance(value, (str, bytes, int)):
+                setattr(grant, name, value)
+            else:
+                getattr(grant, name).CopyFrom(value)
+        return w.seal(w.GRANT, grant, key or self.grant_key)
+
+    def hello(self, grant, dataset="prize", number=1, role=None, site="core", identity=None, binding=None, minimum=1, maximum=1):
+        identity = identity or w.agent(self.fleet, site)
+        return w.transfer_pb2.Hello(
+            protocol_min=minimum, protocol_max=maximum, role=role or w.transfer_pb2.ROLE_RECEIVER, grant=grant,
+            version_record=self.records[dataset, number],
+            certificate_binding=binding or w.binding(identity, self.ids[site], w.enrolment_key(self.fleet, site)))
+
+    def flow(self, site="core", to="factory", identity=None):
+        flow = w.Flow(identity or w.agent(self.fleet, site), self.sites[to].endpoint, self.ids[to])
+        self.addCleanup(flow.close)
+        return flow
+
+    def refused(self, flow, codes, rule=None):
+        frames, goodbye = flow.until_goodbye()
+        self.assertIsNotNone(goodbye, f"the stream ended without a reason after {frames}")
+        self.assertIn(goodbye.code, codes, goodbye)
+        self.assertFalse([x for x in frames if x.HasField("data")], "bytes left before the refusal")
+        self.assertTrue(goodbye.message)
+        if rule:
+            self.assertIn(rule, goodbye.rule + goodbye.message)
+        return goodbye
+
+    def ask(self, hello, codes, rule=None, **where):
+        flow = self.flow(**where)
+        flow.send(hello=hello)
+        flow.send(want=w.transfer_pb2.Want(want_id=1, fetch_root=True))
+        return self.refused(flow, codes, rule)
+
+    # --- the positive control: without it the refusals below would prove nothing
+    def test_a_true_grant_gives_the_granted_version(self):
+        flow = self.flow()
+        flow.send(hello=self.hello(self.grant()))
+        reply = flow.next()
+        self.assertTrue(reply.HasField("hello_reply"), reply)
+        flow.send(want=w.transfer_pb2.Want(want_id=1, fetch_root=True))
+        data = flow.next()
+        self.assertTrue(data.HasField("data"), data)
+        self.assertGreater(len(data.data.payload), 0)
+
+    def test_no_client_certificate(self):
+        for endpoint, server in ((self.sites["factory"].endpoint, self.ids["factory"]),
+                                 (self.sites["factory"].admin_endpoint, self.ids["factory"]),
+                                 (w.context(self.fleet)["coordinator"], w.coordinator_id(self.fleet))):
+            with self.subTest(endpoint=endpoint):
+                anonymous = w.Identity(None, None, w.admin(self.fleet).ca)
+                with anonymous.channel(endpoint, server) as channel, self.assertRaises(w.grpc.RpcError) as raised:
+                    w.unary(channel, "/bailiwick.control.v1.Control/GetInfo", w.control_pb2.GetInfoRequest(),
+                            w.control_pb2.GetInfoResponse)
+                self.assertEqual(raised.exception.code(), w.grpc.StatusCode.UNAVAILABLE)
+
+    def test_foreign_certificate_with_a_right_name(self):
+        forged = w.issue(self.fleet.path("foreign"), self.ids["core"])
+        forged.ca = w.admin(self.fleet).ca
+        flow = self.flow(identity=forged)
+        flow.send(hello=self.hello(self.grant(), identity=forged))
+        with self.assertRaises(w.grpc.RpcError):
+            while flow.next() is not None:
+                pass
+
+    def test_roles_of_identities(self):
+        denied = w.grpc.StatusCode.PERMISSION_DENIED
+        with self.assertRaises(w.grpc.RpcError) as raised:
+            w.control(self.fleet, w.agent(self.fleet, "core"), "GetInfo", w.control_pb2.GetInfoRequest(), w.control_pb2.GetInfoResponse)
+        self.assertEqual(raised.exception.code(), denied)
+        with w.agent(self.fleet, "core").channel(self.sites["factory"].admin_endpoint, self.ids["factory"]) as channel:
+            call = channel.unary_stream("/bailiwick.agent.v1.AgentAdmin/Verify", request_serializer=lambda m: m.SerializeToString(),
+                                        response_deserializer=w.admin_pb2.WorkEvent.FromString)
+            with self.assertRaises(w.grpc.RpcError) as raised:
+                list(call(w.admin_pb2.VerifyRequest(dataset="prize"), timeout=10))
+            self.assertEqual(raised.exception.code(), denied)
+        with w.admin(self.fleet).channel(w.context(self.fleet)["coordinator"], w.coordinator_id(self.fleet)) as channel:
+            call = channel.stream_stream("/bailiwick.agent.v1.AgentSession/Session", request_serializer=lambda m: m.SerializeToString(),
+                                         response_deserializer=w.session_pb2.CoordinatorMessage.FromString)
+            hello = w.session_pb2.AgentMessage(hello=w.session_pb2.AgentHello(protocol_min=1, protocol_max=1))
+            with self.assertRaises(w.grpc.RpcError) as raised:
+                list(call(iter([hello]), timeout=10))
+            self.assertEqual(raised.exception.code(), denied)
+
+    def test_tampered_grant(self):
+        for position in (0.1, 0.5, 0.9):
+            grant = self.grant()
+            payload = bytearray(grant.payload)
+            payload[int(len(payload) * position)] ^= 1
+            grant.payload = bytes(payload)
+            self.ask(self.hello(grant), ("GRANT_INVALID",))
+        unsigned = self.grant()
+        del unsigned.signatures[:]
+        self.ask(self.hello(unsigned), ("GRANT_INVALID",))
+        other_type = w.seal(w.VERSION, self.grant().payload, self.grant_key)
+        self.ask(self.hello(other_type), ("GRANT_INVALID",))
+
+    def test_grant_signed_by_another_key(self):
+        stranger = w.new_signing_key(self.fleet.path("stranger.pem"))
+        self.ask(self.hello(self.grant(key=stranger)), ("GRANT_INVALID",))
+        self.ask(self.hello(self.grant(key=w.enrolment_key(self.fleet, "core"))), ("GRANT_INVALID",))
+
+    def test_somebody_elses_grant(self):
+        goodbye = self.ask(self.hello(self.grant(destination="core"), site="cloud-us"), ("WRONG_PEER",), site="cloud-us")
+        self.assertIn("cloud-us", goodbye.message)
+
+    def test_a_grant_against_the_law_moves_nothing(self):
+        """A captured coordinator can sign anything; the source evaluates the law by itself."""
+        self.ask(self.hello(self.grant(destination="cloud-us"), site="cloud-us"), ("POLICY_DENIED",), "acme/eu-data-stays",
+                 site="cloud-us")
+        self.assertEqual(f.pack_bytes(self.fleet, "cloud-us"), 0)
+
+    def test_a_grant_that_lies_about_the_region(self):
+        self.ask(self.hello(self.grant(destination="cloud-us", destination_region="eu/de"), site="cloud-us"),
+                 ("GRANT_INVALID", "WRONG_PEER", "POLICY_DENIED"), site="cloud-us")
+
+    def test_times(self):
+        self.ask(self.hello(self.grant(start=-400, life=300)), ("GRANT_EXPIRED",))
+        self.ask(self.hello(self.grant(start=600, life=300)), ("GRANT_EXPIRED", "GRANT_INVALID"))
+        self.ask(self.hello(self.grant(life=86400)), ("GRANT_INVALID",))
+
+    def test_policy_revision(self):
+        self.ask(self.hello(self.grant(policy_revision=self.bundle.revision + 5)), ("POLICY_STALE",))
+        self.ask(self.hello(self.grant(policy_digest=b"\0" * 32)), ("GRANT_INVALID", "POLICY_STALE"))
+
+    def test_a_grant_is_for_one_version_and_one_action(self):
+        self.ask(self.hello(self.grant("prize"), dataset="unwanted"), ("GRANT_INVALID",))
+        root = w.store_pb2.VersionRecord.FromString(self.records["unwanted", 1].payload).manifest_root
+        self.ask(self.hello(self.grant("prize", manifest_root=root)), ("GRANT_INVALID",))
+        self.ask(self.hello(self.grant(action="reside")), ("GRANT_INVALID",))
+        self.ask(self.hello(self.grant(format=9)), ("GRANT_INVALID",))
+
+    def test_a_forged_version_record(self):
+        record = w.store_pb2.VersionRecord.FromString(self.records["prize", 1].payload)
+        record.number = 2
+        forged = w.seal(w.VERSION, record, w.enrolment_key(self.fleet, "cloud-us"))
+        hello = self.hello(self.grant())
+        hello.version_record.CopyFrom(forged)
+        self.ask(hello, ("GRANT_INVALID", "NOT_FOUND", "BAD_REQUEST"))
+
+    def test_certificate_of_a_captured_authority(self):
+        """The CA's key makes any certificate; it cannot make the enrolment key that the signed policy pins."""
+        authority = None
+        ca = w.admin(self.fleet).ca
+        for path in map(os.fsdecode, f.files_under(os.path.join(self.fleet.dir, "coordinator"))):
+            if os.path.getsize(path) < 4096 and b"PRIVATE KEY" in w.read(path):
+                certificate = self.fleet.path("ca.pem")
+                f.write(certificate, ca)
+                same = [subprocess.run(["openssl", *what], capture_output=True).stdout for what in (
+                    ("x509", "-in", certificate, "-noout", "-pubkey"), ("pkey", "-in", path, "-pubout"))]
+                if same[0] and same[0] == same[1]:
+                    authority = (certificate, path)
+        self.assertTrue(authority, "the CA's key is not on the coordinator's disk")
+        forged = w.issue(self.fleet.path("captured"), self.ids["core"], authority)
+        replayed = w.binding(w.agent(self.fleet, "core"), self.ids["core"], w.enrolment_key(self.fleet, "core"))
+        for binding in (replayed, w.binding(forged, self.ids["core"], w.enrolment_key(self.fleet, "cloud-us")),
+                        w.types_pb2.Envelope()):
+            self.ask(self.hello(self.grant(), identity=forged, binding=binding), ("WRONG_PEER", "GRANT_INVALID", "BAD_REQUEST"),
+                     identity=forged)
+
+    def test_reach(self):
+        """Whatever is asked for, only children of the granted manifest come."""
+        for want in (dict(node_path=[4_000_000_000]), dict(node_path=[0] * 200),
+                     dict(spans=[w.transfer_pb2.Span(first=4_000_000_000, count=1)]),
+                     dict(spans=[w.transfer_pb2.Span(first=0, count=4_000_000_000)]),
+                     dict(spans=[w.transfer_pb2.Span(first=5, count=2), w.transfer_pb2.Span(first=0, count=2)])):
+            with self.subTest(want=want):
+                flow = self.flow()
+                flow.send(hello=self.hello(self.grant()))
+                self.assertTrue(flow.next().HasField("hello_reply"))
+                flow.send(want=w.transfer_pb2.Want(want_id=1, **want))
+                self.refused(flow, ("BAD_REQUEST", "NOT_FOUND"))
+
+    def test_protocol_of_the_far_future(self):
+        goodbye = self.ask(self.hello(self.grant(), minimum=90, maximum=99), ("BAD_REQUEST",))
+        self.assertRegex(goodbye.message, r"(?i)protocol")
+        flow = self.flow()                              # one version newer that still speaks ours is welcome
+        flow.send(hello=self.hello(self.grant(), minimum=1, maximum=2))
+        self.assertTrue(flow.next().HasField("hello_reply"))
+
+    def test_first_frame_is_no_hello(self):
+        flow = self.flow()
+        flow.send(want=w.transfer_pb2.Want(want_id=1, fetch_root=True))
+        self.refused(flow, ("BAD_REQUEST",))
+
+    def test_a_liar_as_source(self):
+        """Right identity, right grant, wrong bytes: never accepted."""
+        before = f.pack_bytes(self.fleet, "core")
+        flow = self.flow(site="factory", to="core")
+        flow.send(hello=self.hello(self.grant("unwanted", source="factory", destination="core"), dataset="unwanted", site="factory",
+                                   role=w.transfer_pb2.ROLE_SOURCE))
+        reply = flow.next()
+        self.assertTrue(reply.HasField("hello_reply"), reply)
+        want = flow.next()
+        self.assertTrue(want.HasField("want"), want)
+        flow.send(data=w.transfer_pb2.Data(
+            want_id=want.want.want_id, last=True, payload=GARBAGE,
+            pieces=[w.transfer_pb2.Piece(codec=0, stored_length=len(GARBAGE), raw_length=len(GARBAGE))]))
+        _, goodbye = flow.until_goodbye()
+        self.assertIsNotNone(goodbye)
+        self.assertEqual(goodbye.code, "CORRUPT", goodbye)
+        self.assertEqual(f.contains(os.path.join(self.fleet.data("core"), "datasets"), GARBAGE), [])
+        self.assertLess(f.pack_bytes(self.fleet, "core") - before, 4096)
+        self.assertFalse(os.path.lexists(self.fleet.current("core", "unwanted")))
+
+    def test_a_bomb_as_source(self):
+        for piece, payload in ((dict(codec=0, stored_length=1 << 30, raw_length=1 << 30), b"x"),
+                               (dict(codec=1, stored_length=4, raw_length=0xFFFFFFFF), b"bomb"),
+                               (dict(codec=7, stored_length=1, raw_length=1), b"x")):
+            with self.subTest(piece=piece):
+                flow = self.flow(site="factory", to="core")
+                flow.send(hello=self.hello(self.grant("unwanted"), dataset="unwanted", site="factory",
+                                           role=w.transfer_pb2.ROLE_SOURCE))
+                self.assertTrue(flow.next().HasField("hello_reply"))
+                want = flow.next().want
+                flow.send(data=w.transfer_pb2.Data(want_id=want.want_id, last=True, payload=payload,
+                                                   pieces=[w.transfer_pb2.Piece(**piece)]))
+                _, goodbye = flow.until_goodbye()
+                self.assertIsNotNone(goodbye)
+                self.assertIn(goodbye.code, ("CORRUPT", "BAD_REQUEST"))
+        self.fleet.verify("prize", "core")
+
+    def test_the_receiver_evaluates_the_law_too(self):
+        """A captured coordinator and a bribed source: cloud-us itself refuses what may not lie there."""
+        flow = self.flow(site="factory", to="cloud-us")
+        flow.send(hello=self.hello(self.grant("unwanted", destination="cloud-us"), dataset="unwanted", site="factory",
+                                   role=w.transfer_pb2.ROLE_SOURCE))
+        self.refused(flow, ("POLICY_DENIED",), "acme/eu-data-stays")
+
+    def test_refusals_are_in_the_audit_log(self):
+        self.ask(self.hello(self.grant(destination="cloud-us"), site="cloud-us"), ("POLICY_DENIED",), site="cloud-us")
+        self.assertTrue(f.contains(os.path.join(self.fleet.data("factory"), "audit.log"), b"eu-data-stays")
+                        if os.path.isdir(os.path.join(self.fleet.data("factory"), "audit.log"))
+                        else b"eu-data-stays" in w.read(os.path.join(self.fleet.data("factory"), "audit.log")))
+
+    def test_an_agent_that_nobody_approved(self):
+        self.fleet.apply("apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: stranger, labels: {tier: edge}}\n"
+                         "spec: {region: eu/de}\n")
+        token = self.fleet.cli("site", "join-token", "stranger").out.strip().split("\n")[-1].split()[-1]
+        data = self.fleet.path("stranger-data")
+        self.assertEqual(f.run([f.AGENT, "join", "--data-dir", data, "--join", token]).code, f.OK)
+        agent = subprocess.Popen([f.AGENT, "run", "--data-dir", data], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
+        self.addCleanup(agent.wait)
+        self.addCleanup(agent.terminate)
+        f.wait_until(lambda: w.sites(self.fleet)["stranger"].connected, what="the stranger is connected")
+        self.assertFalse(w.sites(self.fleet)["stranger"].approved)
+        self.fleet.apply(f.replication_yaml("to-stranger", to="[{site: stranger}]"))
+        self.addCleanup(self.fleet.cli, "delete", "replicationpolicy", "to-stranger")
+        why = f.wait_until(lambda: (lambda r: r if "approve" in r.text else None)(
+            self.fleet.cli("why", "prize", "stranger", expect=None)), timeout=15, what="why names the missing approval")
+        self.assertIn("stranger", why.text)
+        time.sleep(1)
+        self.assertEqual(f.contains(data, random.Random(1).randbytes(256 << 10)[1000:1032]), [])
+        self.fleet.cli("site", "approve", "stranger")
+        self.fleet.wait_version("prize", 1, "stranger")
+        self.assertFalse(f.differences(self.source, os.path.join(data, "replicas", "prize", "current")))
+
+
+if __name__ == "__main__":
+    f.main()
