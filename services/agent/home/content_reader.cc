@@ -1,0 +1,135 @@
+#include "services/agent/home/content_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace bailiwick::agent {
+namespace {
+
+constexpr size_t kReadBytes = 1 << 20;
+constexpr absl::Duration kWaits[] = {absl::Milliseconds(10), absl::Milliseconds(50), absl::Milliseconds(200)};
+constexpr uint64_t kProbeStep = 1 << 20;  // a hole is looked at once a MiB: 64 GiB of them take a fraction of a second
+constexpr size_t kProbeBytes = 4096;
+
+bool SameState(const os::NodeStat& a, const os::NodeStat& b) {
+  return a.size == b.size && a.mtime_ns == b.mtime_ns && a.ctime_ns == b.ctime_ns;
+}
+
+// What lies between the extents.
+std::vector<store::Hole> HolesBetween(const std::vector<os::Extent>& extents, uint64_t size) {
+  std::vector<store::Hole> holes;
+  uint64_t at = 0;
+  for (const os::Extent& extent : extents) {
+    if (extent.offset > at) holes.push_back({at, extent.offset - at});
+    at = std::max(at, extent.offset + extent.length);
+  }
+  if (at < size) holes.push_back({at, size - at});
+  return holes;
+}
+
+}  // namespace
+
+// Errors of the source name the file; those of the store, which come through the pipeline, don't.
+absl::StatusOr<size_t> ContentReader::ReadAt(os::TreeFile& file, uint64_t offset, char* out, size_t n) {
+  absl::StatusOr<size_t> got = file.ReadAt(offset, out, n);
+  if (!got.ok()) return Annotate(got.status(), label_);
+  return got;
+}
+
+absl::StatusOr<uint64_t> ContentReader::ReadRun(os::TreeFile& file, uint64_t offset, uint64_t length) {
+  uint64_t done = 0;
+  while (done < length) {
+    if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("the commit was cancelled");
+    BW_ASSIGN_OR_RETURN(std::span<char> space, pipeline_->Space(std::min<uint64_t>(kReadBytes, length - done)));
+    BW_ASSIGN_OR_RETURN(size_t n, ReadAt(file, offset + done, space.data(), space.size()));
+    BW_RETURN_IF_ERROR(pipeline_->Filled(n));
+    done += n;
+    read_bytes_ += n;
+    if (n < space.size()) break;
+  }
+  BW_RETURN_IF_ERROR(pipeline_->EndRun());
+  return done;
+}
+
+// A file system can claim a hole where data is on its way to the disk (OpenZFS #15526), so holes are probed.
+absl::StatusOr<bool> ContentReader::HolesAreZero(os::TreeFile& file, const std::vector<store::Hole>& holes) {
+  std::array<char, kProbeBytes> page;
+  auto zero = [](const char* p, size_t n) { return std::all_of(p, p + n, [](char c) { return c == 0; }); };
+  for (const store::Hole& hole : holes) {
+    uint64_t end = hole.offset + hole.length;
+    for (uint64_t at = hole.offset; at < end; at += kProbeStep) {
+      if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("the commit was cancelled");
+      BW_ASSIGN_OR_RETURN(size_t n, ReadAt(file, at, page.data(), std::min<uint64_t>(page.size(), end - at)));
+      if (!zero(page.data(), n)) return false;
+    }
+    uint64_t tail = std::min<uint64_t>(page.size(), hole.length);
+    BW_ASSIGN_OR_RETURN(size_t n, ReadAt(file, end - tail, page.data(), tail));
+    if (!zero(page.data(), n)) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<bool> ContentReader::ReadOnce(os::TreeFile& file, const os::NodeStat& stat, bool whole, store::Entry* entry) {
+  entry->holes.clear();
+  std::vector<os::Extent> extents;
+  if (!whole && stat.blocks_bytes < stat.size) {
+    absl::StatusOr<std::vector<os::Extent>> found = os::DataExtents(file, stat.size);
+    if (!found.ok()) return Annotate(found.status(), label_);
+    extents = *std::move(found);
+    entry->holes = HolesBetween(extents, stat.size);
+    BW_ASSIGN_OR_RETURN(bool zero, HolesAreZero(file, entry->holes));
+    if (!zero) entry->holes.clear();
+  }
+  if (entry->holes.empty()) extents.assign(1, {0, stat.size});
+  entry->size = stat.size;
+  for (const os::Extent& extent : extents) {
+    BW_ASSIGN_OR_RETURN(uint64_t n, ReadRun(file, extent.offset, extent.length));
+    if (n == extent.length) continue;
+    entry->size = extent.offset + n;
+    return false;
+  }
+  return true;
+}
+
+absl::StatusOr<ReadResult> ContentReader::Read(const ReadRequest& request, store::Entry entry, os::NodeStat* stat) {
+  label_ = request.label;
+  for (size_t attempt = 0;; ++attempt) {
+    auto opened = request.dir->OpenRead(request.name);
+    if (!opened.ok()) {
+      auto now = request.dir->Stat(request.name);
+      if (absl::IsNotFound(opened.status()) || absl::IsNotFound(now.status())) return ReadResult::kVanished;
+      if (now.ok() && now->type != os::NodeType::kFile) return ReadResult::kReplaced;
+      return Annotate(opened.status(), request.label);
+    }
+    os::TreeFile& file = **opened;
+    auto before = file.Stat();
+    if (!before.ok()) return Annotate(before.status(), request.label);
+    bool last = attempt == std::size(kWaits);
+    // The last reading that will be taken as it is must not lean on holes that may fill meanwhile.
+    absl::StatusOr<bool> whole = ReadOnce(file, *before, last && request.allow_changing, &entry);
+    if (!whole.ok()) return whole.status();
+    auto after = file.Stat();
+    if (!after.ok()) return Annotate(after.status(), request.label);
+    bool steady = *whole && SameState(*before, *after);
+    if (steady || (last && request.allow_changing)) {
+      *stat = *before;
+      entry.mode = before->mode;
+      entry.mtime_ns = before->mtime_ns;
+      BW_RETURN_IF_ERROR(pipeline_->EndFile(std::move(entry)));
+      return steady ? ReadResult::kSteady : ReadResult::kChanging;
+    }
+    BW_RETURN_IF_ERROR(pipeline_->DropFile());
+    if (last) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("file ", request.label, " kept changing while it was read (", attempt + 1,
+                       " times); commit when it is quiet, give the dataset a settle time, or allow it: --allow-changing"));
+    }
+    clock_->SleepFor(kWaits[attempt]);
+  }
+}
+
+}  // namespace bailiwick::agent

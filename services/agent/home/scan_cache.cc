@@ -1,0 +1,233 @@
+#include "services/agent/home/scan_cache.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "common/base/status.h"
+#include "common/crypto/digest.h"
+#include "common/store/manifest.h"
+
+namespace bailiwick::agent {
+namespace {
+
+// Header: magic (8, its last byte is the format), root algorithm (1), root (32), checksum of those (8).
+// Then blocks: length (4), checksum of the payload (8), payload; a block of length 0 ends the file, so that one cut short is
+// noticed. Payload: records of shared path prefix (2), rest of the path (2, bytes), size, mtime, ctime, inode, device (8 each).
+constexpr std::string_view kMagic("BWSCAN\0\1", 8);
+constexpr size_t kHeaderBytes = 8 + 1 + 32 + 8;
+constexpr size_t kBlockHeaderBytes = 4 + 8;
+constexpr size_t kBlockBytes = 64 * 1024;        // payload after which a block is written
+constexpr size_t kMaxBlockBytes = 128 * 1024;    // a block and its last record
+constexpr size_t kRecordFixedBytes = 2 + 2 + 5 * 8;
+
+template <typename T>
+void Append(std::string* out, T value) {
+  for (size_t i = 0; i < sizeof(T); ++i) out->push_back(static_cast<char>(static_cast<uint64_t>(value) >> (8 * i)));
+}
+
+template <typename T>
+T Get(const char* in) {
+  uint64_t value = 0;
+  for (size_t i = 0; i < sizeof(T); ++i) value |= static_cast<uint64_t>(static_cast<uint8_t>(in[i])) << (8 * i);
+  return static_cast<T>(value);
+}
+
+uint64_t Checksum(std::string_view data) { return Get<uint64_t>(crypto::Sha256(data).view().data()); }
+
+std::string EncodeHeader(const Digest& root) {
+  std::string header(kMagic);
+  Append<uint8_t>(&header, root.algorithm);
+  header += root.view();
+  Append<uint64_t>(&header, Checksum(header));
+  return header;
+}
+
+}  // namespace
+
+ScanRecord MakeScanRecord(std::string path, const os::NodeStat& stat) {
+  return {std::move(path), stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, stat.device};
+}
+
+std::unique_ptr<ScanCacheReader> ScanCacheReader::Open(os::Files* files, const std::string& path) {
+  auto file = files->OpenRead(path);
+  if (!file.ok()) return nullptr;
+  std::string header(kHeaderBytes, '\0');
+  auto n = (*file)->ReadAt(0, header.data(), header.size());
+  if (!n.ok() || *n != header.size()) return nullptr;
+  if (header.compare(0, kMagic.size(), kMagic) != 0) return nullptr;
+  if (Checksum(std::string_view(header).substr(0, kHeaderBytes - 8)) != Get<uint64_t>(&header[kHeaderBytes - 8])) return nullptr;
+  auto root = Digest::From(static_cast<uint8_t>(header[8]), std::string_view(header).substr(9, 32));
+  if (!root.ok()) return nullptr;
+  auto reader = std::make_unique<ScanCacheReader>();
+  reader->file_ = *std::move(file);
+  reader->root_ = *root;
+  reader->offset_ = kHeaderBytes;
+  return reader;
+}
+
+bool ScanCacheReader::LoadBlock() {
+  intact_ = false;  // until proven
+  ended_ = true;
+  char header[kBlockHeaderBytes];
+  auto n = file_->ReadAt(offset_, header, sizeof header);
+  if (!n.ok() || *n != sizeof header) return false;
+  uint32_t length = Get<uint32_t>(header);
+  if (length == 0) {
+    intact_ = true;
+    return false;
+  }
+  if (length > kMaxBlockBytes) return false;
+  block_.resize(length);
+  n = file_->ReadAt(offset_ + sizeof header, block_.data(), length);
+  if (!n.ok() || *n != length || Checksum(block_) != Get<uint64_t>(header + 4)) return false;
+  offset_ += sizeof header + length;
+  position_ = 0;
+  previous_.clear();
+  intact_ = true;
+  ended_ = false;
+  return true;
+}
+
+bool ScanCacheReader::Next(ScanRecord* out) {
+  if (ended_) return false;
+  if (position_ == block_.size() && !LoadBlock()) return false;
+  const char* in = block_.data() + position_;
+  size_t left = block_.size() - position_;
+  size_t shared = left >= kRecordFixedBytes ? Get<uint16_t>(in) : 0;
+  size_t rest = left >= kRecordFixedBytes ? Get<uint16_t>(in + 2) : 0;
+  if (left < kRecordFixedBytes + rest || shared > previous_.size()) {
+    ended_ = true;
+    intact_ = false;
+    return false;
+  }
+  previous_.resize(shared);
+  previous_.append(in + 4, rest);
+  in += 4 + rest;
+  out->path = previous_;
+  out->size = Get<uint64_t>(in);
+  out->mtime_ns = Get<int64_t>(in + 8);
+  out->ctime_ns = Get<int64_t>(in + 16);
+  out->inode = Get<uint64_t>(in + 24);
+  out->device = Get<uint64_t>(in + 32);
+  position_ += kRecordFixedBytes + rest;
+  return true;
+}
+
+absl::StatusOr<std::unique_ptr<ScanCacheWriter>> ScanCacheWriter::Create(os::Files* files, const std::string& path) {
+  auto writer = std::unique_ptr<ScanCacheWriter>(new ScanCacheWriter(files, path));
+  absl::Status removed = files->Remove(path + ".new");  // of a scan that a crash ended
+  if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+  BW_ASSIGN_OR_RETURN(writer->file_, files->CreateNew(path + ".new"));
+  writer->offset_ = kHeaderBytes;
+  return writer;
+}
+
+ScanCacheWriter::~ScanCacheWriter() {
+  if (finished_ || file_ == nullptr) return;
+  file_.reset();
+  files_->Remove(path_ + ".new").IgnoreError();  // the next Create removes it too
+}
+
+absl::Status ScanCacheWriter::WriteBlock() {
+  std::string out;
+  out.reserve(kBlockHeaderBytes + block_.size());
+  Append<uint32_t>(&out, static_cast<uint32_t>(block_.size()));
+  Append<uint64_t>(&out, Checksum(block_));
+  out += block_;
+  BW_RETURN_IF_ERROR(file_->WriteAt(offset_, out));
+  offset_ += out.size();
+  block_.clear();
+  previous_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status ScanCacheWriter::Add(const ScanRecord& record) {
+  size_t shared = 0;
+  size_t limit = std::min(previous_.size(), record.path.size());
+  while (shared < limit && previous_[shared] == record.path[shared]) ++shared;
+  Append<uint16_t>(&block_, static_cast<uint16_t>(shared));
+  Append<uint16_t>(&block_, static_cast<uint16_t>(record.path.size() - shared));
+  block_.append(record.path, shared);
+  Append(&block_, record.size);
+  Append(&block_, record.mtime_ns);
+  Append(&block_, record.ctime_ns);
+  Append(&block_, record.inode);
+  Append(&block_, record.device);
+  previous_ = record.path;
+  return block_.size() >= kBlockBytes ? WriteBlock() : absl::OkStatus();
+}
+
+absl::Status ScanCacheWriter::Finish(const Digest& root) {
+  if (!block_.empty()) BW_RETURN_IF_ERROR(WriteBlock());
+  BW_RETURN_IF_ERROR(WriteBlock());  // the end
+  BW_RETURN_IF_ERROR(file_->WriteAt(0, EncodeHeader(root)));
+  file_.reset();
+  BW_RETURN_IF_ERROR(files_->Rename(path_ + ".new", path_));
+  finished_ = true;
+  return absl::OkStatus();
+}
+
+ScanCache::ScanCache(os::Files* files, std::string path, const Digest& root) : files_(files), path_(std::move(path)) {
+  lookup_ = ScanCacheReader::Open(files_, path_);
+  if (lookup_ == nullptr || lookup_->root() != root || root.empty()) {
+    lookup_.reset();
+    return;
+  }
+  old_root_ = root;
+  has_ahead_ = lookup_->Next(&ahead_);
+  compare_ = ScanCacheReader::Open(files_, path_);
+}
+
+bool ScanCache::Unchanged(std::string_view path, const os::NodeStat& stat) {
+  while (has_ahead_) {
+    int order = store::ComparePaths(ahead_.path, path);
+    if (order == 0) return ahead_ == MakeScanRecord(std::string(path), stat);
+    if (order > 0) return false;
+    has_ahead_ = lookup_->Next(&ahead_);
+  }
+  return false;
+}
+
+void ScanCache::StartWriter() {
+  auto writer = ScanCacheWriter::Create(files_, path_);
+  failed_ = !writer.ok();
+  if (failed_) return;
+  writer_ = *std::move(writer);
+  compare_.reset();
+  if (same_ == 0) return;
+  auto old = ScanCacheReader::Open(files_, path_);
+  ScanRecord record;
+  for (uint64_t i = 0; i < same_ && !failed_; ++i) {
+    failed_ = old == nullptr || !old->Next(&record) || !writer_->Add(record).ok();
+  }
+}
+
+void ScanCache::Keep(const ScanRecord& record) {
+  if (failed_) return;
+  if (writer_ == nullptr) {
+    ScanRecord old;
+    if (compare_ != nullptr && compare_->Next(&old) && old == record) {
+      ++same_;
+      return;
+    }
+    StartWriter();
+    if (failed_) return;
+  }
+  failed_ = !writer_->Add(record).ok();
+}
+
+void ScanCache::Finish(const Digest& root) {
+  if (failed_) return;
+  if (writer_ == nullptr) {
+    ScanRecord old;
+    bool shorter = compare_ == nullptr || compare_->Next(&old) || !compare_->intact();
+    if (root == old_root_ && !shorter) return;  // nothing changed
+    StartWriter();
+    if (failed_) return;
+  }
+  failed_ = !writer_->Finish(root).ok();
+  writer_.reset();
+}
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,100 @@
+#include "services/agent/home/tree_walker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/status.h"
+#include "services/agent/home/display_path.h"
+
+namespace bailiwick::agent {
+namespace {
+
+constexpr size_t kMaxHandles = 128;  // of the usual limit of 1024; deeper directories are reached by a path from the last
+constexpr int kMaxKindChanges = 5;   // of one name while it is looked at
+
+}  // namespace
+
+TreeWalker::TreeWalker(os::TreeDir* root, std::string label, Filter filter)
+    : root_(root), label_(std::move(label)), filter_(std::move(filter)) {}
+
+absl::Status TreeWalker::Named(const absl::Status& status, std::string_view path) const {
+  std::string where = label_;
+  if (!path.empty()) where += "/" + DisplayPath(path);
+  return Annotate(status, where);
+}
+
+absl::Status TreeWalker::Start() {
+  Frame frame;
+  frame.dir = root_;
+  absl::StatusOr<std::vector<std::string>> names = root_->List();
+  if (!names.ok()) return Named(names.status(), "");
+  frame.names = *std::move(names);
+  std::sort(frame.names.begin(), frame.names.end());
+  frames_.push_back(std::move(frame));
+  started_ = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> TreeWalker::Enter(const std::string& name, WalkItem* item) {
+  Frame& parent = frames_.back();
+  absl::StatusOr<std::unique_ptr<os::TreeDir>> dir = parent.dir->OpenDir(parent.prefix + name);
+  if (!dir.ok()) return dir.status();
+  BW_ASSIGN_OR_RETURN(item->stat, (*dir)->Stat(""));
+  Frame frame;
+  BW_ASSIGN_OR_RETURN(frame.names, (*dir)->List());
+  std::sort(frame.names.begin(), frame.names.end());
+  item->dir = parent.dir;
+  if (frames_.size() < kMaxHandles) {
+    frame.owned = *std::move(dir);
+    frame.dir = frame.owned.get();
+  } else {
+    frame.dir = parent.dir;
+    frame.prefix = parent.prefix + name + "/";
+  }
+  frame.path_length = item->path.size() + 1;
+  path_ = item->path + "/";
+  frames_.push_back(std::move(frame));
+  return true;
+}
+
+absl::StatusOr<bool> TreeWalker::Visit(const std::string& name, WalkItem* item) {
+  Frame& frame = frames_.back();
+  item->path.assign(path_, 0, frame.path_length);
+  item->path += name;
+  item->dir = frame.dir;
+  item->name = frame.prefix + name;
+  for (int attempt = 0;; ++attempt) {
+    absl::StatusOr<os::NodeStat> stat = frame.dir->Stat(item->name);
+    if (absl::IsNotFound(stat.status())) return false;
+    if (!stat.ok()) return Named(stat.status(), item->path);
+    item->stat = *stat;
+    if (filter_ && !filter_(item->path, item->stat)) return false;
+    if (item->stat.type != os::NodeType::kDirectory) return true;
+    absl::StatusOr<bool> entered = Enter(name, item);
+    if (entered.ok()) return true;
+    if (absl::IsNotFound(entered.status())) return false;
+    // Was it replaced by something else under our hands? Then look again; otherwise the error stands.
+    absl::StatusOr<os::NodeStat> again = frame.dir->Stat(item->name);
+    if (absl::IsNotFound(again.status())) return false;
+    bool same = again.ok() && again->type == stat->type && again->inode == stat->inode;
+    if (!again.ok() || same || attempt == kMaxKindChanges) return Named(entered.status(), item->path);
+  }
+}
+
+absl::StatusOr<bool> TreeWalker::Next(WalkItem* item) {
+  if (!started_) BW_RETURN_IF_ERROR(Start());
+  while (!frames_.empty()) {
+    Frame& frame = frames_.back();
+    if (frame.next == frame.names.size()) {
+      frames_.pop_back();
+      if (!frames_.empty()) path_.resize(frames_.back().path_length);
+      continue;
+    }
+    std::string name = std::move(frame.names[frame.next++]);
+    BW_ASSIGN_OR_RETURN(bool there, Visit(name, item));
+    if (there) return true;
+  }
+  return false;
+}
+
+}  // namespace bailiwick::agent

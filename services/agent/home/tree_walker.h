@@ -1,0 +1,60 @@
+// A directory tree in manifest order: depth first, names sorted bytewise, a directory before what it holds. Memory is the
+// names of the directories on the current path; open handles are bounded whatever the depth. One thread.
+//
+// The tree may change meanwhile: what vanishes between listing and visiting is not there; what becomes another kind of thing
+// is visited as what it became.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/os/tree.h"
+
+namespace bailiwick::agent {
+
+struct WalkItem {
+  std::string path;  // relative to the root of the walk
+  os::NodeStat stat;
+  os::TreeDir* dir = nullptr;  // valid until the next call of Next
+  std::string name;            // of the item, relative to `dir`
+};
+
+class TreeWalker {
+ public:
+  // False: the item, and what is below it, is left out. Called once an item, parents first.
+  using Filter = std::function<bool(std::string_view path, const os::NodeStat& stat)>;
+
+  // `root` outlives the walker; `label` is its absolute path, for messages.
+  TreeWalker(os::TreeDir* root, std::string label, Filter filter);
+  // False at the end. A directory is opened and listed before it is returned, so an error comes before it counts.
+  // PERMISSION_DENIED and others name the path.
+  absl::StatusOr<bool> Next(WalkItem* item);
+
+ private:
+  struct Frame {
+    std::unique_ptr<os::TreeDir> owned;
+    os::TreeDir* dir = nullptr;
+    std::string prefix;  // from `dir` to this directory, "" or with a trailing '/'
+    size_t path_length = 0;  // of path_ with a trailing '/' for this directory
+    std::vector<std::string> names;
+    size_t next = 0;
+  };
+  absl::Status Start();
+  // OK and false: it has vanished.
+  absl::StatusOr<bool> Enter(const std::string& name, WalkItem* item);
+  absl::StatusOr<bool> Visit(const std::string& name, WalkItem* item);
+  absl::Status Named(const absl::Status& status, std::string_view path) const;
+
+  os::TreeDir* root_;
+  std::string label_;
+  Filter filter_;
+  bool started_ = false;
+  std::vector<Frame> frames_;
+  std::string path_;
+};
+
+}  // namespace bailiwick::agent
