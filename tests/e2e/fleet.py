@@ -58,6 +58,22 @@ def run(command, timeout=120, env=None, cwd=None, stdin=None, **extra):
                   time.monotonic() - started)
 
 
+@contextlib.contextmanager
+def background(command, log, **options):
+    """A process that runs while the block does; SIGTERM at its end. What it says goes to the file."""
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def wait_until(condition, timeout=60, what="the condition", step=0.05):
     """The value of condition() once it is true."""
     deadline = time.monotonic() + timeout

@@ -307,22 +307,19 @@ class Hostile(f.FleetTest):
         token = self.fleet.cli("site", "join-token", "stranger").out.strip().split("\n")[-1].split()[-1]
         data = self.fleet.path("stranger-data")
         self.assertEqual(f.run([f.AGENT, "join", "--data-dir", data, "--join", token]).code, f.OK)
-        agent = subprocess.Popen([f.AGENT, "run", "--data-dir", data], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL)
-        self.addCleanup(agent.wait)
-        self.addCleanup(agent.terminate)
-        f.wait_until(lambda: w.sites(self.fleet)["stranger"].connected, what="the stranger is connected")
-        self.assertFalse(w.sites(self.fleet)["stranger"].approved)
-        self.fleet.apply(f.replication_yaml("to-stranger", to="[{site: stranger}]"))
-        self.addCleanup(self.fleet.cli, "delete", "replicationpolicy", "to-stranger")
-        why = f.wait_until(lambda: (lambda r: r if "approve" in r.text else None)(
-            self.fleet.cli("why", "prize", "stranger", expect=None)), timeout=15, what="why names the missing approval")
-        self.assertIn("stranger", why.text)
-        time.sleep(1)
-        self.assertEqual(f.contains(data, random.Random(1).randbytes(256 << 10)[1000:1032]), [])
-        self.fleet.cli("site", "approve", "stranger")
-        self.fleet.wait_version("prize", 1, "stranger")
-        self.assertFalse(f.differences(self.source, os.path.join(data, "replicas", "prize", "current")))
+        with f.background([f.AGENT, "run", "--data-dir", data], self.fleet.path("stranger.log")):
+            f.wait_until(lambda: w.sites(self.fleet)["stranger"].connected, what="the stranger is connected")
+            self.assertFalse(w.sites(self.fleet)["stranger"].approved)
+            self.fleet.apply(f.replication_yaml("to-stranger", to="[{site: stranger}]"))
+            self.addCleanup(self.fleet.cli, "delete", "replicationpolicy", "to-stranger")
+            why = f.wait_until(lambda: (lambda r: r if "approve" in r.text else None)(
+                self.fleet.cli("why", "prize", "stranger", expect=None)), timeout=15, what="why names the missing approval")
+            self.assertIn("stranger", why.text)
+            time.sleep(1)
+            self.assertEqual(f.contains(data, random.Random(1).randbytes(256 << 10)[1000:1032]), [])
+            self.fleet.cli("site", "approve", "stranger")
+            self.fleet.wait_version("prize", 1, "stranger")
+            self.assertFalse(f.differences(self.source, os.path.join(data, "replicas", "prize", "current")))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ def _make_stubs():
 _make_stubs()
 from bailiwick.agent.v1 import admin_pb2, session_pb2          # noqa: E402
 from bailiwick.control.v1 import control_pb2                   # noqa: E402
+from bailiwick.enroll.v1 import enroll_pb2                     # noqa: E402
 from bailiwick.resource.v1 import bundle_pb2                   # noqa: E402
 from bailiwick.store.v1 import store_pb2                       # noqa: E402
 from bailiwick.transfer.v1 import grant_pb2, transfer_pb2      # noqa: E402
