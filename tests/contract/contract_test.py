@@ -197,6 +197,8 @@ class Contract(unittest.TestCase):
             if not text.endswith("\n"):
                 problems.append(f"{name}: the last line has no newline")
             lines = text.split("\n")
+            if not without_comments(text).strip():
+                problems.append(f"{name}:1: a file without code")
             if len(lines) > 700:
                 problems.append(f"{name}: {len(lines)} lines; split it by responsibility")
             for number, line in enumerate(lines, 1):
