@@ -1,1 +1,233 @@
-// 
+#include "common/identity/certificates.h"
+
+#include <openssl/bio.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include <ctime>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/crypto/digest.h"
+
+namespace bailiwick::identity {
+namespace {
+
+template <auto Free>
+struct Freer {
+  template <typename T>
+  void operator()(T* p) const {
+    Free(p);
+  }
+};
+using Key = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
+using Certificate = std::unique_ptr<X509, Freer<X509_free>>;
+using Request = std::unique_ptr<X509_REQ, Freer<X509_REQ_free>>;
+using Bio = std::unique_ptr<BIO, Freer<BIO_free_all>>;
+using Extension = std::unique_ptr<X509_EXTENSION, Freer<X509_EXTENSION_free>>;
+using Serial = std::unique_ptr<BIGNUM, Freer<BN_free>>;
+
+constexpr absl::Duration kBackdate = absl::Minutes(5);
+
+absl::Status OpenSslError(std::string_view what) {
+  char text[256] = "unknown";
+  if (unsigned long e = ERR_get_error(); e != 0) ERR_error_string_n(e, text, sizeof text);
+  ERR_clear_error();
+  return absl::InternalError(absl::StrCat(std::string(what), ": ", text));
+}
+
+Bio ReadBio(std::string_view bytes) { return Bio(BIO_new_mem_buf(bytes.data(), static_cast<int>(bytes.size()))); }
+
+std::string Drain(BIO* bio) {
+  char* data = nullptr;
+  const long n = BIO_get_mem_data(bio, &data);
+  return std::string(data, static_cast<size_t>(n));
+}
+
+absl::StatusOr<Key> NewKey() {
+  Key key(EVP_EC_gen("P-256"));
+  if (key == nullptr) return OpenSslError("cannot make a key");
+  return key;
+}
+
+absl::StatusOr<std::string> KeyPem(EVP_PKEY* key) {
+  Bio bio(BIO_new(BIO_s_mem()));
+  if (PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+    return OpenSslError("cannot write a key");
+  }
+  return Drain(bio.get());
+}
+
+absl::StatusOr<Key> ParseKey(std::string_view pem) {
+  Bio bio = ReadBio(pem);
+  Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, [](char*, int, int, void*) { return 0; }, nullptr));
+  ERR_clear_error();
+  if (key == nullptr) return absl::InvalidArgumentError("not a private key in PEM");
+  return key;
+}
+
+absl::StatusOr<Certificate> ParseCertificate(std::string_view pem) {
+  Bio bio = ReadBio(pem);
+  Certificate certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+  ERR_clear_error();
+  if (certificate == nullptr) return absl::InvalidArgumentError("not a certificate in PEM");
+  return certificate;
+}
+
+absl::StatusOr<std::string> CertificatePem(X509* certificate) {
+  Bio bio(BIO_new(BIO_s_mem()));
+  if (PEM_write_bio_X509(bio.get(), certificate) != 1) return OpenSslError("cannot write a certificate");
+  return Drain(bio.get());
+}
+
+std::string DerSha256(X509* certificate) {
+  unsigned char* der = nullptr;
+  const int n = i2d_X509(certificate, &der);
+  if (n <= 0) return "";
+  Digest digest = crypto::Sha256({reinterpret_cast<char*>(der), static_cast<size_t>(n)});
+  OPENSSL_free(der);
+  return std::string(digest.view());
+}
+
+bool IsP256(EVP_PKEY* key) {
+  char group[32] = "";
+  return EVP_PKEY_get_base_id(key) == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, group, sizeof group, nullptr) == 1 &&
+         std::string_view(group) == "prime256v1";
+}
+
+absl::Status AddExtension(X509* certificate, X509* issuer, int nid, const std::string& value) {
+  X509V3_CTX context;
+  X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
+  Extension extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
+  if (extension == nullptr || X509_add_ext(certificate, extension.get(), -1) != 1) {
+    return OpenSslError("cannot add a certificate extension");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Certificate> NewCertificate(EVP_PKEY* key, absl::Time not_before, absl::Time not_after) {
+  Certificate certificate(X509_new());
+  Serial serial(BN_new());
+  if (certificate == nullptr || X509_set_version(certificate.get(), 2) != 1 ||
+      BN_rand(serial.get(), 127, BN_RAND_TOP_ANY, BN_RAND_BOTTOM_ANY) != 1 ||
+      BN_to_ASN1_INTEGER(serial.get(), X509_get_serialNumber(certificate.get())) == nullptr ||
+      ASN1_TIME_set(X509_getm_notBefore(certificate.get()), absl::ToTimeT(not_before)) == nullptr ||
+      ASN1_TIME_set(X509_getm_notAfter(certificate.get()), absl::ToTimeT(not_after)) == nullptr ||
+      X509_set_pubkey(certificate.get(), key) != 1) {
+    return OpenSslError("cannot make a certificate");
+  }
+  return certificate;
+}
+
+void SetCommonName(X509_NAME* name, const std::string& text) {
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(text.c_str()), -1, -1, 0);
+}
+
+absl::Time FromAsn1(const ASN1_TIME* time) {
+  std::tm tm{};
+  if (ASN1_TIME_to_tm(time, &tm) != 1) return absl::InfinitePast();
+  return absl::FromTM(tm, absl::UTCTimeZone());
+}
+
+}  // namespace
+
+absl::StatusOr<KeyPair> NewTlsKey() {
+  BW_ASSIGN_OR_RETURN(Key key, NewKey());
+  KeyPair pair;
+  BW_ASSIGN_OR_RETURN(pair.private_key_pem, KeyPem(key.get()));
+  Request request(X509_REQ_new());
+  if (request == nullptr || X509_REQ_set_version(request.get(), 0) != 1 || X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
+      X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0) {
+    return OpenSslError("cannot make a certificate request");
+  }
+  unsigned char* der = nullptr;
+  const int n = i2d_X509_REQ(request.get(), &der);
+  if (n <= 0) return OpenSslError("cannot write a certificate request");
+  pair.csr_der.assign(reinterpret_cast<char*>(der), static_cast<size_t>(n));
+  OPENSSL_free(der);
+  return pair;
+}
+
+absl::StatusOr<CertificateAuthority> NewAuthority(std::string_view trust_domain, absl::Time now, absl::Duration life) {
+  BW_ASSIGN_OR_RETURN(Key key, NewKey());
+  BW_ASSIGN_OR_RETURN(Certificate certificate, NewCertificate(key.get(), now - kBackdate, now + life));
+  SetCommonName(X509_get_subject_name(certificate.get()), absl::StrCat("Bailiwick CA of ", std::string(trust_domain)));
+  X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate.get()));
+  BW_RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_basic_constraints, "critical,CA:TRUE,pathlen:0"));
+  BW_RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_key_usage, "critical,keyCertSign,cRLSign"));
+  BW_RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_subject_key_identifier, "hash"));
+  if (X509_sign(certificate.get(), key.get(), EVP_sha256()) == 0) return OpenSslError("cannot sign the CA certificate");
+  CertificateAuthority ca;
+  BW_ASSIGN_OR_RETURN(ca.certificate_pem, CertificatePem(certificate.get()));
+  BW_ASSIGN_OR_RETURN(ca.private_key_pem, KeyPem(key.get()));
+  return ca;
+}
+
+absl::StatusOr<std::string> IssueCertificate(const CertificateAuthority& ca, std::string_view csr_der, const SpiffeId& id,
+                                             absl::Time now, absl::Duration life) {
+  const auto* p = reinterpret_cast<const unsigned char*>(csr_der.data());
+  Request request(d2i_X509_REQ(nullptr, &p, static_cast<long>(csr_der.size())));
+  ERR_clear_error();
+  EVP_PKEY* subject_key = request == nullptr ? nullptr : X509_REQ_get0_pubkey(request.get());
+  if (subject_key == nullptr) return absl::InvalidArgumentError("the certificate request cannot be read");
+  if (!IsP256(subject_key)) return absl::InvalidArgumentError("the certificate request's key is not ECDSA P-256");
+  if (X509_REQ_verify(request.get(), subject_key) != 1) {
+    ERR_clear_error();
+    return absl::InvalidArgumentError("the certificate request is not signed by its own key");
+  }
+  BW_ASSIGN_OR_RETURN(Certificate issuer, ParseCertificate(ca.certificate_pem));
+  BW_ASSIGN_OR_RETURN(Key issuer_key, ParseKey(ca.private_key_pem));
+  BW_ASSIGN_OR_RETURN(Certificate leaf, NewCertificate(subject_key, now - kBackdate, now + life));
+  X509_set_issuer_name(leaf.get(), X509_get_subject_name(issuer.get()));
+  BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_basic_constraints, "critical,CA:FALSE"));
+  BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_key_usage, "critical,digitalSignature"));
+  BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_ext_key_usage, "serverAuth,clientAuth"));
+  BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_authority_key_identifier, "keyid"));
+  // The subject is empty, so the name must be critical (RFC 5280, 4.2.1.6). Characters of an id need no escaping here.
+  BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_subject_alt_name, absl::StrCat("critical,URI:", id.str())));
+  if (X509_sign(leaf.get(), issuer_key.get(), EVP_sha256()) == 0) return OpenSslError("cannot sign a certificate");
+  return CertificatePem(leaf.get());
+}
+
+absl::StatusOr<CertificateInfo> InspectCertificate(std::string_view pem) {
+  BW_ASSIGN_OR_RETURN(Certificate certificate, ParseCertificate(pem));
+  CertificateInfo info;
+  info.not_before = FromAsn1(X509_get0_notBefore(certificate.get()));
+  info.not_after = FromAsn1(X509_get0_notAfter(certificate.get()));
+  info.sha256 = DerSha256(certificate.get());
+  auto* names = static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr));
+  int uris = 0;
+  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names); ++i) {
+    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names, i);
+    if (name->type != GEN_URI) continue;
+    ++uris;
+    const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
+    info.uri.assign(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)), static_cast<size_t>(ASN1_STRING_length(uri)));
+  }
+  GENERAL_NAMES_free(names);
+  if (uris != 1) info.uri.clear();
+  return info;
+}
+
+absl::Status CheckPair(std::string_view certificate_pem, std::string_view private_key_pem) {
+  BW_ASSIGN_OR_RETURN(Certificate certificate, ParseCertificate(certificate_pem));
+  BW_ASSIGN_OR_RETURN(Key key, ParseKey(private_key_pem));
+  if (X509_check_private_key(certificate.get(), key.get()) != 1) {
+    ERR_clear_error();
+    return absl::InvalidArgumentError("the certificate and the private key do not belong together");
+  }
+  return absl::OkStatus();
+}
+
+std::string CertificateSha256(std::string_view pem) {
+  auto certificate = ParseCertificate(pem);
+  return certificate.ok() ? DerSha256(certificate->get()) : "";
+}
+
+}  // namespace bailiwick::identity
