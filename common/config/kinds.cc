@@ -46,6 +46,12 @@ std::string Suggest(std::string_view text, const std::vector<std::string>& optio
       best = option;
     }
   }
+  if (!best.empty() || wanted.size() < 3) return best;
+  for (const std::string& option : options) {  // "outbound" for outbound-only, if nothing else begins so
+    if (Lower(option).compare(0, wanted.size(), wanted) != 0) continue;
+    if (!best.empty()) return "";
+    best = option;
+  }
   return best;
 }
 

@@ -99,7 +99,7 @@ class Validator {
   void Refer(const char* kind, const char* word, const ResourceKey& key, const std::string& path, const std::string& name,
              const std::string& role) {
     if (Has(kind, name)) return;
-    const std::string near = Suggest(name, names_[kind]);
+    const std::string near = role.empty() ? Suggest(name, names_[kind]) : "";  // a parent is not misspelt, it is missing
     Fail(key, path, absl::StrCat(role, word, " ", name, " is not declared; ",
                                  near.empty() ? absl::StrCat("add a ", kind, " of this name") : absl::StrCat("did you mean ", near, "?")));
   }

@@ -149,6 +149,10 @@ class Decoder {
   }
 
   bool String(const YamlNode& node, const std::string& path, std::string* out) {
+    if (node.type == Type::kNull) {
+      Fail(node.mark, absl::StrCat(path, ": expected text, found nothing; write \"\" for an empty one"));
+      return false;
+    }
     if (!Expect(node, Type::kScalar, path, "text")) return false;
     if (!node.quoted && LooksTyped(node.text)) {
       Fail(node.mark, absl::StrCat(path, ": ", node.text, " could be read as something else than text; quote it: \"",

@@ -97,6 +97,8 @@ class Builder : public YAML::EventHandler {
       parent.key = std::move(node);
       parent.has_key = true;
     } else {
+      // A value that was left out is marked where the next thing begins; the key is where the writer must look.
+      if (node.type == YamlNode::Type::kNull && node.mark.line != parent.key.mark.line) node.mark = parent.key.mark;
       parent.node.fields.emplace_back(std::move(parent.key), std::move(node));
       parent.has_key = false;
     }
@@ -168,8 +170,7 @@ bool LooksNumeric(std::string_view word) {
 }  // namespace
 
 bool LooksTyped(std::string_view word) {
-  static constexpr std::array<std::string_view, 11> kWords = {"y",  "n",   "yes",  "no", "true", "false",
-                                                              "on", "off", "null", "~",  ""};
+  static constexpr std::array<std::string_view, 9> kWords = {"yes", "no", "true", "false", "on", "off", "null", "~", ""};
   std::string lower(word);
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
   return std::find(kWords.begin(), kWords.end(), lower) != kWords.end() || LooksNumeric(word);
@@ -182,6 +183,14 @@ std::vector<YamlNode> ReadYaml(std::string_view text, std::vector<Problem>* prob
     return documents;
   }
   if (!CheckEncoding(text, problems)) return documents;
+  // yaml-cpp keeps every token of a flow collection in memory before it parses the first.
+  const auto marks = std::count_if(text.begin(), text.end(), [](char c) {
+    return std::string_view("[{,\n\"':?*&!").find(c) != std::string_view::npos;
+  });
+  if (static_cast<size_t>(marks) > 2 * kMaxYamlNodes) {
+    problems->push_back({{}, absl::StrCat("more than ", kMaxYamlNodes, " values; split the file")});
+    return documents;
+  }
   std::istringstream input{std::string(text)};
   size_t nodes = 0;
   Builder builder(problems, &nodes);
