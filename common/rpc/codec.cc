@@ -1,1 +1,143 @@
-// 
+#include "common/rpc/codec.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "bailiwick/transfer/v1/grant.pb.h"
+#include "common/base/status.h"
+#include "common/identity/spiffe.h"
+
+namespace bailiwick::rpc {
+namespace {
+
+constexpr size_t kMaxSignatures = 16;
+constexpr uint32_t kGrantFormat = 1;
+
+}  // namespace
+
+void ToProto(const crypto::Envelope& envelope, types::v1::Envelope* out) {
+  out->Clear();
+  out->set_payload_type(envelope.payload_type);
+  out->set_payload(envelope.payload);
+  for (const auto& s : envelope.signatures) {
+    auto* signature = out->add_signatures();
+    signature->set_key_id(s.key_id);
+    signature->set_signature(s.signature);
+  }
+}
+
+crypto::Envelope FromProto(const types::v1::Envelope& envelope) {
+  crypto::Envelope out;
+  out.payload_type = envelope.payload_type();
+  out.payload = envelope.payload();
+  for (const auto& s : envelope.signatures()) {
+    if (out.signatures.size() == kMaxSignatures) break;  // more can only be noise
+    out.signatures.push_back({s.key_id(), s.signature()});
+  }
+  return out;
+}
+
+void ToProto(const Digest& digest, types::v1::Digest* out) {
+  out->set_algorithm(digest.algorithm);
+  out->set_value(std::string(digest.view()));
+}
+
+absl::StatusOr<Digest> FromProto(const types::v1::Digest& digest) { return Digest::From(digest.algorithm(), digest.value()); }
+
+void ToProto(absl::Time time, google::protobuf::Timestamp* out) {
+  const int64_t nanos = absl::ToUnixNanos(time);
+  int64_t seconds = nanos / 1'000'000'000;
+  int64_t rest = nanos % 1'000'000'000;
+  if (rest < 0) {
+    rest += 1'000'000'000;
+    --seconds;
+  }
+  out->set_seconds(seconds);
+  out->set_nanos(static_cast<int32_t>(rest));
+}
+
+absl::Time FromProto(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+std::string EncodeGrant(const policy::Grant& grant) {
+  transfer::v1::Grant g;
+  g.set_format(kGrantFormat);
+  g.set_grant_id(grant.grant_id);
+  g.set_dataset_id(grant.dataset_id.str());
+  g.set_dataset(grant.dataset);
+  ToProto(grant.version, g.mutable_version());
+  ToProto(grant.manifest_root, g.mutable_manifest_root());
+  g.set_source(grant.source);
+  g.set_destination(grant.destination);
+  g.set_source_region(grant.source_region);
+  g.set_destination_region(grant.destination_region);
+  g.set_action(grant.action);
+  g.set_policy_revision(grant.policy_revision);
+  g.set_policy_digest(grant.policy_digest);
+  ToProto(grant.not_before, g.mutable_not_before());
+  ToProto(grant.not_after, g.mutable_not_after());
+  g.set_transfer_id(grant.transfer_id);
+  return g.SerializeAsString();
+}
+
+absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const std::vector<std::string>& grant_keys) {
+  BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kGrantType, grant_keys), "grant"));
+  transfer::v1::Grant g;
+  if (!g.ParseFromString(envelope.payload)) return absl::InvalidArgumentError("the grant cannot be read");
+  if (g.format() != kGrantFormat) return absl::InvalidArgumentError(absl::StrCat("grant format ", g.format(), " is not known here"));
+  policy::Grant grant;
+  grant.grant_id = g.grant_id();
+  if (grant.grant_id.size() != 16) return absl::InvalidArgumentError("a grant id has 16 bytes");
+  BW_ASSIGN_OR_RETURN(grant.dataset_id, DatasetId::From(g.dataset_id()));
+  grant.dataset = g.dataset();
+  BW_ASSIGN_OR_RETURN(grant.version, FromProto(g.version()));
+  BW_ASSIGN_OR_RETURN(grant.manifest_root, FromProto(g.manifest_root()));
+  grant.source = g.source();
+  grant.destination = g.destination();
+  grant.source_region = g.source_region();
+  grant.destination_region = g.destination_region();
+  grant.action = g.action();
+  grant.policy_revision = g.policy_revision();
+  grant.policy_digest = g.policy_digest();
+  if (!g.has_not_before() || !g.has_not_after()) return absl::InvalidArgumentError("a grant without its times");
+  grant.not_before = FromProto(g.not_before());
+  grant.not_after = FromProto(g.not_after());
+  grant.transfer_id = g.transfer_id();
+  if (grant.transfer_id.empty() || grant.transfer_id.size() > 64) return absl::InvalidArgumentError("a grant without its transfer");
+  return grant;
+}
+
+crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& certificate_sha256, const crypto::SigningKey& key) {
+  transfer::v1::CertificateBinding binding;
+  binding.set_spiffe_id(spiffe_id);
+  binding.set_certificate_sha256(certificate_sha256);
+  return crypto::SignEnvelope(crypto::kBindingType, binding.SerializeAsString(), key);
+}
+
+absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri, const std::string& peer_certificate_sha256,
+                          const policy::World& world) {
+  BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(peer_uri));
+  if (id.kind != identity::Kind::kAgent) return absl::PermissionDeniedError(absl::StrCat(peer_uri, " is not an agent"));
+  auto site = world.sites.find(id.site);
+  if (site == world.sites.end()) return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not in the signed registry"));
+  auto key = site->second.enrolment_keys.find(id.name);
+  if (key == site->second.enrolment_keys.end()) {
+    return absl::PermissionDeniedError(absl::StrCat("the policy bundle pins no key for agent ", id.name, " of site ", id.site,
+                                                    "; run: bailiwick site approve ", id.site));
+  }
+  absl::Status verified = crypto::VerifyEnvelope(envelope, crypto::kBindingType, {key->second});
+  if (!verified.ok()) {
+    return absl::PermissionDeniedError(absl::StrCat("the certificate of ", peer_uri,
+                                                    " is not backed by the key that the policy bundle pins: ",
+                                                    std::string(verified.message())));
+  }
+  transfer::v1::CertificateBinding binding;
+  if (!binding.ParseFromString(envelope.payload) || binding.spiffe_id() != peer_uri || peer_certificate_sha256.empty() ||
+      binding.certificate_sha256() != peer_certificate_sha256) {
+    return absl::PermissionDeniedError(absl::StrCat("the certificate binding is not for this certificate of ", peer_uri));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace bailiwick::rpc
