@@ -48,7 +48,8 @@ absl::StatusOr<Catalog> Resources(const pb::PolicyBundle& message) {
                                                      ", which is not a region, site or sovereignty policy"));
     }
     if (!catalog.empty() && catalog.rbegin()->first >= key) {
-      return absl::InvalidArgumentError(absl::StrCat("the policy bundle's resources are not sorted at ", key.first, "/", key.second));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the policy bundle's resources are not sorted at ", key.first, "/", key.second));
     }
     catalog.emplace_hint(catalog.end(), key, resource);
   }
@@ -58,13 +59,14 @@ absl::StatusOr<Catalog> Resources(const pb::PolicyBundle& message) {
 absl::Status AddEnrolmentKeys(const pb::PolicyBundle& message, policy::World* world) {
   for (const pb::EnrolmentKey& key : message.enrolment_keys()) {
     if (key.ed25519().size() != crypto::kPublicKeySize || key.agent().empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("the enrolment key of agent \"", key.agent(), "\" at site ", key.site(),
-                                                     " is malformed"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the enrolment key of agent \"", key.agent(), "\" at site ", key.site(), " is malformed"));
     }
     auto site = world->sites.find(key.site());
     if (site == world->sites.end()) continue;  // of a site since removed: it pins nothing and permits nothing
     if (!site->second.enrolment_keys.emplace(key.agent(), key.ed25519()).second) {
-      return absl::InvalidArgumentError(absl::StrCat("agent ", key.agent(), " at site ", key.site(), " has two enrolment keys"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("agent ", key.agent(), " at site ", key.site(), " has two enrolment keys"));
     }
   }
   return absl::OkStatus();
@@ -88,8 +90,8 @@ absl::StatusOr<PolicyRoot> DecodePolicyRoot(std::string_view bytes) {
   BW_ASSIGN_OR_RETURN(root.keys, RawKeys(message.keys(), "policy root"));
   root.threshold = message.threshold();
   if (root.threshold == 0 || root.threshold > root.keys.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("the policy root asks for ", root.threshold, " signatures of ",
-                                                   root.keys.size(), " keys"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the policy root asks for ", root.threshold, " signatures of ", root.keys.size(), " keys"));
   }
   return root;
 }
@@ -121,7 +123,8 @@ absl::StatusOr<Bundle> OpenBundle(const crypto::Envelope& envelope, std::string_
   BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kBundleType, root->keys, root->threshold),
                               "the policy bundle is not signed by its root"));
   BW_RETURN_IF_ERROR(CheckFormat(bundle.message.format(), "policy bundle"));
-  if (bundle.message.trust_domain().empty()) return absl::InvalidArgumentError("the policy bundle names no trust domain");
+  if (bundle.message.trust_domain().empty())
+    return absl::InvalidArgumentError("the policy bundle names no trust domain");
   BW_ASSIGN_OR_RETURN(bundle.resources, Resources(bundle.message));
   BW_ASSIGN_OR_RETURN(bundle.world, BuildWorld(bundle.resources));
   policy::World& world = bundle.world;
@@ -140,7 +143,8 @@ absl::StatusOr<Classification> OpenClassification(const crypto::Envelope& envelo
   BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kClassificationType, world.classifier_keys),
                               "the classification is not signed by a classifier of the policy"));
   pb::Classification message;
-  if (!message.ParseFromString(envelope.payload)) return absl::InvalidArgumentError("the classification is not readable");
+  if (!message.ParseFromString(envelope.payload))
+    return absl::InvalidArgumentError("the classification is not readable");
   BW_RETURN_IF_ERROR(CheckFormat(message.format(), "classification"));
   Classification out;
   BW_ASSIGN_OR_RETURN(out.dataset_id, DatasetId::From(message.dataset_id()));
@@ -176,15 +180,18 @@ std::string StreamName(std::string_view family, std::string_view site) {
   return absl::StrCat(std::string(family), "@", std::string(site));
 }
 
-absl::StatusOr<Classification> StreamOf(const Classification& family, std::string_view site, const policy::World& world) {
+absl::StatusOr<Classification> StreamOf(const Classification& family, std::string_view site,
+                                        const policy::World& world) {
   if (!family.family) return absl::InvalidArgumentError(absl::StrCat("dataset ", family.dataset, " is not a family"));
   auto it = world.sites.find(std::string(site));
   if (it == world.sites.end()) {
-    return absl::InvalidArgumentError(absl::StrCat("site ", std::string(site), " is not in the policy at revision ", world.revision));
+    return absl::InvalidArgumentError(
+        absl::StrCat("site ", std::string(site), " is not in the policy at revision ", world.revision));
   }
   std::string failing;
   if (policy::Matches(family.home_selector, it->second.labels, &failing) != policy::Match::kYes) {
-    return absl::InvalidArgumentError(absl::StrCat("site ", it->first, " is not a home of family ", family.dataset, ": ", failing));
+    return absl::InvalidArgumentError(
+        absl::StrCat("site ", it->first, " is not a home of family ", family.dataset, ": ", failing));
   }
   Classification stream = family;
   stream.dataset_id = StreamId(family.dataset_id, site);

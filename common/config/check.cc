@@ -29,7 +29,8 @@ bool AlphaNumeric(char c) { return LowerOrDigit(c) || (c >= 'A' && c <= 'Z'); }
 
 bool NameShaped(std::string_view name, bool dots) {
   if (name.empty() || name.size() > kMaxName || !LowerOrDigit(name.front()) || !LowerOrDigit(name.back())) return false;
-  return std::all_of(name.begin(), name.end(), [dots](char c) { return LowerOrDigit(c) || c == '-' || (dots && c == '.'); });
+  return std::all_of(name.begin(), name.end(),
+                     [dots](char c) { return LowerOrDigit(c) || c == '-' || (dots && c == '.'); });
 }
 
 // Empty when good.
@@ -49,11 +50,13 @@ std::string RegionProblem(const std::string& name) {
   for (absl::string_view part : absl::StrSplit(name, '/')) {
     const std::string_view label(part.data(), part.size());
     if (!NameShaped(label, false)) {
-      return absl::StrCat("\"", name, "\" is not a valid region; write names of lower-case letters, digits and '-' parted by "
+      return absl::StrCat("\"", name,
+                          "\" is not a valid region; write names of lower-case letters, digits and '-' parted by "
                           "single slashes, as in eu/de/fra");
     }
     if (label == "site" || label == "agent") {
-      return absl::StrCat("\"", name, "\" is not a valid region: \"", part, "\" is reserved in the identities of agents");
+      return absl::StrCat("\"", name, "\" is not a valid region: \"", part,
+                          "\" is reserved in the identities of agents");
     }
   }
   return "";
@@ -69,9 +72,8 @@ std::string PlaceProblem(const std::string& place) {
 
 bool LabelShaped(std::string_view text, size_t max) {
   if (text.empty() || text.size() > max || !AlphaNumeric(text.front()) || !AlphaNumeric(text.back())) return false;
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return AlphaNumeric(c) || c == '.' || c == '_' || c == '-' || c == '/';
-  });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return AlphaNumeric(c) || c == '.' || c == '_' || c == '-' || c == '/'; });
 }
 
 // Checks one resource; each method one part of it.
@@ -151,7 +153,8 @@ class Checker {
     for (int i = 0; i < spec.rules_size(); ++i) {
       Rule(absl::StrCat("spec.rules[", i, "]"), spec.rules(i));
       if (!spec.rules(i).id().empty() && !ids.insert(spec.rules(i).id()).second) {
-        complain_(absl::StrCat("spec.rules[", i, "].id"), absl::StrCat("the id ", spec.rules(i).id(), " is used twice"));
+        complain_(absl::StrCat("spec.rules[", i, "].id"),
+                  absl::StrCat("the id ", spec.rules(i).id(), " is used twice"));
       }
     }
     std::set<std::string> names;
@@ -239,7 +242,8 @@ class Checker {
   }
 
   void Day(const std::string& path, const std::string& text) {
-    if (!text.empty() && !ParseDay(text)) complain_(path, absl::StrCat("\"", text, "\" is not a date; write YYYY-MM-DD"));
+    if (!text.empty() && !ParseDay(text))
+      complain_(path, absl::StrCat("\"", text, "\" is not a date; write YYYY-MM-DD"));
   }
 
   void Rule(const std::string& path, const pb::Rule& rule) {
@@ -252,7 +256,8 @@ class Checker {
       complain_(path + ".effect", "expected permit or forbid");
     }
     for (int action : rule.actions()) {
-      if (action == pb::ACTION_UNSPECIFIED || !pb::Action_IsValid(action)) complain_(path + ".actions", "unknown action");
+      if (action == pb::ACTION_UNSPECIFIED || !pb::Action_IsValid(action))
+        complain_(path + ".actions", "unknown action");
     }
     Selector(path + ".data", rule.data());
     RulePlace(path + ".from", rule.from());

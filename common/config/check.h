@@ -1,4 +1,5 @@
-// What one resource alone can say wrong: names, labels, paths, sizes, dates. References between resources are Validate's.
+// What one resource alone can say wrong: names, labels, paths, sizes, dates. References between resources are
+// Validate's.
 #pragma once
 
 #include <functional>

@@ -1,10 +1,10 @@
 // How a protobuf field is written in YAML and JSON: one place for reader and writer.
 #pragma once
 
+#include <google/protobuf/descriptor.h>
+
 #include <string>
 #include <vector>
-
-#include <google/protobuf/descriptor.h>
 
 namespace bailiwick::config {
 

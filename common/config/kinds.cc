@@ -94,10 +94,10 @@ absl::StatusOr<std::string> ParseKind(std::string_view text) {
   std::vector<std::string> names;
   for (const std::string& kind : Kinds()) names.push_back(Lower(kind));
   const std::string near = Suggest(text, names);
-  return absl::InvalidArgumentError(
-      absl::StrCat("unknown kind \"", std::string(text), "\"; ",
-                   near.empty() ? absl::StrCat("expected one of: ", absl::StrJoin(names, ", "))
-                                : absl::StrCat("did you mean ", near, "?")));
+  return absl::InvalidArgumentError(absl::StrCat("unknown kind \"", std::string(text), "\"; ",
+                                                 near.empty()
+                                                     ? absl::StrCat("expected one of: ", absl::StrJoin(names, ", "))
+                                                     : absl::StrCat("did you mean ", near, "?")));
 }
 
 }  // namespace bailiwick::config

@@ -45,7 +45,8 @@ void RunCase(const policy::World& world, const pb::PolicyTest& test, const std::
   const policy::Decision decision =
       policy::EvaluateReplication(world, data, SiteOf(world, test.from()), SiteOf(world, test.to()), now);
   if (decision.permitted == (test.expect() == "permit")) return;
-  complain(path, absl::StrCat("test \"", test.name(), "\" fails: expected ", test.expect(), ", but ", decision.sentence));
+  complain(path,
+           absl::StrCat("test \"", test.name(), "\" fails: expected ", test.expect(), ", but ", decision.sentence));
 }
 
 // Sites that policy cannot tell apart are tried once: a thousand robots are one.

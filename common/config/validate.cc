@@ -96,12 +96,15 @@ class Validator {
 
   bool Has(const char* kind, const std::string& name) const { return catalog_.count({kind, name}) != 0; }
 
-  void Refer(const char* kind, const char* word, const ResourceKey& key, const std::string& path, const std::string& name,
-             const std::string& role) {
+  void Refer(const char* kind, const char* word, const ResourceKey& key, const std::string& path,
+             const std::string& name, const std::string& role) {
     if (Has(kind, name)) return;
-    const std::string near = role.empty() ? Suggest(name, names_[kind]) : "";  // a parent is not misspelt, it is missing
-    Fail(key, path, absl::StrCat(role, word, " ", name, " is not declared; ",
-                                 near.empty() ? absl::StrCat("add a ", kind, " of this name") : absl::StrCat("did you mean ", near, "?")));
+    const std::string near =
+        role.empty() ? Suggest(name, names_[kind]) : "";  // a parent is not misspelt, it is missing
+    Fail(key, path,
+         absl::StrCat(
+             role, word, " ", name, " is not declared; ",
+             near.empty() ? absl::StrCat("add a ", kind, " of this name") : absl::StrCat("did you mean ", near, "?")));
   }
   void Region(const ResourceKey& key, const std::string& path, const std::string& name, const std::string& role = "") {
     Refer("Region", "region", key, path, name, role);
@@ -143,14 +146,15 @@ class Validator {
         std::vector<std::string> options = names_["Region"];
         options.insert(options.end(), names_["Site"].begin(), names_["Site"].end());
         const std::string near = Suggest(*place, options);
-        Fail(key, path + side, absl::StrCat(*place, " is neither a region nor a site",
-                                            near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
+        Fail(key, path + side,
+             absl::StrCat(*place, " is neither a region nor a site",
+                          near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
       }
     }
   }
 
-  void Places(const ResourceKey& key, const std::string& path, const google::protobuf::RepeatedPtrField<std::string>& places,
-              const std::vector<std::string>& sets) {
+  void Places(const ResourceKey& key, const std::string& path,
+              const google::protobuf::RepeatedPtrField<std::string>& places, const std::vector<std::string>& sets) {
     const absl::string_view prefix(kSetPrefix.data(), kSetPrefix.size());
     for (int i = 0; i < places.size(); ++i) {
       const std::string at = absl::StrCat(path, "[", i, "]");
@@ -161,7 +165,9 @@ class Validator {
       const std::string name = places[i].substr(kSetPrefix.size());
       if (std::find(sets.begin(), sets.end(), name) != sets.end()) continue;
       const std::string near = Suggest(name, sets);
-      Fail(key, at, absl::StrCat("this policy has no set ", name, near.empty() ? "" : absl::StrCat("; did you mean set:", near, "?")));
+      Fail(key, at,
+           absl::StrCat("this policy has no set ", name,
+                        near.empty() ? "" : absl::StrCat("; did you mean set:", near, "?")));
     }
   }
 

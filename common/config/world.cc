@@ -1,8 +1,8 @@
 #include "common/config/world.h"
 
-#include <algorithm>
-
 #include <google/protobuf/message.h>
+
+#include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"

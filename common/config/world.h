@@ -20,9 +20,9 @@ namespace bailiwick::config {
 using ResourceKey = std::pair<std::string, std::string>;  // kind, name
 using Catalog = std::map<ResourceKey, Resource>;
 
-// Checks that the whole catalog holds together: parents of regions, regions of sites, homes of datasets, sites and regions in
-// policies, sets in rules, at most one Target kind, obligations supported; runs the policies' own tests. `located` (may be
-// empty) gives positions for messages. INVALID_ARGUMENT lists every problem.
+// Checks that the whole catalog holds together: parents of regions, regions of sites, homes of datasets, sites and
+// regions in policies, sets in rules, at most one Target kind, obligations supported; runs the policies' own tests.
+// `located` (may be empty) gives positions for messages. INVALID_ARGUMENT lists every problem.
 absl::Status Validate(const Catalog& catalog, const std::vector<Located>& located, absl::Time now);
 
 // The world of a catalog: regions, sites, rules. INVALID_ARGUMENT when a resource is unusable.
@@ -69,6 +69,7 @@ absl::StatusOr<Classification> OpenClassification(const crypto::Envelope& envelo
 DatasetId StreamId(DatasetId family, std::string_view site);
 std::string StreamName(std::string_view family, std::string_view site);
 // INVALID_ARGUMENT unless the record is a family and the site matches its selector in the signed registry.
-absl::StatusOr<Classification> StreamOf(const Classification& family, std::string_view site, const policy::World& world);
+absl::StatusOr<Classification> StreamOf(const Classification& family, std::string_view site,
+                                        const policy::World& world);
 
 }  // namespace bailiwick::config

@@ -110,7 +110,8 @@ TEST(ValidateTest, BrokenReferencesAreFoundAtTheirPlace) {
   const Case cases[] = {
       {Doc("Region", "asia/jp", "{}"),
        "f1.yaml:3:18: metadata.name: its parent region asia is not declared; add a Region of this name"},
-      {Doc("Site", "x", "{region: eu/dee}"), "f1.yaml:4:16: spec.region: region eu/dee is not declared; did you mean eu/de?"},
+      {Doc("Site", "x", "{region: eu/dee}"),
+       "f1.yaml:4:16: spec.region: region eu/dee is not declared; did you mean eu/de?"},
       {Doc("Dataset", "x", "{home: {site: factroy, path: /d}}"),
        "f1.yaml:4:21: spec.home.site: site factroy is not declared; did you mean factory?"},
       {Doc("ReplicationPolicy", "x", "{to: [{site: core}, {site: nowhere}]}"),
@@ -119,7 +120,8 @@ TEST(ValidateTest, BrokenReferencesAreFoundAtTheirPlace) {
        "f1.yaml:4:22: spec.to[0].region: region mars is not declared; add a Region of this name"},
       {Doc("SovereigntyPolicy", "x", "{rules: [{id: a, effect: permit, to: {in: [eu, mars]}}]}"),
        "f1.yaml:4:54: spec.rules[0].to.in[1]: region mars is not declared; add a Region of this name"},
-      {Doc("SovereigntyPolicy", "x", "{sets: {good: {regions: [eu]}}, rules: [{id: a, effect: permit, from: {notIn: [\"set:god\"]}}]}"),
+      {Doc("SovereigntyPolicy", "x",
+           "{sets: {good: {regions: [eu]}}, rules: [{id: a, effect: permit, from: {notIn: [\"set:god\"]}}]}"),
        "f1.yaml:4:86: spec.rules[0].from.notIn[0]: this policy has no set god; did you mean set:good?"},
       {Doc("SovereigntyPolicy", "x", "{sets: {good: {regions: [mars]}}}"),
        "f1.yaml:4:32: spec.sets.good.regions[0]: region mars is not declared; add a Region of this name"},
@@ -146,24 +148,27 @@ TEST(ValidateTest, EveryProblemIsReportedAndUnlocatedOnesByName) {
 }
 
 TEST(ValidateTest, PolicyTestsGate) {
-  const std::string wrong_case = Doc(
-      "SovereigntyPolicy", "x",
-      "{rules: [{id: a, effect: permit, to: {in: [eu]}}], tests: [{name: open, data: {c: d}, from: eu, to: us, expect: permit}]}");
+  const std::string wrong_case = Doc("SovereigntyPolicy", "x",
+                                     "{rules: [{id: a, effect: permit, to: {in: [eu]}}], tests: [{name: open, data: "
+                                     "{c: d}, from: eu, to: us, expect: permit}]}");
   EXPECT_EQ(Check({kFleet, wrong_case}),
-            "f1.yaml:4:66: spec.tests[0]: test \"open\" fails: expected permit, but no rule permits transfer from any site (eu) to "
+            "f1.yaml:4:66: spec.tests[0]: test \"open\" fails: expected permit, but no rule permits transfer from any "
+            "site (eu) to "
             "any site (us); the nearest, x/a, does not: destination us is not in eu");
   const std::string leak = Doc("SovereigntyPolicy", "x",
                                "{rules: [{id: a, effect: permit, to: {siteSelector: {matchLabels: {tier: cloud}}}}], "
                                "tests: [{name: closed, never: {data: {pii: \"yes\"}, reach: us}}]}");
   const std::string error = Check({kFleet, leak});
-  EXPECT_THAT(error, HasSubstr("test \"closed\" fails: the data must never reach us, but policy x/a permits transfer from "));
+  EXPECT_THAT(error,
+              HasSubstr("test \"closed\" fails: the data must never reach us, but policy x/a permits transfer from "));
   EXPECT_THAT(error, HasSubstr("to cloud (us): destination tier=cloud"));
 }
 
 TEST(ValidateTest, AThousandLikeSitesAreCheckedAtOnce) {
   std::string sites;
   for (int i = 0; i < 1000; ++i) {
-    absl::StrAppend(&sites, Doc("Site", absl::StrCat("robot-", i, ", labels: {tier: robot}"), "{region: eu/de}"), "---\n");
+    absl::StrAppend(&sites, Doc("Site", absl::StrCat("robot-", i, ", labels: {tier: robot}"), "{region: eu/de}"),
+                    "---\n");
   }
   EXPECT_EQ(Check({kFleet, kLaw, sites}), "");
 }
@@ -177,7 +182,8 @@ TEST(WorldTest, HoldsTheLaw) {
   ASSERT_EQ(world->rules.size(), 2u);
   EXPECT_EQ(world->rules[0].basis, "residency");
   EXPECT_EQ(world->rules[0].actions.size(), 2u);
-  EXPECT_EQ(*world->sets.at("acme").at("adequate").expires, absl::FromCivil(absl::CivilDay(2027, 6, 1), absl::UTCTimeZone()));
+  EXPECT_EQ(*world->sets.at("acme").at("adequate").expires,
+            absl::FromCivil(absl::CivilDay(2027, 6, 1), absl::UTCTimeZone()));
   const policy::Labels data = {{"class", "telemetry"}, {"pii", "no"}};
   EXPECT_TRUE(policy::EvaluateReplication(*world, data, "factory", "core", kNow).permitted);
   EXPECT_FALSE(policy::EvaluateReplication(*world, data, "factory", "cloud", kNow).permitted);
@@ -188,7 +194,8 @@ TEST(WorldTest, ANewerConditionIsAnErrorNotARuleWithoutIt) {
   EXPECT_TRUE(policy::EvaluateReplication(*BuildWorld(catalog), {}, "factory", "core", kNow).permitted);
   auto* rule = catalog[{"SovereigntyPolicy", "x"}].mutable_sovereignty_policy()->mutable_rules(0);
   rule->GetReflection()->MutableUnknownFields(rule)->AddVarint(99, 1);
-  EXPECT_EQ(policy::EvaluateReplication(*BuildWorld(catalog), {}, "factory", "core", kNow).reason, policy::Reason::kError);
+  EXPECT_EQ(policy::EvaluateReplication(*BuildWorld(catalog), {}, "factory", "core", kNow).reason,
+            policy::Reason::kError);
 }
 
 class BundleTest : public ::testing::Test {
@@ -211,12 +218,15 @@ class BundleTest : public ::testing::Test {
   }
 
   crypto::Envelope Sign(const std::vector<int>& signers) {
-    crypto::Envelope envelope = crypto::SignEnvelope(crypto::kBundleType, message_.SerializeAsString(), keys_[signers[0]]);
+    crypto::Envelope envelope =
+        crypto::SignEnvelope(crypto::kBundleType, message_.SerializeAsString(), keys_[signers[0]]);
     for (size_t i = 1; i < signers.size(); ++i) crypto::AddSignature(envelope, keys_[signers[i]]);
     return envelope;
   }
 
-  absl::StatusOr<Bundle> Open(const crypto::Envelope& envelope) { return OpenBundle(envelope, PolicyRootSha256(root_)); }
+  absl::StatusOr<Bundle> Open(const crypto::Envelope& envelope) {
+    return OpenBundle(envelope, PolicyRootSha256(root_));
+  }
 
   std::vector<crypto::SigningKey> keys_;
   PolicyRoot root_;
@@ -275,10 +285,15 @@ TEST_F(BundleTest, SignedButUnusableIsSaidSo) {
       {"not sorted", [&] { message_.mutable_resources()->SwapElements(0, 1); }},
       {"not sorted", [&] { *message_.add_resources() = message_.resources(message_.resources_size() - 1); }},
       {"which is not a region, site or sovereignty policy",
-       [&] { *message_.add_resources() = Read({kFleet}).catalog.at({"Dataset", "telemetry"}); }},
+       [&] {
+         *message_.add_resources() = Read({kFleet}).catalog.at({"Dataset", "telemetry"});
+       }},
       {"expected permit or forbid",
        [&] {
-         message_.mutable_resources(message_.resources_size() - 1)->mutable_sovereignty_policy()->mutable_rules(0)->clear_effect();
+         message_.mutable_resources(message_.resources_size() - 1)
+             ->mutable_sovereignty_policy()
+             ->mutable_rules(0)
+             ->clear_effect();
        }},
       {"not 32", [&] { message_.add_grant_keys()->set_ed25519("short"); }},
       {"listed twice", [&] { *message_.add_classifier_keys() = message_.classifier_keys(0); }},
@@ -295,8 +310,8 @@ TEST_F(BundleTest, SignedButUnusableIsSaidSo) {
 }
 
 TEST_F(BundleTest, RootsThatCannotHoldAreRefused) {
-  for (PolicyRoot root : {PolicyRoot{root_.keys, 0}, PolicyRoot{root_.keys, 4}, PolicyRoot{{root_.keys[0], root_.keys[0]}, 2},
-                          PolicyRoot{{"short"}, 1}, PolicyRoot{{}, 1}}) {
+  for (PolicyRoot root : {PolicyRoot{root_.keys, 0}, PolicyRoot{root_.keys, 4},
+                          PolicyRoot{{root_.keys[0], root_.keys[0]}, 2}, PolicyRoot{{"short"}, 1}, PolicyRoot{{}, 1}}) {
     EXPECT_FALSE(DecodePolicyRoot(EncodePolicyRoot(root)).ok());
   }
   EXPECT_TRUE(DecodePolicyRoot(EncodePolicyRoot(root_)).ok());
@@ -313,8 +328,8 @@ TEST_F(BundleTest, ClassificationsAndStreams) {
   (*record.mutable_home_selector()->mutable_match_labels())["tier"] = "robot";
   record.set_revision(3);
   auto open = [&](int signer) {
-    return OpenClassification(crypto::SignEnvelope(crypto::kClassificationType, record.SerializeAsString(), keys_[signer]),
-                              bundle->world);
+    return OpenClassification(
+        crypto::SignEnvelope(crypto::kClassificationType, record.SerializeAsString(), keys_[signer]), bundle->world);
   };
   EXPECT_EQ(open(0).status().code(), absl::StatusCode::kPermissionDenied);  // a root key is not a classifier key
   auto family = open(2);
@@ -327,7 +342,8 @@ TEST_F(BundleTest, ClassificationsAndStreams) {
   EXPECT_EQ(stream->home_site, "factory");
   EXPECT_FALSE(stream->family);
   EXPECT_EQ(stream->labels.at("pii"), "no");
-  EXPECT_EQ(stream->dataset_id.view(), crypto::Sha256(absl::StrCat("stream", std::string(16, 'i'), "factory")).view().substr(0, 16));
+  EXPECT_EQ(stream->dataset_id.view(),
+            crypto::Sha256(absl::StrCat("stream", std::string(16, 'i'), "factory")).view().substr(0, 16));
   EXPECT_NE(stream->dataset_id, StreamId(family->dataset_id, "core"));
   EXPECT_FALSE(StreamOf(*family, "core", bundle->world).ok());
   EXPECT_FALSE(StreamOf(*family, "nowhere", bundle->world).ok());

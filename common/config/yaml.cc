@@ -1,11 +1,11 @@
 #include "common/config/yaml.h"
 
+#include <google/protobuf/duration.pb.h>
+#include <google/protobuf/message.h>
+
 #include <algorithm>
 #include <limits>
 #include <set>
-
-#include <google/protobuf/duration.pb.h>
-#include <google/protobuf/message.h>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -70,7 +70,8 @@ class Decoder {
     const size_t before = problems_->size();
     if (root.type != Type::kMap) {
       if (root.type != Type::kRefused) {
-        Fail(root.mark, absl::StrCat("expected a resource: a map with apiVersion, kind, metadata and spec; found ", What(root)));
+        Fail(root.mark,
+             absl::StrCat("expected a resource: a map with apiVersion, kind, metadata and spec; found ", What(root)));
       }
       return false;
     }
@@ -129,8 +130,9 @@ class Decoder {
       }
       const std::string where = path.empty() ? "" : absl::StrCat(" in ", path);
       if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), key.text) == allowed.end()) {
-        Fail(key.mark, obligation ? absl::StrCat("obligation ", Quoted(key.text), " is not supported by this version's agents")
-                                  : absl::StrCat("unknown field ", What(key), where, "; ", Hint(key.text, allowed)));
+        Fail(key.mark, obligation
+                           ? absl::StrCat("obligation ", Quoted(key.text), " is not supported by this version's agents")
+                           : absl::StrCat("unknown field ", What(key), where, "; ", Hint(key.text, allowed)));
         continue;
       }
       if (!fields.emplace(key.text, &value).second) {
@@ -219,7 +221,8 @@ class Decoder {
         return;
       }
       case FieldDescriptor::CPPTYPE_MESSAGE: {
-        Message* child = field.is_repeated() ? reflection.AddMessage(message, &field) : reflection.MutableMessage(message, &field);
+        Message* child =
+            field.is_repeated() ? reflection.AddMessage(message, &field) : reflection.MutableMessage(message, &field);
         if (IsDuration(field)) {
           DecodeDuration(node, path, static_cast<google::protobuf::Duration*>(child));
         } else {
@@ -332,7 +335,8 @@ absl::Status Report(std::vector<Problem> problems, std::string_view file) {
       lines.push_back(absl::StrCat(std::string(file), ": and ", problems.size() - kMaxProblemsShown, " more problems"));
       break;
     }
-    lines.push_back(absl::StrCat(Position{std::string(file), problem.mark.line, problem.mark.column}.str(), ": ", problem.text));
+    lines.push_back(
+        absl::StrCat(Position{std::string(file), problem.mark.line, problem.mark.column}.str(), ": ", problem.text));
   }
   return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
 }
@@ -373,8 +377,9 @@ absl::StatusOr<std::vector<Located>> ParseYaml(std::string_view text, std::strin
     const auto key = std::pair(KindOf(located.resource), located.resource.metadata().name());
     auto [first, added] = seen.emplace(key, located.At("metadata.name"));
     if (!added) {
-      problems.push_back({mark("metadata.name"),
-                          absl::StrCat(key.first, " ", key.second, " is declared twice; the first is at ", first->second.str())});
+      problems.push_back(
+          {mark("metadata.name"),
+           absl::StrCat(key.first, " ", key.second, " is declared twice; the first is at ", first->second.str())});
     }
     out.push_back(std::move(located));
   }

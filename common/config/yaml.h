@@ -1,5 +1,5 @@
-// Strict YAML to resources and back. Every error is "file:line:column: what is wrong; what was expected", with a suggestion
-// for a near miss. Field names are the JSON names of the protobuf fields. Thread-safe functions.
+// Strict YAML to resources and back. Every error is "file:line:column: what is wrong; what was expected", with a
+// suggestion for a near miss. Field names are the JSON names of the protobuf fields. Thread-safe functions.
 #pragma once
 
 #include <map>
@@ -16,7 +16,7 @@ using Resource = resource::v1::Resource;
 
 struct Position {
   std::string file;
-  int line = 0;    // from 1
+  int line = 0;  // from 1
   int column = 0;
   std::string str() const;
 };
@@ -28,8 +28,8 @@ struct Located {
   Position At(std::string_view path) const;  // the nearest enclosing one known
 };
 
-// All documents of one text. INVALID_ARGUMENT: every problem found, a line each. Checks syntax, kinds, fields, types, enums,
-// names and labels and what one resource alone can say; references are checked by Validate.
+// All documents of one text. INVALID_ARGUMENT: every problem found, a line each. Checks syntax, kinds, fields, types,
+// enums, names and labels and what one resource alone can say; references are checked by Validate.
 absl::StatusOr<std::vector<Located>> ParseYaml(std::string_view text, std::string_view file);
 
 std::string ToYaml(const Resource& resource);  // what ParseYaml reads back to the same resource

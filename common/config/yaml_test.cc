@@ -20,6 +20,7 @@ struct Broken {
 };
 
 // One row for each thing a person can get wrong, with the place and the words that they see.
+// clang-format off
 const Broken kBroken[] = {
     {"kind: [unclosed\n", "f.yaml:2:1: not YAML: end of sequence flow not found"},
     {"a: b: c\n", "f.yaml:1:5: not YAML: illegal map value"},
@@ -188,6 +189,7 @@ const Broken kBroken[] = {
      "supported; write the value out\nf.yaml:8:3: unknown field \"foo\" in spec; expected description"},
     {"\xff", "f.yaml:1:1: not UTF-8; save the file as UTF-8"},
 };
+// clang-format on
 
 class BrokenYamlTest : public ::testing::TestWithParam<Broken> {};
 
@@ -304,7 +306,8 @@ TEST(YamlTest, ValuesAreWhatWasWritten) {
 }
 
 TEST(YamlTest, DefaultsAreNotWrittenIn) {
-  auto parsed = ParseYaml("apiVersion: bailiwick/v1\nkind: Dataset\nmetadata: {name: d}\nspec: {home: {site: a, path: /p}}\n", "f");
+  auto parsed = ParseYaml(
+      "apiVersion: bailiwick/v1\nkind: Dataset\nmetadata: {name: d}\nspec: {home: {site: a, path: /p}}\n", "f");
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   const auto& dataset = (*parsed)[0].resource.dataset();
   EXPECT_EQ(dataset.chunk_size_bytes(), 0u);

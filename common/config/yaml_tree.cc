@@ -39,7 +39,8 @@ class Builder : public YAML::EventHandler {
     problems_->push_back({ToMark(mark), "aliases are not supported; write the value out"});
     Add(YamlNode::Type::kRefused, mark, "?", 0);
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     YamlNode& node = Add(YamlNode::Type::kScalar, mark, tag, anchor);
     node.text = value;
     node.quoted = tag == "!";
@@ -66,7 +67,8 @@ class Builder : public YAML::EventHandler {
   // Opens a node; kNull and kRefused are closed at once, the others by their end event.
   YamlNode& Add(YamlNode::Type type, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     const Mark at = ToMark(mark);
-    if (++*nodes_ > kMaxYamlNodes) throw Stop{{at, absl::StrCat("more than ", kMaxYamlNodes, " values; split the file")}};
+    if (++*nodes_ > kMaxYamlNodes)
+      throw Stop{{at, absl::StrCat("more than ", kMaxYamlNodes, " values; split the file")}};
     if (open_.size() >= kMaxYamlDepth) throw Stop{{at, absl::StrCat("nested deeper than ", kMaxYamlDepth, " levels")}};
     if (anchor != 0) problems_->push_back({at, "anchors are not supported; write the value out"});
     if (tag != "?" && tag != "!" && !tag.empty()) {
@@ -115,7 +117,11 @@ bool CheckEncoding(std::string_view text, std::vector<Problem>* problems) {
   Mark mark;
   for (size_t i = 0; i < text.size();) {
     const unsigned char c = text[i];
-    size_t length = c < 0x80 ? 1 : c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xF0 && c < 0xF5 ? 4 : 0;
+    size_t length = c < 0x80                ? 1
+                    : c >= 0xC2 && c < 0xE0 ? 2
+                    : c >= 0xE0 && c < 0xF0 ? 3
+                    : c >= 0xF0 && c < 0xF5 ? 4
+                                            : 0;
     bool good = length != 0 && i + length <= text.size() && c != 0;
     for (size_t k = 1; good && k < length; ++k) good = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
     if (good && length == 3) {
@@ -170,7 +176,8 @@ bool LooksNumeric(std::string_view word) {
 }  // namespace
 
 bool LooksTyped(std::string_view word) {
-  static constexpr std::array<std::string_view, 9> kWords = {"yes", "no", "true", "false", "on", "off", "null", "~", ""};
+  static constexpr std::array<std::string_view, 9> kWords = {"yes", "no",   "true", "false", "on",
+                                                             "off", "null", "~",    ""};
   std::string lower(word);
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
   return std::find(kWords.begin(), kWords.end(), lower) != kWords.end() || LooksNumeric(word);

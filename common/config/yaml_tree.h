@@ -1,5 +1,5 @@
-// YAML text to plain trees with a place for every node. Bounded: text size, depth, number of nodes; anchors, aliases and tags
-// are refused, so nothing expands. Knows nothing of resources. Thread-safe.
+// YAML text to plain trees with a place for every node. Bounded: text size, depth, number of nodes; anchors, aliases
+// and tags are refused, so nothing expands. Knows nothing of resources. Thread-safe.
 #pragma once
 
 #include <string>
@@ -36,7 +36,8 @@ struct Problem {
 // The documents of `text`, also those before an error of syntax, which ends it. Empty documents are kNull.
 std::vector<YamlNode> ReadYaml(std::string_view text, std::vector<Problem>* problems);
 
-// Whether some YAML reader would take this unquoted word for a bool, null or a number (yes, no, on, 1.5, 0x1f, 12:30, ~).
+// Whether some YAML reader would take this unquoted word for a bool, null or a number (yes, no, on, 1.5, 0x1f, 12:30,
+// ~).
 bool LooksTyped(std::string_view word);
 
 }  // namespace bailiwick::config

@@ -1,8 +1,8 @@
-#include <algorithm>
-#include <cstdio>
-
 #include <google/protobuf/duration.pb.h>
 #include <google/protobuf/message.h>
+
+#include <algorithm>
+#include <cstdio>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/units.h"
@@ -34,8 +34,9 @@ std::string DurationText(const google::protobuf::Duration& duration) {
   int64_t ms = duration.seconds() * 1000 + duration.nanos() / 1000000;
   if (ms == 0) return "0s";
   std::string text;
-  for (auto [unit, size] : {std::pair("d", int64_t{86400000}), std::pair("h", int64_t{3600000}), std::pair("m", int64_t{60000}),
-                            std::pair("s", int64_t{1000}), std::pair("ms", int64_t{1})}) {
+  for (auto [unit, size] :
+       {std::pair("d", int64_t{86400000}), std::pair("h", int64_t{3600000}), std::pair("m", int64_t{60000}),
+        std::pair("s", int64_t{1000}), std::pair("ms", int64_t{1})}) {
     if (ms >= size) absl::StrAppend(&text, ms / size, unit);
     ms %= size;
   }
@@ -117,7 +118,8 @@ Value OfResource(const Resource& resource) {
   const Descriptor& type = *Resource::descriptor();
   Value spec;
   for (int i = 0; i < type.field_count(); ++i) {
-    if (type.field(i)->containing_oneof() == nullptr || !resource.GetReflection()->HasField(resource, type.field(i))) continue;
+    if (type.field(i)->containing_oneof() == nullptr || !resource.GetReflection()->HasField(resource, type.field(i)))
+      continue;
     spec = OfField(resource, *type.field(i), -1);
   }
   out.fields.emplace_back("spec", std::move(spec));
@@ -157,7 +159,8 @@ std::string YamlString(const std::string& text) {
 bool IsBlock(const Value& value) {
   if (value.type == Value::Type::kMap) return !value.fields.empty();
   if (value.type != Value::Type::kList) return false;
-  return std::any_of(value.items.begin(), value.items.end(), [](const Value& v) { return v.type == Value::Type::kMap; });
+  return std::any_of(value.items.begin(), value.items.end(),
+                     [](const Value& v) { return v.type == Value::Type::kMap; });
 }
 
 std::string Inline(const Value& value) {

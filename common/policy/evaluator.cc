@@ -87,8 +87,8 @@ Decision Decide(const Subject& subject, const Tally& tally) {
     decision.reason = Reason::kError;
     Judge(subject, *tally.error, &findings);
     decision.rule = tally.error->name();
-    decision.sentence = absl::StrCat("policy ", decision.rule, " cannot be evaluated, which denies ", Flow(subject), ": ",
-                                     Texts(findings, Truth::kError));
+    decision.sentence = absl::StrCat("policy ", decision.rule, " cannot be evaluated, which denies ", Flow(subject),
+                                     ": ", Texts(findings, Truth::kError));
   } else if (tally.permit != nullptr) {
     decision.reason = Reason::kPermitted;
     decision.permitted = true;
@@ -116,16 +116,16 @@ bool Resolve(const World& world, const Request& request, absl::Time now, Subject
   for (auto [name, site] : {std::pair(&request.from_site, &subject->from), std::pair(&request.to_site, &subject->to)}) {
     auto it = world.sites.find(*name);
     if (it == world.sites.end()) {
-      decision->sentence = absl::StrCat("site ", *name, " is not in the policy at revision ", world.revision,
-                                        ", which denies ", ActionName(request.action), " from ", request.from_site,
-                                        " to ", request.to_site);
+      decision->sentence =
+          absl::StrCat("site ", *name, " is not in the policy at revision ", world.revision, ", which denies ",
+                       ActionName(request.action), " from ", request.from_site, " to ", request.to_site);
       return false;
     }
     *site = &it->second;
     if (!std::binary_search(world.regions.begin(), world.regions.end(), it->second.region)) {
-      decision->sentence = absl::StrCat("region ", it->second.region, " of site ", *name,
-                                        " is not declared, which denies ", ActionName(request.action), " from ",
-                                        request.from_site, " to ", request.to_site);
+      decision->sentence =
+          absl::StrCat("region ", it->second.region, " of site ", *name, " is not declared, which denies ",
+                       ActionName(request.action), " from ", request.from_site, " to ", request.to_site);
       return false;
     }
   }
@@ -190,8 +190,8 @@ Decision EvaluateReplication(const World& world, const Labels& data, const std::
   return transfer;
 }
 
-bool PermitsReplication(const World& world, const Labels& data, const std::string& from_site, const std::string& to_site,
-                        absl::Time now) {
+bool PermitsReplication(const World& world, const Labels& data, const std::string& from_site,
+                        const std::string& to_site, absl::Time now) {
   Request request{data, from_site, to_site, Action::kTransfer};
   Subject subject;
   Decision decision;

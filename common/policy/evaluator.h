@@ -1,5 +1,6 @@
-// Default deny; forbid overrides permit; order never matters. What cannot be evaluated (missing label, unknown region or
-// site, expired set, unknown obligation) denies with reason kError: it never makes a rule vanish. Pure and thread-safe.
+// Default deny; forbid overrides permit; order never matters. What cannot be evaluated (missing label, unknown region
+// or site, expired set, unknown obligation) denies with reason kError: it never makes a rule vanish. Pure and
+// thread-safe.
 #pragma once
 
 #include <string>
@@ -20,7 +21,7 @@ struct Request {
 enum class Reason { kPermitted, kForbidden, kNoPermit, kError };
 
 struct RuleOutcome {
-  std::string rule;     // "policy/id"
+  std::string rule;  // "policy/id"
   Effect effect;
   bool applies = false;
   bool error = false;
@@ -43,8 +44,8 @@ Decision EvaluateReplication(const World& world, const Labels& data, const std::
                              const std::string& to_site, absl::Time now);
 
 // Only the verdict of EvaluateReplication, without a sentence: for checks over many pairs of sites.
-bool PermitsReplication(const World& world, const Labels& data, const std::string& from_site, const std::string& to_site,
-                        absl::Time now);
+bool PermitsReplication(const World& world, const Labels& data, const std::string& from_site,
+                        const std::string& to_site, absl::Time now);
 
 struct Explanation {
   Decision decision;

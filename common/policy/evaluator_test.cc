@@ -14,7 +14,9 @@ using ::testing::HasSubstr;
 
 const absl::Time kNow = absl::FromCivil(absl::CivilDay(2026, 7, 1), absl::UTCTimeZone());
 
-LabelCondition In(std::string key, std::vector<std::string> values) { return {std::move(key), Operator::kIn, std::move(values)}; }
+LabelCondition In(std::string key, std::vector<std::string> values) {
+  return {std::move(key), Operator::kIn, std::move(values)};
+}
 
 Site MakeSite(std::string name, std::string region, Labels labels = {}, std::string entity = "") {
   Site site;
@@ -39,7 +41,8 @@ World Acme() {
   World world;
   world.revision = 7;
   world.regions = {"ch", "eu", "eu/de", "eu/de/fra", "us", "us/east"};
-  for (Site site : {MakeSite("factory", "eu/de/fra", {{"tier", "edge"}}, "acme-gmbh"), MakeSite("core", "eu/de", {{"tier", "onprem"}}),
+  for (Site site : {MakeSite("factory", "eu/de/fra", {{"tier", "edge"}}, "acme-gmbh"),
+                    MakeSite("core", "eu/de", {{"tier", "onprem"}}),
                     MakeSite("cloud-us", "us/east", {{"tier", "cloud"}}, "acme-inc"), MakeSite("zurich", "ch")}) {
     world.sites[site.name] = site;
   }
@@ -66,7 +69,8 @@ TEST(EvaluatorTest, PermitsWhatARulePermits) {
 }
 
 TEST(EvaluatorTest, ForbidNamesRuleSitesRegionsAndLabels) {
-  const Decision decision = Evaluate(Acme(), Ask({{"class", "telemetry"}, {"pii", "yes"}}, "factory", "cloud-us"), kNow);
+  const Decision decision =
+      Evaluate(Acme(), Ask({{"class", "telemetry"}, {"pii", "yes"}}, "factory", "cloud-us"), kNow);
   EXPECT_FALSE(decision.permitted);
   EXPECT_EQ(decision.reason, Reason::kForbidden);
   EXPECT_EQ(decision.sentence,
@@ -78,9 +82,10 @@ TEST(EvaluatorTest, DefaultIsDenyAndNamesTheNearestRule) {
   const Decision decision = Evaluate(Acme(), Ask({{"class", "telemetry"}, {"pii", "no"}}, "factory", "cloud-us"), kNow);
   EXPECT_EQ(decision.reason, Reason::kNoPermit);
   EXPECT_EQ(decision.rule, "");
-  EXPECT_EQ(decision.sentence,
-            "no rule permits transfer from factory (eu/de/fra) to cloud-us (us/east); the nearest, acme/eu-data-stays, does "
-            "not: destination us/east is not in eu");
+  EXPECT_EQ(
+      decision.sentence,
+      "no rule permits transfer from factory (eu/de/fra) to cloud-us (us/east); the nearest, acme/eu-data-stays, does "
+      "not: destination us/east is not in eu");
   EXPECT_THAT(Evaluate(World{}, Ask({}, "a", "b"), kNow).sentence, HasSubstr("site a is not in the policy"));
 }
 
@@ -156,7 +161,7 @@ TEST(EvaluatorTest, EntitiesAndSiteLabels) {
   world.rules = {rule};
   EXPECT_TRUE(Evaluate(world, Ask({}, "factory", "cloud-us"), kNow).permitted);
   EXPECT_EQ(Evaluate(world, Ask({}, "core", "cloud-us"), kNow).reason, Reason::kNoPermit);
-  EXPECT_EQ(Evaluate(world, Ask({}, "factory", "core"), kNow).reason, Reason::kError);  // core names no entity
+  EXPECT_EQ(Evaluate(world, Ask({}, "factory", "core"), kNow).reason, Reason::kError);     // core names no entity
   EXPECT_EQ(Evaluate(world, Ask({}, "zurich", "cloud-us"), kNow).reason, Reason::kError);  // zurich has no tier
 }
 
@@ -174,7 +179,8 @@ TEST(EvaluatorTest, ACopyNeedsTransferAndReside) {
 }
 
 TEST(EvaluatorTest, ExplainListsEveryRuleAndWhatWouldHelp) {
-  const Explanation nothing = Explain(Acme(), Ask({{"class", "telemetry"}, {"pii", "no"}}, "factory", "cloud-us"), kNow);
+  const Explanation nothing =
+      Explain(Acme(), Ask({{"class", "telemetry"}, {"pii", "no"}}, "factory", "cloud-us"), kNow);
   ASSERT_EQ(nothing.rules.size(), 2u);
   EXPECT_EQ(nothing.rules[0].rule, "acme/eu-data-stays");
   EXPECT_FALSE(nothing.rules[0].applies);
@@ -182,7 +188,8 @@ TEST(EvaluatorTest, ExplainListsEveryRuleAndWhatWouldHelp) {
   EXPECT_EQ(nothing.rules[1].failing, "data: label pii is \"no\", not one of: yes");
   EXPECT_EQ(nothing.remedy, "add us/east to `to.in` of acme/eu-data-stays");
 
-  const Explanation forbidden = Explain(Acme(), Ask({{"class", "telemetry"}, {"pii", "yes"}}, "factory", "cloud-us"), kNow);
+  const Explanation forbidden =
+      Explain(Acme(), Ask({{"class", "telemetry"}, {"pii", "yes"}}, "factory", "cloud-us"), kNow);
   EXPECT_TRUE(forbidden.rules[1].applies);
   EXPECT_EQ(forbidden.remedy,
             "change the label pii of the dataset (now \"yes\") or add us/east to `to.notIn` of acme/no-pii-abroad, and "
@@ -227,8 +234,8 @@ void Labelled(const Selector& selector, const Labels& labels, std::vector<Tri>* 
   }
 }
 
-Tri Inside(const World& world, const std::string& policy, const std::vector<std::string>& places, const std::string& region,
-           absl::Time now) {
+Tri Inside(const World& world, const std::string& policy, const std::vector<std::string>& places,
+           const std::string& region, absl::Time now) {
   std::vector<std::string> regions;
   for (const std::string& place : places) {
     if (place.rfind("set:", 0) != 0) {
@@ -263,8 +270,9 @@ Reason Reference(const World& world, const Request& request, absl::Time now) {
       }
       Labelled(place->sites, site.labels, &conditions);
       if (!place->entities.empty()) {
-        conditions.push_back(site.entity.empty() ? Tri::kError
-                                                 : OfBool(std::count(place->entities.begin(), place->entities.end(), site.entity)));
+        conditions.push_back(site.entity.empty()
+                                 ? Tri::kError
+                                 : OfBool(std::count(place->entities.begin(), place->entities.end(), site.entity)));
       }
     }
     if (!rule.obligations.empty()) conditions.push_back(Tri::kError);
@@ -297,8 +305,9 @@ class Random {
   Selector SomeSelector() {
     Selector selector;
     while (Chance(35)) {
-      LabelCondition c{Pick<std::string>({"a", "b", "c"}), Pick<Operator>({Operator::kIn, Operator::kNotIn, Operator::kExists,
-                                                                          Operator::kDoesNotExist}), {}};
+      LabelCondition c{Pick<std::string>({"a", "b", "c"}),
+                       Pick<Operator>({Operator::kIn, Operator::kNotIn, Operator::kExists, Operator::kDoesNotExist}),
+                       {}};
       if (c.op == Operator::kIn || c.op == Operator::kNotIn) c.values = {Pick(kValues), Pick(kValues)};
       selector.conditions.push_back(c);
     }
@@ -323,7 +332,8 @@ class Random {
     for (int i = 0; i < 5; ++i) {
       Rule rule = MakeRule(std::string(1, static_cast<char>('a' + i)), Chance(70) ? Effect::kPermit : Effect::kForbid);
       rule.policy = Pick<std::string>({"p", "p", "q"});
-      rule.actions = Chance(60) ? std::vector<Action>{Action::kTransfer, Action::kReside} : std::vector<Action>{Action::kReside};
+      rule.actions =
+          Chance(60) ? std::vector<Action>{Action::kTransfer, Action::kReside} : std::vector<Action>{Action::kReside};
       rule.data = SomeSelector();
       rule.from = SomePlace();
       rule.to = SomePlace();
@@ -335,7 +345,8 @@ class Random {
 
  private:
   const std::vector<std::string> kValues = {"1", "2", "3"};
-  const std::vector<std::string> kPlaces = {"eu", "eu/de", "us", "eu/den", "set:good", "set:good", "set:old", "set:none", "mars"};
+  const std::vector<std::string> kPlaces = {"eu",       "eu/de",   "us",       "eu/den", "set:good",
+                                            "set:good", "set:old", "set:none", "mars"};
   std::mt19937 engine_;
 };
 
@@ -345,7 +356,8 @@ TEST(EvaluatorPropertyTest, AgreesWithTheReferenceAndIgnoresTheOrderOfRules) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Random random(seed);
     World world = random.SomeWorld();
-    Request request{random.SomeLabels(), random.Pick<std::string>({"s1", "s2", "s3"}), random.Pick<std::string>({"s1", "s2", "s3"}),
+    Request request{random.SomeLabels(), random.Pick<std::string>({"s1", "s2", "s3"}),
+                    random.Pick<std::string>({"s1", "s2", "s3"}),
                     random.Pick<Action>({Action::kTransfer, Action::kReside})};
     const Decision decision = Evaluate(world, request, kNow);
     ASSERT_EQ(decision.reason, Reference(world, request, kNow)) << decision.sentence;

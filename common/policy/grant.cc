@@ -15,18 +15,21 @@ std::string Name(const Grant& grant) { return absl::StrCat("the grant for ", gra
 // The agent's site as the signed registry has it, if its identity, the registry and the grant agree on where it lies.
 absl::StatusOr<const Site*> SiteOf(const World& world, const std::string& spiffe, const std::string& granted_region) {
   auto id = identity::ParseSpiffeId(spiffe);
-  if (!id.ok()) return absl::InvalidArgumentError(absl::StrCat("it names a malformed identity: ", id.status().message()));
+  if (!id.ok())
+    return absl::InvalidArgumentError(absl::StrCat("it names a malformed identity: ", id.status().message()));
   if (id->kind != identity::Kind::kAgent) return absl::InvalidArgumentError(absl::StrCat(spiffe, " is not an agent"));
   if (id->trust_domain != world.trust_domain) {
     return absl::InvalidArgumentError(absl::StrCat(spiffe, " is not of trust domain ", world.trust_domain));
   }
   auto site = world.sites.find(id->site);
   if (site == world.sites.end()) {
-    return absl::InvalidArgumentError(absl::StrCat("site ", id->site, " is not in the policy at revision ", world.revision));
+    return absl::InvalidArgumentError(
+        absl::StrCat("site ", id->site, " is not in the policy at revision ", world.revision));
   }
   if (id->region != site->second.region || granted_region != site->second.region) {
-    return absl::InvalidArgumentError(absl::StrCat("site ", id->site, " lies in ", site->second.region, ", its identity says ",
-                                                   id->region, " and the grant ", granted_region));
+    return absl::InvalidArgumentError(absl::StrCat("site ", id->site, " lies in ", site->second.region,
+                                                   ", its identity says ", id->region, " and the grant ",
+                                                   granted_region));
   }
   return &site->second;
 }
@@ -34,17 +37,20 @@ absl::StatusOr<const Site*> SiteOf(const World& world, const std::string& spiffe
 GrantDecision CheckTimes(const GrantCheck& check) {
   const Grant& grant = *check.grant;
   if (grant.not_after <= grant.not_before || grant.not_after - grant.not_before > kMaxGrantLife) {
-    return Refuse("GRANT_INVALID", absl::StrCat(Name(grant), " lasts ", absl::FormatDuration(grant.not_after - grant.not_before),
-                                                "; more than nothing and at most ", absl::FormatDuration(kMaxGrantLife),
-                                                " is accepted"));
+    return Refuse(
+        "GRANT_INVALID",
+        absl::StrCat(Name(grant), " lasts ", absl::FormatDuration(grant.not_after - grant.not_before),
+                     "; more than nothing and at most ", absl::FormatDuration(kMaxGrantLife), " is accepted"));
   }
   if (check.now >= grant.not_after) {
-    return Refuse("GRANT_EXPIRED", absl::StrCat(Name(grant), " expired ", absl::FormatDuration(check.now - grant.not_after),
-                                                " ago; a new one is needed"));
+    return Refuse("GRANT_EXPIRED",
+                  absl::StrCat(Name(grant), " expired ", absl::FormatDuration(check.now - grant.not_after),
+                               " ago; a new one is needed"));
   }
   if (check.now + kGrantSkew < grant.not_before) {
-    return Refuse("GRANT_INVALID", absl::StrCat(Name(grant), " is not valid for another ",
-                                                absl::FormatDuration(grant.not_before - check.now), "; compare the clocks"));
+    return Refuse("GRANT_INVALID",
+                  absl::StrCat(Name(grant), " is not valid for another ",
+                               absl::FormatDuration(grant.not_before - check.now), "; compare the clocks"));
   }
   return {true, "", "", ""};
 }
@@ -57,12 +63,13 @@ GrantDecision CheckPolicy(const GrantCheck& check, const std::string& from, cons
                                                ", this agent has ", world.revision, " and must catch up first"));
   }
   if (grant.policy_revision == world.revision && grant.policy_digest != world.digest) {
-    return Refuse("GRANT_INVALID", absl::StrCat(Name(grant), " was made under another policy of the same revision ",
-                                                world.revision));
+    return Refuse("GRANT_INVALID",
+                  absl::StrCat(Name(grant), " was made under another policy of the same revision ", world.revision));
   }
   const Decision decision = EvaluateReplication(world, check.data, from, to, check.now);
   if (!decision.permitted) {
-    return Refuse(decision.reason == Reason::kError ? "POLICY_ERROR" : "POLICY_DENIED", decision.sentence, decision.rule);
+    return Refuse(decision.reason == Reason::kError ? "POLICY_ERROR" : "POLICY_DENIED", decision.sentence,
+                  decision.rule);
   }
   return {true, "", decision.sentence, decision.rule};
 }
@@ -90,13 +97,15 @@ GrantDecision CheckGrant(const GrantCheck& check) {
   const std::string& other = check.self_is_source ? grant.destination : grant.source;
   const char* role = check.self_is_source ? "source" : "destination";
   if (check.self.empty() || own != check.self) {
-    return Refuse("GRANT_INVALID", absl::StrCat(Name(grant), " names ", own, " as ", role, ", not this agent, ", check.self));
+    return Refuse("GRANT_INVALID",
+                  absl::StrCat(Name(grant), " names ", own, " as ", role, ", not this agent, ", check.self));
   }
   if (check.peer.empty() || other != check.peer) {
     return Refuse("WRONG_PEER", absl::StrCat(Name(grant), " is for ", other, ", the peer is ",
                                              check.peer.empty() ? "nobody known" : check.peer));
   }
-  if (grant.source == grant.destination) return Refuse("GRANT_INVALID", absl::StrCat(Name(grant), " is from an agent to itself"));
+  if (grant.source == grant.destination)
+    return Refuse("GRANT_INVALID", absl::StrCat(Name(grant), " is from an agent to itself"));
   auto from = SiteOf(*check.world, grant.source, grant.source_region);
   auto to = SiteOf(*check.world, grant.destination, grant.destination_region);
   for (const auto* side : {&from, &to}) {

@@ -50,15 +50,16 @@ struct GrantCheck {
 
 struct GrantDecision {
   bool permitted = false;
-  std::string code;  // as in transfer.v1.Goodbye: GRANT_EXPIRED, GRANT_INVALID, WRONG_PEER, POLICY_DENIED, POLICY_ERROR, POLICY_STALE
+  std::string code;  // as in transfer.v1.Goodbye: GRANT_EXPIRED, GRANT_INVALID, WRONG_PEER, POLICY_DENIED,
+                     // POLICY_ERROR, POLICY_STALE
   std::string message;
   std::string rule;
 };
 
 // Order of checks: action, dataset, version, manifest, both identities against self and the live peer and their roles,
-// regions in the identities equal the signed registry and the grant, times (lifetime at most kMaxGrantLife), the grant's
-// policy revision not above ours (POLICY_STALE: we must catch up first) and, when equal, the same digest, then our own
-// evaluation of transfer and reside.
+// regions in the identities equal the signed registry and the grant, times (lifetime at most kMaxGrantLife), the
+// grant's policy revision not above ours (POLICY_STALE: we must catch up first) and, when equal, the same digest, then
+// our own evaluation of transfer and reside.
 GrantDecision CheckGrant(const GrantCheck& check);
 
 }  // namespace bailiwick::policy

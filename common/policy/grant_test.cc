@@ -26,7 +26,8 @@ class GrantTest : public ::testing::Test {
     world_.digest = std::string(32, 'd');
     world_.trust_domain = "acme";
     world_.regions = {"eu", "eu/de", "eu/de/fra", "us"};
-    for (auto [name, region] : {std::pair("factory", "eu/de/fra"), std::pair("core", "eu/de"), std::pair("cloud-us", "us")}) {
+    for (auto [name, region] :
+         {std::pair("factory", "eu/de/fra"), std::pair("core", "eu/de"), std::pair("cloud-us", "us")}) {
       Site site;
       site.name = name;
       site.region = region;
@@ -93,7 +94,8 @@ TEST_F(GrantTest, AnyOtherFlowIsRefused) {
       {"version", "GRANT_INVALID", [&] { check_.version = Of('w'); }},
       {"no version", "GRANT_INVALID", [&] { check_.version = grant_.version = {}; }},
       {"manifest", "GRANT_INVALID", [&] { check_.manifest_root = Of('w'); }},
-      {"another source", "GRANT_INVALID", [&] { check_.self = "spiffe://acme/region/eu/de/fra/site/factory/agent/a2"; }},
+      {"another source", "GRANT_INVALID",
+       [&] { check_.self = "spiffe://acme/region/eu/de/fra/site/factory/agent/a2"; }},
       {"roles swapped", "GRANT_INVALID", [&] { std::swap(check_.self, check_.peer); }},
       {"another peer", "WRONG_PEER", [&] { check_.peer = "spiffe://acme/region/us/site/cloud-us/agent/a1"; }},
       {"no peer", "WRONG_PEER", [&] { check_.peer.clear(); }},
@@ -111,7 +113,8 @@ TEST_F(GrantTest, AnyOtherFlowIsRefused) {
       {"site moved in the registry", "GRANT_INVALID", [&] { world_.sites["core"].region = "us"; }},
       {"expired", "GRANT_EXPIRED", [&] { check_.now = grant_.not_after; }},
       {"not yet valid", "GRANT_INVALID", [&] { check_.now = grant_.not_before - absl::Minutes(2); }},
-      {"too long a life", "GRANT_INVALID", [&] { grant_.not_after = grant_.not_before + kMaxGrantLife + absl::Seconds(1); }},
+      {"too long a life", "GRANT_INVALID",
+       [&] { grant_.not_after = grant_.not_before + kMaxGrantLife + absl::Seconds(1); }},
       {"negative life", "GRANT_INVALID", [&] { grant_.not_after = grant_.not_before - absl::Seconds(1); }},
       {"made at a newer policy", "POLICY_STALE", [&] { grant_.policy_revision = 8; }},
       {"made under another policy of the same revision", "GRANT_INVALID", [&] { grant_.policy_digest = "other"; }},
@@ -121,7 +124,9 @@ TEST_F(GrantTest, AnyOtherFlowIsRefused) {
          world_.rules.clear();
        }},
       {"policy cannot be evaluated", "POLICY_ERROR",
-       [&] { world_.rules[0].data.conditions = {{"class", Operator::kIn, {"x"}}}; }},
+       [&] {
+         world_.rules[0].data.conditions = {{"class", Operator::kIn, {"x"}}};
+       }},
   };
   const World world = world_;
   const Grant grant = grant_;

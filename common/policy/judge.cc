@@ -65,9 +65,9 @@ void JudgeLabels(const Selector& selector, const Labels& labels, const char* sub
     const Truth truth = ToTruth(Matches({{condition}}, labels, nullptr));
     Finding finding;
     finding.specific = true;
-    finding.text = absl::StrCat(subject, truth == Truth::kTrue ? " " : ": ",
-                                truth == Truth::kTrue ? DescribeTrue(condition, labels)
-                                                      : DescribeFailure(condition, labels));
+    finding.text =
+        absl::StrCat(subject, truth == Truth::kTrue ? " " : ": ",
+                     truth == Truth::kTrue ? DescribeTrue(condition, labels) : DescribeFailure(condition, labels));
     finding.remedy = LabelRemedy(condition, labels, what);
     verdict->Add(truth, std::move(finding));
   }
@@ -77,8 +77,8 @@ bool Declared(const World& world, const std::string& region) {
   return std::binary_search(world.regions.begin(), world.regions.end(), region);
 }
 
-// Whether `region` lies in one of `places`. Any place that cannot be resolved is an error, whatever the others say: a set
-// that expired must not keep working because a neighbour in the list happens to match.
+// Whether `region` lies in one of `places`. Any place that cannot be resolved is an error, whatever the others say: a
+// set that expired must not keep working because a neighbour in the list happens to match.
 Truth InPlaces(const Subject& subject, const Rule& rule, const std::vector<std::string>& places,
                const std::string& region, std::string* error) {
   bool inside = false;
@@ -154,7 +154,8 @@ void JudgeEntity(const Rule& rule, const Place& place, const Site& site, const c
         finding.remedy = absl::StrCat("take ", site.entity, " out of ", path);
         break;
       case Truth::kFalse:
-        finding.text = absl::StrCat(side, " entity ", site.entity, " is not one of: ", absl::StrJoin(place.entities, ", "));
+        finding.text =
+            absl::StrCat(side, " entity ", site.entity, " is not one of: ", absl::StrJoin(place.entities, ", "));
         finding.remedy = absl::StrCat("add ", site.entity, " to ", path);
         break;
       case Truth::kError:

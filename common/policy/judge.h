@@ -1,5 +1,5 @@
-// One rule against one request: the three-valued heart of the evaluator. A rule does not apply only when some condition is
-// definitely false; if none is false and some cannot be evaluated, the rule is an error. Pure.
+// One rule against one request: the three-valued heart of the evaluator. A rule does not apply only when some condition
+// is definitely false; if none is false and some cannot be evaluated, the rule is an error. Pure.
 #pragma once
 
 #include <string>

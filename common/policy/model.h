@@ -1,5 +1,5 @@
-// The law as the evaluator sees it. Plain values: no I/O, no clock, no generated code. Built by common/config from a signed
-// bundle or from files; immutable once built, so safe to share between threads.
+// The law as the evaluator sees it. Plain values: no I/O, no clock, no generated code. Built by common/config from a
+// signed bundle or from files; immutable once built, so safe to share between threads.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ enum class Effect { kPermit, kForbid };
 enum class Action { kTransfer, kReside, kTransit, kRelabel, kMoveSite };
 
 struct Place {
-  std::vector<std::string> in;      // regions or "set:NAME"; empty: anywhere
+  std::vector<std::string> in;  // regions or "set:NAME"; empty: anywhere
   std::vector<std::string> not_in;
   Selector sites;
   std::vector<std::string> entities;
@@ -81,8 +81,8 @@ struct World {
 bool RegionContains(std::string_view subtree, std::string_view region);
 // A missing key matches NotIn and DoesNotExist only for DoesNotExist; In and NotIn on a missing key is `missing`.
 enum class Match { kYes, kNo, kMissing };
-// `failing_condition` (may be null) is set unless the result is kYes. One condition that is definitely false makes the whole
-// kNo, even beside a missing key.
+// `failing_condition` (may be null) is set unless the result is kYes. One condition that is definitely false makes the
+// whole kNo, even beside a missing key.
 Match Matches(const Selector& selector, const Labels& labels, std::string* failing_condition);
 // Why the condition, which does not hold, does not: `label pii is "no", not one of: yes`.
 std::string DescribeFailure(const LabelCondition& condition, const Labels& labels);
