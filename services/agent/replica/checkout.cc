@@ -1,1 +1,43 @@
-//
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/os/tree.h"
+#include "services/agent/replica/replica_tree.h"
+#include "services/agent/replica/tree_writer.h"
+
+namespace bailiwick::agent {
+
+absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& version, const std::string& directory, bool owner,
+                      const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
+  if (directory.empty() || directory.front() != '/') {
+    return absl::InvalidArgumentError(absl::StrCat("\"", directory, "\" is not an absolute path"));
+  }
+  auto opened = os::OpenTree(directory);
+  if (absl::IsNotFound(opened.status())) {
+    BW_RETURN_IF_ERROR(dataset.files->MakeDirs(directory));
+    opened = os::OpenTree(directory);
+  }
+  if (!opened.ok()) return opened.status();
+  os::TreeDir& target = **opened;
+  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, target.List());
+  if (!names.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(directory, " is not empty; check out into a new or empty directory"));
+  }
+  LayoutProgress counts;
+  counts.total_bytes = version.record.logical_bytes;
+  TreeWriter writer(&dataset, &target, {.writable = true, .owner = owner},
+                    [&](uint64_t bytes) {
+                      counts.done_bytes += bytes;
+                      if (progress) progress(counts);
+                    },
+                    &cancelled);
+  absl::Status status = writer.Apply(Digest(), version.record.manifest_root);
+  if (status.ok()) status = os::SyncFileSystem(target);
+  if (status.ok()) return status;
+  EmptyDirectory(target).IgnoreError();  // half a version is worse than none; it was empty before
+  if (absl::IsResourceExhausted(status)) {
+    return absl::ResourceExhaustedError(absl::StrCat("no space for version ", version.record.number, " in ", directory));
+  }
+  return Annotate(status, absl::StrCat("checking out version ", version.record.number, " into ", directory));
+}
+
+}  // namespace bailiwick::agent

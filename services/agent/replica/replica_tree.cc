@@ -1,1 +1,313 @@
-//
+#include "services/agent/replica/replica_tree.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/os/tree.h"
+#include "services/agent/replica/slot_state.h"
+#include "services/agent/replica/tree_verifier.h"
+#include "services/agent/replica/tree_writer.h"
+
+namespace bailiwick::agent {
+namespace {
+
+constexpr uint32_t kPublicMode = 0755;  // readers of other accounts walk through to files, whose modes decide
+constexpr const char* kTrees = "trees";
+constexpr const char* kCurrent = "current";
+constexpr const char* kNextCurrent = ".current.next";
+
+bool SameStyle(const TreeStyle& a, const TreeStyle& b) { return a.writable == b.writable && a.owner == b.owner; }
+
+// Directories that are made here are for everyone to walk through; those that were there keep their modes.
+absl::Status MakePublicDirs(os::Files* files, const std::string& path) {
+  std::vector<std::string> made;
+  for (std::string at = path; at.size() > 1;) {
+    BW_ASSIGN_OR_RETURN(bool exists, files->Exists(at));
+    if (exists) break;
+    made.push_back(at);
+    at.resize(at.rfind('/'));
+  }
+  BW_RETURN_IF_ERROR(files->MakeDirs(path));
+  for (const std::string& directory : made) {
+    BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> opened, os::OpenTree(directory));
+    BW_RETURN_IF_ERROR(opened->SetMode("", kPublicMode));
+  }
+  return absl::OkStatus();
+}
+
+// Bytes of the files that a change from one manifest to the other puts in place.
+absl::StatusOr<uint64_t> BytesToLay(DatasetHandle& dataset, const Digest& before, const Digest& after) {
+  uint64_t total = 0;
+  BW_RETURN_IF_ERROR(store::DiffManifests(dataset.nodes.get(), before, after, [&](const store::Entry*, const store::Entry* b) {
+    if (b != nullptr && b->type == store::EntryType::kFile) total += b->size;
+    return absl::OkStatus();
+  }));
+  return total;
+}
+
+}  // namespace
+
+struct ReplicaTree::Impl {
+  os::Files* files = nullptr;
+  std::string root;
+  std::unique_ptr<os::TreeDir> dir;
+  std::array<std::optional<SlotState>, kSlots> slots;
+  int current = -1;  // what the link names, whatever the slot's state
+
+  std::string Trees() const { return os::JoinPath(root, kTrees); }
+  std::string SlotPath(int n) const { return os::JoinPath(Trees(), std::to_string(n)); }
+  std::string StatePath(int n) const { return os::JoinPath(Trees(), absl::StrCat(".slot-", n)); }
+  static std::string SlotName(int n) { return absl::StrCat(kTrees, "/", n); }
+
+  // Can be built upon: what people may write to can have changed since it was laid out.
+  bool Sound(int n, const TreeStyle& style) const {
+    return slots[n] && !slots[n]->suspect && !style.writable && SameStyle(slots[n]->style, style);
+  }
+
+  absl::Status Load();
+  absl::Status ReadCurrent();
+  absl::Status ForgetLostSlots();
+  absl::Status SaveState(int n, const SlotState& state);
+  absl::Status ForgetState(int n);
+  absl::Status Swap(int n);
+  absl::StatusOr<std::unique_ptr<os::TreeDir>> OpenSlot(int n);
+  std::vector<int> Candidates() const;
+  absl::StatusOr<int> Claim(std::unique_ptr<os::DirLock>* lock);
+  absl::Status LayOut(DatasetHandle& dataset, int n, const SlotState& wanted, const LayoutCallback& progress,
+                      const std::atomic<bool>& cancelled);
+  absl::Status Write(DatasetHandle& dataset, os::TreeDir& slot, const Digest& before, const SlotState& wanted,
+                     const LayoutCallback& progress, const std::atomic<bool>& cancelled);
+};
+
+absl::Status ReplicaTree::Impl::Load() {
+  BW_RETURN_IF_ERROR(MakePublicDirs(files, Trees()));
+  BW_ASSIGN_OR_RETURN(dir, os::OpenTree(root));
+  for (int n = 0; n < kSlots; ++n) {
+    auto text = os::ReadFile(files, StatePath(n), 4096);
+    if (absl::IsNotFound(text.status())) continue;
+    if (!text.ok() && !absl::IsOutOfRange(text.status())) return text.status();
+    absl::StatusOr<SlotState> state = text.ok() ? DecodeSlotState(*text) : absl::DataLossError("too long");
+    if (absl::IsFailedPrecondition(state.status())) return Annotate(state.status(), StatePath(n));
+    if (state.ok()) slots[n] = *std::move(state);  // a damaged one: laid out anew
+  }
+  return ReadCurrent();
+}
+
+absl::Status ReplicaTree::Impl::ReadCurrent() {
+  current = -1;
+  absl::StatusOr<std::string> link = dir->ReadLink(kCurrent);
+  if (absl::IsNotFound(link.status())) return absl::OkStatus();
+  if (!link.ok()) return Annotate(link.status(), os::JoinPath(root, kCurrent));
+  for (int n = 0; n < kSlots; ++n) {
+    if (*link == SlotName(n)) current = n;
+  }
+  return absl::OkStatus();
+}
+
+// Somebody may have deleted a slot, or all of them, by hand.
+absl::Status ReplicaTree::Impl::ForgetLostSlots() {
+  for (int n = 0; n < kSlots; ++n) {
+    absl::StatusOr<os::NodeStat> stat = dir->Stat(SlotName(n));
+    if (stat.ok() && stat->type == os::NodeType::kDirectory) continue;
+    if (!stat.ok() && !absl::IsNotFound(stat.status())) return stat.status();
+    if (slots[n]) BW_RETURN_IF_ERROR(ForgetState(n));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReplicaTree::Impl::SaveState(int n, const SlotState& state) {
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, StatePath(n), EncodeSlotState(state)));
+  slots[n] = state;
+  return absl::OkStatus();
+}
+
+absl::Status ReplicaTree::Impl::ForgetState(int n) {
+  slots[n].reset();
+  absl::Status removed = files->Remove(StatePath(n));
+  if (absl::IsNotFound(removed)) return absl::OkStatus();
+  BW_RETURN_IF_ERROR(removed);
+  return files->SyncDir(Trees());
+}
+
+absl::Status ReplicaTree::Impl::Swap(int n) {
+  absl::Status stale = dir->RemoveFile(kNextCurrent);  // of a swap that a crash ended
+  if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
+  BW_RETURN_IF_ERROR(dir->MakeSymlink(kNextCurrent, SlotName(n)));
+  BW_RETURN_IF_ERROR(dir->Rename(kNextCurrent, kCurrent));
+  current = n;
+  return dir->SyncDir("");
+}
+
+absl::StatusOr<std::unique_ptr<os::TreeDir>> ReplicaTree::Impl::OpenSlot(int n) {
+  absl::Status made = dir->MakeDir(SlotName(n));
+  if (made.ok()) {
+    BW_RETURN_IF_ERROR(dir->SyncDir(kTrees));
+  } else if (!absl::IsAlreadyExists(made)) {
+    return made;
+  }
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> slot, dir->OpenDir(SlotName(n)));
+  BW_RETURN_IF_ERROR(slot->SetMode("", kPublicMode));
+  return slot;
+}
+
+// Slots that are not current: those without a version first, then the oldest version.
+std::vector<int> ReplicaTree::Impl::Candidates() const {
+  std::vector<int> out;
+  for (int n = 0; n < kSlots; ++n) {
+    if (n != current) out.push_back(n);
+  }
+  std::stable_sort(out.begin(), out.end(), [&](int a, int b) {
+    auto age = [&](int n) { return slots[n] ? slots[n]->version : 0; };
+    return age(a) < age(b);
+  });
+  return out;
+}
+
+absl::StatusOr<int> ReplicaTree::Impl::Claim(std::unique_ptr<os::DirLock>* lock) {
+  for (int n : Candidates()) {
+    BW_RETURN_IF_ERROR(OpenSlot(n).status());
+    absl::StatusOr<std::unique_ptr<os::DirLock>> taken = os::TryLockDir(SlotPath(n), true);
+    if (taken.ok()) {
+      *lock = *std::move(taken);
+      return n;
+    }
+    if (!absl::IsUnavailable(taken.status())) return taken.status();
+  }
+  return absl::UnavailableError(absl::StrCat("every other slot of ", root, " is leased by a reader; the new version waits"));
+}
+
+absl::Status ReplicaTree::Impl::Write(DatasetHandle& dataset, os::TreeDir& slot, const Digest& before, const SlotState& wanted,
+                                      const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
+  LayoutProgress counts;
+  BW_ASSIGN_OR_RETURN(counts.total_bytes, BytesToLay(dataset, before, wanted.manifest));
+  TreeWriter writer(&dataset, &slot, wanted.style,
+                    [&](uint64_t bytes) {
+                      counts.done_bytes += bytes;
+                      if (progress) progress(counts);
+                    },
+                    &cancelled);
+  std::unique_ptr<os::TreeDir> donor;
+  if (current >= 0 && Sound(current, wanted.style)) {
+    BW_ASSIGN_OR_RETURN(donor, dir->OpenDir(SlotName(current)));
+    writer.SetDonor({donor.get(), slots[current]->manifest, /*hard_links=*/true});
+  }
+  return writer.Apply(before, wanted.manifest);
+}
+
+absl::Status ReplicaTree::Impl::LayOut(DatasetHandle& dataset, int n, const SlotState& wanted, const LayoutCallback& progress,
+                                       const std::atomic<bool>& cancelled) {
+  Digest base;
+  if (Sound(n, wanted.style)) base = slots[n]->manifest;
+  BW_RETURN_IF_ERROR(ForgetState(n));
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> slot, OpenSlot(n));
+  absl::Status status;
+  if (!base.empty()) {
+    status = Write(dataset, *slot, base, wanted, progress, cancelled);
+    if (absl::IsResourceExhausted(status) || absl::IsCancelled(status)) return status;
+  }
+  if (base.empty() || !status.ok()) {  // also when somebody changed the slot, so that the difference does not fit it
+    BW_RETURN_IF_ERROR(EmptyDirectory(*slot));
+    BW_RETURN_IF_ERROR(Write(dataset, *slot, Digest(), wanted, progress, cancelled));
+  }
+  BW_RETURN_IF_ERROR(os::SyncFileSystem(*slot));
+  return SaveState(n, wanted);
+}
+
+ReplicaTree::ReplicaTree() : impl_(std::make_unique<Impl>()) {}
+ReplicaTree::~ReplicaTree() = default;
+
+absl::StatusOr<std::unique_ptr<ReplicaTree>> ReplicaTree::Open(os::Files* files, const std::string& root) {
+  auto tree = std::unique_ptr<ReplicaTree>(new ReplicaTree());
+  tree->impl_->files = files;
+  tree->impl_->root = root;
+  BW_RETURN_IF_ERROR(tree->impl_->Load());
+  return tree;
+}
+
+absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersion& version, const LayoutOptions& options,
+                               const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
+  Impl& impl = *impl_;
+  BW_RETURN_IF_ERROR(MakePublicDirs(impl.files, impl.Trees()));
+  BW_RETURN_IF_ERROR(impl.ReadCurrent());
+  BW_RETURN_IF_ERROR(impl.ForgetLostSlots());
+  SlotState wanted;
+  wanted.version = version.record.number;
+  wanted.identity = version.identity;
+  wanted.manifest = version.record.manifest_root;
+  wanted.style = {options.writable, options.owner};
+  auto holds = [&](int n) {
+    const std::optional<SlotState>& slot = impl.slots[n];
+    return slot && !slot->suspect && slot->manifest == wanted.manifest && SameStyle(slot->style, wanted.style);
+  };
+  int found = impl.current >= 0 && holds(impl.current) ? impl.current : -1;
+  for (int n = 0; n < kSlots && found < 0; ++n) {
+    // What people may write to can have changed since: only the slot that they see is taken as it is.
+    if (holds(n) && !options.writable) found = n;
+  }
+  if (found < 0) {
+    std::unique_ptr<os::DirLock> lock;
+    BW_ASSIGN_OR_RETURN(found, impl.Claim(&lock));
+    absl::Status status = impl.LayOut(dataset, found, wanted, progress, cancelled);
+    if (absl::IsResourceExhausted(status)) {
+      return absl::ResourceExhaustedError(absl::StrCat("no space to lay out version ", wanted.version, " in ", impl.root,
+                                                       "; the version shown before stays, free some space (", status.message(), ")"));
+    }
+    if (!status.ok()) return Annotate(status, absl::StrCat("laying out version ", wanted.version, " in ", impl.root));
+  } else if (impl.slots[found]->identity != wanted.identity) {
+    BW_RETURN_IF_ERROR(impl.SaveState(found, wanted));  // the same tree under another number
+  }
+  return found == impl.current ? absl::OkStatus() : impl.Swap(found);
+}
+
+VersionNumber ReplicaTree::current() const {
+  return impl_->current >= 0 && impl_->slots[impl_->current] ? impl_->slots[impl_->current]->version : 0;
+}
+
+std::vector<VersionNumber> ReplicaTree::laid_out() const {
+  std::vector<VersionNumber> out;
+  for (const std::optional<SlotState>& slot : impl_->slots) {
+    if (slot) out.push_back(slot->version);
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+absl::Status ReplicaTree::Verify(DatasetHandle& dataset, std::vector<std::string>* problems) {
+  Impl& impl = *impl_;
+  if (impl.current < 0 || !impl.slots[impl.current]) {
+    return absl::NotFoundError(absl::StrCat("no version is laid out in ", impl.root));
+  }
+  const SlotState& state = *impl.slots[impl.current];
+  const size_t before = problems->size();
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> slot, impl.dir->OpenDir(impl.SlotName(impl.current)));
+  BW_RETURN_IF_ERROR(VerifyTree(dataset, *slot, impl.SlotPath(impl.current), state.manifest, state.style, problems));
+  if (problems->size() == before || state.style.writable) return absl::OkStatus();
+  // Slots share files, so what is wrong here can be wrong there: the next Show lays out from the store alone.
+  for (int n = 0; n < kSlots; ++n) {
+    if (!impl.slots[n]) continue;
+    SlotState suspect = *impl.slots[n];
+    suspect.suspect = true;
+    BW_RETURN_IF_ERROR(impl.SaveState(n, suspect));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReplicaTree::Remove() {
+  Impl& impl = *impl_;
+  absl::Status status = impl.dir->RemoveFile(kCurrent);
+  if (!status.ok() && !absl::IsNotFound(status)) return status;
+  impl.current = -1;
+  BW_RETURN_IF_ERROR(impl.dir->SyncDir(""));
+  for (int n = 0; n < kSlots; ++n) BW_RETURN_IF_ERROR(impl.ForgetState(n));
+  BW_RETURN_IF_ERROR(EmptyDirectory(*impl.dir));
+  BW_RETURN_IF_ERROR(impl.files->RemoveTree(impl.root));
+  size_t slash = impl.root.rfind('/');
+  return impl.files->SyncDir(slash == 0 ? "/" : impl.root.substr(0, slash));
+}
+
+}  // namespace bailiwick::agent

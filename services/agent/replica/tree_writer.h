@@ -1,0 +1,101 @@
+// Turns a directory that holds one manifest's tree into another one's, by their difference. Nothing here is durable: the
+// caller syncs the file system once at the end. Every operation is beneath the target directory (os::TreeDir).
+//
+// A file that changes becomes a new inode, and one whose inode is shared never has its metadata changed in place: other slots
+// may hold hard links to it. Directories get their final mode and mtime when the walk leaves them, children first; memory is
+// one level per component of the current path. One thread.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/os/tree.h"
+#include "common/store/manifest.h"
+#include "services/agent/state/dataset.h"
+
+namespace bailiwick::agent {
+
+struct TreeStyle {
+  bool writable = false;  // else files lose their write bits
+  bool owner = false;     // restore uid and gid where the manifest has them
+};
+
+// The mode that a laid-out entry has. Without their owner files lose setuid and setgid: what root's own program may do at the
+// source must not become the agent's power here.
+uint32_t LaidOutMode(const store::Entry& entry, const TreeStyle& style);
+
+bool SameContent(const store::Entry& a, const store::Entry& b);
+
+// Another whole tree of the same dataset and style, from which identical files are cloned or linked.
+struct TreeDonor {
+  os::TreeDir* dir = nullptr;
+  Digest root;
+  bool hard_links = false;
+};
+
+class TreeWriter {
+ public:
+  // Bytes of content that have been put in place.
+  using Advance = std::function<void(uint64_t bytes)>;
+
+  TreeWriter(DatasetHandle* dataset, os::TreeDir* target, const TreeStyle& style, Advance advance,
+             const std::atomic<bool>* cancelled);
+  ~TreeWriter();
+  void SetDonor(const TreeDonor& donor) { donor_ = donor; }
+
+  // `before`: what the target holds, an empty digest for an empty directory. RESOURCE_EXHAUSTED: disk full. CANCELLED.
+  // On any error the target holds neither tree.
+  absl::Status Apply(const Digest& before, const Digest& after);
+
+ private:
+  struct Level {
+    std::string path;  // of the directory, "" for the target
+    std::unique_ptr<os::TreeDir> owned;
+    os::TreeDir* dir = nullptr;  // names below are relative to it
+    std::string prefix;          // from dir to this directory: "" or with a trailing '/'
+    bool touched = false;        // its mode or mtime has to be set again
+    std::optional<store::Entry> entry;
+  };
+
+  absl::Status Change(const store::Entry* before, const store::Entry* after);
+  absl::Status Remove(const store::Entry& before);
+  absl::Status Create(const store::Entry& entry);
+  absl::Status CreateOnce(const store::Entry& entry, const std::string& name);
+  absl::Status UpdateDirectory(const store::Entry& entry);
+  absl::StatusOr<bool> UpdateMetadata(const store::Entry& entry);
+  absl::StatusOr<bool> TakeFromDonor(const store::Entry& entry, const std::string& name);
+  absl::Status WriteFile(const store::Entry& entry, const std::string& name);
+  absl::Status SetMetadata(const store::Entry& entry, Level& level, const std::string& name);
+
+  // Makes the parent of `path` the top level, leaving directories that do not lead there.
+  absl::Status EnterParent(std::string_view path);
+  absl::Status Push(std::string_view name);
+  absl::Status Leave();
+  std::string NameIn(const Level& level, std::string_view path) const;
+  absl::Status CheckCancelled() const;
+  absl::Status Named(const absl::Status& status, std::string_view path) const;
+
+  DatasetHandle* const dataset_;
+  os::TreeDir* const target_;
+  const TreeStyle style_;
+  const Advance advance_;
+  const std::atomic<bool>* const cancelled_;
+  TreeDonor donor_;
+  bool clones_ = true;  // until the file system says no
+  Digest after_root_;
+  std::vector<Level> levels_;
+  std::string removed_;  // the last directory that was removed with all it held
+};
+
+// Removes everything in a directory, also where modes forbid it. The directory itself stays.
+absl::Status EmptyDirectory(os::TreeDir& dir);
+// Removes one name and all below it; OK when missing.
+absl::Status RemoveAll(os::TreeDir& dir, const std::string& name);
+
+}  // namespace bailiwick::agent
