@@ -118,7 +118,9 @@ class Decoder {
   std::map<std::string, const YamlNode*> Fields(const YamlNode& map, const std::string& path,
                                                 const std::vector<std::string>& allowed, bool obligation = false) {
     std::map<std::string, const YamlNode*> fields;
-    for (const auto& [key, value] : map.fields) {
+    for (size_t i = 0; i + 1 < map.items.size(); i += 2) {
+      const YamlNode& key = map.items[i];
+      const YamlNode& value = map.items[i + 1];
       if (key.type == Type::kRefused) continue;
       if (key.type != Type::kScalar && !(key.type == Type::kNull)) {
         Fail(key.mark, absl::StrCat("expected a name, found ", What(key)));

@@ -101,7 +101,8 @@ class Builder : public YAML::EventHandler {
     } else {
       // A value that was left out is marked where the next thing begins; the key is where the writer must look.
       if (node.type == YamlNode::Type::kNull && node.mark.line != parent.key.mark.line) node.mark = parent.key.mark;
-      parent.node.fields.emplace_back(std::move(parent.key), std::move(node));
+      parent.node.items.push_back(std::move(parent.key));
+      parent.node.items.push_back(std::move(node));
       parent.has_key = false;
     }
   }

@@ -4,7 +4,6 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace bailiwick::config {
@@ -22,10 +21,9 @@ struct YamlNode {
   enum class Type { kNull, kScalar, kList, kMap, kRefused };  // kRefused: already reported, say no more about it
   Type type = Type::kNull;
   Mark mark;
-  std::string text;     // of a scalar
-  bool quoted = false;  // or a block scalar: surely meant as a string
-  std::vector<YamlNode> items;
-  std::vector<std::pair<YamlNode, YamlNode>> fields;
+  std::string text;             // of a scalar
+  bool quoted = false;          // or a block scalar: surely meant as a string
+  std::vector<YamlNode> items;  // of a list; of a map: key, value, key, value and so on
 };
 
 struct Problem {

@@ -24,11 +24,11 @@ struct Value {
   Type type = Type::kMap;
   std::string text;
   std::vector<Value> items;
-  std::vector<std::pair<std::string, Value>> fields;
+  std::string name;  // as a field of a map
 };
 
-Value Text(std::string text) { return {Value::Type::kString, std::move(text), {}, {}}; }
-Value Bare(std::string text) { return {Value::Type::kBare, std::move(text), {}, {}}; }
+Value Text(std::string text) { return {Value::Type::kString, std::move(text), {}, ""}; }
+Value Bare(std::string text) { return {Value::Type::kBare, std::move(text), {}, ""}; }
 
 std::string DurationText(const google::protobuf::Duration& duration) {
   int64_t ms = duration.seconds() * 1000 + duration.nanos() / 1000000;
@@ -48,6 +48,11 @@ Value SizeValue(uint64_t bytes) {
     if (bytes != 0 && bytes % size == 0) return Text(absl::StrCat(bytes / size, unit));
   }
   return Bare(absl::StrCat(bytes));
+}
+
+void AddField(std::string name, Value value, Value* map) {
+  value.name = std::move(name);
+  map->items.push_back(std::move(value));
 }
 
 Value OfMessage(const Message& message);
@@ -92,19 +97,19 @@ Value OfMessage(const Message& message) {
       Value map;
       for (int k = 0; k < r.FieldSize(message, &field); ++k) {
         const Message& entry = r.GetRepeatedMessage(message, &field, k);
-        map.fields.emplace_back(entry.GetReflection()->GetString(entry, field.message_type()->map_key()),
-                                OfField(entry, *field.message_type()->map_value(), -1));
+        AddField(entry.GetReflection()->GetString(entry, field.message_type()->map_key()),
+                 OfField(entry, *field.message_type()->map_value(), -1), &map);
       }
-      std::sort(map.fields.begin(), map.fields.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-      out.fields.emplace_back(field.json_name(), std::move(map));
+      std::sort(map.items.begin(), map.items.end(), [](const Value& a, const Value& b) { return a.name < b.name; });
+      AddField(field.json_name(), std::move(map), &out);
     } else if (field.is_repeated()) {
       if (r.FieldSize(message, &field) == 0) continue;
       Value list;
       list.type = Value::Type::kList;
       for (int k = 0; k < r.FieldSize(message, &field); ++k) list.items.push_back(OfField(message, field, k));
-      out.fields.emplace_back(field.json_name(), std::move(list));
+      AddField(field.json_name(), std::move(list), &out);
     } else if (r.HasField(message, &field)) {
-      out.fields.emplace_back(field.json_name(), OfField(message, field, -1));
+      AddField(field.json_name(), OfField(message, field, -1), &out);
     }
   }
   return out;
@@ -112,9 +117,9 @@ Value OfMessage(const Message& message) {
 
 Value OfResource(const Resource& resource) {
   Value out;
-  out.fields.emplace_back("apiVersion", Text("bailiwick/v1"));
-  out.fields.emplace_back("kind", Text(KindOf(resource)));
-  out.fields.emplace_back("metadata", OfMessage(resource.metadata()));
+  AddField("apiVersion", Text("bailiwick/v1"), &out);
+  AddField("kind", Text(KindOf(resource)), &out);
+  AddField("metadata", OfMessage(resource.metadata()), &out);
   const Descriptor& type = *Resource::descriptor();
   Value spec;
   for (int i = 0; i < type.field_count(); ++i) {
@@ -122,7 +127,7 @@ Value OfResource(const Resource& resource) {
       continue;
     spec = OfField(resource, *type.field(i), -1);
   }
-  out.fields.emplace_back("spec", std::move(spec));
+  AddField("spec", std::move(spec), &out);
   return out;
 }
 
@@ -157,7 +162,7 @@ std::string YamlString(const std::string& text) {
 }
 
 bool IsBlock(const Value& value) {
-  if (value.type == Value::Type::kMap) return !value.fields.empty();
+  if (value.type == Value::Type::kMap) return !value.items.empty();
   if (value.type != Value::Type::kList) return false;
   return std::any_of(value.items.begin(), value.items.end(),
                      [](const Value& v) { return v.type == Value::Type::kMap; });
@@ -181,20 +186,20 @@ std::string Inline(const Value& value) {
 
 void WriteBlock(const Value& value, const std::string& indent, std::string* out);
 
-void WriteField(const std::string& name, const Value& value, const std::string& indent, std::string* out) {
+void WriteField(const Value& value, const std::string& indent, std::string* out) {
   if (!IsBlock(value)) {
-    absl::StrAppend(out, YamlString(name), ": ", Inline(value), "\n");
+    absl::StrAppend(out, YamlString(value.name), ": ", Inline(value), "\n");
     return;
   }
-  absl::StrAppend(out, YamlString(name), ":\n");
+  absl::StrAppend(out, YamlString(value.name), ":\n");
   WriteBlock(value, value.type == Value::Type::kMap ? indent + "  " : indent, out);
 }
 
 void WriteBlock(const Value& value, const std::string& indent, std::string* out) {
   if (value.type == Value::Type::kMap) {
-    for (const auto& [name, child] : value.fields) {
+    for (const Value& child : value.items) {
       *out += indent;
-      WriteField(name, child, indent, out);
+      WriteField(child, indent, out);
     }
     return;
   }
@@ -203,9 +208,9 @@ void WriteBlock(const Value& value, const std::string& indent, std::string* out)
       absl::StrAppend(out, indent, "- ", Inline(item), "\n");
       continue;
     }
-    for (size_t i = 0; i < item.fields.size(); ++i) {
+    for (size_t i = 0; i < item.items.size(); ++i) {
       absl::StrAppend(out, indent, i == 0 ? "- " : "  ");
-      WriteField(item.fields[i].first, item.fields[i].second, indent + "  ", out);
+      WriteField(item.items[i], indent + "  ", out);
     }
   }
 }
@@ -228,10 +233,10 @@ void WriteJson(const Value& value, std::string* out) {
       return;
     case Value::Type::kMap:
       *out += '{';
-      for (size_t i = 0; i < value.fields.size(); ++i) {
+      for (size_t i = 0; i < value.items.size(); ++i) {
         if (i != 0) *out += ',';
-        absl::StrAppend(out, Quote(value.fields[i].first), ":");
-        WriteJson(value.fields[i].second, out);
+        absl::StrAppend(out, Quote(value.items[i].name), ":");
+        WriteJson(value.items[i], out);
       }
       *out += '}';
       return;

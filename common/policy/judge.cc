@@ -64,7 +64,6 @@ void JudgeLabels(const Selector& selector, const Labels& labels, const char* sub
   for (const LabelCondition& condition : selector.conditions) {
     const Truth truth = ToTruth(Matches({{condition}}, labels, nullptr));
     Finding finding;
-    finding.specific = true;
     finding.text =
         absl::StrCat(subject, truth == Truth::kTrue ? " " : ": ",
                      truth == Truth::kTrue ? DescribeTrue(condition, labels) : DescribeFailure(condition, labels));
@@ -122,7 +121,6 @@ void JudgeRegions(const Subject& subject, const Rule& rule, const std::vector<st
   if (verdict->wants_text()) {
     const std::string list = absl::StrJoin(places, ", ");
     const std::string path = absl::StrCat("`", field, negated ? ".notIn" : ".in", "` of ", rule.name());
-    finding.specific = true;
     if (truth == Truth::kError) {
       finding.text = absl::StrCat(side, ": ", error);
       finding.remedy = absl::StrCat("mend ", path, ": ", error);
@@ -147,7 +145,6 @@ void JudgeEntity(const Rule& rule, const Place& place, const Site& site, const c
   Finding finding;
   if (verdict->wants_text()) {
     const std::string path = absl::StrCat("`", field, ".entities` of ", rule.name());
-    finding.specific = true;
     switch (truth) {
       case Truth::kTrue:
         finding.text = absl::StrCat(side, " entity ", site.entity);
@@ -205,7 +202,6 @@ Truth Judge(const Subject& subject, const Rule& rule, std::vector<Finding>* find
   if (!rule.obligations.empty()) {
     Finding finding;
     if (findings != nullptr) {
-      finding.specific = true;
       finding.text = absl::StrCat("obligation ", rule.obligations.front(), " is not known to this version");
       finding.remedy = absl::StrCat("remove the obligation ", rule.obligations.front(), " from ", rule.name());
     }

@@ -28,7 +28,6 @@ struct Finding {
   Truth truth = Truth::kTrue;
   std::string text;    // "destination us/east is not in eu"; when true: "destination in eu"
   std::string remedy;  // what makes it true; when it is true, what makes it false (of a forbid). Empty: nothing simple
-  bool specific = false;  // worth naming when the rule decided (a condition that the rule really has)
 };
 
 // With `findings` every condition is judged and described; without, it stops at the first that is definitely false.
