@@ -54,6 +54,7 @@ absl::Status PathError(int error, std::string_view what, std::string_view path) 
   return ErrnoStatus(error, absl::StrCat(std::string(what), " ", Printable(path)));
 }
 
+// Without O_NOFOLLOW: RESOLVE_NO_SYMLINKS then refuses a link in the last place too, with the telling ELOOP.
 int OpenBeneath(int dir, const std::string& path, uint64_t flags) {
   open_how how{};
   how.flags = flags | O_CLOEXEC;
@@ -82,7 +83,7 @@ absl::StatusOr<Place> Resolve(int root, const std::string& path, std::string_vie
     place.name = path;
     return place;
   }
-  place.owned = UniqueFd(OpenBeneath(root, path.substr(0, slash), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  place.owned = UniqueFd(OpenBeneath(root, path.substr(0, slash), O_PATH | O_DIRECTORY));
   if (!place.owned.ok()) return PathError(errno, what, path);
   place.dir = place.owned.get();
   place.name = path.substr(slash + 1);
@@ -164,13 +165,13 @@ class SystemTreeDir : public TreeDir {
   absl::StatusOr<std::vector<std::string>> List() override { return internal::ListFd(fd_.get(), "the directory"); }
 
   absl::StatusOr<std::unique_ptr<TreeDir>> OpenDir(const std::string& path) override {
-    int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NOCTTY;
+    int flags = O_RDONLY | O_DIRECTORY | O_NOCTTY;
     int raw;
     if (path.empty()) {
       raw = ::openat(fd_.get(), ".", flags | O_CLOEXEC);
     } else {
       BW_RETURN_IF_ERROR(CheckPath(path));
-      raw = path.find('/') == std::string::npos ? ::openat(fd_.get(), path.c_str(), flags | O_CLOEXEC)
+      raw = path.find('/') == std::string::npos ? ::openat(fd_.get(), path.c_str(), flags | O_NOFOLLOW | O_CLOEXEC)
                                                 : OpenBeneath(fd_.get(), path, static_cast<uint64_t>(flags));
     }
     if (raw >= 0) return std::unique_ptr<TreeDir>(new SystemTreeDir(UniqueFd(raw)));
