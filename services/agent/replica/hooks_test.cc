@@ -1,1 +1,61 @@
-//
+#include "services/agent/replica/hooks.h"
+
+#include <signal.h>
+
+#include "services/agent/home/dataset_fixture.h"
+
+namespace bailiwick::agent {
+namespace {
+
+class HooksTest : public ::testing::Test {
+ protected:
+  void WriteHook(const std::string& script, mode_t mode = 0755) {
+    WriteText(hook_, "#!/bin/sh\n" + script);
+    ASSERT_EQ(::chmod(hook_.c_str(), mode), 0);
+  }
+  absl::Status Run(absl::Duration timeout = absl::Seconds(30)) {
+    return RunVersionHook(hook_, {.dataset = "planner", .version = 7, .tree = "/replicas/planner/current"}, timeout);
+  }
+  TempDir temp_;
+  const std::string hook_ = temp_ / "on-version";
+};
+
+TEST_F(HooksTest, NoHookIsFine) { EXPECT_TRUE(Run().ok()); }
+
+TEST_F(HooksTest, GetsItsContext) {
+  WriteHook("echo \"$BAILIWICK_DATASET $BAILIWICK_VERSION $BAILIWICK_TREE\" > " + (temp_ / "out") + "; echo to the log >&2");
+  absl::Status status = Run();
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(ReadText(temp_ / "out"), "planner 7 /replicas/planner/current\n");
+}
+
+TEST_F(HooksTest, FailureIsReported) {
+  WriteHook("exit 3");
+  EXPECT_EQ(Run().code(), absl::StatusCode::kAborted);
+}
+
+TEST_F(HooksTest, RefusesUnsafeOrUnrunnableFiles) {
+  WriteHook("exit 0", 0757);
+  EXPECT_EQ(Run().code(), absl::StatusCode::kPermissionDenied);
+  WriteHook("exit 0", 0644);
+  EXPECT_EQ(Run().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(HooksTest, KillsWhatRunsTooLongWithItsChildren) {
+  WriteHook("sleep 1000 & echo $! > " + (temp_ / "child") + "; wait");
+  EXPECT_EQ(Run(absl::Milliseconds(300)).code(), absl::StatusCode::kDeadlineExceeded);
+  std::string child = ReadText(temp_ / "child");
+  ASSERT_FALSE(child.empty());
+  // Dead, or a zombie that init has not reaped yet.
+  std::string stat = ReadText("/proc/" + std::to_string(std::stoi(child)) + "/stat");
+  EXPECT_TRUE(stat.empty() || stat.find(") Z") != std::string::npos) << stat;
+}
+
+TEST_F(HooksTest, AChildThatKeepsTheOutputOpenHoldsNothingUp) {
+  WriteHook("sleep 1000 & echo $! > " + (temp_ / "child"));
+  EXPECT_TRUE(Run(absl::Seconds(60)).ok());
+  ::kill(std::stoi(ReadText(temp_ / "child")), SIGKILL);
+}
+
+}  // namespace
+}  // namespace bailiwick::agent

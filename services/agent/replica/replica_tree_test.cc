@@ -1,1 +1,447 @@
-//
+#include "services/agent/replica/replica_tree.h"
+
+#include <gmock/gmock.h>
+#include <sys/file.h>
+
+#include <algorithm>
+
+#include "common/os/fault_files.h"
+#include "common/os/tree.h"
+#include "services/agent/home/dataset_fixture.h"
+#include "services/agent/home/tree_walker.h"
+#include "services/agent/replica/tree_writer.h"
+
+namespace bailiwick::agent {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// Everything about a tree that a replica has to keep, a line an entry; `drop_bits` are left out of files' modes.
+std::vector<std::string> Describe(const std::string& path, uint32_t drop_bits) {
+  std::vector<std::string> out;
+  auto root = os::OpenTree(path);
+  EXPECT_TRUE(root.ok()) << root.status();
+  if (!root.ok()) return out;
+  TreeWalker walker(root->get(), path, nullptr);
+  WalkItem item;
+  for (;;) {
+    auto more = walker.Next(&item);
+    EXPECT_TRUE(more.ok()) << more.status();
+    if (!more.ok() || !*more) return out;
+    std::string line = absl::StrCat(item.path, " ", static_cast<int>(item.stat.type), " ", item.stat.mtime_ns);
+    if (item.stat.type == os::NodeType::kSymlink) {
+      absl::StrAppend(&line, " -> ", *item.dir->ReadLink(item.name));
+    } else {
+      uint32_t drop = item.stat.type == os::NodeType::kFile ? drop_bits : 0;
+      absl::StrAppend(&line, " ", item.stat.mode & ~drop);
+    }
+    if (item.stat.type == os::NodeType::kFile) {
+      absl::StrAppend(&line, " ", item.stat.size);
+      if (item.stat.size < (64 << 20)) {
+        absl::StrAppend(&line, " ", std::hash<std::string>()(ReadText(path + "/" + item.path)));
+      }
+    }
+    out.push_back(line);
+  }
+}
+
+class ReplicaTreeTest : public ::testing::Test {
+ protected:
+  ReplicaTreeTest() {
+    fs::create_directories(source_);
+    Reopen();
+  }
+  void Reopen() {
+    tree_.reset();
+    auto tree = ReplicaTree::Open(os::Files::System(), root_);
+    ASSERT_TRUE(tree.ok()) << tree.status();
+    tree_ = *std::move(tree);
+  }
+  std::string At(std::string_view name) const { return source_ + "/" + std::string(name); }
+  std::string Current(std::string_view name = "") const { return root_ + "/current/" + std::string(name); }
+  store::CatalogVersion Commit() {
+    SourceSpec spec;
+    spec.path = source_;
+    auto outcome = dataset_.Commit(spec);
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    return outcome.ok() ? outcome->version : store::CatalogVersion();
+  }
+  absl::Status Show(const store::CatalogVersion& version, const LayoutOptions& options = {}) {
+    return tree_->Show(dataset_.handle(), version, options, [this](const LayoutProgress& p) { progress_ = p; }, dataset_.cancelled);
+  }
+  void ExpectEqualToSource(uint32_t drop_bits = 06222) {
+    EXPECT_EQ(Describe(root_ + "/current", drop_bits), Describe(source_, drop_bits));
+    std::string diff = "diff -r --no-dereference '" + source_ + "' '" + root_ + "/current/' > /dev/null";
+    EXPECT_EQ(std::system(diff.c_str()), 0);
+  }
+  void ExpectSound() {
+    std::vector<std::string> problems;
+    absl::Status status = tree_->Verify(dataset_.handle(), &problems);
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_THAT(problems, IsEmpty());
+  }
+  static uint64_t Inode(const std::string& path) {
+    struct stat st;
+    EXPECT_EQ(::lstat(path.c_str(), &st), 0) << path;
+    return st.st_ino;
+  }
+  static mode_t Mode(const std::string& path) {
+    struct stat st;
+    EXPECT_EQ(::lstat(path.c_str(), &st), 0) << path;
+    return st.st_mode & 07777;
+  }
+  void MakeRichSource() {
+    WriteText(At("a/x"), "one");
+    WriteText(At("a/tool"), "#!/bin/sh\n");
+    ::chmod(At("a/tool").c_str(), 04755);
+    WriteText(At("a/deep/er/file"), Noise(300000));
+    WriteText(At("empty"), "");
+    WriteText(At("big"), Noise(6 << 20));
+    WriteText(At("\xFF name\n"), "odd");
+    fs::create_directories(At("hollow/inner"));
+    ::chmod(At("hollow/inner").c_str(), 0555);
+    fs::create_symlink("nowhere", At("link"));
+    {
+      std::ofstream out(At("sparse"), std::ios::binary);
+      out << "head";
+      out.seekp(8 << 20);
+      out << "middle";
+    }
+    fs::resize_file(At("sparse"), 1ull << 32);
+    SetTimes(At("link"), 77, 5);
+    SetTimes(At("a/x"), 123, 456);
+    SetTimes(At("hollow"), 1'000'000'000, 1);
+    SetTimes(At("a"), 1'000'000'001, 2);
+  }
+
+  TempDir temp_;
+  const std::string source_ = temp_ / "source";
+  const std::string root_ = temp_ / "replicas/planner";
+  DatasetFixture dataset_{temp_ / "agent"};
+  std::unique_ptr<ReplicaTree> tree_;
+  LayoutProgress progress_;
+};
+
+TEST_F(ReplicaTreeTest, FirstLayoutIsEqualToTheSource) {
+  MakeRichSource();
+  store::CatalogVersion v1 = Commit();
+  EXPECT_EQ(tree_->current(), 0u);
+  absl::Status shown = Show(v1);
+  ASSERT_TRUE(shown.ok()) << shown;
+  EXPECT_EQ(tree_->current(), 1u);
+  EXPECT_THAT(tree_->laid_out(), ElementsAre(1));
+  ExpectEqualToSource();
+  ExpectSound();
+  EXPECT_EQ(Mode(Current("a/tool")), 0555u);  // no write bits, and no setuid without its owner
+  EXPECT_EQ(Mode(Current("hollow/inner")), 0555u);
+  EXPECT_EQ(Mode(root_), 0755u);
+  struct stat st;
+  ASSERT_EQ(::stat(Current("sparse").c_str(), &st), 0);
+  EXPECT_LT(st.st_blocks * 512, 1 << 20);
+  EXPECT_EQ(fs::read_symlink(root_ + "/current"), fs::path("trees/0"));
+  Reopen();
+  EXPECT_EQ(tree_->current(), 1u);
+  EXPECT_TRUE(Show(v1).ok());  // idempotent
+  EXPECT_EQ(fs::read_symlink(root_ + "/current"), fs::path("trees/0"));
+}
+
+TEST_F(ReplicaTreeTest, LaterVersionsCostTheirDifference) {
+  MakeRichSource();
+  ASSERT_TRUE(Show(Commit()).ok());
+  std::vector<store::CatalogVersion> versions;
+  for (int i = 2; i <= 6; ++i) {
+    WriteText(At("a/x"), "round " + std::to_string(i));
+    WriteText(At("new" + std::to_string(i) + "/f"), "added");
+    fs::remove_all(At("new" + std::to_string(i - 2)));
+    ::chmod(At("a/tool").c_str(), i % 2 ? 0755 : 0700);
+    uint64_t big = Inode(Current("big"));
+    ASSERT_TRUE(Show(Commit()).ok());
+    ExpectEqualToSource();
+    ExpectSound();
+    if (i > 3) {  // all slots have been used
+      EXPECT_LT(progress_.done_bytes, 1000u);
+    }
+    EXPECT_EQ(progress_.done_bytes, progress_.total_bytes);
+    EXPECT_EQ(Inode(Current("big")), big);  // linked, or kept where it was
+  }
+  EXPECT_THAT(tree_->laid_out(), ElementsAre(4, 5, 6));
+}
+
+TEST_F(ReplicaTreeTest, AllKindsOfChanges) {
+  MakeRichSource();
+  ASSERT_TRUE(Show(Commit()).ok());
+  for (int round = 0; round < 2; ++round) {  // the second one works on a slot that holds an older version
+    fs::remove_all(At("a"));
+    WriteText(At("a"), "a file where a directory was");
+    fs::remove(At("link"));
+    fs::create_directories(At("link/now/directory"));
+    fs::remove(At("empty"));
+    fs::create_symlink("big", At("empty"));
+    fs::rename(At("hollow"), At("renamed"));
+    WriteText(At("renamed/inner/f"), "x");
+    ASSERT_TRUE(Show(Commit()).ok());
+    ExpectEqualToSource();
+    ExpectSound();
+    WriteText(At("more"), "1");
+    ASSERT_TRUE(Show(Commit()).ok());
+    WriteText(At("more"), "2");
+    ASSERT_TRUE(Show(Commit()).ok());
+    ExpectEqualToSource();
+    fs::remove_all(source_);
+    MakeRichSource();
+    ASSERT_TRUE(Show(Commit()).ok());
+    ExpectEqualToSource();
+    ExpectSound();
+  }
+}
+
+TEST_F(ReplicaTreeTest, AChangedFileIsANewInode) {
+  WriteText(At("x"), "one");
+  WriteText(At("y"), "same");
+  ASSERT_TRUE(Show(Commit()).ok());
+  const std::string first = fs::canonical(root_ + "/current");
+  std::ifstream reader(first + "/x", std::ios::binary);
+  for (const char* text : {"two", "three", "four", "five"}) {
+    WriteText(At("x"), text);
+    SetTimes(At("y"), 100 + static_cast<int64_t>(text[1]));  // metadata alone
+    ASSERT_TRUE(Show(Commit()).ok());
+    ExpectEqualToSource();
+    ExpectSound();
+  }
+  std::string seen((std::istreambuf_iterator<char>(reader)), {});
+  EXPECT_EQ(seen, "one");  // who has it open keeps what he opened
+}
+
+TEST_F(ReplicaTreeTest, RollbackIsASwap) {
+  WriteText(At("x"), "one");
+  store::CatalogVersion v1 = Commit();
+  ASSERT_TRUE(Show(v1).ok());
+  uint64_t inode = Inode(Current("x"));
+  WriteText(At("x"), "two");
+  store::CatalogVersion v2 = Commit();
+  ASSERT_TRUE(Show(v2).ok());
+  ASSERT_TRUE(Show(v1).ok());
+  EXPECT_EQ(tree_->current(), 1u);
+  EXPECT_EQ(ReadText(Current("x")), "one");
+  EXPECT_EQ(Inode(Current("x")), inode);
+  EXPECT_THAT(tree_->laid_out(), ElementsAre(1, 2));
+  ASSERT_TRUE(Show(v2).ok());
+  EXPECT_EQ(ReadText(Current("x")), "two");
+}
+
+TEST_F(ReplicaTreeTest, ALeasedSlotIsNotRecycled) {
+  WriteText(At("x"), "1");
+  ASSERT_TRUE(Show(Commit()).ok());
+  const std::string leased = fs::canonical(root_ + "/current");
+  auto lease = os::TryLockDir(leased, false);
+  ASSERT_TRUE(lease.ok());
+  for (int i = 2; i <= 6; ++i) {
+    WriteText(At("x"), std::to_string(i));
+    ASSERT_TRUE(Show(Commit()).ok());
+    EXPECT_EQ(ReadText(leased + "/x"), "1");
+    EXPECT_EQ(ReadText(Current("x")), std::to_string(i));
+  }
+  auto second = os::TryLockDir(fs::canonical(root_ + "/current"), false);
+  WriteText(At("x"), "7");
+  ASSERT_TRUE(Show(Commit()).ok());
+  WriteText(At("x"), "8");
+  store::CatalogVersion v8 = Commit();
+  absl::Status busy = Show(v8);
+  EXPECT_EQ(busy.code(), absl::StatusCode::kUnavailable) << busy;
+  EXPECT_EQ(ReadText(Current("x")), "7");
+  lease->reset();
+  EXPECT_TRUE(Show(v8).ok());
+  EXPECT_EQ(ReadText(Current("x")), "8");
+}
+
+TEST_F(ReplicaTreeTest, AnInterruptedLayoutLeavesCurrentWhole) {
+  MakeRichSource();
+  ASSERT_TRUE(Show(Commit()).ok());
+  const std::vector<std::string> before = Describe(root_ + "/current", 0);
+  for (int i = 0; i < 30; ++i) WriteText(At("m/" + std::to_string(i)), Noise(1000, i));
+  store::CatalogVersion v2 = Commit();
+  for (int after = 1; after < 30; after += 7) {
+    int calls = 0;
+    auto stop = [&](const LayoutProgress&) { dataset_.cancelled = ++calls >= after; };
+    EXPECT_EQ(tree_->Show(dataset_.handle(), v2, {}, stop, dataset_.cancelled).code(), absl::StatusCode::kCancelled);
+    dataset_.cancelled = false;
+    EXPECT_EQ(Describe(root_ + "/current", 0), before);
+    Reopen();
+    EXPECT_EQ(tree_->current(), 1u);
+    EXPECT_THAT(tree_->laid_out(), ElementsAre(1));
+  }
+  ASSERT_TRUE(Show(v2).ok());
+  ExpectEqualToSource();
+  ExpectSound();
+}
+
+TEST_F(ReplicaTreeTest, AFailureOfAnyStateOperationLeavesCurrentWhole) {
+  WriteText(At("x"), "1");
+  ASSERT_TRUE(Show(Commit()).ok());
+  WriteText(At("x"), "2");
+  ASSERT_TRUE(Show(Commit()).ok());
+  WriteText(At("x"), "3");
+  ASSERT_TRUE(Show(Commit()).ok());
+  for (uint64_t n = 1;; ++n) {
+    const std::string text = "try " + std::to_string(n);
+    WriteText(At("x"), text);
+    store::CatalogVersion version = Commit();
+    const std::string before = ReadText(Current("x"));
+    os::FaultFiles faults(os::Files::System(), root_);
+    faults.FailAt(n, absl::ResourceExhaustedError("no space"), true);
+    auto tree = ReplicaTree::Open(&faults, root_);
+    ASSERT_TRUE(tree.ok()) << tree.status();
+    absl::Status status = (*tree)->Show(dataset_.handle(), version, {}, nullptr, dataset_.cancelled);
+    if (status.ok()) break;
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    EXPECT_EQ(ReadText(Current("x")), before);
+    Reopen();
+    EXPECT_TRUE(Show(version).ok());
+    ExpectEqualToSource();
+    ExpectSound();
+    ASSERT_LT(n, 50u);
+  }
+}
+
+TEST_F(ReplicaTreeTest, APlantedSymlinkLeadsNowhere) {
+  WriteText(At("d/sub/x"), "1");
+  ASSERT_TRUE(Show(Commit()).ok());
+  const std::string first = fs::canonical(root_ + "/current");
+  for (int i = 2; i <= 3; ++i) {
+    WriteText(At("d/sub/x"), std::to_string(i));
+    ASSERT_TRUE(Show(Commit()).ok());
+  }
+  const std::string outside = temp_ / "outside";
+  WriteText(outside + "/x", "precious");
+  WriteText(outside + "/sub/x", "precious");
+  fs::remove_all(first + "/d");
+  fs::create_symlink(outside, first + "/d");
+  WriteText(At("d/sub/x"), "4");
+  WriteText(At("d/sub/y"), "new");
+  ASSERT_TRUE(Show(Commit()).ok());  // the slot does not fit its state: laid out from nothing
+  EXPECT_EQ(fs::canonical(root_ + "/current"), first);
+  EXPECT_EQ(ReadText(outside + "/x"), "precious");
+  EXPECT_EQ(ReadText(outside + "/sub/x"), "precious");
+  EXPECT_FALSE(fs::exists(outside + "/sub/y"));
+  ExpectEqualToSource();
+  ExpectSound();
+}
+
+TEST_F(ReplicaTreeTest, VerifyFindsAndShowMends) {
+  MakeRichSource();
+  store::CatalogVersion v1 = Commit();
+  ASSERT_TRUE(Show(v1).ok());
+  WriteText(At("a/x"), "two");
+  store::CatalogVersion v2 = Commit();
+  ASSERT_TRUE(Show(v2).ok());
+  struct stat st;
+  ASSERT_EQ(::stat(Current("big").c_str(), &st), 0);
+  {
+    std::fstream file(Current("big"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(3 << 20);
+    file.put('\0').put('\1');
+  }
+  timespec times[2] = {st.st_mtim, st.st_mtim};
+  ::utimensat(AT_FDCWD, Current("big").c_str(), times, 0);
+  fs::remove(Current("empty"));
+  WriteText(Current("stranger"), "x");
+  ::chmod(Current("a/x").c_str(), 0777);
+  std::vector<std::string> problems;
+  ASSERT_TRUE(tree_->Verify(dataset_.handle(), &problems).ok());
+  EXPECT_THAT(problems, Contains("big has other content"));
+  EXPECT_THAT(problems, Contains("empty is missing"));
+  EXPECT_THAT(problems, Contains("stranger does not belong to the version"));
+  EXPECT_THAT(problems, Contains(HasSubstr("a/x has mode 0777")));
+  EXPECT_EQ(problems.size(), 4u);
+  Reopen();
+  ASSERT_TRUE(Show(v2).ok());
+  ExpectEqualToSource();
+  ExpectSound();
+  ASSERT_TRUE(Show(v1).ok());  // its slot shared the spoiled file
+  EXPECT_EQ(ReadText(Current("big")), Noise(6 << 20));
+  ExpectSound();
+}
+
+TEST_F(ReplicaTreeTest, WritableCopies) {
+  WriteText(At("x"), "one");
+  WriteText(At("y"), "same");
+  ASSERT_TRUE(Show(Commit(), {.writable = true}).ok());
+  EXPECT_EQ(Mode(Current("x")) & 0200, 0200u);
+  const std::string first = fs::canonical(root_ + "/current");
+  WriteText(first + "/y", "edited by a user");
+  for (const char* text : {"two", "three", "four"}) {
+    WriteText(At("x"), text);
+    ASSERT_TRUE(Show(Commit(), {.writable = true}).ok());
+    EXPECT_EQ(ReadText(Current("y")), "same");
+    ExpectSound();
+  }
+  EXPECT_EQ(fs::canonical(root_ + "/current"), first);
+  ExpectEqualToSource(06000);
+}
+
+TEST_F(ReplicaTreeTest, WhatWasDeletedByHandComesBack) {
+  WriteText(At("x"), "one");
+  store::CatalogVersion v1 = Commit();
+  ASSERT_TRUE(Show(v1).ok());
+  fs::remove(root_ + "/current");
+  ASSERT_TRUE(Show(v1).ok());
+  EXPECT_EQ(ReadText(Current("x")), "one");
+  fs::remove_all(root_ + "/trees/0");
+  ASSERT_TRUE(Show(v1).ok());
+  EXPECT_EQ(ReadText(Current("x")), "one");
+  fs::remove_all(root_);
+  ASSERT_TRUE(Show(v1).ok());
+  EXPECT_EQ(ReadText(Current("x")), "one");
+}
+
+TEST_F(ReplicaTreeTest, RemoveTakesEverything) {
+  MakeRichSource();
+  ASSERT_TRUE(Show(Commit()).ok());
+  ASSERT_TRUE(tree_->Remove().ok());
+  EXPECT_FALSE(fs::exists(root_));
+}
+
+TEST_F(ReplicaTreeTest, CheckoutIsACopyOfItsOwn) {
+  MakeRichSource();
+  store::CatalogVersion v1 = Commit();
+  const std::string target = temp_ / "out";
+  absl::Status status = Checkout(dataset_.handle(), v1, target, false, nullptr, dataset_.cancelled);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Describe(target, 06000), Describe(source_, 06000));
+  absl::Status again = Checkout(dataset_.handle(), v1, target, false, nullptr, dataset_.cancelled);
+  EXPECT_EQ(again.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Describe(target, 06000), Describe(source_, 06000));
+  dataset_.cancelled = true;
+  EXPECT_EQ(Checkout(dataset_.handle(), v1, temp_ / "out2", false, nullptr, dataset_.cancelled).code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_TRUE(fs::is_empty(temp_ / "out2"));
+}
+
+TEST_F(ReplicaTreeTest, ExecHoldsALease) {
+  WriteText(At("x"), "1");
+  const std::string replicas = temp_ / "replicas";
+  EXPECT_EQ(ExecWithLease(replicas, "planner", {"true"}).status().code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(Show(Commit()).ok());
+  const std::string out = temp_ / "exec-out";
+  // The command sees that its slot cannot be locked exclusively: the lease is its own.
+  const std::string script = "pwd; echo $BAILIWICK_VERSION; [ \"$PWD\" = \"$BAILIWICK_TREE\" ]; echo $?; cat x; "
+                             "flock -n . true; echo \" $?\"; exit 5";
+  auto code = ExecWithLease(replicas, "planner", {"sh", "-c", "{ " + script + "; } > " + out});
+  ASSERT_TRUE(code.ok()) << code.status();
+  EXPECT_EQ(*code, 5);
+  EXPECT_EQ(ReadText(out), fs::canonical(root_ + "/current").string() + "\n1\n0\n1 1\n");
+  EXPECT_TRUE(os::TryLockDir(fs::canonical(root_ + "/current"), true).ok());  // and ends with it
+  EXPECT_EQ(*ExecWithLease(replicas, "planner", {"sh", "-c", "kill -TERM $$"}), 128 + 15);
+  EXPECT_EQ(*ExecWithLease(replicas, "planner", {"/no/such/command"}), 127);
+}
+
+TEST(ReplicaRootTest, FamiliesStandSideBySide) {
+  EXPECT_EQ(ReplicaRoot("/r", "planner"), "/r/planner");
+  EXPECT_EQ(ReplicaRoot("/r", "telemetry@robot-17"), "/r/telemetry/robot-17");
+}
+
+}  // namespace
+}  // namespace bailiwick::agent
