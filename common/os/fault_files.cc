@@ -14,8 +14,9 @@ struct FaultFiles::Node {
 
 class FaultFiles::FaultFile : public File {
  public:
-  FaultFile(FaultFiles* owner, std::unique_ptr<File> base, NodePtr node, uint64_t generation, bool writable)
-      : owner_(owner), base_(std::move(base)), node_(std::move(node)), generation_(generation), writable_(writable) {}
+  FaultFile(FaultFiles* owner, std::unique_ptr<File> base, NodePtr node, std::string path, uint64_t generation, bool writable)
+      : owner_(owner), base_(std::move(base)), node_(std::move(node)), path_(std::move(path)), generation_(generation),
+        writable_(writable) {}
 
   absl::StatusOr<size_t> ReadAt(uint64_t offset, char* out, size_t n) override {
     absl::MutexLock lock(&owner_->mutex_);
@@ -26,7 +27,7 @@ class FaultFiles::FaultFile : public File {
   absl::Status WriteAt(uint64_t offset, std::string_view data) override {
     absl::MutexLock lock(&owner_->mutex_);
     BW_RETURN_IF_ERROR(Writable());
-    if (absl::Status fault = owner_->Count(); !fault.ok()) {
+    if (absl::Status fault = owner_->Count(absl::StrCat("write ", path_, " ", data.size(), " bytes at ", offset)); !fault.ok()) {
       if (!owner_->off_) base_->WriteAt(offset, data.substr(0, data.size() / 2)).IgnoreError();
       return fault;
     }
@@ -37,7 +38,7 @@ class FaultFiles::FaultFile : public File {
     absl::MutexLock lock(&owner_->mutex_);
     BW_RETURN_IF_ERROR(Alive());
     if (failed_) return absl::DataLossError("the file failed to sync before and is not used any more; write it anew");
-    absl::Status status = owner_->Count();
+    absl::Status status = owner_->Count("sync " + path_);
     if (status.ok()) status = base_->Sync();
     if (!status.ok()) {
       failed_ = true;
@@ -54,7 +55,7 @@ class FaultFiles::FaultFile : public File {
   absl::Status Truncate(uint64_t size) override {
     absl::MutexLock lock(&owner_->mutex_);
     BW_RETURN_IF_ERROR(Writable());
-    BW_RETURN_IF_ERROR(owner_->Count());
+    BW_RETURN_IF_ERROR(owner_->Count(absl::StrCat("truncate ", path_, " to ", size)));
     return base_->Truncate(size);
   }
 
@@ -80,6 +81,7 @@ class FaultFiles::FaultFile : public File {
   FaultFiles* const owner_;
   const std::unique_ptr<File> base_;
   const NodePtr node_;
+  const std::string path_;
   const uint64_t generation_;
   const bool writable_;
   bool failed_ ABSL_GUARDED_BY(owner_->mutex_) = false;
@@ -100,7 +102,12 @@ FaultFiles::~FaultFiles() = default;
 
 uint64_t FaultFiles::operations() const {
   absl::MutexLock lock(&mutex_);
-  return operations_;
+  return history_.size();
+}
+
+std::vector<std::string> FaultFiles::history() const {
+  absl::MutexLock lock(&mutex_);
+  return history_;
 }
 
 void FaultFiles::FailAt(uint64_t n, absl::Status error, bool from_then_on) {
@@ -110,15 +117,22 @@ void FaultFiles::FailAt(uint64_t n, absl::Status error, bool from_then_on) {
   fail_on_ = from_then_on;
 }
 
+void FaultFiles::FailNext(const std::string& prefix, absl::Status error) {
+  absl::MutexLock lock(&mutex_);
+  fail_prefix_ = prefix;
+  fail_prefix_with_ = std::move(error);
+}
+
 void FaultFiles::StopAfter(uint64_t n) {
   absl::MutexLock lock(&mutex_);
   stop_after_ = n;
-  off_ = operations_ >= n;
+  off_ = history_.size() >= n;
 }
 
 void FaultFiles::ClearFaults() {
   absl::MutexLock lock(&mutex_);
   fail_at_ = 0;
+  fail_prefix_.clear();
   stop_after_.reset();
   off_ = false;
 }
@@ -126,7 +140,7 @@ void FaultFiles::ClearFaults() {
 void FaultFiles::ResetOperations() {
   ClearFaults();
   absl::MutexLock lock(&mutex_);
-  operations_ = 0;
+  history_.clear();
 }
 
 absl::Status FaultFiles::Powered() const {
@@ -134,12 +148,16 @@ absl::Status FaultFiles::Powered() const {
   return absl::OkStatus();
 }
 
-absl::Status FaultFiles::Count() {
+absl::Status FaultFiles::Count(const std::string& what) {
   BW_RETURN_IF_ERROR(Powered());
-  if (stop_after_ && operations_ >= *stop_after_) off_ = true;
-  ++operations_;
+  if (stop_after_ && history_.size() >= *stop_after_) off_ = true;
+  history_.push_back(what);
   BW_RETURN_IF_ERROR(Powered());
-  if (fail_at_ != 0 && (operations_ == fail_at_ || (fail_on_ && operations_ > fail_at_))) return fail_with_;
+  if (fail_at_ != 0 && (history_.size() == fail_at_ || (fail_on_ && history_.size() > fail_at_))) return fail_with_;
+  if (!fail_prefix_.empty() && what.compare(0, fail_prefix_.size(), fail_prefix_) == 0) {
+    fail_prefix_.clear();
+    return fail_prefix_with_;
+  }
   return absl::OkStatus();
 }
 
@@ -198,7 +216,7 @@ absl::StatusOr<std::unique_ptr<File>> FaultFiles::Open(const std::string& path, 
   NodePtr node = Find(parts);
   NodePtr parent = FindParent(parts);
   bool creates = exclusive || (create && node == nullptr && parent != nullptr);
-  if (creates) BW_RETURN_IF_ERROR(Count());
+  if (creates) BW_RETURN_IF_ERROR(Count("create " + path));
   absl::StatusOr<std::unique_ptr<File>> file =
       exclusive ? base_->CreateNew(path) : write ? base_->OpenReadWrite(path, create) : base_->OpenRead(path);
   if (!file.ok()) return file.status();
@@ -207,7 +225,7 @@ absl::StatusOr<std::unique_ptr<File>> FaultFiles::Open(const std::string& path, 
     node = std::make_shared<Node>();
     parent->live[parts.back()] = node;
   }
-  return std::unique_ptr<File>(new FaultFile(this, std::move(*file), node, generation_, write));
+  return std::unique_ptr<File>(new FaultFile(this, std::move(*file), node, path, generation_, write));
 }
 
 absl::StatusOr<std::unique_ptr<File>> FaultFiles::OpenRead(const std::string& path) { return Open(path, false, false, false); }
@@ -222,7 +240,7 @@ absl::Status FaultFiles::Rename(const std::string& from, const std::string& to) 
   BW_ASSIGN_OR_RETURN(std::vector<std::string> source, Split(from));
   BW_ASSIGN_OR_RETURN(std::vector<std::string> target, Split(to));
   absl::MutexLock lock(&mutex_);
-  BW_RETURN_IF_ERROR(Count());
+  BW_RETURN_IF_ERROR(Count("rename " + from + " to " + to));
   BW_RETURN_IF_ERROR(base_->Rename(from, to));
   NodePtr node = Find(source);
   NodePtr old_parent = FindParent(source);
@@ -236,7 +254,7 @@ absl::Status FaultFiles::Rename(const std::string& from, const std::string& to) 
 absl::Status FaultFiles::Remove(const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::vector<std::string> parts, Split(path));
   absl::MutexLock lock(&mutex_);
-  BW_RETURN_IF_ERROR(Count());
+  BW_RETURN_IF_ERROR(Count("remove " + path));
   BW_RETURN_IF_ERROR(base_->Remove(path));
   if (NodePtr parent = FindParent(parts)) parent->live.erase(parts.back());
   return absl::OkStatus();
@@ -245,7 +263,7 @@ absl::Status FaultFiles::Remove(const std::string& path) {
 absl::Status FaultFiles::RemoveTree(const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::vector<std::string> parts, Split(path));
   absl::MutexLock lock(&mutex_);
-  BW_RETURN_IF_ERROR(Count());
+  BW_RETURN_IF_ERROR(Count("remove-tree " + path));
   BW_RETURN_IF_ERROR(base_->RemoveTree(path));
   if (NodePtr parent = FindParent(parts)) parent->live.erase(parts.back());
   return absl::OkStatus();
@@ -254,7 +272,7 @@ absl::Status FaultFiles::RemoveTree(const std::string& path) {
 absl::Status FaultFiles::SyncDir(const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::vector<std::string> parts, Split(path));
   absl::MutexLock lock(&mutex_);
-  BW_RETURN_IF_ERROR(Count());
+  BW_RETURN_IF_ERROR(Count("sync-dir " + path));
   BW_RETURN_IF_ERROR(base_->SyncDir(path));
   if (NodePtr node = Find(parts)) node->durable = node->live;
   return absl::OkStatus();
@@ -263,7 +281,7 @@ absl::Status FaultFiles::SyncDir(const std::string& path) {
 absl::Status FaultFiles::MakeDirs(const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::vector<std::string> parts, Split(path));
   absl::MutexLock lock(&mutex_);
-  BW_RETURN_IF_ERROR(Count());
+  BW_RETURN_IF_ERROR(Count("make-dirs " + path));
   BW_RETURN_IF_ERROR(base_->MakeDirs(path));
   NodePtr at = tree_;
   for (const std::string& part : parts) {
@@ -311,8 +329,9 @@ absl::StatusOr<std::unique_ptr<FileLock>> FaultFiles::Lock(const std::string& pa
 
 void FaultFiles::Restarted() {
   ++generation_;
-  operations_ = 0;
+  history_.clear();
   fail_at_ = 0;
+  fail_prefix_.clear();
   stop_after_.reset();
   off_ = false;
 }

@@ -43,12 +43,16 @@ class FaultFiles : public Files {
   ~FaultFiles() override;
 
   uint64_t operations() const ABSL_LOCKS_EXCLUDED(mutex_);  // mutating ones so far
+  // What they were, "sync /dir/file" for the n-th at index n - 1: to aim a fault, and to read a failing test.
+  std::vector<std::string> history() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The n-th operation (counted from construction or the last ResetOperations) fails with `error`, and with `from_then_on` every
   // later one too. A failing WriteAt has written the first half; a failing Sync leaves the file failed and its bytes unsynced.
   void FailAt(uint64_t n, absl::Status error, bool from_then_on = false) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The next operation whose entry in history() would start with `prefix`, such as "sync ", fails once.
+  void FailNext(const std::string& prefix, absl::Status error) ABSL_LOCKS_EXCLUDED(mutex_);
   // Power loss after n operations: all later calls fail, reads too.
   void StopAfter(uint64_t n) ABSL_LOCKS_EXCLUDED(mutex_);
-  void ClearFaults() ABSL_LOCKS_EXCLUDED(mutex_);      // no FailAt, no StopAfter; files failed by a Sync stay failed
+  void ClearFaults() ABSL_LOCKS_EXCLUDED(mutex_);      // none of the above; files failed by a Sync stay failed
   void ResetOperations() ABSL_LOCKS_EXCLUDED(mutex_);  // counts from 0 again, faults cleared
 
   // Both: files opened before are dead (every call fails), faults are cleared, counting starts from 0.
@@ -74,7 +78,7 @@ class FaultFiles : public Files {
   using NodePtr = std::shared_ptr<Node>;
 
   // Counts a mutating operation; the error that it must fail with, if any.
-  absl::Status Count() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Count(const std::string& what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Powered() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<NodePtr> Adopt(const std::string& path);  // what is on disk, as durable
   absl::StatusOr<std::vector<std::string>> Split(const std::string& path) const;
@@ -88,11 +92,13 @@ class FaultFiles : public Files {
   const std::string root_;
   mutable absl::Mutex mutex_;
   NodePtr tree_ ABSL_GUARDED_BY(mutex_);
-  uint64_t operations_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<std::string> history_ ABSL_GUARDED_BY(mutex_);
   uint64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;  // of open files; a restart ends it
   uint64_t fail_at_ ABSL_GUARDED_BY(mutex_) = 0;     // 0: never
   bool fail_on_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status fail_with_ ABSL_GUARDED_BY(mutex_);
+  std::string fail_prefix_ ABSL_GUARDED_BY(mutex_);  // empty: none
+  absl::Status fail_prefix_with_ ABSL_GUARDED_BY(mutex_);
   std::optional<uint64_t> stop_after_ ABSL_GUARDED_BY(mutex_);
   bool off_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -119,13 +119,13 @@ absl::StatusOr<std::string> Database::Impl::Pragma(const std::string& sql) {
   sqlite3_stmt* stmt = nullptr;
   int rc = sqlite3_prepare_v2(db, sql.c_str(), -1, &stmt, nullptr);
   if (rc != SQLITE_OK) return Error(rc, sql);
-  rc = sqlite3_step(stmt);
   std::string value;
-  if (rc == SQLITE_ROW) {
+  // To the end: the switch to the write-ahead log gives its row first and commits, or fails, after it.
+  while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
     const unsigned char* text = sqlite3_column_text(stmt, 0);
     if (text != nullptr) value = reinterpret_cast<const char*>(text);
   }
-  absl::Status status = rc == SQLITE_ROW || rc == SQLITE_DONE ? absl::OkStatus() : Error(rc, sql);
+  absl::Status status = rc == SQLITE_DONE ? absl::OkStatus() : Error(rc, sql);
   sqlite3_finalize(stmt);
   BW_RETURN_IF_ERROR(status);
   return value;
