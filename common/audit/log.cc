@@ -13,10 +13,10 @@
 namespace bailiwick::audit {
 namespace {
 
-constexpr size_t kBlock = 1 << 20;         // bytes a scan reads at once; more than a line
-constexpr size_t kMaxBatch = 1 << 20;      // bytes of records that share one fsync
-constexpr uint64_t kIndexEvery = 256;      // records between two remembered offsets: Read scans at most so many for nothing
-constexpr uint64_t kMaxRead = 10'000;      // records one Read returns
+constexpr size_t kBlock = 1 << 20;     // bytes a scan reads at once; more than a line
+constexpr size_t kMaxBatch = 1 << 20;  // bytes of records that share one fsync
+constexpr uint64_t kIndexEvery = 256;  // records between two remembered offsets: Read scans at most so many for nothing
+constexpr uint64_t kMaxRead = 10'000;  // records one Read returns
 
 // Lines of a file from an offset on. The last one may lack its end.
 class Lines {
@@ -48,7 +48,7 @@ class Lines {
 
   std::string_view line() const { return line_; }
   bool complete() const { return complete_; }
-  uint64_t offset() const { return offset_; }           // of the line
+  uint64_t offset() const { return offset_; }  // of the line
   uint64_t end_offset() const { return offset_ + taken_; }
 
  private:
@@ -69,8 +69,9 @@ struct Chain {
   std::vector<uint64_t> index;  // offset of record 1, 1 + kIndexEvery, ...
 };
 
-// A record that a crash tore was never acknowledged, and nothing whole comes after it. It lacks its end, or it shows the zeros of
-// a block that was never written (records hold no NUL). Everything else is damage to what was acknowledged.
+// A record that a crash tore was never acknowledged, and nothing whole comes after it. It lacks its end, or it shows
+// the zeros of a block that was never written (records hold no NUL). Everything else is damage to what was
+// acknowledged.
 absl::StatusOr<bool> IsTorn(Lines& lines) {
   std::string_view line = lines.line();
   if (lines.complete() && line.find('\0') == std::string_view::npos) return false;
@@ -109,7 +110,8 @@ class FileLog : public Log {
   FileLog(std::string path, const os::Clock* clock, std::unique_ptr<os::File> file, Chain chain)
       : path_(std::move(path)), clock_(clock), file_(std::move(file)), chain_(std::move(chain)) {}
 
-  absl::StatusOr<uint64_t> Append(const std::string& kind, const std::string& subject, const std::string& detail) override {
+  absl::StatusOr<uint64_t> Append(const std::string& kind, const std::string& subject,
+                                  const std::string& detail) override {
     BW_RETURN_IF_ERROR(CheckNames(kind, subject));
     Waiter waiter;
     waiter.record.kind = kind;
@@ -149,7 +151,8 @@ class FileLog : public Log {
       if (!more) break;
       if (previous.empty()) {  // the first of a run: trust what it says it follows, Open has checked it
         size_t at = lines.line().rfind(",\"prev\":\"");
-        if (at == std::string_view::npos) return absl::DataLossError(absl::StrCat(path_, ": audit record ", sequence, " is not a record"));
+        if (at == std::string_view::npos)
+          return absl::DataLossError(absl::StrCat(path_, ": audit record ", sequence, " is not a record"));
         BW_ASSIGN_OR_RETURN(previous, PreviousOf(lines.line().substr(at + 9, 64), sequence));
       }
       absl::StatusOr<Decoded> decoded = Decode(lines.line(), sequence, previous);
@@ -219,8 +222,8 @@ class FileLog : public Log {
     absl::Status status = written.ok() ? file_->Sync() : written;
     if (status.ok()) return status;
     status = Annotate(status, "the audit log cannot be written, so nothing that it must record is done");
-    // After a failed write (a full disk) half a batch may stand there: cut it off and the log can go on. After a failed sync
-    // nobody knows what stands there: only opening it anew tells.
+    // After a failed write (a full disk) half a batch may stand there: cut it off and the log can go on. After a failed
+    // sync nobody knows what stands there: only opening it anew tells.
     if (!written.ok() && file_->Truncate(at).ok()) return status;
     absl::MutexLock lock(&mutex_);
     broken_ = status;

@@ -1,6 +1,6 @@
-// Append-only log of decisions, hash-chained: each record carries the SHA-256 of the one before, so a change, a gap or a swap
-// is found by Verify. A record is durable before Append returns: callers record, then act. Thread-safe; concurrent Appends share
-// one fsync.
+// Append-only log of decisions, hash-chained: each record carries the SHA-256 of the one before, so a change, a gap or
+// a swap is found by Verify. A record is durable before Append returns: callers record, then act. Thread-safe;
+// concurrent Appends share one fsync.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,12 @@ struct Record {
 
 class Log {
  public:
-  // Recovers from a torn last record (it was never acknowledged). DATA_LOSS: the chain is broken; the log is left as it is.
+  // Recovers from a torn last record (it was never acknowledged). DATA_LOSS: the chain is broken; the log is left as it
+  // is.
   static absl::StatusOr<std::unique_ptr<Log>> Open(os::Files* files, const os::Clock* clock, const std::string& path);
   virtual ~Log() = default;
-  virtual absl::StatusOr<uint64_t> Append(const std::string& kind, const std::string& subject, const std::string& detail) = 0;
+  virtual absl::StatusOr<uint64_t> Append(const std::string& kind, const std::string& subject,
+                                          const std::string& detail) = 0;
   virtual absl::StatusOr<std::vector<Record>> Read(uint64_t from, uint64_t limit) = 0;
 };
 

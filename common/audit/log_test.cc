@@ -31,7 +31,8 @@ class AuditTest : public ::testing::Test {
   void Fill(int n) {
     auto log = Open();
     for (int i = 0; i < n; ++i) {
-      auto sequence = log->Append("grant-accepted", "dataset-" + std::to_string(i), "{\"n\":" + std::to_string(i) + "}");
+      auto sequence =
+          log->Append("grant-accepted", "dataset-" + std::to_string(i), "{\"n\":" + std::to_string(i) + "}");
       ASSERT_TRUE(sequence.ok()) << sequence.status();
       clock_.Advance(absl::Nanoseconds(1001));
     }
@@ -57,7 +58,9 @@ TEST_F(AuditTest, AppendsReadsAndGoesOnAfterReopen) {
   absl::Time start = clock_.Now();
   Fill(3);
   auto log = Open();
-  EXPECT_EQ(*log->Append("transfer-refused", "site \"x\"\n\xc3\xbc", " { \"a\" : [ 1, -2.5e3, true, null, {} ],\n \"b\":\"c d\" } "), 4u);
+  EXPECT_EQ(*log->Append("transfer-refused", "site \"x\"\n\xc3\xbc",
+                         " { \"a\" : [ 1, -2.5e3, true, null, {} ],\n \"b\":\"c d\" } "),
+            4u);
   auto records = log->Read(0, 100);
   ASSERT_TRUE(records.ok()) << records.status();
   ASSERT_EQ(records->size(), 4u);
@@ -86,18 +89,22 @@ TEST_F(AuditTest, ReadsFromTheMiddleOfALongLog) {
 
 TEST_F(AuditTest, RefusesWhatIsNoRecord) {
   auto log = Open();
-  for (const char* bad : {"[]", "x", "{", "{}x", "{\"a\"}", "{\"a\":01}", "{a:1}", "{\"a\":\"\n\"}", "{\"a\":1,}", "{\"a\":\"\\x\"}"}) {
+  for (const char* bad :
+       {"[]", "x", "{", "{}x", "{\"a\"}", "{\"a\":01}", "{a:1}", "{\"a\":\"\n\"}", "{\"a\":1,}", "{\"a\":\"\\x\"}"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(log->Append("k", "s", bad).status())) << bad;
   }
   EXPECT_TRUE(absl::IsInvalidArgument(log->Append("", "s", "{}").status()));
   EXPECT_TRUE(absl::IsInvalidArgument(log->Append("k", std::string(5000, 's'), "{}").status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(log->Append("k", "s", "{\"a\":\"" + std::string(kMaxDetail, 'x') + "\"}").status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(log->Append("k", "s", "{\"a\":" + std::string(1000, '[') + std::string(1000, ']') + "}").status()));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(log->Append("k", "s", "{\"a\":\"" + std::string(kMaxDetail, 'x') + "\"}").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      log->Append("k", "s", "{\"a\":" + std::string(1000, '[') + std::string(1000, ']') + "}").status()));
   EXPECT_EQ(*log->Append("k", "", ""), 1u);
   EXPECT_EQ(log->Read(1, 1)->at(0).detail, "{}");
   // The longest of everything, all of it escaped, still fits a line.
   EXPECT_TRUE(log->Append(std::string(kMaxName, '\x01'), std::string(kMaxName, '\x01'),
-                          "{\"a\":\"" + std::string(kMaxDetail - 8, '\xff') + "\"}").ok());
+                          "{\"a\":\"" + std::string(kMaxDetail - 8, '\xff') + "\"}")
+                  .ok());
   log.reset();
   EXPECT_EQ(*Verify(files_, path_), 2u);
 }
@@ -228,9 +235,7 @@ TEST_F(AuditTest, AFullDiskRefusesThenGoesOnAFailedSyncIsFinal) {
   EXPECT_EQ(*Verify(&faults, path_), 2u);
 }
 
-TEST_F(AuditTest, MissingFileIsSaid) {
-  EXPECT_TRUE(absl::IsNotFound(Verify(files_, path_).status()));
-}
+TEST_F(AuditTest, MissingFileIsSaid) { EXPECT_TRUE(absl::IsNotFound(Verify(files_, path_).status())); }
 
 }  // namespace
 }  // namespace bailiwick::audit

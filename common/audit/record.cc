@@ -82,7 +82,9 @@ class Compactor {
         continue;
       }
       size_t plain = 0;  // a run without escapes, made valid UTF-8
-      while (plain < in_.size() && in_[plain] != '"' && in_[plain] != '\\' && static_cast<unsigned char>(in_[plain]) >= 0x20) ++plain;
+      while (plain < in_.size() && in_[plain] != '"' && in_[plain] != '\\' &&
+             static_cast<unsigned char>(in_[plain]) >= 0x20)
+        ++plain;
       std::string quoted = telemetry::JsonString(in_.substr(0, plain));
       out->append(quoted, 1, quoted.size() - 2);
       in_.remove_prefix(plain);
@@ -157,7 +159,8 @@ std::optional<Parts> Split(std::string_view line) {
   Parts parts;
   parts.head = line.substr(0, line.size() - kSuffix);
   std::string_view suffix = line.substr(parts.head.size());
-  if (suffix.substr(0, 9) != kPrevKey || suffix.substr(9 + kHex, 10) != kHashKey || suffix.substr(kSuffix - 2) != "\"}") {
+  if (suffix.substr(0, 9) != kPrevKey || suffix.substr(9 + kHex, 10) != kHashKey ||
+      suffix.substr(kSuffix - 2) != "\"}") {
     return std::nullopt;
   }
   std::optional<Digest> previous = ParseHex(suffix.substr(9, kHex));
@@ -229,7 +232,8 @@ Digest FirstPrevious() {
 
 absl::StatusOr<std::string> CompactDetail(std::string_view detail) {
   if (detail.size() > kMaxDetail) {
-    return absl::InvalidArgumentError(absl::StrCat("the detail of an audit record has more than ", kMaxDetail, " bytes"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the detail of an audit record has more than ", kMaxDetail, " bytes"));
   }
   if (detail.empty()) return std::string("{}");
   std::string out;
@@ -242,7 +246,8 @@ absl::StatusOr<std::string> CompactDetail(std::string_view detail) {
 absl::Status CheckNames(std::string_view kind, std::string_view subject) {
   if (kind.empty()) return absl::InvalidArgumentError("an audit record needs a kind");
   if (kind.size() > kMaxName || subject.size() > kMaxName) {
-    return absl::InvalidArgumentError(absl::StrCat("kind and subject of an audit record have at most ", kMaxName, " bytes"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("kind and subject of an audit record have at most ", kMaxName, " bytes"));
   }
   return absl::OkStatus();
 }
@@ -265,7 +270,8 @@ absl::StatusOr<Decoded> Decode(std::string_view line, uint64_t sequence, const D
   };
   std::optional<Parts> parts = Split(line);
   if (!parts) return bad("is not a record");
-  // First whether it is true in itself, then whether it stands where it belongs: the reason tells a change from a gap or a swap.
+  // First whether it is true in itself, then whether it stands where it belongs: the reason tells a change from a gap
+  // or a swap.
   if (HashOf(parts->previous, parts->body) != parts->hash) return bad("was changed: its hash does not match");
   std::optional<Record> record = ParseHead(parts->head);
   if (!record) return bad("is not a record");

@@ -1,9 +1,10 @@
 // How one audit record is written: a line of JSON that sha256sum and jq can check as well.
 //
-//   {"seq":7,"at":"2026-11-23T12:00:00.123456789Z","kind":"...","subject":"...","detail":{...},"prev":"<hex>","hash":"<hex>"}
+//   {"seq":7,"at":"2026-11-23T12:00:00.123456789Z","kind":"...","subject":"...","detail":{...},"prev":"..",
+//    "hash":".."}  (one line; prev and hash in hex)
 //
-// hash = SHA-256("bailiwick-audit-v1" NUL, the 32 bytes of prev, the line up to and without `,"hash":`). prev is the hash of the
-// record before; 32 zero bytes for the first. Pure functions.
+// hash = SHA-256("bailiwick-audit-v1" NUL, the 32 bytes of prev, the line up to and without `,"hash":`). prev is the
+// hash of the record before; 32 zero bytes for the first. Pure functions.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +17,9 @@
 
 namespace bailiwick::audit {
 
-inline constexpr size_t kMaxDetail = 64 << 10;    // a decision, not a document
-inline constexpr size_t kMaxName = 4096;          // kind, subject
-inline constexpr size_t kMaxLine = 256 << 10;     // with all escapes; longer is no record of ours
+inline constexpr size_t kMaxDetail = 64 << 10;  // a decision, not a document
+inline constexpr size_t kMaxName = 4096;        // kind, subject
+inline constexpr size_t kMaxLine = 256 << 10;   // with all escapes; longer is no record of ours
 
 struct Encoded {
   std::string line;  // with its line end

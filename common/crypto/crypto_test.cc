@@ -20,7 +20,8 @@ TEST(Sha256, KnownValues) {
   hasher.Update("bc");
   EXPECT_EQ(hasher.Finish(), Sha256("abc"));
   hasher.Update(std::string(1'000'000, 'a'));
-  EXPECT_EQ(hasher.Finish().Hex(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0") << "Finish starts anew";
+  EXPECT_EQ(hasher.Finish().Hex(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0")
+      << "Finish starts anew";
 }
 
 TEST(Sha256, FromManyThreads) {
@@ -45,7 +46,8 @@ TEST(Ed25519, KnownVector) {
       "18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a");
   // PKCS#8 of an Ed25519 key is this prefix and the seed (RFC 8410).
   const std::string der = Unhex("302e020100300506032b657004220420") + seed;
-  auto key = SigningKey::FromPem("-----BEGIN PRIVATE KEY-----\n" + absl::Base64Escape(der) + "\n-----END PRIVATE KEY-----\n");
+  auto key =
+      SigningKey::FromPem("-----BEGIN PRIVATE KEY-----\n" + absl::Base64Escape(der) + "\n-----END PRIVATE KEY-----\n");
   ASSERT_TRUE(key.ok()) << key.status();
   EXPECT_EQ(key->public_key(), public_key);
   EXPECT_EQ(key->Sign(message), expected);
@@ -81,8 +83,9 @@ TEST(Ed25519, PemRoundTripAndGarbage) {
   pem[pem.size() / 2] = '!';
   EXPECT_TRUE(absl::IsInvalidArgument(SigningKey::FromPem(pem).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(SigningKey::FromPem("").status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(SigningKey::FromPem(
-      "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      SigningKey::FromPem("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
+          .status()));
 }
 
 class EnvelopeTest : public ::testing::Test {
@@ -128,8 +131,8 @@ TEST_F(EnvelopeTest, ThresholdCountsDifferentTrustedKeys) {
   AddSignature(envelope, stranger_);
   EXPECT_TRUE(VerifyEnvelope(envelope, kBundleType, trusted_, 1).ok());
   EXPECT_TRUE(absl::IsPermissionDenied(VerifyEnvelope(envelope, kBundleType, trusted_, 2))) << "one key signed twice";
-  EXPECT_TRUE(absl::IsPermissionDenied(
-      VerifyEnvelope(envelope, kBundleType, {a_.public_key(), a_.public_key()}, 2))) << "one key listed twice";
+  EXPECT_TRUE(absl::IsPermissionDenied(VerifyEnvelope(envelope, kBundleType, {a_.public_key(), a_.public_key()}, 2)))
+      << "one key listed twice";
   AddSignature(envelope, b_);
   EXPECT_TRUE(VerifyEnvelope(envelope, kBundleType, trusted_, 2).ok());
   EXPECT_TRUE(absl::IsPermissionDenied(VerifyEnvelope(envelope, kBundleType, trusted_, 3)));

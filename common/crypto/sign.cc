@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
@@ -15,8 +16,8 @@
 namespace bailiwick::crypto {
 namespace {
 
-constexpr size_t kMaxPayload = 64 << 20;   // larger documents do not exist; refuse before hashing
-constexpr size_t kMaxSignatures = 256;     // each costs a verification
+constexpr size_t kMaxPayload = 64 << 20;  // larger documents do not exist; refuse before hashing
+constexpr size_t kMaxSignatures = 256;    // each costs a verification
 
 struct PkeyDeleter {
   void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
@@ -67,7 +68,8 @@ absl::StatusOr<SigningKey> SigningKey::FromPem(std::string_view pem) {
   Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   // The callback refuses to ask for a passphrase: a process without a terminal must not wait for one.
   Pkey key(bio == nullptr ? nullptr
-                          : PEM_read_bio_PrivateKey(bio.get(), nullptr, [](char*, int, int, void*) { return -1; }, nullptr));
+                          : PEM_read_bio_PrivateKey(
+                                bio.get(), nullptr, [](char*, int, int, void*) { return -1; }, nullptr));
   ERR_clear_error();
   if (key == nullptr) return absl::InvalidArgumentError("not an unencrypted private key in PKCS#8 PEM");
   if (EVP_PKEY_get_id(key.get()) != EVP_PKEY_ED25519) {
@@ -81,7 +83,8 @@ absl::StatusOr<SigningKey> SigningKey::FromPem(std::string_view pem) {
 
 std::string SigningKey::ToPem() const {
   Bio bio(BIO_new(BIO_s_secmem()));
-  if (bio == nullptr || PEM_write_bio_PKCS8PrivateKey(bio.get(), Raw(key_), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+  if (bio == nullptr ||
+      PEM_write_bio_PKCS8PrivateKey(bio.get(), Raw(key_), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
     std::abort();  // only memory can be missing
   }
   char* data = nullptr;
@@ -94,7 +97,8 @@ std::string SigningKey::Sign(std::string_view message) const {
   std::string signature(kSignatureSize, '\0');
   size_t size = signature.size();
   if (ctx == nullptr || EVP_DigestSignInit(ctx.get(), nullptr, nullptr, nullptr, Raw(key_)) != 1 ||
-      EVP_DigestSign(ctx.get(), reinterpret_cast<unsigned char*>(signature.data()), &size, Bytes(message), message.size()) != 1 ||
+      EVP_DigestSign(ctx.get(), reinterpret_cast<unsigned char*>(signature.data()), &size, Bytes(message),
+                     message.size()) != 1 ||
       size != kSignatureSize) {
     std::abort();  // a valid key signs any bytes
   }
@@ -105,7 +109,8 @@ bool VerifySignature(std::string_view public_key, std::string_view message, std:
   if (public_key.size() != kPublicKeySize || signature.size() != kSignatureSize) return false;
   Pkey key(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, Bytes(public_key), public_key.size()));
   Context ctx(EVP_MD_CTX_new());
-  bool good = key != nullptr && ctx != nullptr && EVP_DigestVerifyInit(ctx.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
+  bool good = key != nullptr && ctx != nullptr &&
+              EVP_DigestVerifyInit(ctx.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
               EVP_DigestVerify(ctx.get(), Bytes(signature), signature.size(), Bytes(message), message.size()) == 1;
   ERR_clear_error();  // a refusal must not turn up later in somebody else's TLS error
   return good;
@@ -138,10 +143,12 @@ absl::Status VerifyEnvelope(const Envelope& envelope, std::string_view payload_t
                             const std::vector<std::string>& public_keys, size_t threshold) {
   if (threshold == 0) return absl::PermissionDeniedError("a threshold of no signatures is refused");
   if (envelope.payload_type != payload_type) {
-    return absl::PermissionDeniedError(absl::StrCat("the signed document is of type \"", envelope.payload_type,
+    return absl::PermissionDeniedError(absl::StrCat("the signed document is of type \"",
+                                                    absl::CHexEscape(envelope.payload_type.substr(0, 100)),
                                                     "\", expected \"", std::string(payload_type), "\""));
   }
-  if (envelope.payload.size() > kMaxPayload) return absl::PermissionDeniedError("the signed document is larger than 64 MiB");
+  if (envelope.payload.size() > kMaxPayload)
+    return absl::PermissionDeniedError("the signed document is larger than 64 MiB");
   if (envelope.signatures.size() > kMaxSignatures) {
     return absl::PermissionDeniedError("the signed document carries too many signatures");
   }
@@ -161,9 +168,11 @@ absl::Status VerifyEnvelope(const Envelope& envelope, std::string_view payload_t
     }
   }
   if (signers.size() >= threshold) return absl::OkStatus();
-  return absl::PermissionDeniedError(absl::StrCat(
-      signers.size(), " of ", threshold, " required signatures on the document are valid",
-      known && signers.empty() ? "; it was changed after signing" : known ? "" : "; no key that signed it is trusted here"));
+  return absl::PermissionDeniedError(absl::StrCat(signers.size(), " of ", threshold,
+                                                  " required signatures on the document are valid",
+                                                  known && signers.empty() ? "; it was changed after signing"
+                                                  : known                  ? ""
+                                                          : "; no key that signed it is trusted here"));
 }
 
 }  // namespace bailiwick::crypto

@@ -8,8 +8,8 @@ namespace bailiwick::os {
 class Clock {
  public:
   virtual ~Clock() = default;
-  virtual absl::Time Now() const = 0;            // wall clock; may jump
-  virtual absl::Duration BootTime() const = 0;   // CLOCK_BOOTTIME; never goes back, counts suspend
+  virtual absl::Time Now() const = 0;           // wall clock; may jump
+  virtual absl::Duration BootTime() const = 0;  // CLOCK_BOOTTIME; never goes back, counts suspend
   virtual void SleepFor(absl::Duration d) const = 0;
   static Clock* System();
 };
@@ -21,7 +21,10 @@ class FakeClock : public Clock {
   absl::Time Now() const override { return now_; }
   absl::Duration BootTime() const override { return boot_; }
   void SleepFor(absl::Duration d) const override { Advance(d); }
-  void Advance(absl::Duration d) const { now_ += d; boot_ += d; }
+  void Advance(absl::Duration d) const {
+    now_ += d;
+    boot_ += d;
+  }
   void SetWall(absl::Time t) { now_ = t; }
 
  private:

@@ -7,15 +7,20 @@ namespace bailiwick::os {
 
 struct FaultFiles::Node {
   bool directory = false;
-  std::map<std::string, NodePtr> live;     // of a directory
+  std::map<std::string, NodePtr> live;  // of a directory
   std::map<std::string, NodePtr> durable;
-  std::string synced;                      // of a file
+  std::string synced;  // of a file
 };
 
 class FaultFiles::FaultFile : public File {
  public:
-  FaultFile(FaultFiles* owner, std::unique_ptr<File> base, NodePtr node, std::string path, uint64_t generation, bool writable)
-      : owner_(owner), base_(std::move(base)), node_(std::move(node)), path_(std::move(path)), generation_(generation),
+  FaultFile(FaultFiles* owner, std::unique_ptr<File> base, NodePtr node, std::string path, uint64_t generation,
+            bool writable)
+      : owner_(owner),
+        base_(std::move(base)),
+        node_(std::move(node)),
+        path_(std::move(path)),
+        generation_(generation),
         writable_(writable) {}
 
   absl::StatusOr<size_t> ReadAt(uint64_t offset, char* out, size_t n) override {
@@ -27,7 +32,8 @@ class FaultFiles::FaultFile : public File {
   absl::Status WriteAt(uint64_t offset, std::string_view data) override {
     absl::MutexLock lock(&owner_->mutex_);
     BW_RETURN_IF_ERROR(Writable());
-    if (absl::Status fault = owner_->Count(absl::StrCat("write ", path_, " ", data.size(), " bytes at ", offset)); !fault.ok()) {
+    if (absl::Status fault = owner_->Count(absl::StrCat("write ", path_, " ", data.size(), " bytes at ", offset));
+        !fault.ok()) {
       if (!owner_->off_) base_->WriteAt(offset, data.substr(0, data.size() / 2)).IgnoreError();
       return fault;
     }
@@ -68,7 +74,8 @@ class FaultFiles::FaultFile : public File {
  private:
   absl::Status Alive() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_->mutex_) {
     BW_RETURN_IF_ERROR(owner_->Powered());
-    if (generation_ != owner_->generation_) return absl::UnavailableError("the file was opened before the simulated restart");
+    if (generation_ != owner_->generation_)
+      return absl::UnavailableError("the file was opened before the simulated restart");
     return absl::OkStatus();
   }
   absl::Status Writable() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_->mutex_) {
@@ -209,7 +216,8 @@ FaultFiles::NodePtr FaultFiles::FindParent(const std::vector<std::string>& parts
   return parent != nullptr && parent->directory ? parent : nullptr;
 }
 
-absl::StatusOr<std::unique_ptr<File>> FaultFiles::Open(const std::string& path, bool write, bool create, bool exclusive) {
+absl::StatusOr<std::unique_ptr<File>> FaultFiles::Open(const std::string& path, bool write, bool create,
+                                                       bool exclusive) {
   BW_ASSIGN_OR_RETURN(std::vector<std::string> parts, Split(path));
   absl::MutexLock lock(&mutex_);
   BW_RETURN_IF_ERROR(Powered());
@@ -217,24 +225,30 @@ absl::StatusOr<std::unique_ptr<File>> FaultFiles::Open(const std::string& path, 
   NodePtr parent = FindParent(parts);
   bool creates = exclusive || (create && node == nullptr && parent != nullptr);
   if (creates) BW_RETURN_IF_ERROR(Count("create " + path));
-  absl::StatusOr<std::unique_ptr<File>> file =
-      exclusive ? base_->CreateNew(path) : write ? base_->OpenReadWrite(path, create) : base_->OpenRead(path);
+  absl::StatusOr<std::unique_ptr<File>> file = exclusive ? base_->CreateNew(path)
+                                               : write   ? base_->OpenReadWrite(path, create)
+                                                         : base_->OpenRead(path);
   if (!file.ok()) return file.status();
   if (node == nullptr) {
-    if (parent == nullptr || !creates) return absl::InternalError(absl::StrCat(path, " was made behind the back of FaultFiles"));
+    if (parent == nullptr || !creates)
+      return absl::InternalError(absl::StrCat(path, " was made behind the back of FaultFiles"));
     node = std::make_shared<Node>();
     parent->live[parts.back()] = node;
   }
   return std::unique_ptr<File>(new FaultFile(this, std::move(*file), node, path, generation_, write));
 }
 
-absl::StatusOr<std::unique_ptr<File>> FaultFiles::OpenRead(const std::string& path) { return Open(path, false, false, false); }
+absl::StatusOr<std::unique_ptr<File>> FaultFiles::OpenRead(const std::string& path) {
+  return Open(path, false, false, false);
+}
 
 absl::StatusOr<std::unique_ptr<File>> FaultFiles::OpenReadWrite(const std::string& path, bool create) {
   return Open(path, true, create, false);
 }
 
-absl::StatusOr<std::unique_ptr<File>> FaultFiles::CreateNew(const std::string& path) { return Open(path, true, true, true); }
+absl::StatusOr<std::unique_ptr<File>> FaultFiles::CreateNew(const std::string& path) {
+  return Open(path, true, true, true);
+}
 
 absl::Status FaultFiles::Rename(const std::string& from, const std::string& to) {
   BW_ASSIGN_OR_RETURN(std::vector<std::string> source, Split(from));
@@ -245,7 +259,8 @@ absl::Status FaultFiles::Rename(const std::string& from, const std::string& to) 
   NodePtr node = Find(source);
   NodePtr old_parent = FindParent(source);
   NodePtr new_parent = FindParent(target);
-  if (node == nullptr || new_parent == nullptr) return absl::InternalError(absl::StrCat(from, " is not known to FaultFiles"));
+  if (node == nullptr || new_parent == nullptr)
+    return absl::InternalError(absl::StrCat(from, " is not known to FaultFiles"));
   old_parent->live.erase(source.back());
   new_parent->live[target.back()] = node;
   return absl::OkStatus();

@@ -6,20 +6,22 @@
 //   faults.DropUnsynced();                          // the disk as it is after the restart; power is back
 //   ReopenAndCheck(&faults);
 //
-// Mutating operations are CreateNew, OpenReadWrite(create) of a missing file, WriteAt, Truncate, Sync, Rename, Remove, RemoveTree,
-// SyncDir and MakeDirs (one operation however many directories). They count from 1, also when they fail. Reading, listing, locking
-// and opening what exists do not count.
+// Mutating operations are CreateNew, OpenReadWrite(create) of a missing file, WriteAt, Truncate, Sync, Rename, Remove,
+// RemoveTree, SyncDir and MakeDirs (one operation however many directories). They count from 1, also when they fail.
+// Reading, listing, locking and opening what exists do not count.
 //
 // What survives DropUnsynced, the harshest that POSIX allows:
 //   - contents: a file's bytes at its last successful Sync; a file never synced is empty.
-//   - names: a directory's entries at its last successful SyncDir. Creating, renaming and removing a file are undone otherwise,
-//     each side on its own: after a rename between two directories of which only the target was synced, both names are there.
+//   - names: a directory's entries at its last successful SyncDir. Creating, renaming and removing a file are undone
+//   otherwise,
+//     each side on its own: after a rename between two directories of which only the target was synced, both names are
+//     there.
 //   - MakeDirs is durable when it returns OK, as Files promises; RemoveTree only after SyncDir of the parent.
 // KeepUnsynced is the kindest: all that was done is there, as if the kernel had written everything back just in time.
 // A correct component survives both at every operation.
 //
-// Paths must lie below the root and be plain (no "." or ".."). Every file and name below the root must be changed through this
-// object alone. Sync copies the whole file into memory, so keep files small. Thread-safe.
+// Paths must lie below the root and be plain (no "." or ".."). Every file and name below the root must be changed
+// through this object alone. Sync copies the whole file into memory, so keep files small. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +47,9 @@ class FaultFiles : public Files {
   uint64_t operations() const ABSL_LOCKS_EXCLUDED(mutex_);  // mutating ones so far
   // What they were, "sync /dir/file" for the n-th at index n - 1: to aim a fault, and to read a failing test.
   std::vector<std::string> history() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // The n-th operation (counted from construction or the last ResetOperations) fails with `error`, and with `from_then_on` every
-  // later one too. A failing WriteAt has written the first half; a failing Sync leaves the file failed and its bytes unsynced.
+  // The n-th operation (counted from construction or the last ResetOperations) fails with `error`, and with
+  // `from_then_on` every later one too. A failing WriteAt has written the first half; a failing Sync leaves the file
+  // failed and its bytes unsynced.
   void FailAt(uint64_t n, absl::Status error, bool from_then_on = false) ABSL_LOCKS_EXCLUDED(mutex_);
   // The next operation whose entry in history() would start with `prefix`, such as "sync ", fails once.
   void FailNext(const std::string& prefix, absl::Status error) ABSL_LOCKS_EXCLUDED(mutex_);

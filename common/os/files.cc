@@ -126,7 +126,8 @@ class SystemFiles : public Files {
 
   absl::Status MakeDirs(const std::string& path) override {
     if (path.empty()) return absl::InvalidArgumentError("a directory needs a name");
-    // Upwards to the first directory that is there, then downwards again: each new name is synced before anything uses it.
+    // Upwards to the first directory that is there, then downwards again: each new name is synced before anything uses
+    // it.
     std::vector<std::string> missing;
     std::string at = path;
     while (true) {
@@ -182,9 +183,9 @@ class SystemFiles : public Files {
       char text[24] = {};
       auto got = internal::PreadAll(fd.get(), 0, text, sizeof text - 1, path);
       long pid = got.ok() ? std::strtol(text, nullptr, 10) : 0;
-      return absl::FailedPreconditionError(
-          absl::StrCat(path, " is locked by another process", pid > 0 ? absl::StrCat(" (pid ", pid, ")") : "",
-                       "; stop it or use another directory"));
+      return absl::FailedPreconditionError(absl::StrCat(path, " is locked by another process",
+                                                        pid > 0 ? absl::StrCat(" (pid ", pid, ")") : "",
+                                                        "; stop it or use another directory"));
     }
     std::string pid = absl::StrCat(::getpid(), "\n");
     if (::ftruncate(fd.get(), 0) != 0) return ErrnoStatus(errno, absl::StrCat("cannot write lock ", path));

@@ -1,6 +1,6 @@
-// The door to files that Bailiwick owns: packs, databases, keys, state. (User trees go through tree.h.) One class for all
-// that the OS does, so that a test can drop what was not synced, fail a write or fill the disk. Thread-safe; one File may be
-// used by several threads for reads, by one for writes.
+// The door to files that Bailiwick owns: packs, databases, keys, state. (User trees go through tree.h.) One class for
+// all that the OS does, so that a test can drop what was not synced, fail a write or fill the disk. Thread-safe; one
+// File may be used by several threads for reads, by one for writes.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +43,8 @@ class Files {
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;       // replaces; not yet durable
   virtual absl::Status Remove(const std::string& path) = 0;                              // NOT_FOUND
   virtual absl::Status RemoveTree(const std::string& path) = 0;                          // OK when missing
-  virtual absl::Status SyncDir(const std::string& path) = 0;  // names in it are durable on OK
-  virtual absl::Status MakeDirs(const std::string& path) = 0; // with parents; OK when there; durable
+  virtual absl::Status SyncDir(const std::string& path) = 0;   // names in it are durable on OK
+  virtual absl::Status MakeDirs(const std::string& path) = 0;  // with parents; OK when there; durable
   virtual absl::StatusOr<std::vector<std::string>> List(const std::string& path) = 0;  // names, sorted, no . and ..
   virtual absl::StatusOr<bool> Exists(const std::string& path) = 0;
   virtual absl::StatusOr<uint64_t> FreeBytes(const std::string& path) = 0;

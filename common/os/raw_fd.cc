@@ -20,7 +20,8 @@
 namespace bailiwick::os::internal {
 namespace {
 
-// Directories deeper than this are first moved up: a descriptor a level must not exhaust the process's limit (often 1024).
+// Directories deeper than this are first moved up: a descriptor a level must not exhaust the process's limit (often
+// 1024).
 constexpr size_t kRemoveDepth = 100;
 
 struct Level {
@@ -168,7 +169,8 @@ int ChmodNoFollow(int dir_fd, const char* name, uint32_t mode) {
   static std::atomic<bool> has_fchmodat2{true};
   if (has_fchmodat2.load(std::memory_order_relaxed)) {
     if (::syscall(SYS_fchmodat2, dir_fd, name, mode, AT_SYMLINK_NOFOLLOW) == 0) return 0;
-    if (errno != ENOSYS && errno != EPERM) return errno;  // EPERM: perhaps an old seccomp filter, the other way will tell
+    if (errno != ENOSYS && errno != EPERM)
+      return errno;  // EPERM: perhaps an old seccomp filter, the other way will tell
     if (errno == ENOSYS) has_fchmodat2.store(false, std::memory_order_relaxed);
   }
   UniqueFd fd(::openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));

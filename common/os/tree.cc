@@ -49,7 +49,8 @@ absl::Status PathError(int error, std::string_view what, std::string_view path) 
         absl::StrCat(std::string(what), " ", Printable(path), ": a symbolic link on the way leads out of the tree"));
   }
   if (error == ENOSYS) {
-    return absl::FailedPreconditionError("the kernel has no openat2; Bailiwick needs Linux 5.6 or newer to read trees safely");
+    return absl::FailedPreconditionError(
+        "the kernel has no openat2; Bailiwick needs Linux 5.6 or newer to read trees safely");
   }
   return ErrnoStatus(error, absl::StrCat(std::string(what), " ", Printable(path)));
 }
@@ -200,7 +201,8 @@ class SystemTreeDir : public TreeDir {
     std::string target(4097, '\0');  // PATH_MAX bounds a link's text
     ssize_t n = ::readlinkat(at.dir, at.name.c_str(), target.data(), target.size());
     if (n < 0) {
-      if (errno == EINVAL) return absl::FailedPreconditionError(absl::StrCat(Printable(path), " is not a symbolic link"));
+      if (errno == EINVAL)
+        return absl::FailedPreconditionError(absl::StrCat(Printable(path), " is not a symbolic link"));
       return PathError(errno, "cannot read link", path);
     }
     target.resize(static_cast<size_t>(n));
@@ -234,7 +236,8 @@ class SystemTreeDir : public TreeDir {
 
   absl::Status MakeSymlink(const std::string& path, const std::string& target) override {
     if (target.empty() || target.find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("the link ", Printable(path), " has an empty target or one with NUL"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the link ", Printable(path), " has an empty target or one with NUL"));
     }
     BW_ASSIGN_OR_RETURN(Place at, Resolve(fd_.get(), path, "cannot make link"));
     return Done(::symlinkat(target.c_str(), at.dir, at.name.c_str()), "cannot make link", path);
@@ -246,7 +249,8 @@ class SystemTreeDir : public TreeDir {
     if (::linkat(source.dir, source.name.c_str(), at.dir, at.name.c_str(), 0) == 0) return absl::OkStatus();
     // Here EXDEV means two file systems, nothing about leaving the tree.
     if (errno == EXDEV || errno == EMLINK || errno == EOPNOTSUPP) {
-      return absl::UnimplementedError(absl::StrCat("no hard link can be made from ", Printable(from), " to ", Printable(to)));
+      return absl::UnimplementedError(
+          absl::StrCat("no hard link can be made from ", Printable(from), " to ", Printable(to)));
     }
     return ErrnoStatus(errno, absl::StrCat("cannot link ", Printable(from), " to ", Printable(to)));
   }

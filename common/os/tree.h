@@ -1,6 +1,6 @@
-// The door to user trees: what a commit reads and what a materializer lays out. Every path is relative to an open root and
-// resolved with openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS): no "..", no absolute name, no
-// symlink on the way can lead out, whatever else happens to the tree meanwhile. Thread-safe.
+// The door to user trees: what a commit reads and what a materializer lays out. Every path is relative to an open root
+// and resolved with openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS): no "..", no absolute name,
+// no symlink on the way can lead out, whatever else happens to the tree meanwhile. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,8 @@ class TreeFile {
   virtual int fd() const = 0;
 };
 
-// A directory handle. Names given to methods are relative paths ("a/b/c") unless said to be single components. Paths of up to
-// PATH_MAX bytes and 255-byte components; deeper trees are walked with OpenDir.
+// A directory handle. Names given to methods are relative paths ("a/b/c") unless said to be single components. Paths of
+// up to PATH_MAX bytes and 255-byte components; deeper trees are walked with OpenDir.
 class TreeDir {
  public:
   virtual ~TreeDir() = default;
@@ -59,15 +59,16 @@ class TreeDir {
   virtual absl::StatusOr<std::unique_ptr<TreeDir>> OpenDir(const std::string& path) = 0;
   virtual absl::StatusOr<NodeStat> Stat(const std::string& path) = 0;  // does not follow a symlink; "" is the directory
   virtual absl::StatusOr<std::string> ReadLink(const std::string& path) = 0;
-  virtual absl::StatusOr<std::unique_ptr<TreeFile>> OpenRead(const std::string& path) = 0;   // regular files only
-  virtual absl::StatusOr<std::unique_ptr<TreeFile>> CreateFile(const std::string& path) = 0; // ALREADY_EXISTS; mode 0600
-  virtual absl::Status MakeDir(const std::string& path) = 0;                                 // ALREADY_EXISTS; mode 0700
-  virtual absl::Status MakeSymlink(const std::string& path, const std::string& target) = 0;  // ALREADY_EXISTS
+  virtual absl::StatusOr<std::unique_ptr<TreeFile>> OpenRead(const std::string& path) = 0;  // regular files only
+  virtual absl::StatusOr<std::unique_ptr<TreeFile>> CreateFile(
+      const std::string& path) = 0;                           // ALREADY_EXISTS; mode 0600
+  virtual absl::Status MakeDir(const std::string& path) = 0;  // ALREADY_EXISTS; mode 0700
+  virtual absl::Status MakeSymlink(const std::string& path, const std::string& target) = 0;          // ALREADY_EXISTS
   virtual absl::Status Link(TreeDir& from_dir, const std::string& from, const std::string& to) = 0;  // hard link
   virtual absl::Status Reflink(TreeDir& from_dir, const std::string& from, const std::string& to) = 0;  // UNIMPLEMENTED
   virtual absl::Status RemoveFile(const std::string& path) = 0;
-  virtual absl::Status RemoveDir(const std::string& path) = 0;      // empty ones only
-  virtual absl::Status RemoveTree(const std::string& path) = 0;     // OK when missing; never follows a symlink
+  virtual absl::Status RemoveDir(const std::string& path) = 0;   // empty ones only
+  virtual absl::Status RemoveTree(const std::string& path) = 0;  // OK when missing; never follows a symlink
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
   virtual absl::Status SetMode(const std::string& path, uint32_t mode) = 0;      // not for symlinks
   virtual absl::Status SetMtime(const std::string& path, int64_t mtime_ns) = 0;  // symlinks too
@@ -83,8 +84,8 @@ absl::StatusOr<std::unique_ptr<TreeDir>> OpenTree(const std::string& absolute_pa
 // syncfs(2) of the file system that holds the directory: one barrier for many files.
 absl::Status SyncFileSystem(TreeDir& dir);
 
-// Data extents by SEEK_DATA/SEEK_HOLE as a hint only: callers read what it names and must treat a hole as zeros they have
-// not verified (OpenZFS #15526), so use it only on files whose allocated size is smaller than their length.
+// Data extents by SEEK_DATA/SEEK_HOLE as a hint only: callers read what it names and must treat a hole as zeros they
+// have not verified (OpenZFS #15526), so use it only on files whose allocated size is smaller than their length.
 absl::StatusOr<std::vector<Extent>> DataExtents(TreeFile& file, uint64_t size);
 
 // A shared or exclusive flock on a directory; dies with the process. UNAVAILABLE when it would block.

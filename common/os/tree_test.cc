@@ -52,9 +52,10 @@ class TreeTest : public ::testing::Test {
 
 TEST_F(TreeTest, RefusesNamesThatAreNotPlain) {
   Put("file", "x");
-  for (const std::string& bad : {std::string("../outside/secret"), std::string("a/../../outside"), std::string(".."),
-                                 std::string("."), std::string("a/./b"), std::string("/etc/passwd"), std::string("a//b"),
-                                 std::string("a/"), std::string("a\0b", 3), base_ + "/outside/secret"}) {
+  for (const std::string& bad :
+       {std::string("../outside/secret"), std::string("a/../../outside"), std::string(".."), std::string("."),
+        std::string("a/./b"), std::string("/etc/passwd"), std::string("a//b"), std::string("a/"),
+        std::string("a\0b", 3), base_ + "/outside/secret"}) {
     SCOPED_TRACE(bad);
     EXPECT_TRUE(absl::IsInvalidArgument(tree_->OpenRead(bad).status()));
     EXPECT_TRUE(absl::IsInvalidArgument(tree_->CreateFile(bad).status()));

@@ -33,7 +33,8 @@ std::string FirstWords(std::string_view sql) {
 
 }  // namespace
 
-// Except `mutex` and `holder`, everything is used only by the thread that is inside a body, or by Open and the destructor.
+// Except `mutex` and `holder`, everything is used only by the thread that is inside a body, or by Open and the
+// destructor.
 struct Database::Impl {
   struct Entry {
     std::string text;
@@ -153,9 +154,11 @@ absl::Status Database::Impl::InTransaction(const std::function<absl::Status()>& 
   }
   BW_RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE"));
   absl::Status status = body();
-  // SQLite rolls back by itself on a full disk or a failed write. A body that overlooked the error must not seem committed.
+  // SQLite rolls back by itself on a full disk or a failed write. A body that overlooked the error must not seem
+  // committed.
   if (sqlite3_get_autocommit(db) != 0) {
-    return status.ok() ? absl::AbortedError(absl::StrCat(path, ": the transaction was rolled back after an error")) : status;
+    return status.ok() ? absl::AbortedError(absl::StrCat(path, ": the transaction was rolled back after an error"))
+                       : status;
   }
   if (status.ok()) status = Execute("COMMIT");
   if (!status.ok() && sqlite3_get_autocommit(db) == 0) Execute("ROLLBACK").IgnoreError();
@@ -175,12 +178,13 @@ void Database::Impl::Release(sqlite3_stmt* stmt) {
 }
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const OpenOptions& options) {
-  if (options.files == nullptr || options.path.empty()) return absl::InvalidArgumentError("a database needs files and a path");
+  if (options.files == nullptr || options.path.empty())
+    return absl::InvalidArgumentError("a database needs files and a path");
   std::unique_ptr<Database> database(new Database);
   database->impl_ = std::make_unique<Impl>(options.files, options.path);
   Impl& impl = *database->impl_;
-  int rc = sqlite3_open_v2(options.path.c_str(), &impl.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                           impl.vfs.name());
+  int rc = sqlite3_open_v2(options.path.c_str(), &impl.db,
+                           SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, impl.vfs.name());
   if (rc != SQLITE_OK) return impl.Error(rc, "");
   BW_RETURN_IF_ERROR(impl.Configure());
 
@@ -193,8 +197,10 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const OpenOptions& opti
                                                       options.migrations.size(), ". Install the newer version again."));
   }
   BW_ASSIGN_OR_RETURN(std::string mode, impl.Pragma("PRAGMA journal_mode=WAL"));
-  if (mode != "wal") return absl::InternalError(absl::StrCat(options.path, ": no write-ahead log, journal mode is ", mode));
-  for (const char* pragma : {"PRAGMA synchronous=FULL", "PRAGMA wal_autocheckpoint=1000", "PRAGMA journal_size_limit=67108864"}) {
+  if (mode != "wal")
+    return absl::InternalError(absl::StrCat(options.path, ": no write-ahead log, journal mode is ", mode));
+  for (const char* pragma :
+       {"PRAGMA synchronous=FULL", "PRAGMA wal_autocheckpoint=1000", "PRAGMA journal_size_limit=67108864"}) {
     BW_RETURN_IF_ERROR(impl.Pragma(pragma).status());
   }
   for (size_t next = version; next < options.migrations.size(); ++next) {
@@ -238,7 +244,8 @@ absl::StatusOr<Statement> Database::Prepare(std::string_view sql) {
   }
   sqlite3_stmt* stmt = nullptr;
   const char* tail = nullptr;
-  int rc = sqlite3_prepare_v3(impl_->db, text.c_str(), static_cast<int>(text.size()), SQLITE_PREPARE_PERSISTENT, &stmt, &tail);
+  int rc = sqlite3_prepare_v3(impl_->db, text.c_str(), static_cast<int>(text.size()), SQLITE_PREPARE_PERSISTENT, &stmt,
+                              &tail);
   if (rc != SQLITE_OK) return impl_->Error(rc, sql);
   std::string_view rest(tail);
   if (stmt == nullptr || rest.find_first_not_of(" \t\r\n;") != std::string_view::npos) {
@@ -274,7 +281,10 @@ int64_t Database::last_insert_rowid() const { return sqlite3_last_insert_rowid(i
 int64_t Database::changes() const { return sqlite3_changes64(impl_->db); }
 
 Statement::Statement(Statement&& other) noexcept
-    : db_(other.db_), stmt_(std::exchange(other.stmt_, nullptr)), stepped_(other.stepped_), done_(other.done_),
+    : db_(other.db_),
+      stmt_(std::exchange(other.stmt_, nullptr)),
+      stepped_(other.stepped_),
+      done_(other.done_),
       error_(std::move(other.error_)) {}
 
 Statement::~Statement() {

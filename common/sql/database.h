@@ -2,11 +2,13 @@
 // WAL with synchronous=FULL and locking_mode=EXCLUSIVE (so no shared memory), foreign_keys, trusted_schema=OFF,
 // cell_size_check, mmap_size=0, a busy timeout of zero. A commit is durable when Commit returns OK.
 //
-// Database is thread-safe by its mutex: all use happens in the body of a Transaction or Read; Statements live inside one.
+// Database is thread-safe by its mutex: all use happens in the body of a Transaction or Read; Statements live inside
+// one.
 //
-// Errors: ALREADY_EXISTS a unique or primary key is taken; FAILED_PRECONDITION another constraint (foreign key, check, not null);
-// RESOURCE_EXHAUSTED the disk is full; DATA_LOSS the file is corrupt; INTERNAL others. After a failed sync of any of its files the
-// database refuses every further transaction: close it and open it again, which reads back what is really on disk.
+// Errors: ALREADY_EXISTS a unique or primary key is taken; FAILED_PRECONDITION another constraint (foreign key, check,
+// not null); RESOURCE_EXHAUSTED the disk is full; DATA_LOSS the file is corrupt; INTERNAL others. After a failed sync
+// of any of its files the database refuses every further transaction: close it and open it again, which reads back what
+// is really on disk.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +30,9 @@ namespace bailiwick::sql {
 
 class Database;
 
-// A prepared statement, valid until the body that made it ends. Columns and parameters count from 0 and 1 as SQLite's do.
-// Bind after Step starts the statement anew and keeps the other bindings; an error of Bind is returned by the next Step.
+// A prepared statement, valid until the body that made it ends. Columns and parameters count from 0 and 1 as SQLite's
+// do. Bind after Step starts the statement anew and keeps the other bindings; an error of Bind is returned by the next
+// Step.
 class Statement {
  public:
   Statement(Statement&&) noexcept;
@@ -65,8 +68,8 @@ class Statement {
 struct OpenOptions {
   os::Files* files = nullptr;  // required
   std::string path;
-  // Migrations in order; user_version counts how many have run. Opening a database with a higher user_version than there
-  // are migrations is FAILED_PRECONDITION ("written by a newer Bailiwick").
+  // Migrations in order; user_version counts how many have run. Opening a database with a higher user_version than
+  // there are migrations is FAILED_PRECONDITION ("written by a newer Bailiwick").
   std::vector<std::string> migrations;
 };
 

@@ -101,9 +101,10 @@ TEST_F(DatabaseTest, ErrorsSayWhatHappened) {
   EXPECT_TRUE(absl::IsInternal(db->Transaction([](Database& d) { return d.Execute("NOT SQL"); })));
   EXPECT_FALSE(db->Transaction([](Database& d) { return d.Prepare("SELECT 1; SELECT 2").status(); }).ok());
   EXPECT_FALSE(db->Transaction([](Database& d) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(Statement s, d.Prepare("SELECT ?"));
-    return s.Bind(2, 5).Run();
-  }).ok()) << "no such parameter";
+                   BW_ASSIGN_OR_RETURN(Statement s, d.Prepare("SELECT ?"));
+                   return s.Bind(2, 5).Run();
+                 }).ok())
+      << "no such parameter";
   EXPECT_FALSE(db->Prepare("SELECT 1").ok()) << "outside of a body";
   EXPECT_FALSE(db->Execute("SELECT 1").ok());
   EXPECT_FALSE(db->Read([](Database& d) { return d.Transaction([](Database&) { return absl::OkStatus(); }); }).ok());
@@ -147,10 +148,12 @@ TEST_F(DatabaseTest, MigratesOnceAndRefusesNewerFormats) {
   {
     auto db = Open(files_);
     ASSERT_TRUE(db.ok()) << db.status();
-    EXPECT_TRUE((*db)->Transaction([](Database& d) -> absl::Status {
-      BW_RETURN_IF_ERROR(Insert(d, 1, "one"));
-      return d.Execute("INSERT INTO child(item) VALUES(1)");
-    }).ok());
+    EXPECT_TRUE((*db)
+                    ->Transaction([](Database& d) -> absl::Status {
+                      BW_RETURN_IF_ERROR(Insert(d, 1, "one"));
+                      return d.Execute("INSERT INTO child(item) VALUES(1)");
+                    })
+                    .ok());
   }
   std::string before = *os::ReadFile(files_, root_ + "/db");
   auto older = Open(files_, {kMigrations[0]});
@@ -177,17 +180,18 @@ TEST_F(DatabaseTest, FindsCorruptPages) {
   {
     auto db = *Open(files_);
     ASSERT_TRUE(db->Transaction([](Database& d) -> absl::Status {
-      for (int i = 0; i < 500; ++i) BW_RETURN_IF_ERROR(Insert(d, i, "n" + std::to_string(i), std::string(100, 'd')));
-      return absl::OkStatus();
-    }).ok());
+                    for (int i = 0; i < 500; ++i)
+                      BW_RETURN_IF_ERROR(Insert(d, i, "n" + std::to_string(i), std::string(100, 'd')));
+                    return absl::OkStatus();
+                  }).ok());
   }
   std::string content = *os::ReadFile(files_, root_ + "/db");
   ASSERT_GT(content.size(), 40000u);
   for (size_t at = 4096; at < content.size(); at += 4096) content.replace(at, 64, 64, '\xee');
   ASSERT_TRUE(os::WriteFileAtomically(files_, root_ + "/db", content).ok());
   auto db = Open(files_);
-  absl::Status status = db.ok() ? (*db)->Read([](Database& d) { return d.Execute("SELECT sum(length(data)) FROM item"); })
-                                : db.status();
+  absl::Status status =
+      db.ok() ? (*db)->Read([](Database& d) { return d.Execute("SELECT sum(length(data)) FROM item"); }) : db.status();
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
 }
 
@@ -225,7 +229,8 @@ int64_t RunBatches(Database& db, int64_t first, int64_t last) {
 void ExpectWhole(Database& db, int64_t acknowledged) {
   std::multiset<int64_t> batches = Batches(db);
   std::set<int64_t> distinct(batches.begin(), batches.end());
-  for (int64_t batch = 1; batch <= acknowledged; ++batch) EXPECT_EQ(batches.count(batch), 3u) << "acknowledged batch " << batch;
+  for (int64_t batch = 1; batch <= acknowledged; ++batch)
+    EXPECT_EQ(batches.count(batch), 3u) << "acknowledged batch " << batch;
   for (int64_t batch : distinct) {
     EXPECT_EQ(batches.count(batch), 3u) << "batch " << batch << " is there by half";
     EXPECT_LE(batch, acknowledged + 1);
@@ -321,7 +326,9 @@ TEST_F(DatabaseTest, NothingIsWrittenAfterAFailedSync) {
   os::FaultFiles faults(files_, root_);
   auto db = *Open(&faults);
   ASSERT_EQ(RunBatches(*db, 1, 1), 1);
-  auto update = [&] { return db->Transaction([](Database& d) { return d.Execute("UPDATE item SET data = 'y' WHERE id = 1"); }); };
+  auto update = [&] {
+    return db->Transaction([](Database& d) { return d.Execute("UPDATE item SET data = 'y' WHERE id = 1"); });
+  };
   faults.FailNext("sync ", absl::DataLossError("EIO"));
   EXPECT_FALSE(update().ok());
   absl::Status status = db->Transaction([](Database& d) { return Insert(d, 9, "nine"); });

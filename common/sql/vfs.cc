@@ -99,9 +99,25 @@ int DeviceCharacteristics(sqlite3_file*) { return 0; }  // assume nothing of the
 
 // Version 1: no shared memory, no mmap.
 const sqlite3_io_methods kMethods = {
-    1,        Close,    Read, Write,  Truncate,          Sync,        FileSize,   Lock,
-    Unlock,   CheckReservedLock, FileControl, SectorSize, DeviceCharacteristics,
-    nullptr,  nullptr,  nullptr, nullptr, nullptr, nullptr,
+    1,
+    Close,
+    Read,
+    Write,
+    Truncate,
+    Sync,
+    FileSize,
+    Lock,
+    Unlock,
+    CheckReservedLock,
+    FileControl,
+    SectorSize,
+    DeviceCharacteristics,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
 };
 
 int Open(sqlite3_vfs* v, const char* path, sqlite3_file* out, int flags, int* out_flags) {
@@ -109,7 +125,8 @@ int Open(sqlite3_vfs* v, const char* path, sqlite3_file* out, int flags, int* ou
   SqlFile* file = Of(out);
   std::memset(static_cast<void*>(file), 0, sizeof *file);
   if (path == nullptr || (flags & SQLITE_OPEN_DELETEONCLOSE) != 0) {
-    return Fail(vfs, absl::InternalError("SQLite asked for a temporary file; they are kept in memory here"), SQLITE_CANTOPEN);
+    return Fail(vfs, absl::InternalError("SQLite asked for a temporary file; they are kept in memory here"),
+                SQLITE_CANTOPEN);
   }
   os::Files* files = vfs->files();
   auto opened = (flags & SQLITE_OPEN_READONLY) != 0    ? files->OpenRead(path)

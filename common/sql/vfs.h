@@ -11,8 +11,8 @@ struct sqlite3_vfs;
 
 namespace bailiwick::sql {
 
-// Registered with SQLite under a name of its own from construction to destruction; outlives the connection that uses it.
-// Locks are no-ops: the connection is in exclusive locking mode and the data directory is locked by its process.
+// Registered with SQLite under a name of its own from construction to destruction; outlives the connection that uses
+// it. Locks are no-ops: the connection is in exclusive locking mode and the data directory is locked by its process.
 class Vfs {
  public:
   explicit Vfs(os::Files* files);  // files outlives it

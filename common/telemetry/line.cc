@@ -6,7 +6,8 @@
 namespace bailiwick::telemetry {
 namespace {
 
-// Length of the well-formed UTF-8 sequence at the start of s; 0 if there is none (overlong forms and surrogates included).
+// Length of the well-formed UTF-8 sequence at the start of s; 0 if there is none (overlong forms and surrogates
+// included).
 size_t Utf8Length(std::string_view s) {
   auto byte = [&](size_t i) { return i < s.size() ? static_cast<uint8_t>(s[i]) : uint8_t{0}; };
   auto tail = [&](size_t i, uint8_t low = 0x80, uint8_t high = 0xBF) { return byte(i) >= low && byte(i) <= high; };

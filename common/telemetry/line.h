@@ -12,7 +12,8 @@ namespace bailiwick::telemetry {
 
 std::string_view LevelName(Level level);
 
-// JSON string body with its quotes. Bytes that are not UTF-8 become U+FFFD: a log reader gets valid JSON whatever a peer sent.
+// JSON string body with its quotes. Bytes that are not UTF-8 become U+FFFD: a log reader gets valid JSON whatever a
+// peer sent.
 std::string JsonString(std::string_view bytes);
 
 // Without a line end; never contains one, whatever the fields hold.

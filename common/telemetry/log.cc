@@ -74,7 +74,8 @@ absl::Status ParseLevel(std::string_view text, Level* out) {
       return absl::OkStatus();
     }
   }
-  return absl::InvalidArgumentError("unknown log level \"" + std::string(text) + "\"; use debug, info, warning or error");
+  return absl::InvalidArgumentError("unknown log level \"" + std::string(text) +
+                                    "\"; use debug, info, warning or error");
 }
 
 void Log(Level level, std::string_view event, std::initializer_list<Field> fields) {

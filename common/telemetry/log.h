@@ -28,8 +28,7 @@ struct Field {
   Field(std::string_view k, const absl::Status& v) : key(k), value(v.message()), quoted(true) {}
   Field(std::string_view k, bool v) : key(k), value(v ? "true" : "false"), quoted(false) {}
   template <typename T>
-    requires std::is_arithmetic_v<T>
-  Field(std::string_view k, T v) : key(k), value(std::to_string(v)), quoted(false) {}
+  requires std::is_arithmetic_v<T> Field(std::string_view k, T v) : key(k), value(std::to_string(v)), quoted(false) {}
   std::string key;
   std::string value;
   bool quoted;

@@ -10,7 +10,8 @@
 namespace bailiwick::telemetry {
 namespace {
 
-const absl::Time kAt = absl::FromCivil(absl::CivilSecond(2026, 11, 23, 12, 0, 0), absl::UTCTimeZone()) + absl::Milliseconds(123);
+const absl::Time kAt =
+    absl::FromCivil(absl::CivilSecond(2026, 11, 23, 12, 0, 0), absl::UTCTimeZone()) + absl::Milliseconds(123);
 
 std::string Text(std::initializer_list<Field> fields) {
   return FormatLine(Format::kText, kAt, Level::kInfo, "agent", "transfer-done", fields);
@@ -20,8 +21,9 @@ std::string Json(std::initializer_list<Field> fields) {
 }
 
 TEST(TextLine, PlainValuesAreBareOthersQuoted) {
-  EXPECT_EQ(Text({{"id", "t1"}, {"bytes", 42}, {"done", true}, {"reason", "link lost"}, {"none", ""}}),
-            "2026-11-23T12:00:00.123Z info agent transfer-done id=t1 bytes=42 done=true reason=\"link lost\" none=\"\"");
+  EXPECT_EQ(
+      Text({{"id", "t1"}, {"bytes", 42}, {"done", true}, {"reason", "link lost"}, {"none", ""}}),
+      "2026-11-23T12:00:00.123Z info agent transfer-done id=t1 bytes=42 done=true reason=\"link lost\" none=\"\"");
   EXPECT_EQ(Text({}), "2026-11-23T12:00:00.123Z info agent transfer-done");
 }
 
@@ -29,13 +31,16 @@ TEST(TextLine, NothingBreaksTheLineOrForgesAField) {
   std::string line = Text({{"a", "x\n2026 error agent forged"}, {"b", "1 c=2"}, {"d", "q\"\\"}, {"e", "\x1b[31m"}});
   EXPECT_EQ(line.find('\n'), std::string::npos);
   EXPECT_EQ(line.find('\x1b'), std::string::npos);
-  EXPECT_NE(line.find("a=\"x\\n2026 error agent forged\" b=\"1 c=2\" d=\"q\\\"\\\\\" e=\"\\u001b[31m\""), std::string::npos) << line;
+  EXPECT_NE(line.find("a=\"x\\n2026 error agent forged\" b=\"1 c=2\" d=\"q\\\"\\\\\" e=\"\\u001b[31m\""),
+            std::string::npos)
+      << line;
 }
 
 TEST(JsonLine, FieldsKeepTheirTypes) {
-  EXPECT_EQ(Json({{"id", "t1"}, {"bytes", 42}, {"less", -1}, {"ok", false}, {"status", absl::NotFoundError("no such site")}}),
-            "{\"ts\":\"2026-11-23T12:00:00.123Z\",\"level\":\"warning\",\"process\":\"agent\",\"event\":\"transfer-done\","
-            "\"id\":\"t1\",\"bytes\":42,\"less\":-1,\"ok\":false,\"status\":\"no such site\"}");
+  EXPECT_EQ(
+      Json({{"id", "t1"}, {"bytes", 42}, {"less", -1}, {"ok", false}, {"status", absl::NotFoundError("no such site")}}),
+      "{\"ts\":\"2026-11-23T12:00:00.123Z\",\"level\":\"warning\",\"process\":\"agent\",\"event\":\"transfer-done\","
+      "\"id\":\"t1\",\"bytes\":42,\"less\":-1,\"ok\":false,\"status\":\"no such site\"}");
   EXPECT_NE(Json({{"rate", std::nan("")}}).find("\"rate\":\"nan\""), std::string::npos) << "JSON has no NaN";
   EXPECT_NE(Json({{"rate", 1.5}}).find("\"rate\":1.5"), std::string::npos);
   EXPECT_NE(Json({{"level", "x"}}).find("\"field_level\":\"x\""), std::string::npos);
