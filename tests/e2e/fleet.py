@@ -327,7 +327,7 @@ def fingerprint(root, modes="exact"):
             name = prefix + entry.name
             mode = stat.S_IMODE(info.st_mode)
             if modes == "readonly":
-                mode &= ~0o222
+                mode &= ~0o222 if stat.S_ISDIR(info.st_mode) else ~0o6222   # set-id bits go where owners are restored
             if stat.S_ISLNK(info.st_mode):
                 found[name] = ("link", os.readlink(entry.path))
             elif stat.S_ISDIR(info.st_mode):
