@@ -1,1 +1,220 @@
-// 
+#include "common/store/chunk_index.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/options.h>
+#include <rocksdb/table.h>
+#include <rocksdb/write_batch.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace bailiwick::store {
+namespace {
+
+// Keys: 'C' dataset(16) algorithm(1) digest(32) -> location; 'P' dataset(16) pack(8, big-endian) -> empty.
+constexpr char kChunk = 'C';
+constexpr char kPack = 'P';
+constexpr size_t kValueBytes = 8 + 8 + 4 + 4 + 1 + 8;
+constexpr size_t kWriteBufferBytes = 16 << 20;  // two of them at most: bounds RAM and what a crash must read back
+constexpr int kMaxOpenFiles = 128;
+constexpr size_t kBatch = 4096;
+
+absl::Status FromRocks(const rocksdb::Status& s, std::string_view what) {
+  if (s.ok()) return absl::OkStatus();
+  const std::string text = absl::StrCat("chunk index: ", std::string(what), ": ", s.ToString());
+  if (s.IsNoSpace()) return absl::ResourceExhaustedError(text);
+  if (s.IsCorruption()) return absl::DataLossError(text);
+  return absl::InternalError(text);
+}
+
+std::string ChunkKey(DatasetId dataset, const Digest& digest) {
+  std::string key(1, kChunk);
+  key.append(dataset.view());
+  key.push_back(static_cast<char>(digest.algorithm));
+  key.append(digest.view());
+  return key;
+}
+
+std::string PackKey(DatasetId dataset, PackId pack) {
+  std::string key(1, kPack);
+  key.append(dataset.view());
+  for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<char>(pack >> shift));
+  return key;
+}
+
+template <typename T>
+void Put(std::string& out, T value) {
+  char bytes[sizeof value];
+  std::memcpy(bytes, &value, sizeof value);
+  out.append(bytes, sizeof value);
+}
+template <typename T>
+T Take(std::string_view& in) {
+  T value;
+  std::memcpy(&value, in.data(), sizeof value);
+  in.remove_prefix(sizeof value);
+  return value;
+}
+
+std::string EncodeLocation(const ChunkLocation& l) {
+  std::string out;
+  Put(out, l.pack);
+  Put(out, l.offset);
+  Put(out, l.stored_length);
+  Put(out, l.raw_length);
+  Put(out, l.codec);
+  Put(out, l.checksum);
+  return out;
+}
+
+absl::StatusOr<ChunkLocation> DecodeLocation(std::string_view in) {
+  if (in.size() != kValueBytes) return absl::DataLossError("chunk index: an entry of the wrong size");
+  ChunkLocation l;
+  l.pack = Take<PackId>(in);
+  l.offset = Take<uint64_t>(in);
+  l.stored_length = Take<uint32_t>(in);
+  l.raw_length = Take<uint32_t>(in);
+  l.codec = Take<uint8_t>(in);
+  l.checksum = Take<uint64_t>(in);
+  return l;
+}
+
+class RocksIndex : public ChunkIndex {
+ public:
+  explicit RocksIndex(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
+  ~RocksIndex() override { Flush().IgnoreError(); }
+
+  absl::StatusOr<std::optional<ChunkLocation>> Get(DatasetId dataset, const Digest& digest) override {
+    rocksdb::PinnableSlice value;
+    rocksdb::Status s = db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), ChunkKey(dataset, digest), &value);
+    if (s.IsNotFound()) return std::nullopt;
+    BW_RETURN_IF_ERROR(FromRocks(s, "read"));
+    BW_ASSIGN_OR_RETURN(ChunkLocation l, DecodeLocation({value.data(), value.size()}));
+    return l;
+  }
+
+  absl::StatusOr<std::vector<std::optional<ChunkLocation>>> GetMany(DatasetId dataset,
+                                                                    std::span<const Digest> digests) override {
+    std::vector<std::string> keys;
+    keys.reserve(digests.size());
+    for (const Digest& d : digests) keys.push_back(ChunkKey(dataset, d));
+    std::vector<rocksdb::Slice> slices(keys.begin(), keys.end());
+    std::vector<rocksdb::PinnableSlice> values(keys.size());
+    std::vector<rocksdb::Status> statuses(keys.size());
+    db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), slices.size(), slices.data(), values.data(), statuses.data());
+    std::vector<std::optional<ChunkLocation>> out(keys.size());
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (statuses[i].IsNotFound()) continue;
+      BW_RETURN_IF_ERROR(FromRocks(statuses[i], "read"));
+      BW_ASSIGN_OR_RETURN(out[i], DecodeLocation({values[i].data(), values[i].size()}));
+    }
+    return out;
+  }
+
+  absl::Status PutPack(DatasetId dataset, PackId pack, std::span<const std::pair<Digest, ChunkLocation>> chunks) override {
+    // The mark goes with the last batch: a pack whose mark is there has all its entries.
+    rocksdb::WriteBatch batch;
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      batch.Put(ChunkKey(dataset, chunks[i].first), EncodeLocation(chunks[i].second));
+      if (i % kBatch == kBatch - 1) {
+        BW_RETURN_IF_ERROR(Write(&batch));
+        batch.Clear();
+      }
+    }
+    batch.Put(PackKey(dataset, pack), "");
+    return Write(&batch);
+  }
+
+  absl::StatusOr<bool> HasPack(DatasetId dataset, PackId pack) override {
+    std::string value;
+    rocksdb::Status s = db_->Get(rocksdb::ReadOptions(), PackKey(dataset, pack), &value);
+    if (s.IsNotFound()) return false;
+    BW_RETURN_IF_ERROR(FromRocks(s, "read"));
+    return true;
+  }
+
+  absl::Status DropPack(DatasetId dataset, PackId pack, std::span<const Digest> digests) override {
+    rocksdb::WriteBatch batch;
+    batch.Delete(PackKey(dataset, pack));
+    for (size_t i = 0; i < digests.size(); ++i) {
+      BW_ASSIGN_OR_RETURN(std::optional<ChunkLocation> at, Get(dataset, digests[i]));
+      if (at.has_value() && at->pack == pack) batch.Delete(ChunkKey(dataset, digests[i]));
+      if (i % kBatch == kBatch - 1) {
+        BW_RETURN_IF_ERROR(Write(&batch));
+        batch.Clear();
+      }
+    }
+    return Write(&batch);
+  }
+
+  absl::Status DropDataset(DatasetId dataset) override {
+    for (char kind : {kChunk, kPack}) {
+      std::string from(1, kind), to(1, kind);
+      from.append(dataset.view());
+      to.append(dataset.view());
+      to.append(64, '\xff');
+      BW_RETURN_IF_ERROR(
+          FromRocks(db_->DeleteRange(Options(), db_->DefaultColumnFamily(), from, to), "delete"));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Flush() override { return FromRocks(db_->Flush(rocksdb::FlushOptions()), "flush"); }
+
+ private:
+  static rocksdb::WriteOptions Options() {
+    rocksdb::WriteOptions o;
+    o.disableWAL = true;  // the packs' sidecars are the log
+    return o;
+  }
+  absl::Status Write(rocksdb::WriteBatch* batch) { return FromRocks(db_->Write(Options(), batch), "write"); }
+  std::unique_ptr<rocksdb::DB> db_;
+};
+
+rocksdb::Options IndexOptions(uint64_t cache_bytes) {
+  rocksdb::Options o;
+  o.create_if_missing = true;
+  o.write_buffer_size = kWriteBufferBytes;
+  o.max_write_buffer_number = 2;
+  o.max_open_files = kMaxOpenFiles;
+  o.keep_log_file_num = 2;
+  o.max_background_jobs = 2;
+  o.compression = rocksdb::kNoCompression;  // digests do not compress
+  o.max_total_wal_size = 1 << 20;
+  o.atomic_flush = true;
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(cache_bytes);
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  table.cache_index_and_filter_blocks = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  o.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return o;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& path, uint64_t cache_bytes) {
+  rocksdb::DB* db = nullptr;
+  rocksdb::Status s = rocksdb::DB::Open(IndexOptions(cache_bytes), path, &db);
+  if (!s.ok() && (s.IsCorruption() || s.IsInvalidArgument())) {
+    // It can be made anew from the sidecars; the bad one is kept for whoever wants to know why.
+    std::error_code error;
+    for (int n = 1; n < 1000; ++n) {
+      const std::string aside = absl::StrCat(path, ".corrupt-", n);
+      if (std::filesystem::exists(aside, error)) continue;
+      std::filesystem::rename(path, aside, error);
+      break;
+    }
+    s = rocksdb::DB::Open(IndexOptions(cache_bytes), path, &db);
+  }
+  BW_RETURN_IF_ERROR(FromRocks(s, absl::StrCat("open ", path)));
+  return std::unique_ptr<ChunkIndex>(std::make_unique<RocksIndex>(std::unique_ptr<rocksdb::DB>(db)));
+}
+
+}  // namespace bailiwick::store

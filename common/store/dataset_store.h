@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,8 @@ struct StoredChunk {
 
 // Compresses when it pays (probe first), else keeps raw.
 StoredChunk EncodeChunk(std::string_view raw);
+// Raw bytes, digest not checked. DATA_LOSS when they do not decompress to raw_length.
+absl::StatusOr<std::string> Decompress(const StoredChunk& chunk);
 // Raw bytes; DATA_LOSS when they do not decompress to raw_length or do not match the digest. Checks limits first.
 absl::StatusOr<std::string> DecodeChunk(const StoredChunk& chunk, const Digest& expected);
 
@@ -60,20 +63,21 @@ class DatasetStore {
   // One stream of new chunks (a commit, a transfer). One thread at a time.
   class Writer {
    public:
-    virtual ~Writer() = default;  // seals nothing: what Flush did not cover may be found again by the next Open
+    virtual ~Writer() = default;  // what Flush did not cover is dropped (after a crash the next Open keeps it)
     // Stores the chunk unless the dataset has it. Returns true if it was new. The caller has checked the digest.
-    // RESOURCE_EXHAUSTED: the disk is full; the writer stays usable for Flush.
+    // RESOURCE_EXHAUSTED: the disk is full. After an error the writer takes no more; Flush still saves what it can.
     virtual absl::StatusOr<bool> Put(const Digest& digest, const StoredChunk& chunk) = 0;
-    // Everything put so far is durable and visible to every reader on OK. One fsync a pack.
+    // Everything put so far is durable and visible to every reader on OK. One fsync a pack. After a failed Put: seals what
+    // reached the disk and returns that error.
     virtual absl::Status Flush() = 0;
     virtual uint64_t stored_bytes() const = 0;  // new bytes written, as stored
   };
   virtual std::unique_ptr<Writer> NewWriter() = 0;
 
-  // Includes chunks put by open writers.
+  // Sealed, durable chunks only: nobody may build on what another writer has not made durable yet.
   virtual absl::StatusOr<bool> Has(const Digest& digest) = 0;
   virtual absl::StatusOr<std::vector<bool>> HasMany(std::span<const Digest> digests) = 0;
-  // As stored, XXH3 checked. NOT_FOUND, DATA_LOSS (the chunk is then quarantined: Has says no, so that it is fetched anew).
+  // As stored, XXH3 checked; chunks of open writers are read too. NOT_FOUND, DATA_LOSS (the chunk is then quarantined: Has says no, so that it is fetched anew).
   virtual absl::StatusOr<StoredChunk> Read(const Digest& digest) = 0;
   // Decompressed, SHA-256 not checked (XXH3 is): for local use.
   virtual absl::StatusOr<std::string> ReadRaw(const Digest& digest) = 0;
