@@ -27,7 +27,7 @@ ChunkPipeline::ChunkPipeline(store::DatasetStore* store, store::DatasetStore::Wr
       sink_(std::move(sink)),
       on_batch_(std::move(on_batch)),
       batch_bytes_(std::max<size_t>(kMinBatchBytes, 2 * size_t{chunker->parameters().max()})),
-      current_(NewBatch()) {}
+      current_(std::make_unique<Batch>()) {}
 
 ChunkPipeline::~ChunkPipeline() {
   {

@@ -32,6 +32,7 @@ absl::Status MakePublicDirs(os::Files* files, const std::string& path) {
     made.push_back(at);
     at.resize(at.rfind('/'));
   }
+  if (made.empty()) return absl::OkStatus();
   BW_RETURN_IF_ERROR(files->MakeDirs(path));
   for (const std::string& directory : made) {
     BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> opened, os::OpenTree(directory));
@@ -233,6 +234,7 @@ absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersi
                                const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
   Impl& impl = *impl_;
   BW_RETURN_IF_ERROR(MakePublicDirs(impl.files, impl.Trees()));
+  BW_ASSIGN_OR_RETURN(impl.dir, os::OpenTree(impl.root));  // the one of before may be gone
   BW_RETURN_IF_ERROR(impl.ReadCurrent());
   BW_RETURN_IF_ERROR(impl.ForgetLostSlots());
   SlotState wanted;

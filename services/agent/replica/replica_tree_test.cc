@@ -110,7 +110,7 @@ class ReplicaTreeTest : public ::testing::Test {
       out.seekp(8 << 20);
       out << "middle";
     }
-    fs::resize_file(At("sparse"), 1ull << 32);
+    fs::resize_file(At("sparse"), 40 << 20);
     SetTimes(At("link"), 77, 5);
     SetTimes(At("a/x"), 123, 456);
     SetTimes(At("hollow"), 1'000'000'000, 1);
