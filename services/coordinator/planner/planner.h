@@ -1,0 +1,168 @@
+// What should lie where, what is missing, and which transfers to start now. "Why is it not there yet" is answered from
+// the same data: every desired pair of dataset and site has exactly one reason, the first that applies.
+//
+// Pure: no I/O and no clock; the time is part of the input. Not thread-safe: one owner calls it. Between calls it keeps
+// only the backoff of each (dataset, site), so one failing item waits alone. The plan depends on the values of the
+// input, never on the order of its lists.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/ids.h"
+#include "common/policy/model.h"
+
+namespace bailiwick::coordinator {
+
+// Running and starting transfers together. Each one reads or writes a disk and holds buffers at both ends.
+inline constexpr int kMaxTransfersPerDestination = 4;
+inline constexpr int kMaxTransfersPerSource = 8;
+
+inline constexpr absl::Duration kBackoffMin = absl::Seconds(1);  // doubles with each failure
+inline constexpr absl::Duration kBackoffMax = absl::Seconds(60);
+// A peer that denied has another view of the law; it changes with the next bundle, not with patience.
+inline constexpr absl::Duration kBackoffDenied = absl::Seconds(15);
+
+struct PlannedSite {
+  std::string name;
+  std::string region;
+  std::string spiffe_id;
+  policy::Labels labels;
+  bool connected = false;
+  bool approved = false;
+  bool dialable = false;  // has an endpoint and is not outbound-only
+  std::string endpoint;
+  absl::Time last_seen;  // default value: unknown
+  bool joined = false;
+  uint64_t policy_revision = 0;
+};
+
+struct PlannedVersion {
+  VersionNumber number = 0;
+  absl::Time committed_at;
+  uint64_t logical_bytes = 0;
+};
+
+struct PlannedDataset {
+  DatasetId id;
+  std::string name;
+  policy::Labels labels;
+  std::string home_site;
+  std::vector<PlannedVersion> versions;               // known, ascending
+  std::map<std::string, std::set<VersionNumber>> held;  // site -> numbers, the home's too
+  std::string source_problem;
+  std::map<std::string, std::string> problems;  // site -> problem of its replica, a sentence
+};
+
+enum class Order { kNewestFirst, kInOrder };
+
+struct PlannedTarget {
+  enum class Kind { kSite, kRegion, kSelector };
+  std::string site;
+  std::string region;
+  policy::Selector sites;
+  Kind kind = Kind::kSite;
+  uint32_t copies = 0;  // 0: all that match
+};
+
+struct PlannedPolicy {
+  std::string name;
+  policy::Selector select;
+  std::vector<PlannedTarget> to;
+  int priority = 2;  // 1 low, 2 normal, 3 high
+  Order order = Order::kNewestFirst;
+  absl::Duration rpo = absl::InfiniteDuration();
+  bool materialize = true;
+};
+
+struct RunningTransfer {
+  std::string transfer_id;
+  DatasetId dataset;
+  std::string dataset_name;
+  VersionNumber version = 0;
+  std::string source;
+  std::string destination;
+  uint64_t done_bytes = 0;
+  uint64_t total_bytes = 0;
+};
+
+struct PlanInput {
+  const policy::World* world = nullptr;  // null: no policy installed, everything is denied
+  absl::Time now;
+  absl::Duration boot;  // monotonic; what backoff counts in
+  uint64_t policy_revision = 0;
+  std::map<std::string, PlannedSite> sites;  // by name, declared or joined
+  std::vector<PlannedDataset> datasets;
+  std::vector<PlannedPolicy> policies;
+  std::vector<RunningTransfer> running;
+};
+
+// Codes of wanted pairs: no-version, current, denied, not-joined, not-approved, offline, transferring, source-offline,
+// no-route, policy-pending, failed, waiting, starting. Of others: home, no-dataset, no-site, no-policy, not-selected,
+// enough-copies.
+struct Reason {
+  std::string code;
+  std::string sentence;
+  std::string rule;           // of the law, when it denies
+  VersionNumber version = 0;  // the one the sentence is about
+  bool satisfied = false;
+};
+
+struct Wanted {
+  DatasetId dataset;
+  std::string dataset_name;
+  std::string site;
+  int priority = 2;
+  Order order = Order::kNewestFirst;
+  absl::Duration rpo = absl::InfiniteDuration();
+  bool materialize = false;
+  Reason reason;
+  absl::Duration lag;  // age of the oldest version that is missing there and newer than what it holds; 0: current
+  bool rpo_breached = false;
+};
+
+struct StartTransfer {
+  DatasetId dataset;
+  std::string dataset_name;
+  VersionNumber version = 0;
+  std::string source;
+  std::string destination;
+  bool receiver_dials = false;  // else the source dials
+  uint64_t total_bytes = 0;
+};
+
+struct Plan {
+  std::vector<Wanted> wanted;        // every desired (dataset, site), sorted by dataset name and site
+  std::vector<StartTransfer> start;  // in the order to start them
+};
+
+class Planner {
+ public:
+  Plan Run(const PlanInput& input);
+
+  // A transfer of the pair ended. `denied`: one end refused it by law. `boot` as in PlanInput.
+  void Failed(DatasetId dataset, const std::string& site, const std::string& message, bool denied, absl::Duration boot);
+  void Succeeded(DatasetId dataset, const std::string& site);
+  // The policy or the connections changed: everything may be tried again at once.
+  void ResetBackoff();
+
+  struct Backoff {
+    int failures = 0;  // that count towards doubling
+    absl::Duration next_boot;
+    std::string message;
+  };
+  using BackoffMap = std::map<std::pair<DatasetId, std::string>, Backoff>;
+
+ private:
+  BackoffMap backoff_;  // only of pairs that are wanted, after each Run
+};
+
+// For a pair that is not wanted (or unknown): why not.
+Reason NotSelected(const PlanInput& input, const std::string& dataset, const std::string& site);
+
+}  // namespace bailiwick::coordinator

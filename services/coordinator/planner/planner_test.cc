@@ -1,0 +1,1 @@
+#include "services/coordinator/planner/planner.h"
