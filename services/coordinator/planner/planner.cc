@@ -1,1 +1,236 @@
 #include "services/coordinator/planner/planner.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/units.h"
+#include "services/coordinator/planner/sourcing.h"
+#include "services/coordinator/planner/targets.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+using Pair = std::pair<DatasetId, std::string>;
+
+// How many leading parts the regions share: "eu/de/fra" and "eu/de" share two.
+int SharedRegionParts(const std::string& a, const std::string& b) {
+  const std::vector<std::string> left = absl::StrSplit(a, '/');
+  const std::vector<std::string> right = absl::StrSplit(b, '/');
+  const size_t size = std::min(left.size(), right.size());
+  return static_cast<int>(std::mismatch(left.begin(), left.begin() + size, right.begin()).first - left.begin());
+}
+
+std::string Percent(const RunningTransfer& transfer) {
+  if (transfer.total_bytes == 0) return "0%";
+  const double part = static_cast<double>(transfer.done_bytes) / static_cast<double>(transfer.total_bytes);
+  return absl::StrCat(static_cast<int>(std::min(part, 1.0) * 100), "%");
+}
+
+std::string OnItsWay(const RunningTransfer& transfer) {
+  return absl::StrCat("version ", transfer.version, " is on its way from ", transfer.source, ": ", Percent(transfer));
+}
+
+std::string LastFailure(const Planner::Backoff& backoff, absl::Duration boot) {
+  return absl::StrCat("the last attempt failed: ", backoff.message, "; next try in ",
+                      FormatAge(absl::Ceil(backoff.next_boot - boot, absl::Seconds(1))));
+}
+
+// A transfer that could start, were there a free slot.
+struct Ready {
+  size_t wanted = 0;  // index
+  const PlannedDataset* dataset = nullptr;
+  bool backfill = false;
+  Sourcing sourcing;
+};
+
+// What runs, for limits and for "is on its way".
+class Load {
+ public:
+  explicit Load(const PlanInput& input) {
+    for (const RunningTransfer& transfer : input.running) {
+      Add(transfer.source, transfer.destination);
+      const RunningTransfer*& known = by_pair_[{transfer.dataset, transfer.destination}];
+      if (known == nullptr ||
+          std::tie(transfer.version, transfer.transfer_id) > std::tie(known->version, known->transfer_id)) {
+        known = &transfer;
+      }
+    }
+  }
+  void Add(const std::string& source, const std::string& destination) {
+    ++from_[source];
+    ++to_[destination];
+  }
+  int From(const std::string& site) const { return Count(from_, site); }
+  int To(const std::string& site) const { return Count(to_, site); }
+  const RunningTransfer* Of(const Pair& pair) const {
+    auto it = by_pair_.find(pair);
+    return it == by_pair_.end() ? nullptr : it->second;
+  }
+
+ private:
+  static int Count(const std::map<std::string, int>& counts, const std::string& site) {
+    auto it = counts.find(site);
+    return it == counts.end() ? 0 : it->second;
+  }
+  std::map<std::string, int> from_, to_;
+  std::map<Pair, const RunningTransfer*> by_pair_;
+};
+
+const Planner::Backoff* Waiting(const Planner::BackoffMap& map, const Pair& pair, absl::Duration boot) {
+  auto it = map.find(pair);
+  return it == map.end() || it->second.next_boot <= boot ? nullptr : &it->second;
+}
+
+// A site that holds the newest version: older ones are added one at a time, without being a reason to worry.
+void AssessBackfill(const PlanInput& input, const Load& load, const Planner::BackoffMap& backoffs, View* view,
+                    Wanted* wanted, Ready* ready) {
+  Reason& reason = wanted->reason;
+  const Pair pair(wanted->dataset, wanted->site);
+  if (const RunningTransfer* running = load.Of(pair)) {
+    absl::StrAppend(&reason.sentence, "; older ", OnItsWay(*running));
+    return;
+  }
+  if (!view->Destination().code.empty()) return;
+  Sourcing sourcing = view->Choose(wanted->order);
+  if (sourcing.version == 0 || sourcing.stage != Sourcing::Stage::kReady) return;
+  if (const Planner::Backoff* backoff = Waiting(backoffs, pair, input.boot)) {
+    absl::StrAppend(&reason.sentence, "; of older versions ", LastFailure(*backoff, input.boot));
+    return;
+  }
+  ready->backfill = true;
+  ready->sourcing = std::move(sourcing);
+}
+
+// Sets reason and lag of the pair, and `ready` when only a free slot is missing.
+void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap& backoffs, Wanted* wanted,
+            Ready* ready) {
+  View view(input, *ready->dataset, wanted->site);
+  if (ready->dataset->versions.empty()) {
+    wanted->reason = view.NoVersion();
+    return;
+  }
+  wanted->lag = view.Lag();
+  wanted->rpo_breached = wanted->lag > wanted->rpo;
+  if (view.Current()) {
+    wanted->reason = view.Holds();
+    AssessBackfill(input, load, backoffs, &view, wanted, ready);
+    return;
+  }
+  const Pair pair(wanted->dataset, wanted->site);
+  Sourcing sourcing = view.Choose(wanted->order);
+  if (sourcing.stage == Sourcing::Stage::kDenied) {
+    wanted->reason = view.Explain(sourcing);
+  } else if (Reason destination = view.Destination(); !destination.code.empty()) {
+    wanted->reason = std::move(destination);
+    wanted->reason.version = sourcing.version;
+  } else if (const RunningTransfer* running = load.Of(pair)) {
+    wanted->reason = {"transferring", OnItsWay(*running), "", running->version, false};
+  } else if (sourcing.stage != Sourcing::Stage::kReady) {
+    wanted->reason = view.Explain(sourcing);
+  } else if (const Planner::Backoff* backoff = Waiting(backoffs, pair, input.boot)) {
+    wanted->reason = {"failed", LastFailure(*backoff, input.boot), "", sourcing.version, false};
+  } else {
+    ready->sourcing = std::move(sourcing);
+  }
+}
+
+// The best source with a free slot; null when all are busy.
+const PlannedSite* PickSource(const Ready& ready, const PlannedSite& destination, const Load& load) {
+  const PlannedSite* best = nullptr;
+  auto rank = [&](const PlannedSite& site) {
+    return std::tuple(-SharedRegionParts(site.region, destination.region), site.name != ready.dataset->home_site,
+                      load.From(site.name), site.name);
+  };
+  for (const PlannedSite* source : ready.sourcing.sources) {
+    if (load.From(source->name) >= kMaxTransfersPerSource) continue;
+    if (best == nullptr || rank(*source) < rank(*best)) best = source;
+  }
+  return best;
+}
+
+uint64_t LogicalBytes(const PlannedDataset& dataset, VersionNumber number) {
+  for (const PlannedVersion& version : dataset.versions) {
+    if (version.number == number) return version.logical_bytes;
+  }
+  return 0;
+}
+
+// Starts the item or says which limit it waits for.
+void StartOrWait(const PlanInput& input, const Ready& ready, Load* load, Plan* plan) {
+  Wanted& wanted = plan->wanted[ready.wanted];
+  const PlannedSite& destination = input.sites.at(wanted.site);
+  const VersionNumber version = ready.sourcing.version;
+  const PlannedSite* source = PickSource(ready, destination, *load);
+  std::string limit;
+  if (load->To(wanted.site) >= kMaxTransfersPerDestination) {
+    limit = absl::StrCat("waits for one of ", load->To(wanted.site), " running transfers to ", wanted.site, " to end");
+  } else if (source == nullptr) {
+    const std::string& name = ready.sourcing.sources.front()->name;
+    limit = absl::StrCat("waits for one of ", load->From(name), " running transfers from ", name, " to end");
+  }
+  if (limit.empty()) {
+    load->Add(source->name, wanted.site);
+    plan->start.push_back({wanted.dataset, wanted.dataset_name, version, source->name, wanted.site, source->dialable,
+                           LogicalBytes(*ready.dataset, version)});
+  }
+  if (ready.backfill) {
+    absl::StrAppend(&wanted.reason.sentence, "; older version ", version,
+                    limit.empty() ? absl::StrCat(" starts from ", source->name) : absl::StrCat(" ", limit));
+  } else if (limit.empty()) {
+    wanted.reason = {"starting", absl::StrCat("version ", version, " starts from ", source->name), "", version, false};
+  } else {
+    wanted.reason = {"waiting", absl::StrCat("version ", version, " ", limit), "", version, false};
+  }
+}
+
+}  // namespace
+
+Plan Planner::Run(const PlanInput& input) {
+  Plan plan;
+  Load load(input);
+  BackoffMap kept;
+  std::vector<Ready> queue;
+  for (const PlannedDataset* dataset : ByName(input.datasets)) {
+    for (auto& [site, wanted] : Desired(input, *dataset)) {
+      Ready ready;
+      ready.wanted = plan.wanted.size();
+      ready.dataset = dataset;
+      Assess(input, load, backoff_, &wanted, &ready);
+      auto node = backoff_.extract(Pair(dataset->id, site));
+      if (!node.empty()) kept.insert(std::move(node));
+      plan.wanted.push_back(std::move(wanted));
+      if (ready.sourcing.version != 0) queue.push_back(std::move(ready));
+    }
+  }
+  backoff_ = std::move(kept);
+  // Stable: within one rank the order stays by dataset name and site.
+  std::stable_sort(queue.begin(), queue.end(), [&](const Ready& a, const Ready& b) {
+    const int a_priority = plan.wanted[a.wanted].priority;
+    const int b_priority = plan.wanted[b.wanted].priority;
+    return std::tie(b_priority, a.backfill) < std::tie(a_priority, b.backfill);
+  });
+  for (const Ready& ready : queue) StartOrWait(input, ready, &load, &plan);
+  return plan;
+}
+
+void Planner::Failed(DatasetId dataset, const std::string& site, const std::string& message, bool denied,
+                     absl::Duration boot) {
+  Backoff& backoff = backoff_[{dataset, site}];
+  backoff.message = message;
+  if (denied) {
+    backoff.next_boot = boot + kBackoffDenied;
+    return;
+  }
+  absl::Duration wait = kBackoffMin;
+  for (int i = 0; i < backoff.failures && wait < kBackoffMax; ++i) wait *= 2;
+  ++backoff.failures;
+  backoff.next_boot = boot + std::min(wait, kBackoffMax);
+}
+
+void Planner::Succeeded(DatasetId dataset, const std::string& site) { backoff_.erase({dataset, site}); }
+
+void Planner::ResetBackoff() { backoff_.clear(); }
+
+}  // namespace bailiwick::coordinator

@@ -53,7 +53,7 @@ struct PlannedDataset {
   std::string name;
   policy::Labels labels;
   std::string home_site;
-  std::vector<PlannedVersion> versions;               // known, ascending
+  std::vector<PlannedVersion> versions;                 // known, ascending
   std::map<std::string, std::set<VersionNumber>> held;  // site -> numbers, the home's too
   std::string source_problem;
   std::map<std::string, std::string> problems;  // site -> problem of its replica, a sentence

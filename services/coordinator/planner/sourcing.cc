@@ -1,0 +1,242 @@
+#include "services/coordinator/planner/sourcing.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/units.h"
+#include "common/policy/evaluator.h"
+#include "services/coordinator/planner/targets.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+std::string Since(const PlanInput& input, const PlannedSite& site) {
+  if (site.last_seen == absl::Time()) return "offline";
+  return absl::StrCat("offline since ", FormatAge(std::max(input.now - site.last_seen, absl::ZeroDuration())));
+}
+
+// Why nothing can be fetched from or sent to the site; empty when it can.
+std::string Unreachable(const PlanInput& input, const PlannedSite* site) {
+  if (site == nullptr || !site->joined) return "not joined yet";
+  if (!site->approved) return "not approved yet";
+  if (!site->connected) return Since(input, *site);
+  return "";
+}
+
+}  // namespace
+
+View::View(const PlanInput& input, const PlannedDataset& dataset, const std::string& site)
+    : input_(input),
+      dataset_(dataset),
+      name_(site),
+      site_(FindSite(input, site)),
+      held_(HeldAt(dataset, site)),
+      newest_held_(held_.empty() ? 0 : *held_.rbegin()) {}
+
+absl::Duration View::Lag() const {
+  for (const PlannedVersion& version : dataset_.versions) {
+    if (version.number > newest_held_) return std::max(input_.now - version.committed_at, absl::ZeroDuration());
+  }
+  return absl::ZeroDuration();
+}
+
+Reason View::NoVersion() const {
+  Reason reason;
+  reason.code = "no-version";
+  reason.sentence =
+      absl::StrCat("no version of ", dataset_.name, " exists yet; run: bailiwick dataset commit ", dataset_.name);
+  if (!dataset_.source_problem.empty()) {
+    absl::StrAppend(&reason.sentence, " (at ", dataset_.home_site, ": ", dataset_.source_problem, ")");
+  }
+  return reason;
+}
+
+Reason View::Holds() const {
+  Reason reason;
+  reason.code = "current";
+  reason.satisfied = true;
+  reason.version = newest_held_;
+  reason.sentence = absl::StrCat("holds version ", newest_held_);
+  auto problem = dataset_.problems.find(name_);
+  if (problem != dataset_.problems.end() && !problem->second.empty()) {
+    absl::StrAppend(&reason.sentence, ", but: ", problem->second);
+  }
+  return reason;
+}
+
+Reason View::Destination() const {
+  Reason reason;
+  if (site_ == nullptr || !site_->joined) {
+    reason.code = "not-joined";
+    reason.sentence = absl::StrCat("site ", name_, " has not joined yet; run: bailiwick site join-token ", name_);
+  } else if (!site_->approved) {
+    reason.code = "not-approved";
+    reason.sentence =
+        absl::StrCat("site ", name_, " has joined but its key is not approved; run: bailiwick site approve ", name_);
+  } else if (!site_->connected) {
+    reason.code = "offline";
+    reason.sentence = absl::StrCat("site ", name_, " is ", Since(input_, *site_), "; it catches up when it is back");
+  }
+  return reason;
+}
+
+Sourcing View::Choose(Order order) {
+  Sourcing best;
+  for (VersionNumber version : Candidates(order)) {
+    Sourcing sourcing = Source(version);
+    // Old versions that no site keeps any more are gone for good, not missing.
+    if (Current() && sourcing.holders.empty()) continue;
+    if (best.version == 0 || Class(best.stage) < Class(sourcing.stage)) best = std::move(sourcing);
+    if (best.stage == Sourcing::Stage::kReady) break;
+  }
+  return best;
+}
+
+Reason View::Explain(const Sourcing& sourcing) {
+  Reason reason;
+  reason.version = sourcing.version;
+  switch (sourcing.stage) {
+    case Sourcing::Stage::kDenied:
+      reason.code = "denied";
+      Denial(sourcing, &reason);
+      break;
+    case Sourcing::Stage::kNoHolder:
+      reason.code = "source-offline";
+      reason.sentence = absl::StrCat("no site holds version ", sourcing.version, " any more");
+      break;
+    case Sourcing::Stage::kOffline:
+      reason.code = "source-offline";
+      reason.sentence = Whereabouts(sourcing);
+      break;
+    case Sourcing::Stage::kNoRoute:
+      reason.code = "no-route";
+      reason.sentence = NoRoute(sourcing);
+      break;
+    case Sourcing::Stage::kStale:
+      reason.code = "policy-pending";
+      reason.sentence = absl::StrCat("site ", sourcing.sources.front()->name, " has not installed policy revision ",
+                                     input_.policy_revision, " yet");
+      break;
+    case Sourcing::Stage::kReady:
+      break;
+  }
+  return reason;
+}
+
+int View::Class(Sourcing::Stage stage) {
+  switch (stage) {
+    case Sourcing::Stage::kNoHolder:
+      return 0;
+    case Sourcing::Stage::kDenied:
+      return 1;
+    case Sourcing::Stage::kReady:
+      return 3;
+    default:
+      return 2;
+  }
+}
+
+std::vector<VersionNumber> View::Candidates(Order order) const {
+  std::vector<VersionNumber> numbers;
+  for (const PlannedVersion& version : dataset_.versions) {
+    const bool wanted =
+        Current() ? order == Order::kNewestFirst && held_.count(version.number) == 0 : version.number > newest_held_;
+    if (wanted) numbers.push_back(version.number);
+  }
+  if (order == Order::kNewestFirst) {
+    std::reverse(numbers.begin(), numbers.end());
+  } else {
+    // One that nobody keeps any more is skipped; one that lies at a site out of reach is waited for.
+    auto next = std::find_if(numbers.begin(), numbers.end(), [&](VersionNumber n) { return !Holders(n).empty(); });
+    if (next == numbers.end()) next = numbers.begin();
+    if (!numbers.empty()) numbers = {*next};
+  }
+  return numbers;
+}
+
+std::vector<std::string> View::Holders(VersionNumber version) const {
+  std::vector<std::string> holders;
+  for (const auto& [name, numbers] : dataset_.held) {
+    if (name != name_ && numbers.count(version) > 0) holders.push_back(name);
+  }
+  return holders;
+}
+
+Sourcing View::Source(VersionNumber version) {
+  Sourcing sourcing;
+  sourcing.version = version;
+  sourcing.holders = Holders(version);
+  std::vector<const PlannedSite*> reachable, routed, fresh, stale;
+  bool permitted = sourcing.holders.empty() && PermittedFrom(dataset_.home_site);
+  for (const std::string& name : sourcing.holders) {
+    if (!PermittedFrom(name)) continue;
+    permitted = true;
+    const PlannedSite* source = FindSite(input_, name);
+    if (!Unreachable(input_, source).empty()) continue;
+    reachable.push_back(source);
+    if (!source->dialable && (site_ == nullptr || !site_->dialable)) continue;
+    routed.push_back(source);
+    (source->policy_revision < input_.policy_revision ? stale : fresh).push_back(source);
+  }
+  using Stage = Sourcing::Stage;
+  if (!permitted) {
+    sourcing.stage = Stage::kDenied;
+  } else if (sourcing.holders.empty()) {
+    sourcing.stage = Stage::kNoHolder;
+  } else if (reachable.empty()) {
+    sourcing.stage = Stage::kOffline;
+  } else if (routed.empty()) {
+    sourcing.stage = Stage::kNoRoute;
+    sourcing.sources = reachable;
+  } else if (site_ == nullptr || site_->policy_revision < input_.policy_revision || fresh.empty()) {
+    sourcing.stage = Stage::kStale;
+    sourcing.sources = site_ != nullptr && site_->policy_revision < input_.policy_revision ? std::vector{site_} : stale;
+  } else {
+    sourcing.stage = Stage::kReady;
+    sourcing.sources = fresh;
+  }
+  return sourcing;
+}
+
+bool View::PermittedFrom(const std::string& source) {
+  auto [it, added] = verdicts_.emplace(source, false);
+  if (added) it->second = Permits(input_, dataset_, source, name_);
+  return it->second;
+}
+
+void View::Denial(const Sourcing& sourcing, Reason* reason) {
+  if (input_.world == nullptr) {
+    reason->sentence = "no policy is installed, which denies every copy; run: bailiwick apply";
+    return;
+  }
+  // The home's decision says most; when the home may, it does not hold the version and another site may not.
+  const std::string& from = PermittedFrom(dataset_.home_site) ? sourcing.holders.front() : dataset_.home_site;
+  const policy::Decision decision =
+      policy::EvaluateReplication(*input_.world, dataset_.labels, from, name_, input_.now);
+  reason->rule = decision.rule;
+  reason->sentence = decision.sentence;
+}
+
+std::string View::NoRoute(const Sourcing& sourcing) const {
+  std::vector<std::string> names;
+  for (const PlannedSite* source : sourcing.sources) names.push_back(source->name);
+  const std::string sites = names.size() == 1 ? absl::StrCat("neither ", names.front(), " nor ", name_)
+                                              : absl::StrCat("none of ", absl::StrJoin(names, ", "), " and ", name_);
+  return absl::StrCat(sites, " accepts connections (dial: outbound-only); one of them must");
+}
+
+std::string View::Whereabouts(const Sourcing& sourcing) {
+  std::vector<std::string> places;
+  for (const std::string& name : sourcing.holders) {
+    const std::string state =
+        PermittedFrom(name) ? Unreachable(input_, FindSite(input_, name)) : "denied as a source by policy";
+    if (sourcing.holders.size() == 1) {
+      return absl::StrCat("version ", sourcing.version, " lies only at ", name, ", which is ", state);
+    }
+    places.push_back(absl::StrCat(name, " (", state, ")"));
+  }
+  return absl::StrCat("version ", sourcing.version, " lies only at ", absl::StrJoin(places, ", "));
+}
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,63 @@
+// Where the versions that a site lacks could come from, and why they can not. Internal to the planner; pure.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "services/coordinator/planner/planner.h"
+
+namespace bailiwick::coordinator {
+
+// Where a version could come from. Stages in the order of how near it is to starting.
+struct Sourcing {
+  enum class Stage { kNoHolder, kDenied, kOffline, kNoRoute, kStale, kReady };
+  Stage stage = Stage::kNoHolder;
+  VersionNumber version = 0;
+  std::vector<std::string> holders;
+  std::vector<const PlannedSite*> sources;  // those that reached the stage; of kStale: the sites that must catch up
+};
+
+// One dataset seen from one site.
+class View {
+ public:
+  // The arguments must outlive the view.
+  View(const PlanInput& input, const PlannedDataset& dataset, const std::string& site);
+
+  // Whether the site holds the newest version. Only with at least one known version, as Lag and Choose.
+  bool Current() const { return newest_held_ >= dataset_.versions.back().number; }
+
+  absl::Duration Lag() const;
+
+  Reason NoVersion() const;
+  Reason Holds() const;
+  // The destination itself, whatever is to come. Empty code when it is ready.
+  Reason Destination() const;
+
+  // The version to fetch next, or the one whose absence explains best why nothing can be. Version 0: nothing to do.
+  Sourcing Choose(Order order);
+  // Why what was chosen cannot start; empty when it is ready.
+  Reason Explain(const Sourcing& sourcing);
+
+ private:
+  // Ready beats what could become ready, which beats what is denied, which beats what is gone.
+  static int Class(Sourcing::Stage stage);
+  std::vector<VersionNumber> Candidates(Order order) const;
+  std::vector<std::string> Holders(VersionNumber version) const;
+  Sourcing Source(VersionNumber version);
+  bool PermittedFrom(const std::string& source);
+  void Denial(const Sourcing& sourcing, Reason* reason);
+  std::string NoRoute(const Sourcing& sourcing) const;
+  std::string Whereabouts(const Sourcing& sourcing);
+
+  const PlanInput& input_;
+  const PlannedDataset& dataset_;
+  const std::string& name_;
+  const PlannedSite* site_;
+  const std::set<VersionNumber>& held_;
+  const VersionNumber newest_held_;
+  std::map<std::string, bool> verdicts_;  // source -> permitted
+};
+
+}  // namespace bailiwick::coordinator
