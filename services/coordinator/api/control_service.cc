@@ -1,0 +1,74 @@
+#include "services/coordinator/api/control_service.h"
+
+#include <atomic>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/rpc/credentials.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+constexpr absl::Duration kFollowEvery = absl::Milliseconds(200);
+
+// Runs `body` for an admin and turns what it returns into the response.
+template <typename Response, typename Body>
+grpc::Status Serve(const absl::StatusOr<std::string>& who, Response* response, Body body) {
+  if (!who.ok()) return rpc::ToGrpc(who.status());
+  absl::StatusOr<Response> result = body(*who);
+  if (!result.ok()) return rpc::ToGrpc(result.status());
+  *response = *std::move(result);
+  return grpc::Status::OK;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ControlService::Admin(const grpc::ServerContext& context) const {
+  BW_ASSIGN_OR_RETURN(rpc::Peer peer, rpc::PeerOf(context, clock_->Now()));
+  if (peer.id.kind != identity::Kind::kAdmin) return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an admin"));
+  return peer.uri;
+}
+
+#define BW_SERVE(name, expression)                                                                               \
+  grpc::Status ControlService::name(grpc::ServerContext* context, const control::v1::name##Request* request,     \
+                                    control::v1::name##Response* response) {                                     \
+    return Serve(Admin(*context), response,                                                                      \
+                 [&]([[maybe_unused]] const std::string& who) -> absl::StatusOr<control::v1::name##Response> {   \
+                   (void)request;                                                                                \
+                   return expression;                                                                            \
+                 });                                                                                             \
+  }
+BW_SERVE(GetInfo, core_->Info())
+BW_SERVE(Apply, core_->Apply(who, *request))
+BW_SERVE(ListResources, core_->Resources(*request))
+BW_SERVE(GetPolicy, core_->Policy())
+BW_SERVE(CreateJoinToken, core_->CreateJoinToken(who, *request))
+BW_SERVE(ListSites, core_->Sites())
+BW_SERVE(ListDatasets, core_->Datasets())
+BW_SERVE(ListVersions, core_->Versions(request->dataset()))
+BW_SERVE(ListReplicas, core_->Replicas(request->dataset(), request->site()))
+BW_SERVE(ListTransfers, core_->Transfers(request->transfer_id()))
+BW_SERVE(Why, core_->Why(request->dataset(), request->site()))
+BW_SERVE(Pin, core_->Pin(who, *request))
+#undef BW_SERVE
+
+grpc::Status ControlService::Events(grpc::ServerContext* context, const control::v1::EventsRequest* request,
+                                    grpc::ServerWriter<control::v1::Event>* writer) {
+  auto who = Admin(*context);
+  if (!who.ok()) return rpc::ToGrpc(who.status());
+  control::v1::EventsRequest next = *request;
+  while (true) {
+    auto events = core_->Events(next);
+    if (!events.ok()) return rpc::ToGrpc(events.status());
+    for (const auto& event : *events) {
+      if (!writer->Write(event)) return grpc::Status::OK;
+      next.set_after(event.sequence());
+      next.set_limit(0);
+    }
+    if (!request->follow() || context->IsCancelled() || *stopping_) return grpc::Status::OK;
+    if (events->empty()) clock_->SleepFor(kFollowEvery);
+  }
+}
+
+}  // namespace bailiwick::coordinator

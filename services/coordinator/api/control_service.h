@@ -1,0 +1,40 @@
+// The Control service: admins only, thin over the core.
+#pragma once
+
+#include "bailiwick/control/v1/control.grpc.pb.h"
+#include "common/os/clock.h"
+#include "services/coordinator/core/core.h"
+
+namespace bailiwick::coordinator {
+
+class ControlService final : public control::v1::Control::Service {
+ public:
+  ControlService(Core* core, const os::Clock* clock, const std::atomic<bool>* stopping)
+      : core_(core), clock_(clock), stopping_(stopping) {}
+
+#define BW_CONTROL_RPC(name) \
+  grpc::Status name(grpc::ServerContext*, const control::v1::name##Request*, control::v1::name##Response*) override
+  BW_CONTROL_RPC(GetInfo);
+  BW_CONTROL_RPC(Apply);
+  BW_CONTROL_RPC(ListResources);
+  BW_CONTROL_RPC(GetPolicy);
+  BW_CONTROL_RPC(CreateJoinToken);
+  BW_CONTROL_RPC(ListSites);
+  BW_CONTROL_RPC(ListDatasets);
+  BW_CONTROL_RPC(ListVersions);
+  BW_CONTROL_RPC(ListReplicas);
+  BW_CONTROL_RPC(ListTransfers);
+  BW_CONTROL_RPC(Why);
+  BW_CONTROL_RPC(Pin);
+#undef BW_CONTROL_RPC
+  grpc::Status Events(grpc::ServerContext* context, const control::v1::EventsRequest* request,
+                      grpc::ServerWriter<control::v1::Event>* writer) override;
+
+ private:
+  absl::StatusOr<std::string> Admin(const grpc::ServerContext& context) const;  // its SPIFFE id
+  Core* const core_;
+  const os::Clock* const clock_;
+  const std::atomic<bool>* const stopping_;
+};
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,97 @@
+// What the coordinator knows, durably, behind one narrow interface: SQLite embedded today. Holds digests, counts and signed records;
+// never a file's name or a byte of content. Every Put is durable on OK and idempotent. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "bailiwick/control/v1/control.pb.h"
+#include "common/base/ids.h"
+#include "common/config/world.h"
+#include "common/crypto/sign.h"
+#include "common/os/files.h"
+#include "common/store/version.h"
+
+namespace bailiwick::coordinator {
+
+struct AgentRow {
+  std::string site;
+  std::string spiffe_id;
+  std::string enrolment_key;  // as the agent gave it; trusted once the bundle pins it
+  std::string incarnation;
+  std::string endpoint;        // empty: outbound-only
+  std::string admin_endpoint;
+  std::string build;
+  uint64_t policy_revision = 0;
+  std::string policy_error;
+  absl::Time last_seen;
+};
+
+struct VersionRow {
+  store::VersionRecord record;
+  Digest identity;
+  crypto::Envelope envelope;
+};
+
+struct ReplicaRow {  // a dataset at a site, as its agent last said
+  std::set<VersionNumber> versions;
+  VersionNumber current = 0;
+  std::string problem;
+  std::string source_problem;
+};
+
+struct Snapshot {  // everything but events, at start
+  config::Catalog resources;
+  uint64_t generation = 0;
+  uint64_t sequence = 0;
+  std::string root_sha256;                 // fixed by the first bundle
+  std::optional<crypto::Envelope> bundle;  // the newest
+  std::map<DatasetId, crypto::Envelope> classifications;
+  std::map<std::string, DatasetId> dataset_ids;  // of Dataset resources, families included
+  std::map<std::string, AgentRow> agents;        // by site
+  std::map<DatasetId, std::map<VersionNumber, VersionRow>> versions;
+  std::map<DatasetId, std::map<std::string, ReplicaRow>> replicas;
+  std::map<std::pair<DatasetId, std::string>, VersionNumber> pins;  // site "" is every replica
+};
+
+struct Change {  // one apply
+  std::vector<config::Resource> upserts;
+  std::vector<config::ResourceKey> deletes;
+  uint64_t generation = 0;
+  std::optional<crypto::Envelope> bundle;
+  uint64_t bundle_revision = 0;
+  std::string root_sha256;
+  std::vector<std::pair<DatasetId, crypto::Envelope>> classifications;
+  std::map<std::string, DatasetId> dataset_ids;  // the whole map after the change
+};
+
+class Catalog {
+ public:
+  virtual ~Catalog() = default;
+  // FAILED_PRECONDITION: written by a newer version. DATA_LOSS: corrupt.
+  static absl::StatusOr<std::unique_ptr<Catalog>> Open(os::Files* files, const std::string& path);
+
+  virtual absl::StatusOr<Snapshot> Load() = 0;
+  virtual absl::Status Apply(const Change& change) = 0;  // one transaction
+  virtual absl::Status PutAgent(const AgentRow& agent) = 0;
+  virtual absl::Status PutVersion(const VersionRow& version) = 0;
+  virtual absl::Status PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& replica) = 0;
+  virtual absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) = 0;  // 0 removes
+  virtual absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) = 0;
+  // The token's site, and the token is spent. UNAUTHENTICATED: unknown, used or expired.
+  virtual absl::StatusOr<std::string> SpendToken(const std::string& sha256, absl::Time now) = 0;
+  // Returns the event's sequence number; old ones beyond the bound go.
+  virtual absl::StatusOr<uint64_t> AppendEvent(const control::v1::Event& event) = 0;
+  virtual absl::StatusOr<std::vector<control::v1::Event>> Events(uint64_t after, uint32_t limit) = 0;
+  virtual absl::StatusOr<std::vector<control::v1::Event>> NewestEvents(uint32_t limit) = 0;
+};
+
+}  // namespace bailiwick::coordinator

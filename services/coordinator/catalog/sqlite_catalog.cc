@@ -1,0 +1,321 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/rpc/codec.h"
+#include "common/sql/database.h"
+#include "services/coordinator/catalog/catalog.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+constexpr uint64_t kMaxEvents = 100'000;
+
+const char* kSchema =
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
+    "CREATE TABLE resources(kind TEXT NOT NULL, name TEXT NOT NULL, resource BLOB NOT NULL, PRIMARY KEY(kind, name)) STRICT;"
+    "CREATE TABLE bundles(revision INTEGER PRIMARY KEY, envelope BLOB NOT NULL) STRICT;"
+    "CREATE TABLE classifications(dataset BLOB PRIMARY KEY, envelope BLOB NOT NULL) STRICT;"
+    "CREATE TABLE dataset_ids(name TEXT PRIMARY KEY, dataset BLOB NOT NULL) STRICT;"
+    "CREATE TABLE agents(site TEXT PRIMARY KEY, spiffe_id TEXT NOT NULL, enrolment_key BLOB NOT NULL, incarnation BLOB NOT NULL,"
+    "  endpoint TEXT NOT NULL, admin_endpoint TEXT NOT NULL, build TEXT NOT NULL, policy_revision INTEGER NOT NULL,"
+    "  policy_error TEXT NOT NULL, last_seen INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE versions(dataset BLOB NOT NULL, number INTEGER NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY(dataset, number))"
+    "  STRICT, WITHOUT ROWID;"
+    "CREATE TABLE replicas(dataset BLOB NOT NULL, site TEXT NOT NULL, versions BLOB NOT NULL, current INTEGER NOT NULL,"
+    "  problem TEXT NOT NULL, source_problem TEXT NOT NULL, PRIMARY KEY(dataset, site)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE pins(dataset BLOB NOT NULL, site TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY(dataset, site)) STRICT;"
+    "CREATE TABLE tokens(sha256 BLOB PRIMARY KEY, site TEXT NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE events(sequence INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL) STRICT;";
+
+std::string Pack(const crypto::Envelope& envelope) {
+  types::v1::Envelope message;
+  rpc::ToProto(envelope, &message);
+  return message.SerializeAsString();
+}
+
+absl::StatusOr<crypto::Envelope> Unpack(const std::string& bytes) {
+  types::v1::Envelope message;
+  if (!message.ParseFromString(bytes)) return absl::DataLossError("the catalog holds an unreadable signed record");
+  return rpc::FromProto(message);
+}
+
+// Numbers as deltas in decimal would do; a packed proto field does it without a format of our own.
+std::string PackNumbers(const std::set<VersionNumber>& numbers) {
+  control::v1::Replica message;
+  for (VersionNumber n : numbers) message.add_versions(n);
+  return message.SerializeAsString();
+}
+absl::StatusOr<std::set<VersionNumber>> UnpackNumbers(const std::string& bytes) {
+  control::v1::Replica message;
+  if (!message.ParseFromString(bytes)) return absl::DataLossError("the catalog holds an unreadable replica");
+  return std::set<VersionNumber>(message.versions().begin(), message.versions().end());
+}
+
+class SqliteCatalog : public Catalog {
+ public:
+  explicit SqliteCatalog(std::unique_ptr<sql::Database> db) : db_(std::move(db)) {}
+
+  absl::StatusOr<Snapshot> Load() override {
+    Snapshot s;
+    BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) { return LoadInto(db, &s); }));
+    return s;
+  }
+
+  absl::Status Apply(const Change& change) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      for (const config::ResourceKey& key : change.deletes) {
+        BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM resources WHERE kind = ? AND name = ?"));
+        BW_RETURN_IF_ERROR(remove.BindText(1, key.first).BindText(2, key.second).Run());
+      }
+      for (const config::Resource& resource : change.upserts) {
+        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO resources(kind, name, resource) VALUES(?, ?, ?)"));
+        const std::string kind = config::KindOf(resource), bytes = resource.SerializeAsString();
+        BW_RETURN_IF_ERROR(put.BindText(1, kind).BindText(2, resource.metadata().name()).BindBlob(3, bytes).Run());
+      }
+      if (change.bundle.has_value()) {
+        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT INTO bundles(revision, envelope) VALUES(?, ?)"));
+        const std::string bytes = Pack(*change.bundle);
+        BW_RETURN_IF_ERROR(put.Bind(1, change.bundle_revision).BindBlob(2, bytes).Run());
+      }
+      for (const auto& [id, envelope] : change.classifications) {
+        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO classifications(dataset, envelope) VALUES(?, ?)"));
+        const std::string bytes = Pack(envelope);
+        BW_RETURN_IF_ERROR(put.BindBlob(1, id.view()).BindBlob(2, bytes).Run());
+      }
+      BW_RETURN_IF_ERROR(db.Execute("DELETE FROM dataset_ids"));
+      for (const auto& [name, id] : change.dataset_ids) {
+        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT INTO dataset_ids(name, dataset) VALUES(?, ?)"));
+        BW_RETURN_IF_ERROR(put.BindText(1, name).BindBlob(2, id.view()).Run());
+      }
+      BW_RETURN_IF_ERROR(PutMeta(db, "generation", std::to_string(change.generation)));
+      return PutMeta(db, "root", change.root_sha256);
+    });
+  }
+
+  absl::Status PutAgent(const AgentRow& a) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO agents(site, spiffe_id, enrolment_key, incarnation, endpoint,"
+                                               " admin_endpoint, build, policy_revision, policy_error, last_seen)"
+                                               " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+      return put.BindText(1, a.site)
+          .BindText(2, a.spiffe_id)
+          .BindBlob(3, a.enrolment_key)
+          .BindBlob(4, a.incarnation)
+          .BindText(5, a.endpoint)
+          .BindText(6, a.admin_endpoint)
+          .BindText(7, a.build)
+          .Bind(8, a.policy_revision)
+          .BindText(9, a.policy_error)
+          .Bind(10, absl::ToUnixMillis(a.last_seen))
+          .Run();
+    });
+  }
+
+  absl::Status PutVersion(const VersionRow& v) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR IGNORE INTO versions(dataset, number, envelope) VALUES(?, ?, ?)"));
+      const std::string bytes = Pack(v.envelope);
+      return put.BindBlob(1, v.record.dataset_id.view()).Bind(2, v.record.number).BindBlob(3, bytes).Run();
+    });
+  }
+
+  absl::Status PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& r) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO replicas(dataset, site, versions, current, problem,"
+                                               " source_problem) VALUES(?, ?, ?, ?, ?, ?)"));
+      const std::string numbers = PackNumbers(r.versions);
+      return put.BindBlob(1, dataset.view())
+          .BindText(2, site)
+          .BindBlob(3, numbers)
+          .Bind(4, r.current)
+          .BindText(5, r.problem)
+          .BindText(6, r.source_problem)
+          .Run();
+    });
+  }
+
+  absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      if (number == 0) {
+        BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM pins WHERE dataset = ? AND site = ?"));
+        return remove.BindBlob(1, dataset.view()).BindText(2, site).Run();
+      }
+      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO pins(dataset, site, number) VALUES(?, ?, ?)"));
+      return put.BindBlob(1, dataset.view()).BindText(2, site).Bind(3, number).Run();
+    });
+  }
+
+  absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT INTO tokens(sha256, site, expires, used) VALUES(?, ?, ?, 0)"));
+      return put.BindBlob(1, sha256).BindText(2, site).Bind(3, absl::ToUnixMillis(expires)).Run();
+    });
+  }
+
+  absl::StatusOr<std::string> SpendToken(const std::string& sha256, absl::Time now) override {
+    std::string site;
+    BW_RETURN_IF_ERROR(Write([&](sql::Database& db) -> absl::Status {
+      {
+        BW_ASSIGN_OR_RETURN(auto select, db.Prepare("SELECT site, expires, used FROM tokens WHERE sha256 = ?"));
+        select.BindBlob(1, sha256);
+        BW_ASSIGN_OR_RETURN(bool row, select.Step());
+        if (!row) return absl::UnauthenticatedError("the join token is not known here");
+        if (select.Int(2) != 0) return absl::UnauthenticatedError("the join token was used already; ask for a new one");
+        if (select.Int(1) < absl::ToUnixMillis(now)) return absl::UnauthenticatedError("the join token has expired; ask for a new one");
+        site = select.Text(0);
+      }
+      BW_ASSIGN_OR_RETURN(auto spend, db.Prepare("UPDATE tokens SET used = 1 WHERE sha256 = ?"));
+      return spend.BindBlob(1, sha256).Run();
+    }));
+    return site;
+  }
+
+  absl::StatusOr<uint64_t> AppendEvent(const control::v1::Event& event) override {
+    uint64_t sequence = 0;
+    BW_RETURN_IF_ERROR(Write([&](sql::Database& db) -> absl::Status {
+      {
+        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT INTO events(event) VALUES(?)"));
+        const std::string bytes = event.SerializeAsString();
+        BW_RETURN_IF_ERROR(put.BindBlob(1, bytes).Run());
+      }
+      sequence = static_cast<uint64_t>(db.last_insert_rowid());
+      if (sequence <= kMaxEvents) return absl::OkStatus();
+      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM events WHERE sequence <= ?"));
+      return remove.Bind(1, sequence - kMaxEvents).Run();
+    }));
+    return sequence;
+  }
+
+  absl::StatusOr<std::vector<control::v1::Event>> Events(uint64_t after, uint32_t limit) override {
+    return SelectEvents("SELECT sequence, event FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", after, limit);
+  }
+
+  absl::StatusOr<std::vector<control::v1::Event>> NewestEvents(uint32_t limit) override {
+    BW_ASSIGN_OR_RETURN(std::vector<control::v1::Event> events,
+                        SelectEvents("SELECT sequence, event FROM events WHERE sequence > ? ORDER BY sequence DESC LIMIT ?", 0, limit));
+    std::reverse(events.begin(), events.end());
+    return events;
+  }
+
+ private:
+  absl::Status Write(const std::function<absl::Status(sql::Database&)>& body) {
+    return db_->Transaction([&](sql::Database& db) -> absl::Status {
+      BW_RETURN_IF_ERROR(body(db));
+      return db.Execute("INSERT INTO meta(key, value) VALUES('sequence', CAST('1' AS BLOB)) ON CONFLICT(key) DO UPDATE"
+                        " SET value = CAST(CAST(CAST(value AS TEXT) AS INTEGER) + 1 AS TEXT)");
+    });
+  }
+
+  static absl::Status PutMeta(sql::Database& db, const std::string& key, const std::string& value) {
+    BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)"));
+    return put.BindText(1, key).BindBlob(2, value).Run();
+  }
+
+  static absl::StatusOr<std::string> GetMeta(sql::Database& db, const std::string& key) {
+    BW_ASSIGN_OR_RETURN(auto select, db.Prepare("SELECT value FROM meta WHERE key = ?"));
+    select.BindText(1, key);
+    BW_ASSIGN_OR_RETURN(bool row, select.Step());
+    return row ? select.Blob(0) : std::string();
+  }
+
+  absl::StatusOr<std::vector<control::v1::Event>> SelectEvents(const char* sql, uint64_t after, uint32_t limit) {
+    std::vector<control::v1::Event> events;
+    BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto select, db.Prepare(sql));
+      select.Bind(1, after).Bind(2, int64_t{limit});
+      while (true) {
+        BW_ASSIGN_OR_RETURN(bool row, select.Step());
+        if (!row) return absl::OkStatus();
+        control::v1::Event event;
+        if (!event.ParseFromString(select.Blob(1))) return absl::DataLossError("the catalog holds an unreadable event");
+        event.set_sequence(select.Uint(0));
+        events.push_back(std::move(event));
+      }
+    }));
+    return events;
+  }
+
+  template <typename F>
+  static absl::Status ForEach(sql::Database& db, const char* sql, F row_body) {
+    BW_ASSIGN_OR_RETURN(auto select, db.Prepare(sql));
+    while (true) {
+      BW_ASSIGN_OR_RETURN(bool row, select.Step());
+      if (!row) return absl::OkStatus();
+      BW_RETURN_IF_ERROR(row_body(select));
+    }
+  }
+
+  static absl::Status LoadInto(sql::Database& db, Snapshot* s) {
+    BW_ASSIGN_OR_RETURN(std::string generation, GetMeta(db, "generation"));
+    BW_ASSIGN_OR_RETURN(std::string sequence, GetMeta(db, "sequence"));
+    BW_ASSIGN_OR_RETURN(s->root_sha256, GetMeta(db, "root"));
+    s->generation = std::strtoull(generation.c_str(), nullptr, 10);
+    s->sequence = std::strtoull(sequence.c_str(), nullptr, 10);
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT kind, name, resource FROM resources", [&](sql::Statement& row) -> absl::Status {
+      config::Resource resource;
+      if (!resource.ParseFromString(row.Blob(2))) return absl::DataLossError("the catalog holds an unreadable resource");
+      s->resources[{row.Text(0), row.Text(1)}] = std::move(resource);
+      return absl::OkStatus();
+    }));
+    BW_RETURN_IF_ERROR(
+        ForEach(db, "SELECT envelope FROM bundles ORDER BY revision DESC LIMIT 1", [&](sql::Statement& row) -> absl::Status {
+          BW_ASSIGN_OR_RETURN(s->bundle, Unpack(row.Blob(0)));
+          return absl::OkStatus();
+        }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT dataset, envelope FROM classifications", [&](sql::Statement& row) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
+      BW_ASSIGN_OR_RETURN(s->classifications[id], Unpack(row.Blob(1)));
+      return absl::OkStatus();
+    }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT name, dataset FROM dataset_ids", [&](sql::Statement& row) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(s->dataset_ids[row.Text(0)], DatasetId::From(row.Blob(1)));
+      return absl::OkStatus();
+    }));
+    BW_RETURN_IF_ERROR(ForEach(db,
+                               "SELECT site, spiffe_id, enrolment_key, incarnation, endpoint, admin_endpoint, build,"
+                               " policy_revision, policy_error, last_seen FROM agents",
+                               [&](sql::Statement& row) -> absl::Status {
+                                 AgentRow a{row.Text(0), row.Text(1), row.Blob(2), row.Blob(3), row.Text(4), row.Text(5), row.Text(6),
+                                            row.Uint(7), row.Text(8), absl::FromUnixMillis(row.Int(9))};
+                                 s->agents[a.site] = std::move(a);
+                                 return absl::OkStatus();
+                               }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT envelope FROM versions", [&](sql::Statement& row) -> absl::Status {
+      VersionRow v;
+      BW_ASSIGN_OR_RETURN(v.envelope, Unpack(row.Blob(0)));
+      BW_ASSIGN_OR_RETURN(v.record, store::DecodeVersionRecord(v.envelope.payload));
+      v.identity = store::VersionIdentity(v.envelope);
+      s->versions[v.record.dataset_id][v.record.number] = std::move(v);
+      return absl::OkStatus();
+    }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT dataset, site, versions, current, problem, source_problem FROM replicas",
+                               [&](sql::Statement& row) -> absl::Status {
+                                 BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
+                                 ReplicaRow r;
+                                 BW_ASSIGN_OR_RETURN(r.versions, UnpackNumbers(row.Blob(2)));
+                                 r.current = row.Uint(3);
+                                 r.problem = row.Text(4);
+                                 r.source_problem = row.Text(5);
+                                 s->replicas[id][row.Text(1)] = std::move(r);
+                                 return absl::OkStatus();
+                               }));
+    return ForEach(db, "SELECT dataset, site, number FROM pins", [&](sql::Statement& row) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
+      s->pins[{id, row.Text(1)}] = row.Uint(2);
+      return absl::OkStatus();
+    });
+  }
+
+  std::unique_ptr<sql::Database> db_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<sql::Database> db,
+                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema}}));
+  return std::unique_ptr<Catalog>(std::make_unique<SqliteCatalog>(std::move(db)));
+}
+
+}  // namespace bailiwick::coordinator

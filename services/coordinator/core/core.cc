@@ -1,0 +1,186 @@
+#include "services/coordinator/core/core.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/rpc/codec.h"
+#include "common/telemetry/log.h"
+
+namespace bailiwick::coordinator {
+
+using telemetry::Level;
+using telemetry::Log;
+
+Core::~Core() { Stop(); }
+
+absl::Status Core::Load() {
+  absl::MutexLock lock(&mutex_);
+  BW_ASSIGN_OR_RETURN(state_, catalog_->Load());
+  if (state_.bundle.has_value()) BW_RETURN_IF_ERROR(InstallBundle(*state_.bundle));
+  Rebuild();
+  return absl::OkStatus();
+}
+
+void Core::Start(CoreConfig config) {
+  config_ = std::move(config);
+  planner_thread_ = std::thread([this] { PlanLoop(); });
+}
+
+void Core::Stop() {
+  std::map<std::string, std::shared_ptr<Session>> sessions;
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    sessions = sessions_;
+  }
+  for (auto& [site, session] : sessions) session->Close(absl::UnavailableError("the coordinator is stopping"));
+  if (planner_thread_.joinable()) planner_thread_.join();
+}
+
+absl::Status Core::InstallBundle(const crypto::Envelope& envelope) {
+  BW_ASSIGN_OR_RETURN(bundle_, config::OpenBundle(envelope, state_.root_sha256));
+  state_.bundle = envelope;
+  classifications_.clear();
+  for (const auto& [id, record] : state_.classifications) {
+    auto c = config::OpenClassification(record, bundle_->world);
+    if (c.ok()) classifications_[id] = *std::move(c);
+  }
+  return absl::OkStatus();
+}
+
+std::map<DatasetId, Core::Stream> Core::Streams() const {
+  std::map<DatasetId, Stream> streams;
+  if (!bundle_.has_value()) return streams;
+  for (const auto& [key, resource] : state_.resources) {
+    if (key.first != "Dataset") continue;
+    auto id = state_.dataset_ids.find(key.second);
+    if (id == state_.dataset_ids.end()) continue;
+    auto known = classifications_.find(id->second);
+    if (known == classifications_.end()) continue;
+    const config::Classification& c = known->second;
+    Stream stream;
+    stream.labels = c.labels;
+    stream.epoch = c.epoch;
+    stream.spec = resource.dataset();
+    if (!c.family) {
+      stream.id = id->second;
+      stream.name = key.second;
+      stream.home_site = c.home_site;
+      streams[stream.id] = stream;
+      continue;
+    }
+    stream.family = key.second;
+    for (const auto& [name, site] : bundle_->world.sites) {
+      std::string why;
+      if (policy::Matches(c.home_selector, site.labels, &why) != policy::Match::kYes) continue;
+      stream.id = config::StreamId(id->second, name);
+      stream.name = config::StreamName(key.second, name);
+      stream.home_site = name;
+      streams[stream.id] = stream;
+    }
+  }
+  return streams;
+}
+
+void Core::Rebuild() { streams_ = Streams(); }
+
+const Core::Stream* Core::FindStream(const std::string& name) const {
+  for (const auto& [id, stream] : streams_) {
+    if (stream.name == name) return &stream;
+  }
+  return nullptr;
+}
+
+bool Core::Approved(const std::string& site) const {
+  auto agent = state_.agents.find(site);
+  if (agent == state_.agents.end() || !bundle_.has_value()) return false;
+  auto pinned = bundle_->world.sites.find(site);
+  if (pinned == bundle_->world.sites.end()) return false;
+  for (const auto& [name, key] : pinned->second.enrolment_keys) {
+    if (key == agent->second.enrolment_key) return true;
+  }
+  return false;
+}
+
+bool Core::OutboundOnly(const std::string& site) const {
+  auto it = state_.resources.find({"Site", site});
+  return it != state_.resources.end() && it->second.site().dial() == resource::v1::DIAL_OUTBOUND_ONLY;
+}
+
+absl::Status Core::Audit(const std::string& kind, const std::string& subject, const std::string& detail) {
+  return audit_->Append(kind, subject, detail).status();
+}
+
+void Core::Event(const std::string& kind, const std::string& site, const std::string& dataset, VersionNumber version,
+                 const std::string& message) {
+  control::v1::Event event;
+  rpc::ToProto(clock_->Now(), event.mutable_at());
+  event.set_kind(kind);
+  event.set_site(site);
+  event.set_dataset(dataset);
+  event.set_version(version);
+  event.set_message(message);
+  auto sequence = catalog_->AppendEvent(event);
+  if (!sequence.ok()) Log(Level::kError, "event-lost", {{"kind", kind}, {"error", sequence.status()}});
+  Log(Level::kInfo, kind, {{"site", site}, {"dataset", dataset}, {"version", version}, {"message", message}});
+}
+
+void Core::SendPolicy(Session& session) {
+  if (!state_.bundle.has_value()) return;
+  agent::v1::CoordinatorMessage message;
+  rpc::ToProto(*state_.bundle, message.mutable_policy()->mutable_bundle());
+  for (const auto& [id, envelope] : state_.classifications) {
+    if (classifications_.count(id) != 0) rpc::ToProto(envelope, message.mutable_policy()->add_classifications());
+  }
+  session.Send(std::move(message));
+}
+
+void Core::SendAssignments(const std::string& site, Session& session) {
+  agent::v1::CoordinatorMessage message;
+  auto* assignments = message.mutable_assignments();
+  auto add = [&](const Stream& stream, bool home, bool materialize) {
+    auto* a = assignments->add_datasets();
+    a->set_dataset_id(stream.id.str());
+    a->set_dataset(stream.name);
+    a->set_home(home);
+    *a->mutable_spec() = stream.spec;
+    a->set_epoch(stream.epoch);
+    a->set_materialize(materialize);
+    auto pin = state_.pins.find({stream.id, site});
+    if (pin == state_.pins.end()) pin = state_.pins.find({stream.id, ""});
+    if (!home && pin != state_.pins.end()) a->set_pinned(pin->second);
+    if (home) {
+      auto versions = state_.versions.find(stream.id);
+      if (versions != state_.versions.end() && !versions->second.empty()) a->set_acknowledged(versions->second.rbegin()->first);
+    }
+  };
+  for (const auto& [id, stream] : streams_) {
+    if (stream.home_site == site) add(stream, true, false);
+  }
+  for (const Wanted& wanted : plan_.wanted) {
+    if (wanted.site != site) continue;
+    auto stream = streams_.find(wanted.dataset);
+    if (stream == streams_.end() || stream->second.home_site == site) continue;
+    // Nothing is announced to a site about data that the law keeps from it, unless it holds some already.
+    auto replicas = state_.replicas.find(wanted.dataset);
+    const bool holds = replicas != state_.replicas.end() && replicas->second.count(site) != 0;
+    if (wanted.reason.code == "denied" && !holds) continue;
+    add(stream->second, false, wanted.materialize);
+  }
+  std::string fingerprint = message.SerializeAsString();
+  if (wanted_of_site_[site] == fingerprint) return;
+  wanted_of_site_[site] = std::move(fingerprint);
+  session.Send(std::move(message));
+}
+
+void Core::PushAssignments() {
+  for (auto& [site, session] : sessions_) SendAssignments(site, *session);
+}
+
+void Core::PushAll() {
+  for (auto& [site, session] : sessions_) SendPolicy(*session);
+  PushAssignments();
+}
+
+}  // namespace bailiwick::coordinator

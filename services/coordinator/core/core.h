@@ -1,0 +1,152 @@
+// The coordinator's heart: what is known, what is wanted, what runs. One mutex guards it all; RPC handlers enter and leave quickly,
+// one thread plans whenever something changed and every second (level-triggered: a lost wake-up costs a second, no more).
+//
+// Invariants: what a caller was told is in the catalog; a mutating decision is in the audit log before it takes effect; a transfer is
+// started only with a permit of the current bundle; nothing here ever holds a byte or a file's name of a dataset.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "bailiwick/control/v1/control.pb.h"
+#include "bailiwick/enroll/v1/enroll.pb.h"
+#include "common/audit/log.h"
+#include "common/config/world.h"
+#include "common/crypto/sign.h"
+#include "common/identity/certificates.h"
+#include "common/os/clock.h"
+#include "common/os/random.h"
+#include "services/coordinator/catalog/catalog.h"
+#include "services/coordinator/planner/planner.h"
+#include "services/coordinator/sessions/session.h"
+
+namespace bailiwick::coordinator {
+
+struct CoreConfig {
+  std::string trust_domain;
+  identity::CertificateAuthority ca;
+  std::string control_address;  // what agents and admins dial
+  std::string join_address;
+};
+
+class Core {
+ public:
+  Core(Catalog* catalog, audit::Log* audit, const crypto::SigningKey* grant_key, const os::Clock* clock, os::Random* random)
+      : catalog_(catalog), audit_(audit), grant_key_(grant_key), clock_(clock), random_(random) {}
+  ~Core();
+  absl::Status Load();
+  void Start(CoreConfig config);
+  void Stop();
+
+  // Agents.
+  absl::Status OnHello(const std::shared_ptr<Session>& session, const agent::v1::AgentHello& hello);
+  void OnMessage(const std::shared_ptr<Session>& session, const agent::v1::AgentMessage& message);
+  void OnClosed(const std::shared_ptr<Session>& session);
+  absl::StatusOr<agent::v1::RenewResponse> Renew(const rpc::Peer& peer, const agent::v1::RenewRequest& request);
+  absl::StatusOr<enroll::v1::JoinResponse> Join(const enroll::v1::JoinRequest& request);
+
+  // Admins. `who` is the admin's SPIFFE id.
+  control::v1::GetInfoResponse Info();
+  absl::StatusOr<control::v1::ApplyResponse> Apply(const std::string& who, const control::v1::ApplyRequest& request);
+  absl::StatusOr<control::v1::ListResourcesResponse> Resources(const control::v1::ListResourcesRequest& request);
+  control::v1::GetPolicyResponse Policy();
+  absl::StatusOr<control::v1::CreateJoinTokenResponse> CreateJoinToken(const std::string& who,
+                                                                       const control::v1::CreateJoinTokenRequest& request);
+  control::v1::ListSitesResponse Sites();
+  control::v1::ListDatasetsResponse Datasets();
+  absl::StatusOr<control::v1::ListVersionsResponse> Versions(const std::string& dataset);
+  absl::StatusOr<control::v1::ListReplicasResponse> Replicas(const std::string& dataset, const std::string& site);
+  control::v1::ListTransfersResponse Transfers(const std::string& id);
+  absl::StatusOr<control::v1::WhyResponse> Why(const std::string& dataset, const std::string& site);
+  absl::StatusOr<control::v1::PinResponse> Pin(const std::string& who, const control::v1::PinRequest& request);
+  absl::StatusOr<std::vector<control::v1::Event>> Events(const control::v1::EventsRequest& request);
+
+ private:
+  // A dataset or a family's stream, as the resources, sites and classifications make it now.
+  struct Stream {
+    DatasetId id;
+    std::string name;
+    std::string family;  // empty: not of a family
+    std::string home_site;
+    policy::Labels labels;
+    uint64_t epoch = 0;
+    resource::v1::DatasetSpec spec;
+  };
+  struct Transfer {
+    control::v1::Transfer view;
+    DatasetId dataset;
+    VersionNumber version = 0;
+    std::string dialler, other;  // sites
+    absl::Duration last_report;
+    absl::Duration renew_at;
+    uint64_t policy_revision = 0;
+    bool delivered = false;  // reported done; the destination's own report confirms it
+  };
+
+  // Everything below: mutex_ held.
+  std::map<DatasetId, Stream> Streams() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const Stream* FindStream(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Rebuild() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // streams_ after resources or sites changed
+  absl::Status InstallBundle(const crypto::Envelope& envelope) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Change> CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Event(const std::string& kind, const std::string& site, const std::string& dataset, VersionNumber version,
+             const std::string& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Audit(const std::string& kind, const std::string& subject, const std::string& detail);
+  void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { dirty_ = true; }
+
+  void SendPolicy(Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendAssignments(const std::string& site, Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PushAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PushAssignments() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnReplica(const std::string& site, const agent::v1::ReplicaReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status TakeVersion(const Stream& stream, const std::string& site, const agent::v1::HeldVersion& held)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnTransfer(const std::string& site, const agent::v1::TransferReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Approved(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool OutboundOnly(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void PlanLoop();
+  PlanInput Input() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StartTransferNow(const StartTransfer& start) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::optional<crypto::Envelope> MakeGrant(const Transfer& transfer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CareForTransfers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // renewals, policy changes, silence
+  void EndTransfer(const std::string& id, bool done, const std::string& code, const std::string& message)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const Wanted* FindWanted(DatasetId dataset, const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Catalog* const catalog_;
+  audit::Log* const audit_;
+  const crypto::SigningKey* const grant_key_;
+  const os::Clock* const clock_;
+  os::Random* const random_;
+  CoreConfig config_;
+  std::thread planner_thread_;
+
+  mutable absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool dirty_ ABSL_GUARDED_BY(mutex_) = true;
+  Snapshot state_ ABSL_GUARDED_BY(mutex_);
+  std::optional<config::Bundle> bundle_ ABSL_GUARDED_BY(mutex_);
+  std::map<DatasetId, config::Classification> classifications_ ABSL_GUARDED_BY(mutex_);
+  std::map<DatasetId, Stream> streams_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<Session>> sessions_ ABSL_GUARDED_BY(mutex_);  // by site
+  std::map<std::string, uint64_t> free_bytes_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Transfer> transfers_ ABSL_GUARDED_BY(mutex_);  // running
+  std::deque<control::v1::Transfer> ended_ ABSL_GUARDED_BY(mutex_);    // newest last, bounded
+  Planner planner_ ABSL_GUARDED_BY(mutex_);
+  Plan plan_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string> wanted_of_site_ ABSL_GUARDED_BY(mutex_);  // fingerprint of the assignments last sent
+};
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,299 @@
+// The agents' side of the core: join, renew, sessions and what they report.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/base/version.h"
+#include "common/crypto/digest.h"
+#include "common/rpc/codec.h"
+#include "common/telemetry/log.h"
+#include "services/coordinator/core/core.h"
+
+namespace bailiwick::coordinator {
+
+using telemetry::Level;
+using telemetry::Log;
+
+absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinRequest& request) {
+  if (request.enrolment_ed25519().size() != crypto::kPublicKeySize || request.incarnation().size() != 16 ||
+      request.csr_der().empty() || request.token().empty() || request.token().size() > 256) {
+    return absl::InvalidArgumentError("the join request is malformed");
+  }
+  const std::string proof =
+      absl::StrCat("bailiwick-join-v1", std::string(crypto::Sha256(request.csr_der()).view()), request.token());
+  if (!crypto::VerifySignature(request.enrolment_ed25519(), proof, request.enrolment_proof())) {
+    return absl::InvalidArgumentError("the join request does not prove that the agent holds its enrolment key");
+  }
+  absl::MutexLock lock(&mutex_);
+  const absl::Time now = clock_->Now();
+  BW_ASSIGN_OR_RETURN(std::string site, catalog_->SpendToken(std::string(crypto::Sha256(request.token()).view()), now));
+  auto resource = state_.resources.find({"Site", site});
+  if (resource == state_.resources.end()) {
+    return absl::UnauthenticatedError(absl::StrCat("site ", site, " no longer exists"));
+  }
+  identity::SpiffeId id{.kind = identity::Kind::kAgent,
+                        .trust_domain = config_.trust_domain,
+                        .region = resource->second.site().region(),
+                        .site = site,
+                        .name = site};
+  BW_RETURN_IF_ERROR(Audit("agent-joined", absl::StrCat("site/", site),
+                           absl::StrCat("{\"identity\":\"", id.str(), "\",\"enrolmentKey\":\"",
+                                        absl::BytesToHexString(request.enrolment_ed25519()), "\"}")));
+  BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(config_.ca, request.csr_der(), id, now,
+                                                                   identity::kAgentCertificateLife));
+  AgentRow& agent = state_.agents[site];
+  agent.site = site;
+  agent.spiffe_id = id.str();
+  agent.enrolment_key = request.enrolment_ed25519();
+  agent.incarnation = request.incarnation();
+  BW_RETURN_IF_ERROR(catalog_->PutAgent(agent));
+  Event("agent-joined", site, "", 0, absl::StrCat(id.str(), Approved(site) ? "" : "; its key is not approved yet"));
+  Wake();
+  enroll::v1::JoinResponse response;
+  response.set_spiffe_id(id.str());
+  response.set_certificate_chain_pem(leaf + config_.ca.certificate_pem);
+  response.set_ca_pem(config_.ca.certificate_pem);
+  response.set_control_address(config_.control_address);
+  return response;
+}
+
+absl::StatusOr<agent::v1::RenewResponse> Core::Renew(const rpc::Peer& peer, const agent::v1::RenewRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  auto site = state_.resources.find({"Site", peer.id.site});
+  if (peer.id.kind != identity::Kind::kAgent || site == state_.resources.end() ||
+      site->second.site().region() != peer.id.region) {
+    return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is no agent of a declared site; join again"));
+  }
+  BW_RETURN_IF_ERROR(Audit("certificate-renewed", absl::StrCat("site/", peer.id.site), "{}"));
+  agent::v1::RenewResponse response;
+  BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(config_.ca, request.csr_der(), peer.id, clock_->Now(),
+                                                                   identity::kAgentCertificateLife));
+  response.set_certificate_chain_pem(leaf + config_.ca.certificate_pem);
+  response.set_ca_pem(config_.ca.certificate_pem);
+  return response;
+}
+
+absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent::v1::AgentHello& hello) {
+  const identity::SpiffeId& id = session->peer().id;
+  if (hello.protocol_min() > kProtocolMax || hello.protocol_max() < kProtocolMin) {
+    return absl::FailedPreconditionError(absl::StrCat("this coordinator speaks protocol ", kProtocolMin, " to ", kProtocolMax,
+                                                      ", the agent ", hello.protocol_min(), " to ", hello.protocol_max()));
+  }
+  std::shared_ptr<Session> replaced;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return absl::UnavailableError("the coordinator is stopping");
+    auto site = state_.resources.find({"Site", id.site});
+    if (id.trust_domain != config_.trust_domain || site == state_.resources.end()) {
+      return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not declared here"));
+    }
+    if (site->second.site().region() != id.region) {
+      return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is in region ", site->second.site().region(),
+                                                      ", the certificate says ", id.region, "; join again"));
+    }
+    AgentRow& agent = state_.agents[id.site];
+    agent.site = id.site;
+    agent.spiffe_id = session->peer().uri;
+    agent.incarnation = hello.incarnation();
+    agent.endpoint = OutboundOnly(id.site) ? "" : hello.endpoint();
+    agent.admin_endpoint = hello.admin_endpoint();
+    agent.build = hello.build();
+    agent.policy_revision = hello.policy_revision();
+    agent.last_seen = clock_->Now();
+    BW_RETURN_IF_ERROR(catalog_->PutAgent(agent));
+    if (auto it = sessions_.find(id.site); it != sessions_.end()) replaced = it->second;
+    sessions_[id.site] = session;
+    wanted_of_site_.erase(id.site);
+    agent::v1::CoordinatorMessage welcome;
+    welcome.mutable_welcome()->set_protocol(std::min(hello.protocol_max(), kProtocolMax));
+    welcome.mutable_welcome()->set_build(std::string(kBuildVersion));
+    welcome.mutable_welcome()->set_catalog_sequence(state_.sequence);
+    rpc::ToProto(clock_->Now(), welcome.mutable_welcome()->mutable_now());
+    session->Send(std::move(welcome));
+    SendPolicy(*session);
+    SendAssignments(id.site, *session);
+    Event("site-connected", id.site, "", 0, hello.endpoint());
+    planner_.ResetBackoff();
+    Wake();
+  }
+  if (replaced != nullptr) replaced->Close(absl::AbortedError("a newer session of the same agent took over"));
+  return absl::OkStatus();
+}
+
+void Core::OnClosed(const std::shared_ptr<Session>& session) {
+  absl::MutexLock lock(&mutex_);
+  const std::string& site = session->peer().id.site;
+  auto it = sessions_.find(site);
+  if (it == sessions_.end() || it->second != session) return;  // replaced
+  sessions_.erase(it);
+  state_.agents[site].last_seen = clock_->Now();
+  catalog_->PutAgent(state_.agents[site]).IgnoreError();
+  std::vector<std::string> broken;
+  for (const auto& [id, transfer] : transfers_) {
+    if (transfer.dialler == site) broken.push_back(id);
+  }
+  for (const std::string& id : broken) EndTransfer(id, false, "BROKEN", absl::StrCat("site ", site, " went offline"));
+  if (!stopping_) Event("site-disconnected", site, "", 0, "");
+  planner_.ResetBackoff();
+  Wake();
+}
+
+void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::AgentMessage& message) {
+  absl::MutexLock lock(&mutex_);
+  const std::string& site = session->peer().id.site;
+  auto it = sessions_.find(site);
+  if (it == sessions_.end() || it->second != session) return;
+  AgentRow& agent = state_.agents[site];
+  agent.last_seen = clock_->Now();
+  switch (message.kind_case()) {
+    case agent::v1::AgentMessage::kReplica:
+      OnReplica(site, message.replica());
+      break;
+    case agent::v1::AgentMessage::kTransfer:
+      OnTransfer(site, message.transfer());
+      break;
+    case agent::v1::AgentMessage::kPolicy: {
+      const bool changed =
+          agent.policy_revision != message.policy().revision() || agent.policy_error != message.policy().error();
+      agent.policy_revision = message.policy().revision();
+      agent.policy_error = message.policy().error();
+      if (!changed) break;
+      catalog_->PutAgent(agent).IgnoreError();
+      if (!agent.policy_error.empty()) Event("policy-refused", site, "", 0, agent.policy_error);
+      Wake();
+      break;
+    }
+    case agent::v1::AgentMessage::kHeartbeat:
+      free_bytes_[site] = message.heartbeat().free_bytes();
+      break;
+    case agent::v1::AgentMessage::kNotice: {
+      auto id = DatasetId::From(message.notice().dataset_id());
+      auto stream = id.ok() ? streams_.find(*id) : streams_.end();
+      Event(absl::StrCat("agent-", message.notice().kind()), site, stream == streams_.end() ? "" : stream->second.name, 0,
+            message.notice().message());
+      break;
+    }
+    case agent::v1::AgentMessage::kHello:
+    case agent::v1::AgentMessage::KIND_NOT_SET:
+      break;
+  }
+}
+
+absl::Status Core::TakeVersion(const Stream& stream, const std::string& site, const agent::v1::HeldVersion& held) {
+  if (site != stream.home_site) return absl::PermissionDeniedError("only the home announces versions");
+  VersionRow row;
+  row.envelope = rpc::FromProto(held.record());
+  BW_ASSIGN_OR_RETURN(row.record, store::DecodeVersionRecord(row.envelope.payload));
+  row.identity = store::VersionIdentity(row.envelope);
+  std::vector<std::string> keys;
+  if (auto it = bundle_->world.sites.find(site); it != bundle_->world.sites.end()) {
+    for (const auto& [name, key] : it->second.enrolment_keys) keys.push_back(key);
+  }
+  BW_RETURN_IF_ERROR(crypto::VerifyEnvelope(row.envelope, crypto::kVersionType, keys));
+  if (row.record.dataset_id != stream.id || row.record.home_site != site || row.record.home_epoch != stream.epoch) {
+    return absl::PermissionDeniedError("the version record is for another dataset, home or epoch");
+  }
+  auto& versions = state_.versions[stream.id];
+  if (auto known = versions.find(row.record.number); known != versions.end()) {
+    if (known->second.identity == row.identity) return absl::OkStatus();
+    return absl::AlreadyExistsError(absl::StrCat("version ", row.record.number, " exists with another identity"));
+  }
+  // A home that lost its database starts at 1 again, in a new incarnation: it must not fill gaps of its own past.
+  if (!versions.empty() && row.record.number <= versions.rbegin()->first) {
+    return absl::AlreadyExistsError(absl::StrCat("version ", row.record.number, " is not newer than ", versions.rbegin()->first));
+  }
+  BW_RETURN_IF_ERROR(Audit("version-announced", absl::StrCat(stream.name, "/", row.record.number),
+                           absl::StrCat("{\"identity\":\"", row.identity.Hex(), "\"}")));
+  BW_RETURN_IF_ERROR(catalog_->PutVersion(row));
+  const VersionNumber number = row.record.number;
+  const std::string what = absl::StrCat(row.record.files, " files, ", row.record.logical_bytes, " bytes");
+  versions[number] = std::move(row);
+  Event("version-committed", site, stream.name, number, what);
+  return absl::OkStatus();
+}
+
+void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& report) {
+  auto id = DatasetId::From(report.dataset_id());
+  if (!id.ok()) return;
+  auto stream = streams_.find(*id);
+  ReplicaRow row;
+  bool announced = false;
+  for (const auto& held : report.versions()) {
+    if (held.has_record() && stream != streams_.end()) {
+      absl::Status taken = TakeVersion(stream->second, site, held);
+      if (!taken.ok()) {
+        Log(Level::kWarning, "version-refused",
+            {{"dataset", stream->second.name}, {"version", held.number()}, {"site", site}, {"error", taken}});
+        ReplicaRow& before = state_.replicas[*id][site];
+        const std::string problem = absl::StrCat("version ", held.number(), " is refused: ", std::string(taken.message()));
+        if (before.source_problem != problem) Event("version-refused", site, stream->second.name, held.number(), problem);
+        row.source_problem = problem;
+        continue;
+      }
+      announced = true;
+    }
+    // Held means held as announced: a number with another identity is not that version.
+    auto versions = state_.versions.find(*id);
+    if (versions == state_.versions.end()) continue;
+    auto known = versions->second.find(held.number());
+    if (known != versions->second.end() && known->second.identity.view() == held.identity()) row.versions.insert(held.number());
+  }
+  row.current = report.current();
+  row.problem = report.problem();
+  if (row.source_problem.empty()) row.source_problem = report.source_problem();
+  ReplicaRow& before = state_.replicas[*id][site];
+  const bool changed = before.versions != row.versions || before.current != row.current || before.problem != row.problem ||
+                       before.source_problem != row.source_problem;
+  if (changed) {
+    absl::Status stored = catalog_->PutReplica(*id, site, row);
+    if (!stored.ok()) Log(Level::kError, "catalog-failed", {{"error", stored}});
+    if (stream != streams_.end() && before.current != row.current && row.current != 0) {
+      Event("version-shown", site, stream->second.name, row.current, "");
+    }
+    if (stream != streams_.end() && !row.problem.empty() && before.problem != row.problem) {
+      Event("replica-problem", site, stream->second.name, row.current, row.problem);
+    }
+    before = row;
+  }
+  // A transfer is over when its destination lists the version.
+  std::vector<std::string> done;
+  for (const auto& [transfer_id, transfer] : transfers_) {
+    if (transfer.dataset == *id && transfer.view.destination() == site && row.versions.count(transfer.version) != 0) {
+      done.push_back(transfer_id);
+    }
+  }
+  for (const std::string& transfer_id : done) EndTransfer(transfer_id, true, "", "");
+  if (announced) {
+    if (auto session = sessions_.find(site); session != sessions_.end()) SendAssignments(site, *session->second);
+  }
+  if (changed || announced) Wake();
+}
+
+void Core::OnTransfer(const std::string& site, const agent::v1::TransferReport& report) {
+  auto it = transfers_.find(report.transfer_id());
+  if (it == transfers_.end()) {
+    // The last word of a transfer may come after its destination's report ended it: keep its byte counts.
+    for (auto& view : ended_) {
+      if (view.transfer_id() == report.transfer_id()) view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));
+    }
+    return;
+  }
+  Transfer& transfer = it->second;
+  if (site != transfer.dialler && site != transfer.other) return;
+  transfer.last_report = clock_->BootTime();
+  control::v1::Transfer& view = transfer.view;
+  view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));
+  if (site == view.destination() || report.done_bytes() > view.done_bytes()) view.set_done_bytes(report.done_bytes());
+  if (report.state() == agent::v1::TRANSFER_STATE_RUNNING) {
+    view.set_state("running");
+  } else if (report.state() == agent::v1::TRANSFER_STATE_FAILED) {
+    EndTransfer(report.transfer_id(), false, report.code(), report.message());
+  } else if (report.state() == agent::v1::TRANSFER_STATE_DONE) {
+    transfer.delivered = true;
+    view.set_done_bytes(view.total_bytes());
+  }
+}
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,222 @@
+// Changing what is declared: all or nothing, checked as a whole, recorded before it takes effect.
+#include <set>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/base/version.h"
+#include "common/crypto/digest.h"
+#include "common/rpc/codec.h"
+#include "services/coordinator/core/core.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+constexpr absl::Duration kDefaultTokenLife = absl::Hours(1);
+constexpr absl::Duration kMaxTokenLife = absl::Hours(24 * 7);
+constexpr uint32_t kMaxEvents = 10'000;
+
+bool IsLaw(const std::string& kind) { return kind == "Region" || kind == "Site" || kind == "SovereigntyPolicy"; }
+
+config::Catalog LawOf(const config::Catalog& catalog) {
+  config::Catalog law;
+  for (const auto& [key, resource] : catalog) {
+    if (IsLaw(key.first)) law[key] = resource;
+  }
+  return law;
+}
+
+bool Same(const config::Resource& a, const config::Resource& b) { return config::ToYaml(a) == config::ToYaml(b); }
+
+bool SameCatalog(const config::Catalog& a, const config::Catalog& b) {
+  if (a.size() != b.size()) return false;
+  for (const auto& [key, resource] : a) {
+    auto it = b.find(key);
+    if (it == b.end() || !Same(resource, it->second)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after) {
+  if (request.expected_generation() != state_.generation) {
+    return absl::AbortedError("somebody else applied a change meanwhile; read again and retry");
+  }
+  Change change;
+  change.generation = state_.generation + 1;
+  change.root_sha256 = state_.root_sha256;
+  change.dataset_ids = state_.dataset_ids;
+  *after = state_.resources;
+  for (const auto& name : request.deletes()) {
+    if (after->erase({name.kind(), name.name()}) == 0) {
+      return absl::NotFoundError(absl::StrCat(name.kind(), " ", name.name(), " does not exist"));
+    }
+    change.deletes.emplace_back(name.kind(), name.name());
+    if (name.kind() == "Dataset") change.dataset_ids.erase(name.name());
+  }
+  for (const auto& resource : request.upserts()) {
+    const std::string kind = config::KindOf(resource);
+    if (kind.empty()) return absl::InvalidArgumentError("a resource without a kind");
+    (*after)[{kind, resource.metadata().name()}] = resource;
+    change.upserts.push_back(resource);
+  }
+  BW_RETURN_IF_ERROR(config::Validate(*after, {}, clock_->Now()));
+
+  // The law: signed by the policy keys, one revision after the other, and it must be what the catalog will say.
+  std::optional<config::Bundle> bundle = bundle_;
+  if (request.has_bundle()) {
+    change.bundle = rpc::FromProto(request.bundle());
+    if (change.root_sha256.empty()) {
+      resource::v1::PolicyBundle first;
+      if (!first.ParseFromString(change.bundle->payload)) return absl::InvalidArgumentError("the policy bundle cannot be read");
+      change.root_sha256 = std::string(crypto::Sha256(first.root()).view());
+    }
+    BW_ASSIGN_OR_RETURN(bundle, config::OpenBundle(*change.bundle, change.root_sha256));
+    const uint64_t current = bundle_.has_value() ? bundle_->world.revision : 0;
+    if (bundle->world.revision != current + 1) {
+      return absl::AbortedError(absl::StrCat("the bundle is revision ", bundle->world.revision, ", the next one is ", current + 1));
+    }
+    if (bundle->world.trust_domain != config_.trust_domain) {
+      return absl::InvalidArgumentError(absl::StrCat("the bundle is for trust domain ", bundle->world.trust_domain, ", this is ",
+                                                     config_.trust_domain));
+    }
+    bool ours = false;
+    for (const std::string& key : bundle->world.grant_keys) ours |= key == grant_key_->public_key();
+    if (!ours) return absl::InvalidArgumentError("the bundle does not name this coordinator's grant key");
+    change.bundle_revision = bundle->world.revision;
+  }
+  if (!SameCatalog(LawOf(*after), bundle.has_value() ? LawOf(bundle->resources) : config::Catalog{})) {
+    return absl::InvalidArgumentError("regions, sites and sovereignty policies change only with a signed policy bundle that holds them");
+  }
+
+  for (const auto& message : request.classifications()) {
+    crypto::Envelope envelope = rpc::FromProto(message);
+    if (!bundle.has_value()) return absl::InvalidArgumentError("a classification needs a policy bundle first");
+    BW_ASSIGN_OR_RETURN(config::Classification c, config::OpenClassification(envelope, bundle->world));
+    auto known = classifications_.find(c.dataset_id);
+    if (known != classifications_.end() && c.revision <= known->second.revision) {
+      return absl::AbortedError(absl::StrCat("the classification of ", c.dataset, " is not newer than revision ", known->second.revision));
+    }
+    if (after->count({"Dataset", c.dataset}) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("a classification of ", c.dataset, ", which is not declared"));
+    }
+    change.dataset_ids[c.dataset] = c.dataset_id;
+    change.classifications.emplace_back(c.dataset_id, std::move(envelope));
+  }
+  for (const auto& [key, resource] : *after) {
+    if (key.first == "Dataset" && change.dataset_ids.count(key.second) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("dataset ", key.second, " comes without a signed classification"));
+    }
+  }
+  return change;
+}
+
+absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, const control::v1::ApplyRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  config::Catalog after;
+  BW_ASSIGN_OR_RETURN(Change change, CheckApply(request, &after));
+  std::string names;
+  for (const auto& r : change.upserts) absl::StrAppend(&names, names.empty() ? "" : ", ", config::KindOf(r), "/", r.metadata().name());
+  for (const auto& key : change.deletes) absl::StrAppend(&names, names.empty() ? "-" : ", -", key.first, "/", key.second);
+  BW_RETURN_IF_ERROR(Audit("resources-changed", absl::StrCat("generation/", change.generation),
+                           absl::StrCat("{\"by\":\"", who, "\",\"policyRevision\":", change.bundle_revision, ",\"resources\":\"",
+                                        absl::CEscape(names.substr(0, 16384)), "\"}")));
+  BW_RETURN_IF_ERROR(catalog_->Apply(change));
+  state_.resources = std::move(after);
+  state_.generation = change.generation;
+  state_.root_sha256 = change.root_sha256;
+  state_.dataset_ids = change.dataset_ids;
+  for (auto& [id, envelope] : change.classifications) state_.classifications[id] = std::move(envelope);
+  if (change.bundle.has_value() || !change.classifications.empty()) {
+    BW_RETURN_IF_ERROR(InstallBundle(change.bundle.has_value() ? *change.bundle : *state_.bundle));
+  }
+  Rebuild();
+  planner_.ResetBackoff();
+  if (change.bundle.has_value()) {
+    Event("policy-applied", "", "", 0, absl::StrCat("revision ", change.bundle_revision, " by ", who));
+  }
+  if (!names.empty()) Event("resources-changed", "", "", 0, absl::StrCat(names.substr(0, 1000), " by ", who));
+  if (change.bundle.has_value() || !change.classifications.empty()) {
+    for (auto& [site, session] : sessions_) SendPolicy(*session);
+  }
+  PlanOnce();
+  control::v1::ApplyResponse response;
+  response.set_generation(state_.generation);
+  response.set_policy_revision(bundle_.has_value() ? bundle_->world.revision : 0);
+  return response;
+}
+
+absl::StatusOr<control::v1::CreateJoinTokenResponse> Core::CreateJoinToken(
+    const std::string& who, const control::v1::CreateJoinTokenRequest& request) {
+  absl::Duration ttl = request.has_ttl() ? absl::Seconds(request.ttl().seconds()) : kDefaultTokenLife;
+  if (ttl <= absl::ZeroDuration() || ttl > kMaxTokenLife) return absl::InvalidArgumentError("a join token lives from 1s to 7d");
+  absl::MutexLock lock(&mutex_);
+  if (state_.resources.count({"Site", request.site()}) == 0) {
+    return absl::NotFoundError(absl::StrCat("site ", request.site(), " is not declared"));
+  }
+  const std::string token = absl::WebSafeBase64Escape(random_->Bytes(32));
+  const absl::Time expires = clock_->Now() + ttl;
+  BW_RETURN_IF_ERROR(Audit("join-token-created", absl::StrCat("site/", request.site()), absl::StrCat("{\"by\":\"", who, "\"}")));
+  BW_RETURN_IF_ERROR(catalog_->PutToken(std::string(crypto::Sha256(token).view()), request.site(), expires));
+  control::v1::CreateJoinTokenResponse response;
+  response.set_token(token);
+  rpc::ToProto(expires, response.mutable_expires());
+  return response;
+}
+
+absl::StatusOr<control::v1::PinResponse> Core::Pin(const std::string& who, const control::v1::PinRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  const Stream* stream = FindStream(request.dataset());
+  if (stream == nullptr) return absl::NotFoundError(absl::StrCat("dataset ", request.dataset(), " does not exist"));
+  control::v1::PinResponse response;
+  const auto& replicas = state_.replicas[stream->id];
+  for (const Wanted& wanted : plan_.wanted) {
+    if (wanted.dataset != stream->id || wanted.site == stream->home_site) continue;
+    if (!request.site().empty() && wanted.site != request.site()) continue;
+    auto replica = replicas.find(wanted.site);
+    const bool holds = replica != replicas.end() && replica->second.versions.count(request.number()) != 0;
+    if (request.number() != 0 && !holds) {
+      if (request.site().empty()) continue;
+      return absl::NotFoundError(absl::StrCat("site ", request.site(), " does not hold version ", request.number(), " of ",
+                                              request.dataset()));
+    }
+    response.add_sites(wanted.site);
+  }
+  if (response.sites_size() == 0) {
+    return absl::NotFoundError(request.site().empty()
+                                   ? absl::StrCat("no replica holds version ", request.number(), " of ", request.dataset())
+                                   : absl::StrCat("site ", request.site(), " has no replica of ", request.dataset()));
+  }
+  BW_RETURN_IF_ERROR(Audit("replicas-pinned", absl::StrCat(stream->name, "/", request.number()),
+                           absl::StrCat("{\"by\":\"", who, "\",\"site\":\"", request.site(), "\"}")));
+  if (request.site().empty()) {
+    // For every replica: single sites' pins give way.
+    std::vector<std::pair<DatasetId, std::string>> single;
+    for (const auto& [key, number] : state_.pins) {
+      if (key.first == stream->id && !key.second.empty()) single.push_back(key);
+    }
+    for (const auto& key : single) {
+      BW_RETURN_IF_ERROR(catalog_->PutPin(key.first, key.second, 0));
+      state_.pins.erase(key);
+    }
+  }
+  BW_RETURN_IF_ERROR(catalog_->PutPin(stream->id, request.site(), request.number()));
+  if (request.number() == 0) {
+    state_.pins.erase({stream->id, request.site()});
+  } else {
+    state_.pins[{stream->id, request.site()}] = request.number();
+  }
+  Event(request.number() == 0 ? "replicas-released" : "replicas-rolled-back", request.site(), stream->name, request.number(),
+        absl::StrCat("by ", who));
+  PushAssignments();
+  return response;
+}
+
+absl::StatusOr<std::vector<control::v1::Event>> Core::Events(const control::v1::EventsRequest& request) {
+  if (request.after() == 0 && request.limit() != 0) return catalog_->NewestEvents(std::min(request.limit(), kMaxEvents));
+  return catalog_->Events(request.after(), request.limit() == 0 ? kMaxEvents : std::min(request.limit(), kMaxEvents));
+}
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,285 @@
+// Planning and the care of running transfers.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/policy/evaluator.h"
+#include "common/policy/grant.h"
+#include "common/rpc/codec.h"
+#include "common/telemetry/log.h"
+#include "services/coordinator/core/core.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+using telemetry::Level;
+using telemetry::Log;
+
+constexpr absl::Duration kPlanEvery = absl::Seconds(1);
+constexpr absl::Duration kGrantLife = absl::Minutes(5);
+constexpr absl::Duration kBackdate = absl::Seconds(20);      // for clocks that run a little behind
+constexpr absl::Duration kSilence = absl::Seconds(60);       // a transfer nobody speaks of is over
+constexpr size_t kMaxEnded = 100;
+
+absl::Duration FromProtoDuration(const google::protobuf::Duration& d) {
+  return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
+}
+
+PlannedPolicy ToPolicy(const config::Resource& resource) {
+  const auto& spec = resource.replication_policy();
+  PlannedPolicy p;
+  p.name = resource.metadata().name();
+  p.select = config::ToSelector(spec.select());
+  for (const auto& target : spec.to()) {
+    PlannedTarget t;
+    t.copies = target.copies();
+    if (!target.site().empty()) {
+      t.kind = PlannedTarget::Kind::kSite;
+      t.site = target.site();
+    } else if (!target.region().empty()) {
+      t.kind = PlannedTarget::Kind::kRegion;
+      t.region = target.region();
+    } else {
+      t.kind = PlannedTarget::Kind::kSelector;
+      t.sites = config::ToSelector(target.site_selector());
+    }
+    p.to.push_back(std::move(t));
+  }
+  if (spec.priority() == resource::v1::PRIORITY_LOW) p.priority = 1;
+  if (spec.priority() == resource::v1::PRIORITY_HIGH) p.priority = 3;
+  p.order = spec.order() == resource::v1::ORDER_IN_ORDER ? Order::kInOrder : Order::kNewestFirst;
+  if (spec.has_rpo()) p.rpo = FromProtoDuration(spec.rpo());
+  p.materialize = !spec.has_materialize() || spec.materialize();
+  return p;
+}
+
+}  // namespace
+
+PlanInput Core::Input() const {
+  PlanInput input;
+  input.world = bundle_.has_value() ? &bundle_->world : nullptr;
+  input.now = clock_->Now();
+  input.boot = clock_->BootTime();
+  input.policy_revision = bundle_.has_value() ? bundle_->world.revision : 0;
+  for (const auto& [key, resource] : state_.resources) {
+    if (key.first == "ReplicationPolicy") input.policies.push_back(ToPolicy(resource));
+    if (key.first != "Site") continue;
+    PlannedSite site;
+    site.name = key.second;
+    site.region = resource.site().region();
+    site.labels = {resource.metadata().labels().begin(), resource.metadata().labels().end()};
+    site.connected = sessions_.count(key.second) != 0;
+    site.approved = Approved(key.second);
+    if (auto agent = state_.agents.find(key.second); agent != state_.agents.end()) {
+      site.joined = !agent->second.spiffe_id.empty();
+      site.spiffe_id = agent->second.spiffe_id;
+      site.endpoint = agent->second.endpoint;
+      site.dialable = !agent->second.endpoint.empty() && !OutboundOnly(key.second);
+      site.last_seen = agent->second.last_seen;
+      site.policy_revision = agent->second.policy_revision;
+    }
+    input.sites[key.second] = std::move(site);
+  }
+  for (const auto& [id, stream] : streams_) {
+    PlannedDataset dataset;
+    dataset.id = id;
+    dataset.name = stream.name;
+    dataset.labels = stream.labels;
+    dataset.home_site = stream.home_site;
+    auto replicas = state_.replicas.find(id);
+    std::set<VersionNumber> somewhere;
+    if (replicas != state_.replicas.end()) {
+      for (const auto& [site, row] : replicas->second) {
+        dataset.held[site] = row.versions;
+        somewhere.insert(row.versions.begin(), row.versions.end());
+        if (!row.problem.empty()) dataset.problems[site] = row.problem;
+        if (site == stream.home_site) dataset.source_problem = row.source_problem;
+      }
+    }
+    if (auto versions = state_.versions.find(id); versions != state_.versions.end()) {
+      for (const auto& [number, row] : versions->second) {
+        if (somewhere.count(number) == 0) continue;  // retention took it everywhere
+        dataset.versions.push_back({number, row.record.committed_at, row.record.logical_bytes});
+      }
+    }
+    input.datasets.push_back(std::move(dataset));
+  }
+  for (const auto& [id, transfer] : transfers_) {
+    input.running.push_back({id, transfer.dataset, transfer.view.dataset(), transfer.version, transfer.view.source(),
+                             transfer.view.destination(), transfer.view.done_bytes(), transfer.view.total_bytes()});
+  }
+  return input;
+}
+
+void Core::PlanLoop() {
+  absl::Duration next = clock_->BootTime();
+  absl::MutexLock lock(&mutex_);
+  while (!stopping_) {
+    auto wake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return dirty_ || stopping_; };
+    mutex_.AwaitWithTimeout(absl::Condition(&wake), std::max(absl::ZeroDuration(), next - clock_->BootTime()));
+    if (stopping_) return;
+    next = clock_->BootTime() + kPlanEvery;
+    CareForTransfers();
+    PlanOnce();
+  }
+}
+
+void Core::PlanOnce() {
+  dirty_ = false;
+  PlanInput input = Input();
+  plan_ = planner_.Run(input);
+  PushAssignments();
+  for (const StartTransfer& start : plan_.start) StartTransferNow(start);
+}
+
+const Wanted* Core::FindWanted(DatasetId dataset, const std::string& site) const {
+  for (const Wanted& wanted : plan_.wanted) {
+    if (wanted.dataset == dataset && wanted.site == site) return &wanted;
+  }
+  return nullptr;
+}
+
+std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
+  auto stream = streams_.find(transfer.dataset);
+  if (stream == streams_.end() || !bundle_.has_value()) return std::nullopt;
+  policy::Decision decision = policy::EvaluateReplication(bundle_->world, stream->second.labels, transfer.view.source(),
+                                                          transfer.view.destination(), clock_->Now());
+  if (!decision.permitted) return std::nullopt;
+  const VersionRow& version = state_.versions[transfer.dataset][transfer.version];
+  policy::Grant grant;
+  grant.grant_id = random_->Bytes(16);
+  grant.transfer_id = transfer.view.transfer_id();
+  grant.dataset_id = transfer.dataset;
+  grant.dataset = stream->second.name;
+  grant.version = version.identity;
+  grant.manifest_root = version.record.manifest_root;
+  grant.source = state_.agents[transfer.view.source()].spiffe_id;
+  grant.destination = state_.agents[transfer.view.destination()].spiffe_id;
+  grant.source_region = bundle_->world.sites.at(transfer.view.source()).region;
+  grant.destination_region = bundle_->world.sites.at(transfer.view.destination()).region;
+  grant.action = policy::ActionName(policy::Action::kTransfer);
+  grant.policy_revision = bundle_->world.revision;
+  grant.policy_digest = bundle_->world.digest;
+  grant.not_before = clock_->Now() - kBackdate;
+  grant.not_after = clock_->Now() + kGrantLife;
+  absl::Status audited = Audit("grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
+                               absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"",
+                                            grant.version.Hex(), "\",\"source\":\"", grant.source, "\",\"destination\":\"",
+                                            grant.destination, "\",\"rule\":\"", absl::CEscape(decision.rule),
+                                            "\",\"policyRevision\":", grant.policy_revision, "}"));
+  if (!audited.ok()) {
+    Log(Level::kError, "audit-failed", {{"error", audited}});
+    return std::nullopt;
+  }
+  return crypto::SignEnvelope(crypto::kGrantType, rpc::EncodeGrant(grant), *grant_key_);
+}
+
+void Core::StartTransferNow(const StartTransfer& start) {
+  Transfer transfer;
+  transfer.dataset = start.dataset;
+  transfer.version = start.version;
+  transfer.dialler = start.receiver_dials ? start.destination : start.source;
+  transfer.other = start.receiver_dials ? start.source : start.destination;
+  auto session = sessions_.find(transfer.dialler);
+  if (session == sessions_.end()) return;
+  control::v1::Transfer& view = transfer.view;
+  view.set_transfer_id(absl::BytesToHexString(random_->Bytes(8)));
+  view.set_dataset(start.dataset_name);
+  view.set_version(start.version);
+  view.set_source(start.source);
+  view.set_destination(start.destination);
+  view.set_state("starting");
+  view.set_total_bytes(start.total_bytes);
+  rpc::ToProto(clock_->Now(), view.mutable_started());
+  std::optional<crypto::Envelope> grant = MakeGrant(transfer);
+  if (!grant.has_value()) return;  // denied meanwhile: the next plan says so
+  const absl::Duration now = clock_->BootTime();
+  transfer.last_report = now;
+  transfer.renew_at = now + kGrantLife / 2;
+  transfer.policy_revision = bundle_->world.revision;
+  agent::v1::CoordinatorMessage message;
+  auto* order = message.mutable_transfer();
+  order->set_transfer_id(view.transfer_id());
+  order->set_dataset_id(start.dataset.str());
+  order->set_dataset(start.dataset_name);
+  order->set_receive(start.receiver_dials);
+  rpc::ToProto(state_.versions[start.dataset][start.version].envelope, order->mutable_version_record());
+  rpc::ToProto(*grant, order->mutable_grant());
+  order->set_peer(state_.agents[transfer.other].spiffe_id);
+  order->set_peer_endpoint(state_.agents[transfer.other].endpoint);
+  order->set_total_bytes(start.total_bytes);
+  session->second->Send(std::move(message));
+  Event("transfer-started", start.destination, start.dataset_name, start.version,
+        absl::StrCat(view.transfer_id(), " from ", start.source));
+  transfers_[view.transfer_id()] = std::move(transfer);
+}
+
+void Core::CareForTransfers() {
+  const absl::Duration now = clock_->BootTime();
+  std::vector<std::pair<std::string, std::string>> silent;
+  std::vector<std::string> denied;
+  for (auto& [id, transfer] : transfers_) {
+    if (now - transfer.last_report > kSilence) {
+      silent.emplace_back(id, transfer.delivered ? "its destination does not confirm it" : "no word of it for a minute");
+      continue;
+    }
+    const bool policy_moved = bundle_.has_value() && transfer.policy_revision != bundle_->world.revision;
+    if (!policy_moved && now < transfer.renew_at) continue;
+    std::optional<crypto::Envelope> grant = MakeGrant(transfer);
+    if (!grant.has_value()) {
+      denied.push_back(id);
+      continue;
+    }
+    transfer.policy_revision = bundle_->world.revision;
+    transfer.renew_at = now + kGrantLife / 2;
+    if (auto session = sessions_.find(transfer.dialler); session != sessions_.end()) {
+      agent::v1::CoordinatorMessage message;
+      message.mutable_grant()->set_transfer_id(id);
+      rpc::ToProto(*grant, message.mutable_grant()->mutable_grant());
+      session->second->Send(std::move(message));
+    }
+  }
+  for (const auto& [id, why] : silent) EndTransfer(id, false, "BROKEN", why);
+  for (const std::string& id : denied) {
+    Transfer& transfer = transfers_[id];
+    for (const std::string& site : {transfer.dialler, transfer.other}) {
+      auto session = sessions_.find(site);
+      if (session == sessions_.end()) continue;
+      agent::v1::CoordinatorMessage message;
+      message.mutable_cancel()->set_transfer_id(id);
+      message.mutable_cancel()->set_reason("the policy no longer permits it");
+      session->second->Send(std::move(message));
+    }
+    EndTransfer(id, false, "POLICY_DENIED", "the policy no longer permits it");
+  }
+}
+
+void Core::EndTransfer(const std::string& id, bool done, const std::string& code, const std::string& message) {
+  auto it = transfers_.find(id);
+  if (it == transfers_.end()) return;
+  control::v1::Transfer view = std::move(it->second.view);
+  const DatasetId dataset = it->second.dataset;
+  transfers_.erase(it);
+  view.set_state(done ? "done" : "failed");
+  if (done) view.set_done_bytes(view.total_bytes());
+  view.set_code(code);
+  view.set_message(message);
+  rpc::ToProto(clock_->Now(), view.mutable_ended());
+  const bool denied = code == "POLICY_DENIED" || code == "POLICY_ERROR";
+  if (done) {
+    planner_.Succeeded(dataset, view.destination());
+    Event("transfer-done", view.destination(), view.dataset(), view.version(),
+          absl::StrCat(id, " from ", view.source(), ", ", view.wire_bytes(), " bytes on the wire"));
+  } else {
+    planner_.Failed(dataset, view.destination(), message.empty() ? code : message, denied, clock_->BootTime());
+    Event(denied ? "transfer-denied" : "transfer-failed", view.destination(), view.dataset(), view.version(),
+          absl::StrCat(id, " from ", view.source(), ": ", code, message.empty() ? "" : ": ", message));
+  }
+  ended_.push_back(std::move(view));
+  if (ended_.size() > kMaxEnded) ended_.pop_front();
+  Wake();
+}
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,248 @@
+// What admins see: from the same data that plans.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/base/version.h"
+#include "common/identity/certificates.h"
+#include "common/rpc/codec.h"
+#include "services/coordinator/core/core.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+void SetDuration(absl::Duration d, google::protobuf::Duration* out) {
+  out->set_seconds(absl::ToInt64Seconds(d));
+}
+
+}  // namespace
+
+control::v1::GetInfoResponse Core::Info() {
+  absl::MutexLock lock(&mutex_);
+  control::v1::GetInfoResponse info;
+  info.set_build(std::string(kBuildVersion));
+  info.set_trust_domain(config_.trust_domain);
+  if (bundle_.has_value()) {
+    info.set_policy_revision(bundle_->world.revision);
+    info.set_policy_digest(bundle_->world.digest);
+  }
+  info.set_grant_ed25519(grant_key_->public_key());
+  info.set_generation(state_.generation);
+  info.set_join_address(config_.join_address);
+  info.set_ca_sha256(identity::CertificateSha256(config_.ca.certificate_pem));
+  return info;
+}
+
+absl::StatusOr<control::v1::ListResourcesResponse> Core::Resources(const control::v1::ListResourcesRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  control::v1::ListResourcesResponse response;
+  response.set_generation(state_.generation);
+  for (const auto& [key, resource] : state_.resources) {
+    if (!request.kind().empty() && key.first != request.kind()) continue;
+    if (!request.name().empty() && key.second != request.name()) continue;
+    *response.add_resources() = resource;
+  }
+  if (!request.name().empty() && response.resources_size() == 0) {
+    return absl::NotFoundError(absl::StrCat(request.kind(), " ", request.name(), " does not exist"));
+  }
+  return response;
+}
+
+control::v1::GetPolicyResponse Core::Policy() {
+  absl::MutexLock lock(&mutex_);
+  control::v1::GetPolicyResponse response;
+  if (state_.bundle.has_value()) rpc::ToProto(*state_.bundle, response.mutable_bundle());
+  for (const auto& [id, envelope] : state_.classifications) rpc::ToProto(envelope, response.add_classifications());
+  return response;
+}
+
+control::v1::ListSitesResponse Core::Sites() {
+  absl::MutexLock lock(&mutex_);
+  control::v1::ListSitesResponse response;
+  for (const auto& [key, resource] : state_.resources) {
+    if (key.first != "Site") continue;
+    auto* site = response.add_sites();
+    site->set_name(key.second);
+    site->set_region(resource.site().region());
+    for (const auto& [k, v] : resource.metadata().labels()) (*site->mutable_labels())[k] = v;
+    site->set_connected(sessions_.count(key.second) != 0);
+    site->set_approved(Approved(key.second));
+    auto agent = state_.agents.find(key.second);
+    if (agent == state_.agents.end()) continue;
+    const AgentRow& a = agent->second;
+    if (a.last_seen > absl::UnixEpoch()) rpc::ToProto(a.last_seen, site->mutable_last_seen());
+    site->set_agent(a.spiffe_id);
+    site->set_enrolment_ed25519(a.enrolment_key);
+    site->set_build(a.build);
+    site->set_endpoint(a.endpoint);
+    site->set_admin_endpoint(a.admin_endpoint);
+    site->set_policy_revision(a.policy_revision);
+    site->set_policy_error(a.policy_error);
+    if (auto free = free_bytes_.find(key.second); free != free_bytes_.end()) site->set_free_bytes(free->second);
+  }
+  return response;
+}
+
+control::v1::ListDatasetsResponse Core::Datasets() {
+  absl::MutexLock lock(&mutex_);
+  control::v1::ListDatasetsResponse response;
+  std::map<std::string, const Stream*> by_name;
+  for (const auto& [id, stream] : streams_) by_name[stream.name] = &stream;
+  for (const auto& [name, stream] : by_name) {
+    auto* d = response.add_datasets();
+    d->set_name(name);
+    d->set_dataset_id(stream->id.str());
+    d->set_home_site(stream->home_site);
+    d->set_family(stream->family);
+    if (auto versions = state_.versions.find(stream->id); versions != state_.versions.end() && !versions->second.empty()) {
+      const store::VersionRecord& newest = versions->second.rbegin()->second.record;
+      d->set_newest(newest.number);
+      d->set_versions(versions->second.size());
+      d->set_logical_bytes(newest.logical_bytes);
+      d->set_files(newest.files);
+      rpc::ToProto(newest.committed_at, d->mutable_committed_at());
+    }
+    for (const Wanted& wanted : plan_.wanted) {
+      if (wanted.dataset != stream->id) continue;
+      d->set_replicas_wanted(d->replicas_wanted() + 1);
+      if (wanted.reason.satisfied) d->set_replicas_current(d->replicas_current() + 1);
+    }
+    if (auto replicas = state_.replicas.find(stream->id); replicas != state_.replicas.end()) {
+      auto home = replicas->second.find(stream->home_site);
+      if (home != replicas->second.end()) d->set_source_problem(home->second.source_problem);
+    }
+  }
+  return response;
+}
+
+absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const std::string& dataset) {
+  absl::MutexLock lock(&mutex_);
+  const Stream* stream = FindStream(dataset);
+  if (stream == nullptr) return absl::NotFoundError(absl::StrCat("dataset ", dataset, " does not exist"));
+  control::v1::ListVersionsResponse response;
+  auto versions = state_.versions.find(stream->id);
+  if (versions == state_.versions.end()) return response;
+  for (auto it = versions->second.rbegin(); it != versions->second.rend(); ++it) {
+    const VersionRow& row = it->second;
+    auto* v = response.add_versions();
+    v->set_number(row.record.number);
+    v->set_identity(std::string(row.identity.view()));
+    v->set_manifest_root(std::string(row.record.manifest_root.view()));
+    v->set_files(row.record.files);
+    v->set_entries(row.record.entries);
+    v->set_logical_bytes(row.record.logical_bytes);
+    rpc::ToProto(row.record.committed_at, v->mutable_committed_at());
+    v->set_message(row.record.message);
+    for (const auto& [site, replica] : state_.replicas[stream->id]) {
+      if (replica.versions.count(row.record.number) != 0) v->add_sites(site);
+    }
+  }
+  return response;
+}
+
+absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::string& dataset, const std::string& site) {
+  absl::MutexLock lock(&mutex_);
+  if (!dataset.empty() && FindStream(dataset) == nullptr) {
+    return absl::NotFoundError(absl::StrCat("dataset ", dataset, " does not exist"));
+  }
+  if (!site.empty() && state_.resources.count({"Site", site}) == 0) {
+    return absl::NotFoundError(absl::StrCat("site ", site, " is not declared"));
+  }
+  control::v1::ListReplicasResponse response;
+  std::map<std::string, const Stream*> by_name;
+  for (const auto& [id, stream] : streams_) by_name[stream.name] = &stream;
+  for (const auto& [name, stream] : by_name) {
+    if (!dataset.empty() && name != dataset) continue;
+    const auto versions = state_.versions.find(stream->id);
+    const VersionNumber newest =
+        versions == state_.versions.end() || versions->second.empty() ? 0 : versions->second.rbegin()->first;
+    std::set<std::string> sites = {stream->home_site};
+    for (const Wanted& wanted : plan_.wanted) {
+      if (wanted.dataset == stream->id) sites.insert(wanted.site);
+    }
+    const auto& replicas = state_.replicas[stream->id];
+    for (const auto& [s, row] : replicas) {
+      if (!row.versions.empty()) sites.insert(s);
+    }
+    for (const std::string& s : sites) {
+      if (!site.empty() && s != site) continue;
+      auto* r = response.add_replicas();
+      r->set_dataset(name);
+      r->set_site(s);
+      r->set_newest(newest);
+      const bool home = s == stream->home_site;
+      r->set_role(home ? "home" : "replica");
+      if (auto row = replicas.find(s); row != replicas.end()) {
+        for (VersionNumber n : row->second.versions) r->add_versions(n);
+        if (!row->second.versions.empty()) r->set_version(*row->second.versions.rbegin());
+        r->set_current(row->second.current);
+        if (home) r->set_reason(row->second.source_problem);
+      }
+      auto pin = state_.pins.find({stream->id, s});
+      if (pin == state_.pins.end()) pin = state_.pins.find({stream->id, ""});
+      if (!home && pin != state_.pins.end()) r->set_pinned(pin->second);
+      if (home) {
+        r->set_state(sessions_.count(s) == 0 ? "offline" : (newest == 0 ? "empty" : "current"));
+        continue;
+      }
+      const Wanted* wanted = FindWanted(stream->id, s);
+      if (wanted == nullptr) {
+        r->set_state("unwanted");
+        r->set_reason("no ReplicationPolicy asks for it any more; it is kept, not maintained");
+        continue;
+      }
+      const std::string& code = wanted->reason.code;
+      r->set_state(wanted->reason.satisfied                         ? "current"
+                   : code == "denied"                               ? "denied"
+                   : code == "offline"                              ? "offline"
+                   : code == "transferring" || code == "starting"   ? "transferring"
+                   : code == "no-version"                           ? "empty"
+                   : code == "waiting" || code == "policy-pending"  ? "behind"
+                                                                    : "blocked");
+      SetDuration(wanted->lag, r->mutable_lag());
+      r->set_rpo_breached(wanted->rpo_breached);
+      auto row = replicas.find(s);
+      const std::string problem = row == replicas.end() ? "" : row->second.problem;
+      r->set_reason(wanted->reason.satisfied ? problem : wanted->reason.sentence);
+    }
+  }
+  return response;
+}
+
+control::v1::ListTransfersResponse Core::Transfers(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  control::v1::ListTransfersResponse response;
+  for (const auto& view : ended_) {
+    if (id.empty() || view.transfer_id() == id) *response.add_transfers() = view;
+  }
+  for (const auto& [transfer_id, transfer] : transfers_) {
+    if (id.empty() || transfer_id == id) *response.add_transfers() = transfer.view;
+  }
+  return response;
+}
+
+absl::StatusOr<control::v1::WhyResponse> Core::Why(const std::string& dataset, const std::string& site) {
+  absl::MutexLock lock(&mutex_);
+  const Stream* stream = FindStream(dataset);
+  if (stream == nullptr) {
+    std::string streams;
+    for (const auto& [id, s] : streams_) {
+      if (s.family == dataset) absl::StrAppend(&streams, streams.empty() ? "" : ", ", s.name);
+    }
+    return absl::NotFoundError(streams.empty() ? absl::StrCat("dataset ", dataset, " does not exist")
+                                               : absl::StrCat(dataset, " is a family; ask about one of its streams: ", streams));
+  }
+  if (state_.resources.count({"Site", site}) == 0) return absl::NotFoundError(absl::StrCat("site ", site, " is not declared"));
+  const Wanted* wanted = FindWanted(stream->id, site);
+  Reason reason = wanted != nullptr ? wanted->reason : NotSelected(Input(), dataset, site);
+  control::v1::WhyResponse response;
+  response.set_satisfied(reason.satisfied);
+  response.set_code(reason.code);
+  response.set_sentence(reason.sentence);
+  response.set_rule(reason.rule);
+  response.set_version(reason.version);
+  return response;
+}
+
+}  // namespace bailiwick::coordinator

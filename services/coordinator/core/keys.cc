@@ -1,0 +1,96 @@
+#include "services/coordinator/core/keys.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/base/status.h"
+#include "common/base/version.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+constexpr absl::Duration kAuthorityLife = absl::Hours(24 * 3650);
+constexpr absl::Duration kOwnLife = absl::Hours(24 * 90);
+constexpr absl::Duration kAdminLife = absl::Hours(24 * 365);
+constexpr uint64_t kMaxFile = 1 << 20;
+
+// A key and a certificate of it in a directory, with the CA beside it. The chain ends with the CA: an agent that joins knows only
+// its hash and finds it there.
+absl::Status WriteCredentials(os::Files* files, const std::string& directory, const identity::CertificateAuthority& ca,
+                              const identity::SpiffeId& id, absl::Time now, absl::Duration life) {
+  BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
+  BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(ca, key.csr_der, id, now, life));
+  BW_RETURN_IF_ERROR(files->MakeDirs(directory));
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "key.pem"), key.private_key_pem));
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "cert.pem"), leaf + ca.certificate_pem));
+  return os::WriteFileAtomically(files, os::JoinPath(directory, "ca.pem"), ca.certificate_pem);
+}
+
+identity::SpiffeId CoordinatorId(const std::string& trust_domain) {
+  return {.kind = identity::Kind::kCoordinator, .trust_domain = trust_domain, .region = "", .site = "", .name = ""};
+}
+
+absl::StatusOr<std::string> Line(os::Files* files, const std::string& path) {
+  BW_ASSIGN_OR_RETURN(std::string text, os::ReadFile(files, path, kMaxFile));
+  return std::string(absl::StripAsciiWhitespace(text));
+}
+
+}  // namespace
+
+absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory, const std::string& trust_domain,
+                      const std::string& admin_directory, const std::string& admin_name) {
+  identity::SpiffeId admin{.kind = identity::Kind::kAdmin, .trust_domain = trust_domain, .region = "", .site = "", .name = admin_name};
+  auto parsed = identity::ParseSpiffeId(admin.str());
+  if (!parsed.ok()) return parsed.status();
+  BW_RETURN_IF_ERROR(files->MakeDirs(directory));
+  BW_ASSIGN_OR_RETURN(bool exists, files->Exists(os::JoinPath(directory, "format")));
+  if (exists) {
+    return absl::FailedPreconditionError(absl::StrCat(directory, " holds a coordinator already; choose another directory"));
+  }
+  const absl::Time now = clock->Now();
+  BW_ASSIGN_OR_RETURN(identity::CertificateAuthority ca, identity::NewAuthority(trust_domain, now, kAuthorityLife));
+  BW_ASSIGN_OR_RETURN(crypto::SigningKey grant, crypto::SigningKey::Generate());
+  const std::string ca_dir = os::JoinPath(directory, "ca");
+  BW_RETURN_IF_ERROR(files->MakeDirs(ca_dir));
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(ca_dir, "key.pem"), ca.private_key_pem));
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(ca_dir, "cert.pem"), ca.certificate_pem));
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "grant.pem"), grant.ToPem()));
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "trust-domain"), trust_domain + "\n"));
+  BW_RETURN_IF_ERROR(WriteCredentials(files, os::JoinPath(directory, "tls"), ca, CoordinatorId(trust_domain), now, kOwnLife));
+  BW_RETURN_IF_ERROR(WriteCredentials(files, admin_directory, ca, admin, now, kAdminLife));
+  // Last: a directory without it was never finished and may be begun anew.
+  return os::WriteFileAtomically(files, os::JoinPath(directory, "format"), absl::StrCat(kDataFormat, "\n"));
+}
+
+absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const std::string& directory) {
+  auto format_text = Line(files, os::JoinPath(directory, "format"));
+  if (absl::IsNotFound(format_text.status())) {
+    return absl::NotFoundError(absl::StrCat("there is no coordinator in ", directory,
+                                            "; run: bailiwick-coordinator init --data-dir ", directory));
+  }
+  BW_RETURN_IF_ERROR(format_text.status());
+  uint32_t format = 0;
+  if (!absl::SimpleAtoi(*format_text, &format)) return absl::DataLossError(absl::StrCat(directory, "/format is not a number"));
+  if (format > kDataFormat) {
+    return absl::FailedPreconditionError(absl::StrCat(directory, " was written by a newer Bailiwick (data format ", format,
+                                                      ", this one knows ", kDataFormat, "); use that version"));
+  }
+  Keys keys;
+  BW_ASSIGN_OR_RETURN(keys.trust_domain, Line(files, os::JoinPath(directory, "trust-domain")));
+  const std::string ca_dir = os::JoinPath(directory, "ca");
+  BW_ASSIGN_OR_RETURN(keys.ca.certificate_pem, os::ReadFile(files, os::JoinPath(ca_dir, "cert.pem"), kMaxFile));
+  BW_ASSIGN_OR_RETURN(keys.ca.private_key_pem, os::ReadFile(files, os::JoinPath(ca_dir, "key.pem"), kMaxFile));
+  BW_ASSIGN_OR_RETURN(std::string grant, os::ReadFile(files, os::JoinPath(directory, "grant.pem"), kMaxFile));
+  BW_ASSIGN_OR_RETURN(crypto::SigningKey key, crypto::SigningKey::FromPem(grant));
+  keys.grant_key = std::make_unique<crypto::SigningKey>(std::move(key));
+  keys.tls_directory = os::JoinPath(directory, "tls");
+  BW_ASSIGN_OR_RETURN(std::string own, os::ReadFile(files, os::JoinPath(keys.tls_directory, "cert.pem"), kMaxFile));
+  BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(own));
+  const absl::Time now = clock->Now();
+  if (now > info.not_before + (info.not_after - info.not_before) / 2) {
+    BW_RETURN_IF_ERROR(WriteCredentials(files, keys.tls_directory, keys.ca, CoordinatorId(keys.trust_domain), now, kOwnLife));
+  }
+  return keys;
+}
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,30 @@
+// What a coordinator's data directory holds besides the catalog: the CA, its own certificate, the grant key. Made once by init.
+//   format, lock, catalog.db, audit.log, ca/{cert,key}.pem, tls/{cert,key,ca}.pem, grant.pem, trust-domain
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/crypto/sign.h"
+#include "common/identity/certificates.h"
+#include "common/os/clock.h"
+#include "common/os/files.h"
+
+namespace bailiwick::coordinator {
+
+struct Keys {
+  std::string trust_domain;
+  identity::CertificateAuthority ca;
+  std::unique_ptr<crypto::SigningKey> grant_key;
+  std::string tls_directory;
+};
+
+// FAILED_PRECONDITION: there is a coordinator already. Writes an admin's credentials to `admin_directory`.
+absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory, const std::string& trust_domain,
+                      const std::string& admin_directory, const std::string& admin_name);
+// NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version. Issues the coordinator's own certificate anew when
+// less than half of its life is left.
+absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const std::string& directory);
+
+}  // namespace bailiwick::coordinator

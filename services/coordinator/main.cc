@@ -1,0 +1,171 @@
+// bailiwick-coordinator: init, serve. Wiring only.
+#include <csignal>
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/audit/log.h"
+#include "common/base/status.h"
+#include "common/base/version.h"
+#include "common/rpc/credentials.h"
+#include "common/telemetry/log.h"
+#include "services/coordinator/api/control_service.h"
+#include "services/coordinator/core/core.h"
+#include "services/coordinator/core/keys.h"
+#include "services/coordinator/join/enroll_service.h"
+#include "services/coordinator/sessions/session.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+struct ServeFlags {
+  std::string data_dir;
+  std::string control = "127.0.0.1:7440";
+  std::string join = "127.0.0.1:7441";
+  std::string health;
+  std::string advertise;
+  std::string log_format = "text";
+  std::string log_level = "info";
+};
+
+std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                                                     const std::vector<grpc::Service*>& services, bool health, int* port) {
+  grpc::ServerBuilder builder;
+  rpc::ApplyServerLimits(builder);
+  grpc::EnableDefaultHealthCheckService(health);
+  builder.AddListeningPort(address, credentials, port);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  grpc::EnableDefaultHealthCheckService(false);
+  if (server == nullptr || *port == 0) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", address, "; is the port taken? choose another"));
+  }
+  return server;
+}
+
+absl::Status Serve(const ServeFlags& flags) {
+  telemetry::Format format;
+  telemetry::Level level;
+  BW_RETURN_IF_ERROR(telemetry::ParseFormat(flags.log_format, &format));
+  BW_RETURN_IF_ERROR(telemetry::ParseLevel(flags.log_level, &level));
+  telemetry::InitLogging("coordinator", format, level);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  os::Files* files = os::Files::System();
+  os::Clock* clock = os::Clock::System();
+  BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, clock, flags.data_dir));
+  BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(flags.data_dir, "lock")));
+  BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(flags.data_dir, "catalog.db")));
+  BW_ASSIGN_OR_RETURN(auto audit, audit::Log::Open(files, clock, os::JoinPath(flags.data_dir, "audit.log")));
+  Core core(catalog.get(), audit.get(), keys.grant_key.get(), clock, os::Random::System());
+  BW_RETURN_IF_ERROR(core.Load());
+
+  std::atomic<bool> stopping{false};
+  SessionService sessions(clock, {.hello = [&](const auto& s, const auto& hello) { return core.OnHello(s, hello); },
+                                  .message = [&](const auto& s, const auto& message) { core.OnMessage(s, message); },
+                                  .closed = [&](const auto& s) { core.OnClosed(s); },
+                                  .renew = [&](const auto& peer, const auto& request) { return core.Renew(peer, request); }});
+  ControlService control(&core, clock, &stopping);
+  EnrollService enroll(&core, clock);
+
+  const std::string endpoints = os::JoinPath(flags.data_dir, "endpoints.json");
+  absl::Status stale = files->Remove(endpoints);
+  if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
+  BW_ASSIGN_OR_RETURN(auto mutual, rpc::MutualServerCredentials({keys.tls_directory}));
+  BW_ASSIGN_OR_RETURN(auto open, rpc::JoinServerCredentials({keys.tls_directory}));
+  int control_port = 0, join_port = 0, health_port = 0;
+  std::unique_ptr<grpc::Server> health_server;
+  if (!flags.health.empty()) {
+    BW_ASSIGN_OR_RETURN(health_server, Listen(flags.health, grpc::InsecureServerCredentials(), {}, true, &health_port));
+  }
+  // Addresses are known to the core before anybody can ask.
+  BW_ASSIGN_OR_RETURN(auto join_server, Listen(flags.join, open, {&enroll}, false, &join_port));
+  BW_ASSIGN_OR_RETURN(auto control_server, Listen(flags.control, mutual, {&sessions, &control}, false, &control_port));
+  const std::string host = flags.advertise.empty() ? HostOf(flags.control) : flags.advertise;
+  const std::string join_host = flags.advertise.empty() ? HostOf(flags.join) : flags.advertise;
+  core.Start({.trust_domain = keys.trust_domain,
+              .ca = keys.ca,
+              .control_address = absl::StrCat(host, ":", control_port),
+              .join_address = absl::StrCat(join_host, ":", join_port)});
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(
+      files, endpoints,
+      absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port, "\",\"health\":\"",
+                   health_port == 0 ? "" : absl::StrCat(HostOf(flags.health), ":", health_port), "\"}\n")));
+  telemetry::Log(telemetry::Level::kInfo, "serving",
+                 {{"control", absl::StrCat(host, ":", control_port)}, {"join", absl::StrCat(join_host, ":", join_port)},
+                  {"trust_domain", keys.trust_domain}, {"build", kBuildVersion}});
+
+  int received = 0;
+  sigwait(&signals, &received);
+  telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
+  stopping = true;
+  core.Stop();
+  const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(2);
+  control_server->Shutdown(deadline);
+  join_server->Shutdown(deadline);
+  if (health_server != nullptr) health_server->Shutdown(deadline);
+  return absl::OkStatus();
+}
+
+int Report(const absl::Status& status) {
+  if (!status.ok()) std::cerr << "bailiwick-coordinator: " << std::string(status.message()) << "\n";
+  return ExitCode(status);
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{"bailiwick-coordinator: keeps the catalog, enforces the signed policy, issues grants", "bailiwick-coordinator"};
+  app.set_version_flag("--version", std::string("bailiwick-coordinator ") + std::string(kBuildVersion));
+  app.require_subcommand(1);
+
+  std::string data_dir, trust_domain, admin_dir, admin_name = "admin";
+  auto* init = app.add_subcommand("init", "make a new coordinator: its CA, keys and the first admin's credentials");
+  init->add_option("--data-dir", data_dir, "directory of the coordinator")->required();
+  init->add_option("--trust-domain", trust_domain, "name in every identity, e.g. acme.example")->required();
+  init->add_option("--admin-dir", admin_dir, "where the admin's cert.pem, key.pem and ca.pem go")->required();
+  init->add_option("--admin-name", admin_name, "name of the admin (default: admin)");
+  init->footer("Example:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick --trust-domain acme.example --admin-dir ~/.config/bailiwick/admin");
+
+  ServeFlags flags;
+  auto* serve = app.add_subcommand("serve", "serve agents and admins until SIGTERM");
+  serve->add_option("--data-dir", flags.data_dir, "directory of the coordinator")->required();
+  serve->add_option("--control-listen", flags.control, "HOST:PORT for agents and admins, mTLS (default 127.0.0.1:7440)");
+  serve->add_option("--join-listen", flags.join, "HOST:PORT for joining (default 127.0.0.1:7441)");
+  serve->add_option("--health-listen", flags.health, "HOST:PORT for plaintext gRPC health checks only (default: none)");
+  serve->add_option("--advertise", flags.advertise, "host that agents dial when it differs from the listen addresses");
+  serve->add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
+  serve->add_option("--log-level", flags.log_level, "debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  serve->footer("Example:\n  bailiwick-coordinator serve --data-dir /var/lib/bailiwick --control-listen 0.0.0.0:7440 "
+                "--join-listen 0.0.0.0:7441 --advertise coordinator.acme.example");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);
+    std::cerr << "bailiwick-coordinator: " << e.what() << "; see bailiwick-coordinator --help\n";
+    return 2;
+  }
+  if (*init) {
+    absl::Status made = InitKeys(os::Files::System(), os::Clock::System(), data_dir, trust_domain, admin_dir, admin_name);
+    if (made.ok()) {
+      std::cout << "a coordinator of " << trust_domain << " is in " << data_dir << "; admin credentials are in " << admin_dir << "\n";
+    }
+    return Report(made);
+  }
+  return Report(Serve(flags));
+}
+
+}  // namespace
+}  // namespace bailiwick::coordinator
+
+int main(int argc, char** argv) { return bailiwick::coordinator::Main(argc, argv); }
