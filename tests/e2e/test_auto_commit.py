@@ -79,7 +79,9 @@ class AutoCommit(f.FleetTest):
         for n in range(1, 8):
             f.write(os.path.join(source, "n"), b"%d" % n)
             self.fleet.commit("retain")
-        f.wait_until(lambda: self.numbers("retain") == [7, 6, 5], timeout=30, what="three versions are left")
+        def held(site):
+            return [int(r["number"]) for r in f.rows_of(self.fleet.json("dataset", "versions", "retain")) if site in r["sites"]]
+        f.wait_until(lambda: held("factory") == [7, 6, 5], timeout=40, what="three versions are left at home")
         self.assertFalse(f.differences(source, self.fleet.current("core", "retain")))
         self.fleet.verify("retain", "factory")
         self.fleet.verify("retain", "core")

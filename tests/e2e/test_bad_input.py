@@ -307,10 +307,12 @@ class Machines(f.FleetTest):
             taken.listen()
             port = taken.getsockname()[1]
             directory = self.fleet.path("coordinator-2")
-            made = f.run([f.COORDINATOR, "init", "--data-dir", directory], timeout=30)
+            made = f.run([f.COORDINATOR, "init", "--data-dir", directory, "--trust-domain", "second.test", "--admin-dir",
+                          self.fleet.path("admin-2")], timeout=30)
             self.assertEqual(made.code, f.OK, made)
-            result = f.run([f.COORDINATOR, "serve", "--data-dir", directory, "--listen", f"127.0.0.1:{port}"], timeout=30)
-            self.assertNotEqual(result.code, f.OK)
+            result = f.run([f.COORDINATOR, "serve", "--data-dir", directory, "--join-listen", "127.0.0.1:0", "--control-listen",
+                            f"127.0.0.1:{port}"], timeout=30)
+            self.assertEqual(result.code, f.UNAVAILABLE, result)
             self.assertRegex(result.text, rf"{port}")
             self.assertRegex(result.text, r"(?i)port|address|in use|listen")
 
