@@ -1,6 +1,10 @@
 #include "services/agent/home/committer.h"
 
 #include <gmock/gmock.h>
+#include <grp.h>
+
+#include <cstdlib>
+#include <iostream>
 
 #include "common/os/fault_files.h"
 #include "services/agent/home/dataset_fixture.h"
@@ -364,6 +368,45 @@ TEST_F(CommitterTest, ASourceThatVanishesMeanwhileMakesNoVersion) {
   EXPECT_EQ(outcome.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(outcome.status().message()), HasSubstr("vanished"));
   EXPECT_FALSE(dataset_.handle().catalog->Newest(dataset_.handle().id)->has_value());
+}
+
+// Commits trees that it may not read; true if each was refused by name. Runs in a process that is not root.
+bool RefusesUnreadable(const std::string& directory) {
+  constexpr uid_t kNobody = 65534;
+  if (::getuid() == 0 && (::chown(directory.c_str(), kNobody, kNobody) != 0 || ::setgroups(0, nullptr) != 0 ||
+                          ::setresgid(kNobody, kNobody, kNobody) != 0 || ::setresuid(kNobody, kNobody, kNobody) != 0)) {
+    return false;
+  }
+  SourceSpec spec;
+  spec.path = directory + "/source";
+  WriteText(spec.path + "/dir/secret", "x");
+  WriteText(spec.path + "/other", "y");
+  DatasetFixture dataset(directory + "/agent");
+  bool ok = dataset.Commit(spec).ok();
+  for (const char* name : {"/dir/secret", "/dir"}) {
+    WriteText(spec.path + "/other", name);  // so that there is something to commit
+    ::chmod((spec.path + name).c_str(), 0);
+    auto refused = dataset.Commit(spec);
+    ok = ok && absl::IsPermissionDenied(refused.status()) &&
+         std::string(refused.status().message()).find(spec.path + name) != std::string::npos;
+    if (!ok) std::cerr << refused.status() << "\n";
+    ::chmod((spec.path + name).c_str(), 0700);
+  }
+  return ok && dataset.handle().catalog->List(dataset.handle().id)->size() == 1;
+}
+
+TEST(CommitPermissionDeathTest, WhatCannotBeReadFailsNamingIt) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";  // a process of its own, not a fork of this one
+  EXPECT_EXIT(
+      {
+        int code = 1;
+        {
+          TempDir temp;
+          code = RefusesUnreadable(temp.str()) ? 0 : 1;
+        }
+        std::_Exit(code);
+      },
+      ::testing::ExitedWithCode(0), "");
 }
 
 TEST_F(CommitterTest, Cancelled) {

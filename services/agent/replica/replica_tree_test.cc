@@ -339,6 +339,7 @@ TEST_F(ReplicaTreeTest, VerifyFindsAndShowMends) {
   ASSERT_TRUE(Show(v2).ok());
   struct stat st;
   ASSERT_EQ(::stat(Current("big").c_str(), &st), 0);
+  ::chmod(Current("big").c_str(), 0644);
   {
     std::fstream file(Current("big"), std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(3 << 20);
@@ -346,6 +347,7 @@ TEST_F(ReplicaTreeTest, VerifyFindsAndShowMends) {
   }
   timespec times[2] = {st.st_mtim, st.st_mtim};
   ::utimensat(AT_FDCWD, Current("big").c_str(), times, 0);
+  ::chmod(Current("big").c_str(), st.st_mode & 07777);
   fs::remove(Current("empty"));
   WriteText(Current("stranger"), "x");
   ::chmod(Current("a/x").c_str(), 0777);
