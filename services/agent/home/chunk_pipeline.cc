@@ -12,15 +12,15 @@
 namespace bailiwick::agent {
 namespace {
 
-constexpr size_t kMinBatchBytes = 4 << 20;   // large enough that a hand-over costs nothing beside hashing it
-constexpr size_t kMaxSteps = 8192;           // entries in a batch: bounds the memory of scans that read nothing
-constexpr size_t kBatches = 5;               // two being worked on, two waiting, one being stored
-constexpr unsigned kMaxWorkers = 4;          // a commit is not alone on the machine
+constexpr size_t kMinBatchBytes = 4 << 20;  // large enough that a hand-over costs nothing beside hashing it
+constexpr size_t kMaxSteps = 8192;          // entries in a batch: bounds the memory of scans that read nothing
+constexpr size_t kBatches = 5;              // two being worked on, two waiting, one being stored
+constexpr unsigned kMaxWorkers = 4;         // a commit is not alone on the machine
 
 }  // namespace
 
-ChunkPipeline::ChunkPipeline(store::DatasetStore* store, store::DatasetStore::Writer* writer, const chunk::Chunker* chunker,
-                             EntrySink sink, BatchCallback on_batch)
+ChunkPipeline::ChunkPipeline(store::DatasetStore* store, store::DatasetStore::Writer* writer,
+                             const chunk::Chunker* chunker, EntrySink sink, BatchCallback on_batch)
     : store_(store),
       writer_(writer),
       chunker_(chunker),

@@ -1,9 +1,9 @@
-// From bytes read to chunks stored and entries built, in order, on several cores: the calling thread reads, cuts and stores;
-// workers hash and compress. Work travels in batches of some MiB that hold the pieces of one large file or of many small ones,
-// so that a small file costs no hand-over of its own.
+// From bytes read to chunks stored and entries built, in order, on several cores: the calling thread reads, cuts and
+// stores; workers hash and compress. Work travels in batches of some MiB that hold the pieces of one large file or of
+// many small ones, so that a small file costs no hand-over of its own.
 //
-// Bounds: kBatches batches in flight, so some ten MiB of memory whatever the files' sizes. The public methods belong to one
-// thread, which is also the only one that touches the writer and calls the sink.
+// Bounds: kBatches batches in flight, so some ten MiB of memory whatever the files' sizes. The public methods belong to
+// one thread, which is also the only one that touches the writer and calls the sink.
 #pragma once
 
 #include <atomic>
@@ -29,11 +29,12 @@ namespace bailiwick::agent {
 class ChunkPipeline {
  public:
   using EntrySink = std::function<absl::Status(store::Entry entry)>;
-  using BatchCallback = std::function<absl::Status()>;  // after each batch handed over; an error stops the pipeline's caller
+  using BatchCallback =
+      std::function<absl::Status()>;  // after each batch handed over; an error stops the pipeline's caller
 
   // All outlive the pipeline.
-  ChunkPipeline(store::DatasetStore* store, store::DatasetStore::Writer* writer, const chunk::Chunker* chunker, EntrySink sink,
-                BatchCallback on_batch);
+  ChunkPipeline(store::DatasetStore* store, store::DatasetStore::Writer* writer, const chunk::Chunker* chunker,
+                EntrySink sink, BatchCallback on_batch);
   ~ChunkPipeline();
   ChunkPipeline(const ChunkPipeline&) = delete;
   ChunkPipeline& operator=(const ChunkPipeline&) = delete;
@@ -80,7 +81,7 @@ class ChunkPipeline {
   absl::Status Process(Batch& batch);
   absl::Status AddStep(Step step);
   absl::Status Cut(bool last);
-  absl::Status HandOver();               // the current batch to the workers, what is not cut yet to the next batch
+  absl::Status HandOver();  // the current batch to the workers, what is not cut yet to the next batch
   absl::Status Retire() ABSL_LOCKS_EXCLUDED(mutex_);  // the oldest batch: waits, stores, sinks
   absl::Status Store(Batch& batch);
   std::unique_ptr<Batch> NewBatch();

@@ -22,12 +22,13 @@ namespace bailiwick::agent {
 namespace {
 
 constexpr size_t kListed = 100;  // names in an outcome; the counts are whole
-// A file written this shortly before the scan, or during it, can be written again without its times moving: file systems
-// stamp with the kernel's tick, at most 10 ms long.
+// A file written this shortly before the scan, or during it, can be written again without its times moving: file
+// systems stamp with the kernel's tick, at most 10 ms long.
 constexpr absl::Duration kRacy = absl::Milliseconds(20);
 
 bool IsAbove(std::string_view directory, std::string_view path) {
-  return path.size() > directory.size() && path[directory.size()] == '/' && path.substr(0, directory.size()) == directory;
+  return path.size() > directory.size() && path[directory.size()] == '/' &&
+         path.substr(0, directory.size()) == directory;
 }
 
 class CommitRun {
@@ -128,7 +129,8 @@ void CommitRun::Report() {
 absl::StatusOr<std::unique_ptr<os::TreeDir>> CommitRun::OpenSource() const {
   auto root = os::OpenTree(source_.path);
   if (absl::IsNotFound(root.status())) {
-    return absl::NotFoundError(absl::StrCat("source ", source_.path, " does not exist; no version was made and nothing deleted"));
+    return absl::NotFoundError(
+        absl::StrCat("source ", source_.path, " does not exist; no version was made and nothing deleted"));
   }
   if (absl::IsFailedPrecondition(root.status())) {
     return absl::FailedPreconditionError(absl::StrCat("source ", source_.path, " is not a directory"));
@@ -156,7 +158,8 @@ absl::Status CommitRun::Prepare() {
   builder_ = std::make_unique<store::ManifestBuilder>(
       [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
   pipeline_ = std::make_unique<ChunkPipeline>(
-      dataset_.store.get(), writer_.get(), &*chunker_, [this](store::Entry entry) { return builder_->Add(std::move(entry)); },
+      dataset_.store.get(), writer_.get(), &*chunker_,
+      [this](store::Entry entry) { return builder_->Add(std::move(entry)); },
       [this] {
         Report();
         return CheckCancelled();
@@ -356,8 +359,8 @@ absl::Status CommitRun::CheckSource() {
     BW_ASSIGN_OR_RETURN(os::NodeStat stat, (*again)->Stat(""));
     if (stat.inode == root_stat_.inode && stat.device == root_stat_.device) return absl::OkStatus();
   }
-  return absl::NotFoundError(absl::StrCat("source ", source_.path,
-                                          " vanished, or was unmounted or replaced, while it was read; no version was made"));
+  return absl::NotFoundError(absl::StrCat(
+      "source ", source_.path, " vanished, or was unmounted or replaced, while it was read; no version was made"));
 }
 
 absl::Status CommitRun::CheckNotEmpty() {
@@ -365,7 +368,8 @@ absl::Status CommitRun::CheckNotEmpty() {
   if (newest_ && newest_->record.entries == 0) return absl::OkStatus();  // it was meant before
   BW_ASSIGN_OR_RETURN(std::vector<std::string> names, root_->List());
   if (names.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat("source ", source_.path, " is empty; if that is meant: --allow-empty"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("source ", source_.path, " is empty; if that is meant: --allow-empty"));
   }
   return absl::FailedPreconditionError(absl::StrCat("source ", source_.path,
                                                     " holds nothing that its include and ignore patterns let through; "
@@ -395,7 +399,8 @@ absl::StatusOr<CommitOutcome> CommitRun::Publish(const store::ManifestSummary& s
   record.skipped = outcome_.skipped_count;
   record.committed_at = clock_->Now();
   record.message = options_.message;
-  crypto::Envelope envelope = crypto::SignEnvelope(crypto::kVersionType, store::EncodeVersionRecord(record), *home_.key);
+  crypto::Envelope envelope =
+      crypto::SignEnvelope(crypto::kVersionType, store::EncodeVersionRecord(record), *home_.key);
   BW_RETURN_IF_ERROR(CheckCancelled());
   BW_RETURN_IF_ERROR(dataset_.catalog->Add(envelope, dataset_.nodes.get()));
   outcome_.version.record = std::move(record);

@@ -1,6 +1,6 @@
-// Makes a version of a source directory: walk in manifest order beside the scan cache, read and chunk what changed, store,
-// build the manifest, one durability barrier, catalog row. A crash at any point leaves the old versions and at most
-// unreferenced chunks. Not thread-safe per dataset: the caller runs one commit of a dataset at a time.
+// Makes a version of a source directory: walk in manifest order beside the scan cache, read and chunk what changed,
+// store, build the manifest, one durability barrier, catalog row. A crash at any point leaves the old versions and at
+// most unreferenced chunks. Not thread-safe per dataset: the caller runs one commit of a dataset at a time.
 #pragma once
 
 #include <atomic>
@@ -51,14 +51,14 @@ struct CommitOutcome {
   store::CatalogVersion version;  // the new one, or the newest when unchanged
   bool unchanged = false;
   uint64_t new_bytes = 0;
-  std::vector<std::string> skipped;    // first 100 paths
+  std::vector<std::string> skipped;  // first 100 paths
   uint64_t skipped_count = 0;
   std::vector<std::string> unsettled;  // first 100
   uint64_t unsettled_count = 0;
 };
 
-// Errors: NOT_FOUND source missing or vanished; FAILED_PRECONDITION empty, not a directory, or a file that keeps changing
-// (named); PERMISSION_DENIED unreadable (named); RESOURCE_EXHAUSTED disk full; CANCELLED.
+// Errors: NOT_FOUND source missing or vanished; FAILED_PRECONDITION empty, not a directory, or a file that keeps
+// changing (named); PERMISSION_DENIED unreadable (named); RESOURCE_EXHAUSTED disk full; CANCELLED.
 absl::StatusOr<CommitOutcome> Commit(DatasetHandle& dataset, const SourceSpec& source, const HomeIdentity& home,
                                      const CommitOptions& options, const os::Clock* clock,
                                      const std::function<void(const CommitProgress&)>& progress,

@@ -16,7 +16,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// The system's clock, ahead: what was written before the commit counts as long settled, so that the scan cache trusts it.
+// The system's clock, ahead: what was written before the commit counts as long settled, so that the scan cache trusts
+// it.
 class AheadClock : public os::Clock {
  public:
   absl::Time Now() const override { return os::Clock::System()->Now() + absl::Seconds(5); }
@@ -35,7 +36,8 @@ class CommitterTest : public ::testing::Test {
   }
   std::string At(std::string_view name) const { return source_ + "/" + std::string(name); }
   CommitOutcome MustCommit(const SourceSpec& spec, const CommitOptions& options = {}) {
-    auto outcome = dataset_.Commit(spec, options, [this](const CommitProgress& p) { progress_ = p; }, &clock_);
+    auto outcome = dataset_.Commit(
+        spec, options, [this](const CommitProgress& p) { progress_ = p; }, &clock_);
     EXPECT_TRUE(outcome.ok()) << outcome.status();
     return outcome.ok() ? *std::move(outcome) : CommitOutcome();
   }
@@ -87,7 +89,8 @@ TEST_F(CommitterTest, TakesEverythingAsItIs) {
   EXPECT_EQ(outcome.version.record.files, 6u);
   EXPECT_EQ(outcome.version.record.skipped, 1u);
   EXPECT_THAT(outcome.skipped, ElementsAre("pipe"));
-  EXPECT_TRUE(crypto::VerifyEnvelope(outcome.version.envelope, crypto::kVersionType, {dataset_.key().public_key()}).ok());
+  EXPECT_TRUE(
+      crypto::VerifyEnvelope(outcome.version.envelope, crypto::kVersionType, {dataset_.key().public_key()}).ok());
 
   auto entries = dataset_.Entries(outcome.version);
   EXPECT_EQ(entries.size(), 9u);
@@ -196,12 +199,14 @@ TEST_F(CommitterTest, FilesWithLongChunkListsStayUnchanged) {
 }
 
 TEST_F(CommitterTest, ManySmallFiles) {
-  for (int i = 0; i < 3000; ++i) WriteText(At("d" + std::to_string(i % 7) + "/f" + std::to_string(i)), Noise(100 + i % 50, i));
+  for (int i = 0; i < 3000; ++i)
+    WriteText(At("d" + std::to_string(i % 7) + "/f" + std::to_string(i)), Noise(100 + i % 50, i));
   CommitOutcome first = MustCommit();
   EXPECT_EQ(first.version.record.files, 3000u);
   auto entries = dataset_.Entries(first.version);
   for (int i = 0; i < 3000; i += 97) {
-    EXPECT_EQ(dataset_.Content(entries["d" + std::to_string(i % 7) + "/f" + std::to_string(i)]), Noise(100 + i % 50, i));
+    EXPECT_EQ(dataset_.Content(entries["d" + std::to_string(i % 7) + "/f" + std::to_string(i)]),
+              Noise(100 + i % 50, i));
   }
 }
 
@@ -312,18 +317,19 @@ TEST_F(CommitterTest, AbsentKeep) {
 }
 
 TEST_F(CommitterTest, Patterns) {
-  for (const char* name : {"src/a.cc", "src/a.o", "src/deep/b.cc", "docs/x.md", "build/a.cc", "models/m1/w.bin", "models/m1/w.tmp",
-                           "top.cc"}) {
+  for (const char* name : {"src/a.cc", "src/a.o", "src/deep/b.cc", "docs/x.md", "build/a.cc", "models/m1/w.bin",
+                           "models/m1/w.tmp", "top.cc"}) {
     WriteText(At(name), name);
   }
   fs::create_directory(At("hollow"));
   SourceSpec spec = Spec();
   spec.ignore = {"*.o", "/build/"};
-  EXPECT_THAT(Paths(MustCommit(spec)), ElementsAre("docs", "docs/x.md", "hollow", "models", "models/m1", "models/m1/w.bin",
-                                                   "models/m1/w.tmp", "src", "src/a.cc", "src/deep", "src/deep/b.cc", "top.cc"));
+  EXPECT_THAT(Paths(MustCommit(spec)),
+              ElementsAre("docs", "docs/x.md", "hollow", "models", "models/m1", "models/m1/w.bin", "models/m1/w.tmp",
+                          "src", "src/a.cc", "src/deep", "src/deep/b.cc", "top.cc"));
   spec.include = {"*.cc", "models/", "!*.tmp"};
-  EXPECT_THAT(Paths(MustCommit(spec)), ElementsAre("models", "models/m1", "models/m1/w.bin", "src", "src/a.cc", "src/deep",
-                                                   "src/deep/b.cc", "top.cc"));
+  EXPECT_THAT(Paths(MustCommit(spec)), ElementsAre("models", "models/m1", "models/m1/w.bin", "src", "src/a.cc",
+                                                   "src/deep", "src/deep/b.cc", "top.cc"));
   spec.ignore = {"[oops"};
   auto bad = dataset_.Commit(spec);
   EXPECT_EQ(bad.status().code(), absl::StatusCode::kInvalidArgument);

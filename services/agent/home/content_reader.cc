@@ -73,7 +73,8 @@ absl::StatusOr<bool> ContentReader::HolesAreZero(os::TreeFile& file, const std::
   return true;
 }
 
-absl::StatusOr<bool> ContentReader::ReadOnce(os::TreeFile& file, const os::NodeStat& stat, bool whole, store::Entry* entry) {
+absl::StatusOr<bool> ContentReader::ReadOnce(os::TreeFile& file, const os::NodeStat& stat, bool whole,
+                                             store::Entry* entry) {
   entry->holes.clear();
   std::vector<os::Extent> extents;
   if (!whole && stat.blocks_bytes < stat.size) {
@@ -124,9 +125,9 @@ absl::StatusOr<ReadResult> ContentReader::Read(const ReadRequest& request, store
     }
     BW_RETURN_IF_ERROR(pipeline_->DropFile());
     if (last) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("file ", request.label, " kept changing while it was read (", attempt + 1,
-                       " times); commit when it is quiet, give the dataset a settle time, or allow it: --allow-changing"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          "file ", request.label, " kept changing while it was read (", attempt + 1,
+          " times); commit when it is quiet, give the dataset a settle time, or allow it: --allow-changing"));
     }
     clock_->SleepFor(kWaits[attempt]);
   }

@@ -1,5 +1,5 @@
-// Reads one file of the source into the pipeline as it was at one moment, as far as a file system lets one know: its size and
-// times are the same before and after, else it is read again.
+// Reads one file of the source into the pipeline as it was at one moment, as far as a file system lets one know: its
+// size and times are the same before and after, else it is read again.
 #pragma once
 
 #include <atomic>
@@ -32,8 +32,8 @@ class ContentReader {
   ContentReader(ChunkPipeline* pipeline, const os::Clock* clock, const std::atomic<bool>* cancelled)
       : pipeline_(pipeline), clock_(clock), cancelled_(cancelled) {}
 
-  // Sets mode, mtime, size and holes of `entry` from what was read and hands it over; `stat` becomes the state that was read.
-  // FAILED_PRECONDITION names a file that keeps changing; PERMISSION_DENIED one that cannot be read; CANCELLED.
+  // Sets mode, mtime, size and holes of `entry` from what was read and hands it over; `stat` becomes the state that was
+  // read. FAILED_PRECONDITION names a file that keeps changing; PERMISSION_DENIED one that cannot be read; CANCELLED.
   absl::StatusOr<ReadResult> Read(const ReadRequest& request, store::Entry entry, os::NodeStat* stat);
   uint64_t read_bytes() const { return read_bytes_; }
 

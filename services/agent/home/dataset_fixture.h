@@ -1,5 +1,5 @@
-// For tests of this folder and its siblings: a dataset on a real store, index and database in a temporary directory, and a
-// few lines to make source trees.
+// For tests of this folder and its siblings: a dataset on a real store, index and database in a temporary directory,
+// and a few lines to make source trees.
 #pragma once
 
 #include <fcntl.h>
@@ -94,7 +94,8 @@ class DatasetFixture {
 
   absl::Status Open() {
     BW_RETURN_IF_ERROR(files_->MakeDirs(directory_));
-    BW_ASSIGN_OR_RETURN(db_, sql::Database::Open({files_, directory_ + "/agent.db", store::VersionCatalog::Migrations()}));
+    BW_ASSIGN_OR_RETURN(db_,
+                        sql::Database::Open({files_, directory_ + "/agent.db", store::VersionCatalog::Migrations()}));
     catalog_ = std::make_unique<store::VersionCatalog>(db_.get());
     // The index is not the dataset's truth and not behind `files`: a new one each time, filled from the packs.
     BW_ASSIGN_OR_RETURN(index_, store::ChunkIndex::Open(directory_ + ".index" + std::to_string(opens_++), 8 << 20));
@@ -144,11 +145,12 @@ class DatasetFixture {
   // Content as the store has it, holes as zeros.
   std::string Content(const store::Entry& entry) {
     std::string data;
-    absl::Status read = store::ForEachChunk(handle_.nodes.get(), entry, [&](const store::Reference& piece) -> absl::Status {
-      BW_ASSIGN_OR_RETURN(std::string raw, handle_.store->ReadRaw(piece.digest));
-      data += raw;
-      return absl::OkStatus();
-    });
+    absl::Status read =
+        store::ForEachChunk(handle_.nodes.get(), entry, [&](const store::Reference& piece) -> absl::Status {
+          BW_ASSIGN_OR_RETURN(std::string raw, handle_.store->ReadRaw(piece.digest));
+          data += raw;
+          return absl::OkStatus();
+        });
     EXPECT_TRUE(read.ok()) << entry.path << ": " << read;
     for (const store::Hole& hole : entry.holes) data.insert(hole.offset, std::string(hole.length, '\0'));
     EXPECT_EQ(data.size(), entry.size) << entry.path;

@@ -109,7 +109,8 @@ absl::StatusOr<PatternList::Segment> PatternList::ParseSegment(std::string_view 
       segment.classes.push_back(set);
       i += n;
     } else {
-      if (text[i] == '\\' && ++i == text.size()) return Malformed(whole, "ends a name with a lone backslash; write \\\\");
+      if (text[i] == '\\' && ++i == text.size())
+        return Malformed(whole, "ends a name with a lone backslash; write \\\\");
       token.literal = text[i++];
     }
     segment.tokens.push_back(token);
@@ -163,9 +164,10 @@ bool PatternList::MatchSegment(const Segment& segment, std::string_view name) {
       star_name = n;
       continue;
     }
-    bool match = t < tokens.size() &&
-                 (tokens[t].kind == Token::kAnyByte || (tokens[t].kind == Token::kLiteral && tokens[t].literal == name[n]) ||
-                  (tokens[t].kind == Token::kClass && segment.classes[tokens[t].index][static_cast<uint8_t>(name[n])]));
+    bool match =
+        t < tokens.size() &&
+        (tokens[t].kind == Token::kAnyByte || (tokens[t].kind == Token::kLiteral && tokens[t].literal == name[n]) ||
+         (tokens[t].kind == Token::kClass && segment.classes[tokens[t].index][static_cast<uint8_t>(name[n])]));
     if (match) {
       ++t;
       ++n;

@@ -1,5 +1,5 @@
-// Include and ignore patterns in gitignore's syntax, relative to the root of the source. Paths are bytes, not characters.
-// Immutable after Parse, thread-safe.
+// Include and ignore patterns in gitignore's syntax, relative to the root of the source. Paths are bytes, not
+// characters. Immutable after Parse, thread-safe.
 #pragma once
 
 #include <bitset>

@@ -12,13 +12,14 @@ namespace bailiwick::agent {
 namespace {
 
 // Header: magic (8, its last byte is the format), root algorithm (1), root (32), checksum of those (8).
-// Then blocks: length (4), checksum of the payload (8), payload; a block of length 0 ends the file, so that one cut short is
-// noticed. Payload: records of shared path prefix (2), rest of the path (2, bytes), size, mtime, ctime, inode, device (8 each).
+// Then blocks: length (4), checksum of the payload (8), payload; a block of length 0 ends the file, so that one cut
+// short is noticed. Payload: records of shared path prefix (2), rest of the path (2, bytes), size, mtime, ctime, inode,
+// device (8 each).
 constexpr std::string_view kMagic("BWSCAN\0\1", 8);
 constexpr size_t kHeaderBytes = 8 + 1 + 32 + 8;
 constexpr size_t kBlockHeaderBytes = 4 + 8;
-constexpr size_t kBlockBytes = 64 * 1024;        // payload after which a block is written
-constexpr size_t kMaxBlockBytes = 128 * 1024;    // a block and its last record
+constexpr size_t kBlockBytes = 64 * 1024;      // payload after which a block is written
+constexpr size_t kMaxBlockBytes = 128 * 1024;  // a block and its last record
 constexpr size_t kRecordFixedBytes = 2 + 2 + 5 * 8;
 
 template <typename T>
@@ -56,7 +57,8 @@ std::unique_ptr<ScanCacheReader> ScanCacheReader::Open(os::Files* files, const s
   auto n = (*file)->ReadAt(0, header.data(), header.size());
   if (!n.ok() || *n != header.size()) return nullptr;
   if (header.compare(0, kMagic.size(), kMagic) != 0) return nullptr;
-  if (Checksum(std::string_view(header).substr(0, kHeaderBytes - 8)) != Get<uint64_t>(&header[kHeaderBytes - 8])) return nullptr;
+  if (Checksum(std::string_view(header).substr(0, kHeaderBytes - 8)) != Get<uint64_t>(&header[kHeaderBytes - 8]))
+    return nullptr;
   auto root = Digest::From(static_cast<uint8_t>(header[8]), std::string_view(header).substr(9, 32));
   if (!root.ok()) return nullptr;
   auto reader = std::make_unique<ScanCacheReader>();

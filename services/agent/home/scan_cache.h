@@ -1,9 +1,9 @@
 // What the last commit saw of each file (size, times, inode), so that the next one reads only what changed.
 //
-// Invariants: a record says that a file with these numbers held what the entry of the same path says in the manifest that the
-// cache is bound to; files whose times were too close to the scan to tell a later write apart ("racy") have no record, so
-// they are read again. Losing the cache, or any part of it, costs reading, never truth: it is not synced, and a block that
-// does not match its checksum ends it.
+// Invariants: a record says that a file with these numbers held what the entry of the same path says in the manifest
+// that the cache is bound to; files whose times were too close to the scan to tell a later write apart ("racy") have no
+// record, so they are read again. Losing the cache, or any part of it, costs reading, never truth: it is not synced,
+// and a block that does not match its checksum ends it.
 //
 // A sequential file in manifest order, merged with the walk: memory is one block. One thread.
 #pragma once
@@ -84,7 +84,8 @@ class ScanCache {
 
   // Call for every file of the walk, in order. True: the file is as it was.
   bool Unchanged(std::string_view path, const os::NodeStat& stat);
-  // The record to keep for a file of the new version, in order. Best effort: a failure drops the new cache, not the commit.
+  // The record to keep for a file of the new version, in order. Best effort: a failure drops the new cache, not the
+  // commit.
   void Keep(const ScanRecord& record);
   // The version is durable: its manifest is `root`.
   void Finish(const Digest& root);

@@ -8,7 +8,9 @@ namespace {
 
 class ScanCacheTest : public ::testing::Test {
  protected:
-  static std::string Path(int i) { return "dir/sub" + std::to_string(1000 + i / 100) + "/file" + std::to_string(100000 + i); }
+  static std::string Path(int i) {
+    return "dir/sub" + std::to_string(1000 + i / 100) + "/file" + std::to_string(100000 + i);
+  }
   static os::NodeStat Stat(int i) {
     os::NodeStat stat;
     stat.type = os::NodeType::kFile;

@@ -9,8 +9,9 @@
 namespace bailiwick::agent {
 namespace {
 
-constexpr size_t kMaxHandles = 128;  // of the usual limit of 1024; deeper directories are reached by a path from the last
-constexpr int kMaxKindChanges = 5;   // of one name while it is looked at
+constexpr size_t kMaxHandles =
+    128;  // of the usual limit of 1024; deeper directories are reached by a path from the last
+constexpr int kMaxKindChanges = 5;  // of one name while it is looked at
 
 }  // namespace
 

@@ -1,8 +1,8 @@
-// A directory tree in manifest order: depth first, names sorted bytewise, a directory before what it holds. Memory is the
-// names of the directories on the current path; open handles are bounded whatever the depth. One thread.
+// A directory tree in manifest order: depth first, names sorted bytewise, a directory before what it holds. Memory is
+// the names of the directories on the current path; open handles are bounded whatever the depth. One thread.
 //
-// The tree may change meanwhile: what vanishes between listing and visiting is not there; what becomes another kind of thing
-// is visited as what it became.
+// The tree may change meanwhile: what vanishes between listing and visiting is not there; what becomes another kind of
+// thing is visited as what it became.
 #pragma once
 
 #include <functional>
@@ -38,7 +38,7 @@ class TreeWalker {
   struct Frame {
     std::unique_ptr<os::TreeDir> owned;
     os::TreeDir* dir = nullptr;
-    std::string prefix;  // from `dir` to this directory, "" or with a trailing '/'
+    std::string prefix;      // from `dir` to this directory, "" or with a trailing '/'
     size_t path_length = 0;  // of path_ with a trailing '/' for this directory
     std::vector<std::string> names;
     size_t next = 0;

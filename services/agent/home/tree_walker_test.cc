@@ -25,7 +25,8 @@ std::vector<std::string> Walk(const std::string& path, TreeWalker::Filter filter
 
 TEST(TreeWalkerTest, VisitsInManifestOrder) {
   TempDir temp;
-  for (const char* name : {"a/x", "a/y/z", "a.txt", "a-b/q", "a b", "\xFF\xFE/in", "B", "new\nline"}) WriteText(temp / name, "1");
+  for (const char* name : {"a/x", "a/y/z", "a.txt", "a-b/q", "a b", "\xFF\xFE/in", "B", "new\nline"})
+    WriteText(temp / name, "1");
   fs::create_directory(temp / "empty");
   fs::create_symlink("a", temp / "link");
   std::vector<std::string> seen = Walk(temp.str());
@@ -37,7 +38,8 @@ TEST(TreeWalkerTest, VisitsInManifestOrder) {
 TEST(TreeWalkerTest, FilterLeavesOutWithWhatIsBelow) {
   TempDir temp;
   for (const char* name : {"keep/x", "drop/x", "drop/y/z"}) WriteText(temp / name, "1");
-  std::vector<std::string> seen = Walk(temp.str(), [](std::string_view path, const os::NodeStat&) { return path != "drop"; });
+  std::vector<std::string> seen =
+      Walk(temp.str(), [](std::string_view path, const os::NodeStat&) { return path != "drop"; });
   EXPECT_EQ(seen, (std::vector<std::string>{"keep", "keep/x"}));
 }
 

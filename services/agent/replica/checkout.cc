@@ -6,8 +6,8 @@
 
 namespace bailiwick::agent {
 
-absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& version, const std::string& directory, bool owner,
-                      const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
+absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& version, const std::string& directory,
+                      bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
   if (directory.empty() || directory.front() != '/') {
     return absl::InvalidArgumentError(absl::StrCat("\"", directory, "\" is not an absolute path"));
   }
@@ -20,22 +20,25 @@ absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& versi
   os::TreeDir& target = **opened;
   BW_ASSIGN_OR_RETURN(std::vector<std::string> names, target.List());
   if (!names.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(directory, " is not empty; check out into a new or empty directory"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(directory, " is not empty; check out into a new or empty directory"));
   }
   LayoutProgress counts;
   counts.total_bytes = version.record.logical_bytes;
-  TreeWriter writer(&dataset, &target, {.writable = true, .owner = owner},
-                    [&](uint64_t bytes) {
-                      counts.done_bytes += bytes;
-                      if (progress) progress(counts);
-                    },
-                    &cancelled);
+  TreeWriter writer(
+      &dataset, &target, {.writable = true, .owner = owner},
+      [&](uint64_t bytes) {
+        counts.done_bytes += bytes;
+        if (progress) progress(counts);
+      },
+      &cancelled);
   absl::Status status = writer.Apply(Digest(), version.record.manifest_root);
   if (status.ok()) status = os::SyncFileSystem(target);
   if (status.ok()) return status;
   EmptyDirectory(target).IgnoreError();  // half a version is worse than none; it was empty before
   if (absl::IsResourceExhausted(status)) {
-    return absl::ResourceExhaustedError(absl::StrCat("no space for version ", version.record.number, " in ", directory));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no space for version ", version.record.number, " in ", directory));
   }
   return Annotate(status, absl::StrCat("checking out version ", version.record.number, " into ", directory));
 }

@@ -36,7 +36,8 @@ struct Lease {
 };
 
 absl::Status NothingShown(const std::string& root) {
-  return absl::NotFoundError(absl::StrCat("no version is laid out at ", root, "; wait for the first one, or check the dataset's name"));
+  return absl::NotFoundError(
+      absl::StrCat("no version is laid out at ", root, "; wait for the first one, or check the dataset's name"));
 }
 
 absl::StatusOr<std::string> ReadCurrent(const std::string& root) {
@@ -45,7 +46,8 @@ absl::StatusOr<std::string> ReadCurrent(const std::string& root) {
   if (n < 0 && errno == ENOENT) return NothingShown(root);
   if (n < 0) return ErrnoStatus(errno, os::JoinPath(root, "current"));
   target.resize(static_cast<size_t>(n));
-  if (target.rfind("trees/", 0) != 0) return absl::FailedPreconditionError(absl::StrCat(root, "/current is not a replica's link"));
+  if (target.rfind("trees/", 0) != 0)
+    return absl::FailedPreconditionError(absl::StrCat(root, "/current is not a replica's link"));
   return target;
 }
 
@@ -54,9 +56,11 @@ absl::StatusOr<Lease> TakeLease(const std::string& root) {
     BW_ASSIGN_OR_RETURN(std::string slot, ReadCurrent(root));
     Lease lease;
     lease.tree = os::JoinPath(root, slot);
-    lease.fd = ::open(lease.tree.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);  // no O_CLOEXEC: the command inherits it
+    lease.fd =
+        ::open(lease.tree.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);  // no O_CLOEXEC: the command inherits it
     if (lease.fd < 0) return ErrnoStatus(errno, lease.tree);
-    while (::flock(lease.fd, LOCK_SH) != 0) {  // an exclusive holder is laying out: it ends, and then current is another
+    while (::flock(lease.fd, LOCK_SH) !=
+           0) {  // an exclusive holder is laying out: it ends, and then current is another
       if (errno == EINTR) continue;
       int error = errno;
       ::close(lease.fd);
@@ -107,7 +111,8 @@ absl::StatusOr<int> ExecWithLease(const std::string& replicas, const std::string
     ::free(here);
   }
   BW_ASSIGN_OR_RETURN(Lease lease, TakeLease(ReplicaRoot(base, dataset_name)));
-  struct sigaction forward {}, ignore {}, old_term {}, old_hup {}, old_int {}, old_quit {};
+  struct sigaction forward {
+  }, ignore{}, old_term{}, old_hup{}, old_int{}, old_quit{};
   forward.sa_handler = ForwardSignal;
   ignore.sa_handler = SIG_IGN;
   pid_t child = ::fork();

@@ -60,10 +60,12 @@ absl::Status CheckHook(const std::string& path, bool* present) {
   if (::stat(path.c_str(), &st) != 0) return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(errno, path);
   if (!S_ISREG(st.st_mode)) return absl::FailedPreconditionError(absl::StrCat("hook ", path, " is not a file"));
   if ((st.st_mode & S_IWOTH) != 0) {
-    return absl::PermissionDeniedError(absl::StrCat("hook ", path, " can be written by everybody and is not run: chmod o-w ", path));
+    return absl::PermissionDeniedError(
+        absl::StrCat("hook ", path, " can be written by everybody and is not run: chmod o-w ", path));
   }
   if (st.st_uid != 0 && st.st_uid != ::geteuid()) {
-    return absl::PermissionDeniedError(absl::StrCat("hook ", path, " belongs to another account than the agent's and is not run"));
+    return absl::PermissionDeniedError(
+        absl::StrCat("hook ", path, " belongs to another account than the agent's and is not run"));
   }
   if ((st.st_mode & S_IXUSR) == 0) {
     return absl::FailedPreconditionError(absl::StrCat("hook ", path, " is not executable: chmod u+x ", path));
@@ -140,11 +142,12 @@ absl::Status Await(const std::string& path, pid_t child, int fd, HookOutput* out
     ::kill(-child, SIGKILL);
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
-    return absl::DeadlineExceededError(absl::StrCat("hook ", path, " ran longer than ", absl::FormatDuration(timeout),
-                                                    " and was killed"));
+    return absl::DeadlineExceededError(
+        absl::StrCat("hook ", path, " ran longer than ", absl::FormatDuration(timeout), " and was killed"));
   }
   if (open) Drain(fd, output);
-  if (WIFSIGNALED(status)) return absl::AbortedError(absl::StrCat("hook ", path, " was ended by signal ", WTERMSIG(status)));
+  if (WIFSIGNALED(status))
+    return absl::AbortedError(absl::StrCat("hook ", path, " was ended by signal ", WTERMSIG(status)));
   if (WEXITSTATUS(status) != 0) {
     return absl::AbortedError(absl::StrCat("hook ", path, " ended with exit code ", WEXITSTATUS(status)));
   }

@@ -23,7 +23,8 @@ class HooksTest : public ::testing::Test {
 TEST_F(HooksTest, NoHookIsFine) { EXPECT_TRUE(Run().ok()); }
 
 TEST_F(HooksTest, GetsItsContext) {
-  WriteHook("echo \"$BAILIWICK_DATASET $BAILIWICK_VERSION $BAILIWICK_TREE\" > " + (temp_ / "out") + "; echo to the log >&2");
+  WriteHook("echo \"$BAILIWICK_DATASET $BAILIWICK_VERSION $BAILIWICK_TREE\" > " + (temp_ / "out") +
+            "; echo to the log >&2");
   absl::Status status = Run();
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(ReadText(temp_ / "out"), "planner 7 /replicas/planner/current\n");

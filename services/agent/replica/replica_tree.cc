@@ -44,10 +44,11 @@ absl::Status MakePublicDirs(os::Files* files, const std::string& path) {
 // Bytes of the files that a change from one manifest to the other puts in place.
 absl::StatusOr<uint64_t> BytesToLay(DatasetHandle& dataset, const Digest& before, const Digest& after) {
   uint64_t total = 0;
-  BW_RETURN_IF_ERROR(store::DiffManifests(dataset.nodes.get(), before, after, [&](const store::Entry*, const store::Entry* b) {
-    if (b != nullptr && b->type == store::EntryType::kFile) total += b->size;
-    return absl::OkStatus();
-  }));
+  BW_RETURN_IF_ERROR(
+      store::DiffManifests(dataset.nodes.get(), before, after, [&](const store::Entry*, const store::Entry* b) {
+        if (b != nullptr && b->type == store::EntryType::kFile) total += b->size;
+        return absl::OkStatus();
+      }));
   return total;
 }
 
@@ -179,19 +180,22 @@ absl::StatusOr<int> ReplicaTree::Impl::Claim(std::unique_ptr<os::DirLock>* lock)
     }
     if (!absl::IsUnavailable(taken.status())) return taken.status();
   }
-  return absl::UnavailableError(absl::StrCat("every other slot of ", root, " is leased by a reader; the new version waits"));
+  return absl::UnavailableError(
+      absl::StrCat("every other slot of ", root, " is leased by a reader; the new version waits"));
 }
 
-absl::Status ReplicaTree::Impl::Write(DatasetHandle& dataset, os::TreeDir& slot, const Digest& before, const SlotState& wanted,
-                                      const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
+absl::Status ReplicaTree::Impl::Write(DatasetHandle& dataset, os::TreeDir& slot, const Digest& before,
+                                      const SlotState& wanted, const LayoutCallback& progress,
+                                      const std::atomic<bool>& cancelled) {
   LayoutProgress counts;
   BW_ASSIGN_OR_RETURN(counts.total_bytes, BytesToLay(dataset, before, wanted.manifest));
-  TreeWriter writer(&dataset, &slot, wanted.style,
-                    [&](uint64_t bytes) {
-                      counts.done_bytes += bytes;
-                      if (progress) progress(counts);
-                    },
-                    &cancelled);
+  TreeWriter writer(
+      &dataset, &slot, wanted.style,
+      [&](uint64_t bytes) {
+        counts.done_bytes += bytes;
+        if (progress) progress(counts);
+      },
+      &cancelled);
   std::unique_ptr<os::TreeDir> donor;
   if (current >= 0 && Sound(current, wanted.style)) {
     BW_ASSIGN_OR_RETURN(donor, dir->OpenDir(SlotName(current)));
@@ -200,8 +204,8 @@ absl::Status ReplicaTree::Impl::Write(DatasetHandle& dataset, os::TreeDir& slot,
   return writer.Apply(before, wanted.manifest);
 }
 
-absl::Status ReplicaTree::Impl::LayOut(DatasetHandle& dataset, int n, const SlotState& wanted, const LayoutCallback& progress,
-                                       const std::atomic<bool>& cancelled) {
+absl::Status ReplicaTree::Impl::LayOut(DatasetHandle& dataset, int n, const SlotState& wanted,
+                                       const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
   Digest base;
   if (Sound(n, wanted.style)) base = slots[n]->manifest;
   BW_RETURN_IF_ERROR(ForgetState(n));
@@ -230,8 +234,9 @@ absl::StatusOr<std::unique_ptr<ReplicaTree>> ReplicaTree::Open(os::Files* files,
   return tree;
 }
 
-absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersion& version, const LayoutOptions& options,
-                               const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
+absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersion& version,
+                               const LayoutOptions& options, const LayoutCallback& progress,
+                               const std::atomic<bool>& cancelled) {
   Impl& impl = *impl_;
   BW_RETURN_IF_ERROR(MakePublicDirs(impl.files, impl.Trees()));
   BW_ASSIGN_OR_RETURN(impl.dir, os::OpenTree(impl.root));  // the one of before may be gone
@@ -256,8 +261,9 @@ absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersi
     BW_ASSIGN_OR_RETURN(found, impl.Claim(&lock));
     absl::Status status = impl.LayOut(dataset, found, wanted, progress, cancelled);
     if (absl::IsResourceExhausted(status)) {
-      return absl::ResourceExhaustedError(absl::StrCat("no space to lay out version ", wanted.version, " in ", impl.root,
-                                                       "; the version shown before stays, free some space (", status.message(), ")"));
+      return absl::ResourceExhaustedError(absl::StrCat("no space to lay out version ", wanted.version, " in ",
+                                                       impl.root, "; the version shown before stays, free some space (",
+                                                       status.message(), ")"));
     }
     if (!status.ok()) return Annotate(status, absl::StrCat("laying out version ", wanted.version, " in ", impl.root));
   } else if (impl.slots[found]->identity != wanted.identity) {

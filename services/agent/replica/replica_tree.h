@@ -1,8 +1,8 @@
 // A dataset laid out as ordinary files: <root>/trees/<slot>/... and <root>/current -> trees/<slot>, swapped by rename.
 //
-// Invariants: `current` names a slot that holds one whole version, durable, or does not exist; a slot is changed only while it
-// is not current and under an exclusive flock (readers hold shared ones on the slot directory); a slot's state file says which
-// manifest root it holds and is removed, durably, before the slot is touched. One thread per tree.
+// Invariants: `current` names a slot that holds one whole version, durable, or does not exist; a slot is changed only
+// while it is not current and under an exclusive flock (readers hold shared ones on the slot directory); a slot's state
+// file says which manifest root it holds and is removed, durably, before the slot is touched. One thread per tree.
 #pragma once
 
 #include <atomic>
@@ -36,11 +36,11 @@ class ReplicaTree {
   static absl::StatusOr<std::unique_ptr<ReplicaTree>> Open(os::Files* files, const std::string& root);
   ~ReplicaTree();
 
-  // Makes `current` name this version: a swap when a slot holds it, else by manifest difference in the oldest slot that no
-  // reader has leased. Durable on OK. UNAVAILABLE: every other slot is leased (try again later). Idempotent.
+  // Makes `current` name this version: a swap when a slot holds it, else by manifest difference in the oldest slot that
+  // no reader has leased. Durable on OK. UNAVAILABLE: every other slot is leased (try again later). Idempotent.
   absl::Status Show(DatasetHandle& dataset, const store::CatalogVersion& version, const LayoutOptions& options,
                     const LayoutCallback& progress, const std::atomic<bool>& cancelled);
-  VersionNumber current() const;                 // 0: none
+  VersionNumber current() const;  // 0: none
   std::vector<VersionNumber> laid_out() const;
   // Compares the current tree with its manifest, contents included; adds a sentence a difference.
   absl::Status Verify(DatasetHandle& dataset, std::vector<std::string>* problems);

@@ -70,7 +70,8 @@ class ReplicaTreeTest : public ::testing::Test {
     return outcome.ok() ? outcome->version : store::CatalogVersion();
   }
   absl::Status Show(const store::CatalogVersion& version, const LayoutOptions& options = {}) {
-    return tree_->Show(dataset_.handle(), version, options, [this](const LayoutProgress& p) { progress_ = p; }, dataset_.cancelled);
+    return tree_->Show(
+        dataset_.handle(), version, options, [this](const LayoutProgress& p) { progress_ = p; }, dataset_.cancelled);
   }
   void ExpectEqualToSource(uint32_t drop_bits = 06222) {
     EXPECT_EQ(Describe(root_ + "/current", drop_bits), Describe(source_, drop_bits));
@@ -429,8 +430,9 @@ TEST_F(ReplicaTreeTest, ExecHoldsALease) {
   ASSERT_TRUE(Show(Commit()).ok());
   const std::string out = temp_ / "exec-out";
   // The command sees that its slot cannot be locked exclusively: the lease is its own.
-  const std::string script = "pwd; echo $BAILIWICK_VERSION; [ \"$PWD\" = \"$BAILIWICK_TREE\" ]; echo $?; cat x; "
-                             "flock -n . true; echo \" $?\"; exit 5";
+  const std::string script =
+      "pwd; echo $BAILIWICK_VERSION; [ \"$PWD\" = \"$BAILIWICK_TREE\" ]; echo $?; cat x; "
+      "flock -n . true; echo \" $?\"; exit 5";
   auto code = ExecWithLease(replicas, "planner", {"sh", "-c", "{ " + script + "; } > " + out});
   ASSERT_TRUE(code.ok()) << code.status();
   EXPECT_EQ(*code, 5);

@@ -27,9 +27,10 @@ absl::StatusOr<Digest> ParseDigest(absl::string_view text) {
 }  // namespace
 
 std::string EncodeSlotState(const SlotState& state) {
-  std::string text = absl::StrCat(kFirstLine, "\nversion ", state.version, "\nidentity ", DigestText(state.identity),
-                                  "\nmanifest ", DigestText(state.manifest), "\nwritable ", state.style.writable ? 1 : 0,
-                                  "\nowner ", state.style.owner ? 1 : 0, "\nsuspect ", state.suspect ? 1 : 0, "\n");
+  std::string text =
+      absl::StrCat(kFirstLine, "\nversion ", state.version, "\nidentity ", DigestText(state.identity), "\nmanifest ",
+                   DigestText(state.manifest), "\nwritable ", state.style.writable ? 1 : 0, "\nowner ",
+                   state.style.owner ? 1 : 0, "\nsuspect ", state.suspect ? 1 : 0, "\n");
   return absl::StrCat(text, "sha256 ", crypto::Sha256(text).Hex(), "\n");
 }
 
@@ -42,16 +43,19 @@ absl::StatusOr<SlotState> DecodeSlotState(std::string_view bytes) {
     }
     return absl::DataLossError("not a slot state");
   }
-  static constexpr const char* kKeys[] = {"version ", "identity ", "manifest ", "writable ", "owner ", "suspect ", "sha256 "};
+  static constexpr const char* kKeys[] = {"version ", "identity ", "manifest ", "writable ",
+                                          "owner ",   "suspect ",  "sha256 "};
   if (lines.size() != 9 || !lines[8].empty()) return absl::DataLossError("a slot state has nine lines");
   std::vector<absl::string_view> values;
   for (size_t i = 0; i < 7; ++i) {
     absl::string_view key = kKeys[i];
-    if (lines[i + 1].substr(0, key.size()) != key) return absl::DataLossError(absl::StrCat("line ", i + 2, " is not ", key));
+    if (lines[i + 1].substr(0, key.size()) != key)
+      return absl::DataLossError(absl::StrCat("line ", i + 2, " is not ", key));
     values.push_back(lines[i + 1].substr(key.size()));
   }
   size_t signed_length = static_cast<size_t>(lines[7].data() - text.data());
-  if (values[6] != crypto::Sha256(bytes.substr(0, signed_length)).Hex()) return absl::DataLossError("checksum mismatch");
+  if (values[6] != crypto::Sha256(bytes.substr(0, signed_length)).Hex())
+    return absl::DataLossError("checksum mismatch");
   SlotState state;
   if (!absl::SimpleAtoi(values[0], &state.version)) return absl::DataLossError("the version is no number");
   BW_ASSIGN_OR_RETURN(state.identity, ParseDigest(values[1]));

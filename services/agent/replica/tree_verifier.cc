@@ -115,22 +115,23 @@ absl::Status Verifier::CompareContent(const store::Entry& entry, const WalkItem&
   };
   BW_RETURN_IF_ERROR(skip_holes());
   std::string raw;
-  absl::Status walked = store::ForEachChunk(dataset_.nodes.get(), entry, [&](const store::Reference& piece) -> absl::Status {
-    if (differs) return absl::OkStatus();
-    raw.resize(piece.length);
-    for (size_t done = 0; done < raw.size();) {
-      uint64_t room = (hole < entry.holes.size() ? entry.holes[hole].offset : entry.size) - at;
-      size_t n = std::min<uint64_t>(raw.size() - done, room);
-      if (n == 0) return absl::DataLossError("the manifest's chunks are longer than the file");
-      BW_ASSIGN_OR_RETURN(size_t got, (*file)->ReadAt(at, raw.data() + done, n));
-      if (got != n) differs = true;
-      done += n;
-      at += n;
-      BW_RETURN_IF_ERROR(skip_holes());
-    }
-    if (crypto::Sha256(raw) != piece.digest) differs = true;
-    return absl::OkStatus();
-  });
+  absl::Status walked =
+      store::ForEachChunk(dataset_.nodes.get(), entry, [&](const store::Reference& piece) -> absl::Status {
+        if (differs) return absl::OkStatus();
+        raw.resize(piece.length);
+        for (size_t done = 0; done < raw.size();) {
+          uint64_t room = (hole < entry.holes.size() ? entry.holes[hole].offset : entry.size) - at;
+          size_t n = std::min<uint64_t>(raw.size() - done, room);
+          if (n == 0) return absl::DataLossError("the manifest's chunks are longer than the file");
+          BW_ASSIGN_OR_RETURN(size_t got, (*file)->ReadAt(at, raw.data() + done, n));
+          if (got != n) differs = true;
+          done += n;
+          at += n;
+          BW_RETURN_IF_ERROR(skip_holes());
+        }
+        if (crypto::Sha256(raw) != piece.digest) differs = true;
+        return absl::OkStatus();
+      });
   if (absl::IsDataLoss(walked)) {  // the disk, or the manifest
     Problem(entry.path, absl::StrCat("cannot be compared: ", walked.message()));
     return absl::OkStatus();
@@ -142,7 +143,8 @@ absl::Status Verifier::CompareContent(const store::Entry& entry, const WalkItem&
 
 absl::Status Verifier::Compare(const store::Entry& entry, const WalkItem& item) {
   if (item.stat.type != NodeTypeOf(entry.type)) {
-    Problem(entry.path, absl::StrCat("is ", TypeName(item.stat.type), " instead of ", TypeName(NodeTypeOf(entry.type))));
+    Problem(entry.path,
+            absl::StrCat("is ", TypeName(item.stat.type), " instead of ", TypeName(NodeTypeOf(entry.type))));
     return absl::OkStatus();
   }
   CompareMetadata(entry, item.stat);

@@ -1,4 +1,5 @@
-// Compares a laid-out tree with its manifest: names, types, modes, times, owners where restored, targets, and every byte.
+// Compares a laid-out tree with its manifest: names, types, modes, times, owners where restored, targets, and every
+// byte.
 #pragma once
 
 #include <string>

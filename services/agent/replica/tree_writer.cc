@@ -17,7 +17,8 @@ constexpr size_t kMaxHandles = 128;  // deeper directories are reached by a path
 
 bool IsAbove(std::string_view directory, std::string_view path) {
   if (directory.empty()) return true;
-  return path.size() > directory.size() && path[directory.size()] == '/' && path.substr(0, directory.size()) == directory;
+  return path.size() > directory.size() && path[directory.size()] == '/' &&
+         path.substr(0, directory.size()) == directory;
 }
 
 // Gives the owner access to a directory and those below it.
@@ -59,9 +60,12 @@ bool SameContent(const store::Entry& a, const store::Entry& b) {
   auto same_piece = [](const store::Reference& x, const store::Reference& y) {
     return x.digest == y.digest && x.length == y.length;
   };
-  auto same_hole = [](const store::Hole& x, const store::Hole& y) { return x.offset == y.offset && x.length == y.length; };
+  auto same_hole = [](const store::Hole& x, const store::Hole& y) {
+    return x.offset == y.offset && x.length == y.length;
+  };
   return a.type == store::EntryType::kFile && b.type == store::EntryType::kFile && a.size == b.size &&
-         a.list_height == b.list_height && std::equal(a.chunks.begin(), a.chunks.end(), b.chunks.begin(), b.chunks.end(), same_piece) &&
+         a.list_height == b.list_height &&
+         std::equal(a.chunks.begin(), a.chunks.end(), b.chunks.begin(), b.chunks.end(), same_piece) &&
          std::equal(a.holes.begin(), a.holes.end(), b.holes.begin(), b.holes.end(), same_hole);
 }
 
@@ -194,7 +198,8 @@ absl::Status TreeWriter::WriteFile(const store::Entry& entry, const std::string&
 
 absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, const std::string& name) {
   if (donor_.dir == nullptr || entry.size == 0 || (!clones_ && !donor_.hard_links)) return false;
-  BW_ASSIGN_OR_RETURN(std::optional<store::Entry> theirs, store::FindEntry(dataset_->nodes.get(), donor_.root, entry.path));
+  BW_ASSIGN_OR_RETURN(std::optional<store::Entry> theirs,
+                      store::FindEntry(dataset_->nodes.get(), donor_.root, entry.path));
   if (!theirs || !SameContent(*theirs, entry)) return false;
   absl::StatusOr<os::NodeStat> stat = donor_.dir->Stat(entry.path);
   const bool as_laid_out = stat.ok() && stat->type == os::NodeType::kFile && stat->size == theirs->size &&
@@ -207,8 +212,10 @@ absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, const 
       BW_RETURN_IF_ERROR(SetMetadata(entry, levels_.back(), name));
       return true;
     }
-    if (absl::IsUnimplemented(cloned)) clones_ = false;
-    else if (absl::IsAlreadyExists(cloned)) return cloned;
+    if (absl::IsUnimplemented(cloned))
+      clones_ = false;
+    else if (absl::IsAlreadyExists(cloned))
+      return cloned;
   }
   const bool same_metadata = theirs->mode == entry.mode && theirs->mtime_ns == entry.mtime_ns &&
                              (!style_.owner || theirs->owner == entry.owner);
@@ -270,7 +277,8 @@ absl::StatusOr<bool> TreeWriter::UpdateMetadata(const store::Entry& entry) {
 absl::Status TreeWriter::Change(const store::Entry* before, const store::Entry* after) {
   BW_RETURN_IF_ERROR(CheckCancelled());
   const std::string& path = after != nullptr ? after->path : before->path;
-  if (after == nullptr && !removed_.empty() && IsAbove(removed_, path)) return absl::OkStatus();  // went with its directory
+  if (after == nullptr && !removed_.empty() && IsAbove(removed_, path))
+    return absl::OkStatus();  // went with its directory
   BW_RETURN_IF_ERROR(store::CheckPath(path));
   BW_RETURN_IF_ERROR(EnterParent(path));
   if (after == nullptr) return Remove(*before);
@@ -296,8 +304,9 @@ absl::Status TreeWriter::Apply(const Digest& before, const Digest& after) {
   Level root;
   root.dir = target_;
   levels_.push_back(std::move(root));
-  BW_RETURN_IF_ERROR(store::DiffManifests(dataset_->nodes.get(), before, after,
-                                          [this](const store::Entry* a, const store::Entry* b) { return Change(a, b); }));
+  BW_RETURN_IF_ERROR(
+      store::DiffManifests(dataset_->nodes.get(), before, after,
+                           [this](const store::Entry* a, const store::Entry* b) { return Change(a, b); }));
   while (levels_.size() > 1) BW_RETURN_IF_ERROR(Leave());
   levels_.clear();
   return absl::OkStatus();

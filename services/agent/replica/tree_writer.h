@@ -1,9 +1,9 @@
-// Turns a directory that holds one manifest's tree into another one's, by their difference. Nothing here is durable: the
-// caller syncs the file system once at the end. Every operation is beneath the target directory (os::TreeDir).
+// Turns a directory that holds one manifest's tree into another one's, by their difference. Nothing here is durable:
+// the caller syncs the file system once at the end. Every operation is beneath the target directory (os::TreeDir).
 //
-// A file that changes becomes a new inode, and one whose inode is shared never has its metadata changed in place: other slots
-// may hold hard links to it. Directories get their final mode and mtime when the walk leaves them, children first; memory is
-// one level per component of the current path. One thread.
+// A file that changes becomes a new inode, and one whose inode is shared never has its metadata changed in place: other
+// slots may hold hard links to it. Directories get their final mode and mtime when the walk leaves them, children
+// first; memory is one level per component of the current path. One thread.
 #pragma once
 
 #include <atomic>
@@ -26,8 +26,8 @@ struct TreeStyle {
   bool owner = false;     // restore uid and gid where the manifest has them
 };
 
-// The mode that a laid-out entry has. Without their owner files lose setuid and setgid: what root's own program may do at the
-// source must not become the agent's power here.
+// The mode that a laid-out entry has. Without their owner files lose setuid and setgid: what root's own program may do
+// at the source must not become the agent's power here.
 uint32_t LaidOutMode(const store::Entry& entry, const TreeStyle& style);
 
 bool SameContent(const store::Entry& a, const store::Entry& b);
