@@ -53,7 +53,11 @@ control::v1::GetPolicyResponse Core::Policy() {
   absl::MutexLock lock(&mutex_);
   control::v1::GetPolicyResponse response;
   if (state_.bundle.has_value()) rpc::ToProto(*state_.bundle, response.mutable_bundle());
-  for (const auto& [id, envelope] : state_.classifications) rpc::ToProto(envelope, response.add_classifications());
+  // Of what is declared now: a dataset deleted and declared again has a record under each of its ids.
+  for (const auto& [name, id] : state_.dataset_ids) {
+    auto record = state_.classifications.find(id);
+    if (record != state_.classifications.end()) rpc::ToProto(record->second, response.add_classifications());
+  }
   return response;
 }
 

@@ -1,0 +1,353 @@
+// apply, diff, get, describe, delete.
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+
+#include <google/protobuf/util/json_util.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/base/units.h"
+#include "common/os/clock.h"
+#include "common/os/files.h"
+#include "services/cli/commands/command.h"
+
+namespace bailiwick::cli {
+namespace {
+
+constexpr uint64_t kMaxFile = 16 << 20;
+constexpr absl::Duration kWatchEvery = absl::Milliseconds(500);
+
+absl::Status ReadOne(const std::string& path, std::vector<config::Located>* out) {
+  std::string text;
+  if (path == "-") {
+    text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    BW_ASSIGN_OR_RETURN(text, os::ReadFile(os::Files::System(), path, kMaxFile));
+  }
+  BW_ASSIGN_OR_RETURN(std::vector<config::Located> parsed, config::ParseYaml(text, path == "-" ? "<stdin>" : path));
+  for (auto& located : parsed) out->push_back(std::move(located));
+  return absl::OkStatus();
+}
+
+// Every document of the files named; a directory means its *.yaml and *.yml, whole or not at all.
+absl::StatusOr<std::vector<config::Located>> ReadAll(const std::vector<std::string>& paths) {
+  std::vector<config::Located> all;
+  std::string problems;
+  for (const std::string& path : paths) {
+    std::vector<std::string> files;
+    std::error_code error;
+    if (path != "-" && std::filesystem::is_directory(path, error)) {
+      for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+        const std::string extension = entry.path().extension();
+        if (entry.is_regular_file() && (extension == ".yaml" || extension == ".yml")) files.push_back(entry.path());
+      }
+      std::sort(files.begin(), files.end());
+      if (files.empty()) return absl::InvalidArgumentError(absl::StrCat(path, " holds no *.yaml files"));
+    } else {
+      files.push_back(path);
+    }
+    for (const std::string& file : files) {
+      absl::Status read = ReadOne(file, &all);
+      if (absl::IsInvalidArgument(read)) {
+        absl::StrAppend(&problems, problems.empty() ? "" : "\n", std::string(read.message()));
+      } else if (!read.ok()) {
+        return read;
+      }
+    }
+  }
+  if (!problems.empty()) return absl::InvalidArgumentError(problems);
+  if (all.empty()) return absl::InvalidArgumentError("there is nothing to apply: no resources were read");
+  std::map<config::ResourceKey, std::string> seen;
+  for (const config::Located& located : all) {
+    config::ResourceKey key{config::KindOf(located.resource), located.resource.metadata().name()};
+    const std::string where = located.At("metadata.name").str();
+    auto [it, fresh] = seen.try_emplace(key, where);
+    if (!fresh) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": ", key.first, " ", key.second, " is declared twice; also at ", it->second));
+    }
+  }
+  return all;
+}
+
+void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_run) {
+  if (globals.format() != Format::kTable) {
+    std::vector<Json> lines;
+    for (const auto& line : report.lines) {
+      lines.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}}));
+    }
+    PrintJson(globals.format(), {{"changes", List(std::move(lines))},
+                                 {"applied", Bool(report.applied)},
+                                 {"dryRun", Bool(dry_run)},
+                                 {"policyRevision", Number(static_cast<double>(report.policy_revision))}});
+    return;
+  }
+  for (const auto& line : report.lines) std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
+  if (dry_run) {
+    std::cout << "dry run: nothing was changed\n";
+  } else if (report.applied) {
+    std::cout << "policy revision " << report.policy_revision << "\n";
+  }
+}
+
+absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  return PrintReplicas(*admin, globals, dataset, site, watch);
+}
+
+Json ResourceJson(const config::Resource& resource) {
+  Json value;
+  google::protobuf::util::JsonStringToMessage(config::ToJson(resource), &value).ok();
+  return value;
+}
+
+absl::Status GetSites(Admin& admin, const Globals& globals) {
+  BW_ASSIGN_OR_RETURN(auto sites, SitesByName(admin));
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [name, site] : sites) {
+    std::string labels;
+    for (const auto& [k, v] : std::map<std::string, std::string>(site.labels().begin(), site.labels().end())) {
+      absl::StrAppend(&labels, labels.empty() ? "" : ",", k, "=", v);
+    }
+    rows.push_back({name, site.region(), labels,
+                    site.agent().empty() ? "not joined" : (site.connected() ? "connected" : "offline"),
+                    site.agent().empty() ? "-" : (site.approved() ? "yes" : "no"), absl::StrCat(site.policy_revision()),
+                    site.endpoint().empty() ? "outbound-only" : site.endpoint()});
+  }
+  PrintTable({"NAME", "REGION", "LABELS", "STATE", "APPROVED", "POLICY", "ENDPOINT"}, rows);
+  (void)globals;
+  return absl::OkStatus();
+}
+
+absl::Status Get(const Globals& globals, const std::string& kind_text, const std::string& name) {
+  std::string kind;
+  if (kind_text != "all") {
+    BW_ASSIGN_OR_RETURN(kind, config::ParseKind(kind_text));
+  }
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::ListResourcesRequest request;
+  request.set_kind(kind);
+  request.set_name(name);
+  control::v1::ListResourcesResponse response;
+  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListResources(Admin::Call().get(), request, &response)));
+  if (globals.format() == Format::kJson) {
+    std::vector<Json> items;
+    for (const auto& resource : response.resources()) items.push_back(ResourceJson(resource));
+    PrintJson(globals.format(), {{"resources", List(std::move(items))}});
+    return absl::OkStatus();
+  }
+  if (globals.format() == Format::kYaml) {
+    bool first = true;
+    for (const auto& resource : response.resources()) {
+      std::cout << (first ? "" : "---\n") << config::ToYaml(resource);
+      first = false;
+    }
+    return absl::OkStatus();
+  }
+  if (kind == "Site" && name.empty()) return GetSites(*admin, globals);
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& resource : response.resources()) {
+    std::string labels;
+    for (const auto& [k, v] : std::map<std::string, std::string>(resource.metadata().labels().begin(), resource.metadata().labels().end())) {
+      absl::StrAppend(&labels, labels.empty() ? "" : ",", k, "=", v);
+    }
+    std::string detail;
+    if (resource.has_region()) detail = resource.region().description();
+    if (resource.has_site()) detail = resource.site().region();
+    if (resource.has_dataset()) {
+      const auto& home = resource.dataset().home();
+      detail = absl::StrCat(home.site().empty() ? "family" : home.site(), ":", home.path());
+    }
+    if (resource.has_replication_policy()) detail = absl::StrCat(resource.replication_policy().to_size(), " targets");
+    if (resource.has_sovereignty_policy()) detail = absl::StrCat(resource.sovereignty_policy().rules_size(), " rules");
+    rows.push_back({config::KindOf(resource), resource.metadata().name(), labels, detail});
+  }
+  PrintTable({"KIND", "NAME", "LABELS", "DETAIL"}, rows);
+  return absl::OkStatus();
+}
+
+absl::Status Describe(const Globals& globals, const std::string& kind_text, const std::string& name) {
+  BW_ASSIGN_OR_RETURN(std::string kind, config::ParseKind(kind_text));
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::ListResourcesRequest request;
+  request.set_kind(kind);
+  request.set_name(name);
+  control::v1::ListResourcesResponse response;
+  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListResources(Admin::Call().get(), request, &response)));
+  if (globals.format() == Format::kJson) {
+    PrintJson(globals.format(), {{"resource", ResourceJson(response.resources(0))}});
+    return absl::OkStatus();
+  }
+  std::cout << config::ToYaml(response.resources(0));
+  if (kind == "Site") {
+    BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
+    const auto& site = sites[name];
+    std::cout << "\nState:       " << (site.agent().empty() ? "no agent has joined" : (site.connected() ? "connected" : "offline")) << "\n"
+              << "Agent:       " << site.agent() << (site.approved() ? "" : " (key not approved)") << "\n"
+              << "Endpoint:    " << (site.endpoint().empty() ? "none (outbound-only)" : site.endpoint()) << "\n"
+              << "Policy:      revision " << site.policy_revision() << "\n"
+              << "Free disk:   " << FormatBytes(site.free_bytes()) << "\n"
+              << "Last seen:   " << TimeText(site.last_seen()) << "\n";
+  }
+  if (kind == "Dataset") {
+    control::v1::ListDatasetsResponse datasets;
+    BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListDatasets(Admin::Call().get(), {}, &datasets)));
+    for (const auto& d : datasets.datasets()) {
+      if (d.name() != name && d.family() != name) continue;
+      std::cout << "\nStream:      " << d.name() << " at " << d.home_site() << "\n"
+                << "Newest:      " << (d.newest() == 0 ? "no version yet" : absl::StrCat("version ", d.newest(), ", ", d.files(), " files, ", FormatBytes(d.logical_bytes())))
+                << "\nReplicas:    " << d.replicas_current() << " of " << d.replicas_wanted() << " current\n";
+      if (!d.source_problem().empty()) std::cout << "Problem:     " << d.source_problem() << "\n";
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status PrintReplicas(Admin& admin, const Globals& globals, const std::string& dataset, const std::string& site, bool watch) {
+  std::map<std::string, std::string> before;
+  bool first = true;
+  while (true) {
+    control::v1::ListReplicasRequest request;
+    request.set_dataset(dataset);
+    request.set_site(site);
+    control::v1::ListReplicasResponse response;
+    BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListReplicas(Admin::Call().get(), request, &response)));
+    if (globals.format() != Format::kTable) {
+      std::vector<Json> rows;
+      for (const auto& r : response.replicas()) {
+        std::vector<Json> versions;
+        for (uint64_t v : r.versions()) versions.push_back(Number(static_cast<double>(v)));
+        rows.push_back(Object({{"dataset", Text(r.dataset())}, {"site", Text(r.site())}, {"role", Text(r.role())},
+                               {"state", Text(r.state())}, {"version", Number(static_cast<double>(r.version()))},
+                               {"newest", Number(static_cast<double>(r.newest()))}, {"current", Number(static_cast<double>(r.current()))},
+                               {"pinned", Number(static_cast<double>(r.pinned()))}, {"lagSeconds", Number(static_cast<double>(r.lag().seconds()))},
+                               {"rpoBreached", Bool(r.rpo_breached())}, {"reason", Text(r.reason())}, {"versions", List(std::move(versions))}}));
+      }
+      PrintJson(globals.format(), {{"replicas", List(std::move(rows))}});
+    } else {
+      std::vector<std::vector<std::string>> rows;
+      std::map<std::string, std::string> now;
+      for (const auto& r : response.replicas()) {
+        std::string shown = r.role() == "home" ? "-" : (r.current() == 0 ? "none" : absl::StrCat(r.current()));
+        if (r.pinned() != 0) absl::StrAppend(&shown, " (pinned)");
+        std::vector<std::string> row = {r.dataset(), r.site(), r.role(), r.state(), absl::StrCat(r.version(), "/", r.newest()), shown,
+                                        r.lag().seconds() == 0 ? "-" : absl::StrCat(FormatAge(absl::Seconds(r.lag().seconds())), r.rpo_breached() ? " (over RPO)" : ""),
+                                        r.reason()};
+        std::string line;
+        for (size_t i = 0; i < row.size(); ++i) {
+          if (i != 6) absl::StrAppend(&line, row[i], "|");
+        }
+        const std::string key = r.dataset() + "@@" + r.site();
+        if (first || before[key] != line) rows.push_back(row);
+        now[key] = line;
+      }
+      before = std::move(now);
+      if (first || !rows.empty()) PrintTable({"DATASET", "SITE", "ROLE", "STATE", "VERSION", "CURRENT", "LAG", "REASON"}, rows);
+    }
+    if (!watch) return absl::OkStatus();
+    first = false;
+    os::Clock::System()->SleepFor(kWatchEvery);
+  }
+}
+
+void RegisterResources(CLI::App& app, Globals& globals) {
+  {
+    auto* c = app.add_subcommand("apply", "declare regions, sites, datasets and policies; whole or not at all");
+    auto files = std::make_shared<std::vector<std::string>>();
+    auto dry_run = std::make_shared<bool>(false);
+    c->add_option("-f,--file", *files, "file, directory of *.yaml, or - for standard input")->required();
+    c->add_flag("--dry-run", *dry_run, "check and show what would change, change nothing");
+    c->footer("Examples:\n  bailiwick apply -f fleet.yaml\n  bailiwick apply -f policies/ --dry-run");
+    OnRun(c, globals, [&globals, files, dry_run]() -> absl::Status {
+      CatalogChange change;
+      BW_ASSIGN_OR_RETURN(change.upserts, ReadAll(*files));
+      BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, *dry_run));
+      PrintReport(report, globals, *dry_run);
+      return absl::OkStatus();
+    });
+  }
+  {
+    auto* c = app.add_subcommand("diff", "what apply would change; exit code 1 when something would");
+    auto files = std::make_shared<std::vector<std::string>>();
+    c->add_option("-f,--file", *files, "file, directory of *.yaml, or - for standard input")->required();
+    c->footer("Example:\n  bailiwick diff -f fleet.yaml");
+    OnRunCode(c, globals, [&globals, files]() -> absl::StatusOr<int> {
+      CatalogChange change;
+      BW_ASSIGN_OR_RETURN(change.upserts, ReadAll(*files));
+      BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, true));
+      bool differs = false;
+      std::vector<Json> rows;
+      for (const auto& line : report.lines) {
+        if (line.change == "unchanged") continue;
+        differs = true;
+        rows.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}, {"diff", Text(line.diff)}}));
+        if (globals.format() == Format::kTable) std::cout << line.kind << "/" << line.name << " would be " << line.change << "\n" << line.diff;
+      }
+      if (globals.format() != Format::kTable) PrintJson(globals.format(), {{"differences", List(std::move(rows))}});
+      return differs ? 1 : 0;
+    });
+  }
+  {
+    auto* c = app.add_subcommand("get", "list what is declared, or replicas");
+    auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>(), dataset = std::make_shared<std::string>(),
+         site = std::make_shared<std::string>();
+    auto watch = std::make_shared<bool>(false);
+    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy, replicas or all")->required();
+    c->add_option("NAME", *name, "one of them");
+    c->add_flag("-w,--watch", *watch, "replicas: go on and print what changes");
+    c->add_option("--dataset", *dataset, "replicas: of this dataset only");
+    c->add_option("--site", *site, "replicas: at this site only");
+    c->footer("Examples:\n  bailiwick get sites\n  bailiwick get dataset telemetry -o yaml\n  bailiwick get replicas -w");
+    OnRun(c, globals, [&globals, kind, name, dataset, site, watch]() -> absl::Status {
+      if (*kind == "replicas" || *kind == "replica") {
+        return GetReplicas(globals, dataset->empty() ? *name : *dataset, *site, *watch);
+      }
+      if (*watch) return absl::InvalidArgumentError("-w watches replicas only: bailiwick get replicas -w");
+      return Get(globals, *kind, *name);
+    });
+  }
+  {
+    auto* c = app.add_subcommand("describe", "one resource with its state");
+    auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
+    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy or sovereigntypolicy")->required();
+    c->add_option("NAME", *name, "its name")->required();
+    c->footer("Example:\n  bailiwick describe site core");
+    OnRun(c, globals, [&globals, kind, name] { return Describe(globals, *kind, *name); });
+  }
+  {
+    auto* c = app.add_subcommand("delete", "take a resource back; no replica and no version is deleted by it");
+    auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
+    auto yes = std::make_shared<bool>(false), dry_run = std::make_shared<bool>(false);
+    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy or sovereigntypolicy")->required();
+    c->add_option("NAME", *name, "its name")->required();
+    c->add_flag("--yes", *yes, "do not ask");
+    c->add_flag("--dry-run", *dry_run, "check only");
+    c->footer("Example:\n  bailiwick delete replicationpolicy everywhere");
+    OnRun(c, globals, [&globals, kind, name, yes, dry_run]() -> absl::Status {
+      CatalogChange change;
+      control::v1::ResourceName resource;
+      BW_ASSIGN_OR_RETURN(std::string full, config::ParseKind(*kind));
+      resource.set_kind(full);
+      resource.set_name(*name);
+      change.deletes.push_back(resource);
+      BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+      if (!*yes && !*dry_run && IsTerminal(0)) {
+        std::cerr << "Delete " << full << " " << *name << "? [y/N] ";
+        std::string answer;
+        std::getline(std::cin, answer);
+        if (answer != "y" && answer != "yes") return absl::AbortedError("not deleted");
+      }
+      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, *dry_run));
+      PrintReport(report, globals, *dry_run);
+      return absl::OkStatus();
+    });
+  }
+}
+
+}  // namespace bailiwick::cli

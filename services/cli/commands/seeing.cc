@@ -1,0 +1,225 @@
+// status, transfer, why, events.
+#include <iostream>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/base/units.h"
+#include "common/os/clock.h"
+#include "common/rpc/codec.h"
+#include "services/cli/commands/command.h"
+
+namespace bailiwick::cli {
+namespace {
+
+absl::Status Status(const Globals& globals) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::GetInfoResponse info;
+  BW_RETURN_IF_ERROR(Admin::Error(admin->control().GetInfo(Admin::Call().get(), {}, &info)));
+  BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
+  control::v1::ListDatasetsResponse datasets;
+  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListDatasets(Admin::Call().get(), {}, &datasets)));
+  control::v1::ListReplicasResponse replicas;
+  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListReplicas(Admin::Call().get(), {}, &replicas)));
+  if (globals.format() != Format::kTable) {
+    std::vector<Json> site_rows, dataset_rows;
+    for (const auto& [name, s] : sites) {
+      site_rows.push_back(Object({{"name", Text(name)}, {"region", Text(s.region())}, {"connected", Bool(s.connected())},
+                                  {"approved", Bool(s.approved())}, {"agent", Text(s.agent())}, {"build", Text(s.build())},
+                                  {"endpoint", Text(s.endpoint())}, {"adminEndpoint", Text(s.admin_endpoint())},
+                                  {"policyRevision", Number(static_cast<double>(s.policy_revision()))}, {"policyError", Text(s.policy_error())},
+                                  {"freeBytes", Number(static_cast<double>(s.free_bytes()))}, {"lastSeen", Text(TimeText(s.last_seen()))}}));
+    }
+    for (const auto& d : datasets.datasets()) {
+      dataset_rows.push_back(Object({{"name", Text(d.name())}, {"home", Text(d.home_site())}, {"newest", Number(static_cast<double>(d.newest()))},
+                                     {"files", Number(static_cast<double>(d.files()))}, {"logicalBytes", Number(static_cast<double>(d.logical_bytes()))},
+                                     {"replicasWanted", Number(d.replicas_wanted())}, {"replicasCurrent", Number(d.replicas_current())},
+                                     {"problem", Text(d.source_problem())}}));
+    }
+    PrintJson(globals.format(), {{"trustDomain", Text(info.trust_domain())}, {"build", Text(info.build())},
+                                 {"policyRevision", Number(static_cast<double>(info.policy_revision()))},
+                                 {"sites", List(std::move(site_rows))}, {"datasets", List(std::move(dataset_rows))}});
+    return absl::OkStatus();
+  }
+  std::cout << "coordinator " << admin->context().coordinator << ", trust domain " << info.trust_domain() << ", policy revision "
+            << info.policy_revision() << "\n\n";
+  std::vector<std::vector<std::string>> rows;
+  const absl::Time now = os::Clock::System()->Now();
+  for (const auto& [name, s] : sites) {
+    std::string state = s.connected() ? "connected" : "offline";
+    if (s.agent().empty()) {
+      state = "not joined";
+    } else if (!s.connected() && s.has_last_seen()) {
+      absl::StrAppend(&state, " for ", FormatAge(now - rpc::FromProto(s.last_seen())));
+    }
+    rows.push_back({name, s.region(), state, s.agent().empty() ? "-" : (s.approved() ? "yes" : "no"),
+                    absl::StrCat(s.policy_revision(), s.policy_error().empty() ? "" : " (refused a newer one)"),
+                    s.free_bytes() == 0 ? "-" : FormatBytes(s.free_bytes())});
+  }
+  PrintTable({"SITE", "REGION", "STATE", "APPROVED", "POLICY", "FREE"}, rows);
+  std::cout << "\n";
+  rows.clear();
+  for (const auto& d : datasets.datasets()) {
+    int64_t lag = 0;
+    bool breached = false;
+    int denied = 0;
+    for (const auto& r : replicas.replicas()) {
+      if (r.dataset() != d.name()) continue;
+      denied += r.state() == "denied";
+      if (r.state() != "denied") lag = std::max(lag, r.lag().seconds());
+      breached |= r.rpo_breached();
+    }
+    rows.push_back({d.name(), d.home_site(), d.newest() == 0 ? "none" : absl::StrCat(d.newest()), absl::StrCat(d.files()), FormatBytes(d.logical_bytes()),
+                    absl::StrCat(d.replicas_current(), "/", d.replicas_wanted(), denied > 0 ? absl::StrCat(" (", denied, " denied)") : ""),
+                    lag == 0 ? "-" : absl::StrCat(FormatAge(absl::Seconds(lag)), breached ? " (over RPO)" : ""), d.source_problem()});
+  }
+  PrintTable({"DATASET", "HOME", "NEWEST", "FILES", "SIZE", "REPLICAS", "LAG", "PROBLEM"}, rows);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<control::v1::Transfer>> Transfers(Admin& admin, const std::string& id) {
+  control::v1::ListTransfersRequest request;
+  request.set_transfer_id(id);
+  control::v1::ListTransfersResponse response;
+  BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListTransfers(Admin::Call().get(), request, &response)));
+  if (!id.empty() && response.transfers_size() == 0) return absl::NotFoundError(absl::StrCat("transfer ", id, " is not known"));
+  return std::vector<control::v1::Transfer>(response.transfers().begin(), response.transfers().end());
+}
+
+absl::Status List(const Globals& globals) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(auto transfers, Transfers(*admin, ""));
+  std::vector<Json> json;
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& t : transfers) {
+    rows.push_back({t.transfer_id(), t.dataset(), absl::StrCat(t.version()), absl::StrCat(t.source(), " -> ", t.destination()), t.state(),
+                    absl::StrCat(FormatBytes(t.done_bytes()), " of ", FormatBytes(t.total_bytes())), FormatBytes(t.wire_bytes()),
+                    TimeText(t.started()), t.message()});
+    json.push_back(Object({{"id", Text(t.transfer_id())}, {"dataset", Text(t.dataset())}, {"version", Number(static_cast<double>(t.version()))},
+                           {"source", Text(t.source())}, {"destination", Text(t.destination())}, {"state", Text(t.state())},
+                           {"doneBytes", Number(static_cast<double>(t.done_bytes()))}, {"totalBytes", Number(static_cast<double>(t.total_bytes()))},
+                           {"wireBytes", Number(static_cast<double>(t.wire_bytes()))}, {"started", Text(TimeText(t.started()))},
+                           {"ended", Text(TimeText(t.ended()))}, {"code", Text(t.code())}, {"message", Text(t.message())}}));
+  }
+  if (globals.format() != Format::kTable) {
+    PrintJson(globals.format(), {{"transfers", cli::List(std::move(json))}});
+  } else {
+    PrintTable({"ID", "DATASET", "VERSION", "FROM -> TO", "STATE", "PRESENT", "ON THE WIRE", "STARTED", "MESSAGE"}, rows);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Watch(const Globals& globals, const std::string& id) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  std::map<std::string, std::unique_ptr<Progress>> bars;
+  while (true) {
+    BW_ASSIGN_OR_RETURN(auto transfers, Transfers(*admin, id));
+    bool running = false;
+    for (const auto& t : transfers) {
+      if (t.state() == "done" || t.state() == "failed") {
+        if (auto it = bars.find(t.transfer_id()); it != bars.end() && it->second != nullptr) {
+          it->second = nullptr;
+          std::cout << t.dataset() << " version " << t.version() << " " << t.source() << " -> " << t.destination() << ": " << t.state()
+                    << ", " << FormatBytes(t.wire_bytes()) << " on the wire" << (t.message().empty() ? "" : ": ") << t.message() << std::endl;
+        }
+        continue;
+      }
+      running = true;
+      auto& bar = bars[t.transfer_id()];
+      if (bar == nullptr) {
+        bar = std::make_unique<Progress>(absl::StrCat(t.dataset(), " version ", t.version(), " ", t.source(), " -> ", t.destination()));
+      }
+      bar->Update(t.done_bytes(), t.total_bytes(), absl::StrCat(FormatBytes(t.wire_bytes()), " on the wire"));
+    }
+    if (!running) {
+      if (bars.empty()) std::cout << "nothing is being transferred\n";
+      return absl::OkStatus();
+    }
+    os::Clock::System()->SleepFor(absl::Milliseconds(200));
+  }
+}
+
+absl::StatusOr<int> Why(const Globals& globals, const std::string& dataset, const std::string& site) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::WhyRequest request;
+  request.set_dataset(dataset);
+  request.set_site(site);
+  control::v1::WhyResponse why;
+  BW_RETURN_IF_ERROR(Admin::Error(admin->control().Why(Admin::Call().get(), request, &why)));
+  if (globals.format() != Format::kTable) {
+    PrintJson(globals.format(), {{"satisfied", Bool(why.satisfied())}, {"code", Text(why.code())}, {"sentence", Text(why.sentence())},
+                                 {"rule", Text(why.rule())}, {"number", Number(static_cast<double>(why.version()))}});
+  } else {
+    std::cout << why.sentence() << "\n";
+  }
+  return why.satisfied() ? 0 : (why.code() == "denied" ? 3 : 1);
+}
+
+absl::Status Events(const Globals& globals, bool follow, uint32_t limit) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::EventsRequest request;
+  request.set_limit(limit);
+  request.set_follow(follow);
+  auto call = Admin::Call(follow ? absl::Hours(24 * 365) : absl::Seconds(30));
+  auto stream = admin->control().Events(call.get(), request);
+  control::v1::Event event;
+  std::vector<Json> rows;
+  while (stream->Read(&event)) {
+    if (globals.format() == Format::kTable) {
+      std::cout << TimeText(event.at()) << "  " << event.kind();
+      if (!event.dataset().empty()) std::cout << "  " << event.dataset();
+      if (event.version() != 0) std::cout << " version " << event.version();
+      if (!event.site().empty()) std::cout << "  at " << event.site();
+      if (!event.message().empty()) std::cout << "  " << event.message();
+      std::cout << std::endl;
+      continue;
+    }
+    Json row = Object({{"sequence", Number(static_cast<double>(event.sequence()))}, {"at", Text(TimeText(event.at()))}, {"kind", Text(event.kind())},
+                       {"site", Text(event.site())}, {"dataset", Text(event.dataset())}, {"number", Number(static_cast<double>(event.version()))},
+                       {"message", Text(event.message())}});
+    if (follow) {
+      PrintJson(globals.format(), {{"event", row}});
+      std::cout.flush();
+    } else {
+      rows.push_back(std::move(row));
+    }
+  }
+  BW_RETURN_IF_ERROR(Admin::Error(stream->Finish()));
+  if (globals.format() != Format::kTable && !follow) PrintJson(globals.format(), {{"events", cli::List(std::move(rows))}});
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void RegisterSeeing(CLI::App& app, Globals& globals) {
+  auto* status = app.add_subcommand("status", "sites, connections, datasets, versions, lag");
+  status->footer("Example:\n  bailiwick status -o json");
+  OnRun(status, globals, [&globals] { return Status(globals); });
+
+  auto* transfer = app.add_subcommand("transfer", "what is on its way");
+  transfer->require_subcommand(1);
+  auto* list = transfer->add_subcommand("list", "running transfers and the last 100 ended");
+  list->footer("Example:\n  bailiwick transfer list");
+  OnRun(list, globals, [&globals] { return List(globals); });
+  auto* watch = transfer->add_subcommand("watch", "progress until nothing runs");
+  auto id = std::make_shared<std::string>();
+  watch->add_option("ID", *id, "one transfer (default: all)");
+  watch->footer("Example:\n  bailiwick transfer watch");
+  OnRun(watch, globals, [&globals, id] { return Watch(globals, *id); });
+
+  auto* why = app.add_subcommand("why", "why a dataset's newest version is not at a site: the cause and what to do");
+  auto dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
+  why->add_option("DATASET", *dataset, "dataset, or a family's stream NAME@SITE")->required();
+  why->add_option("SITE", *site, "site")->required();
+  why->footer("Exit code 0: it is there; 3: denied by policy; 1: another cause.\nExample:\n  bailiwick why telemetry cloud-us");
+  OnRunCode(why, globals, [&globals, dataset, site] { return Why(globals, *dataset, *site); });
+
+  auto* events = app.add_subcommand("events", "what happened");
+  auto follow = std::make_shared<bool>(false);
+  auto limit = std::make_shared<uint32_t>(100);
+  events->add_flag("-w,--watch", *follow, "go on as things happen");
+  events->add_option("--limit", *limit, "the newest n (default 100)");
+  events->footer("Example:\n  bailiwick events -w");
+  OnRun(events, globals, [&globals, follow, limit] { return Events(globals, *follow, *limit); });
+}
+
+}  // namespace bailiwick::cli

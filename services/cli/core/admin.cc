@@ -1,0 +1,110 @@
+#include "services/cli/core/admin.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "bailiwick/enroll/v1/enroll.pb.h"
+#include "common/base/status.h"
+#include "common/identity/spiffe.h"
+#include "common/rpc/codec.h"
+#include "common/rpc/credentials.h"
+
+namespace bailiwick::cli {
+
+absl::StatusOr<std::unique_ptr<Admin>> Admin::Connect(const Context& context) {
+  auto credentials = rpc::MutualChannelCredentials({context.credentials}, absl::StrCat("spiffe://", context.trust_domain, "/coordinator"));
+  if (!credentials.ok()) return Annotate(credentials.status(), "the context's credentials cannot be used");
+  auto admin = std::make_unique<Admin>();
+  admin->context_ = context;
+  admin->control_ = control::v1::Control::NewStub(rpc::Dial(context.coordinator, *credentials));
+  return admin;
+}
+
+absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> Admin::Agent(const std::string& admin_endpoint,
+                                                                          const std::string& spiffe_id) {
+  BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualChannelCredentials({context_.credentials}, spiffe_id));
+  return agent::v1::AgentAdmin::NewStub(rpc::Dial(admin_endpoint, credentials));
+}
+
+std::unique_ptr<grpc::ClientContext> Admin::Call(absl::Duration timeout) {
+  auto context = std::make_unique<grpc::ClientContext>();
+  context->set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  return context;
+}
+
+absl::Status Admin::Error(const grpc::Status& status) {
+  absl::Status error = rpc::FromGrpc(status);
+  if (absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error)) {
+    return absl::Status(error.code(), absl::StrCat("cannot reach the coordinator or agent (", std::string(error.message()),
+                                                   "); is it running? see: bailiwick dev status"));
+  }
+  return error;
+}
+
+absl::StatusOr<config::Bundle> Admin::ReadBundle() {
+  control::v1::GetPolicyResponse response;
+  BW_RETURN_IF_ERROR(Error(control_->GetPolicy(Call().get(), {}, &response)));
+  if (!response.has_bundle()) return config::Bundle{};
+  return config::OpenBundle(rpc::FromProto(response.bundle()), context_.policy_root_sha256);
+}
+
+absl::StatusOr<std::vector<config::Classification>> Admin::ReadClassifications(const policy::World& world) {
+  control::v1::GetPolicyResponse response;
+  BW_RETURN_IF_ERROR(Error(control_->GetPolicy(Call().get(), {}, &response)));
+  std::vector<config::Classification> all;
+  for (const auto& envelope : response.classifications()) {
+    auto c = config::OpenClassification(rpc::FromProto(envelope), world);
+    if (c.ok()) all.push_back(*std::move(c));
+  }
+  return all;
+}
+
+absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl) {
+  control::v1::CreateJoinTokenRequest request;
+  request.set_site(site);
+  request.mutable_ttl()->set_seconds(absl::ToInt64Seconds(ttl));
+  control::v1::CreateJoinTokenResponse token;
+  BW_RETURN_IF_ERROR(Admin::Error(admin.control().CreateJoinToken(Admin::Call().get(), request, &token)));
+  control::v1::GetInfoResponse info;
+  BW_RETURN_IF_ERROR(Admin::Error(admin.control().GetInfo(Admin::Call().get(), {}, &info)));
+  enroll::v1::JoinString join;
+  join.set_join_address(info.join_address());
+  join.set_ca_sha256(info.ca_sha256());
+  join.set_policy_root_sha256(admin.context().policy_root_sha256);
+  join.set_token(token.token());
+  join.set_site(site);
+  return absl::StrCat("bwj1.", absl::WebSafeBase64Escape(join.SerializeAsString()));
+}
+
+absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& names) {
+  control::v1::ListSitesResponse sites;
+  BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListSites(Admin::Call().get(), {}, &sites)));
+  CatalogChange change;
+  std::vector<std::string> approved;
+  std::vector<std::string> missing = names;
+  for (const auto& site : sites.sites()) {
+    auto wanted = std::find(missing.begin(), missing.end(), site.name());
+    const bool named = wanted != missing.end();
+    if (named) missing.erase(wanted);
+    if (!names.empty() && !named) continue;
+    if (site.agent().empty()) {
+      if (!named) continue;
+      return absl::FailedPreconditionError(absl::StrCat("no agent of site ", site.name(), " has joined; run: bailiwick site join-token ", site.name()));
+    }
+    if (site.approved()) continue;
+    BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(site.agent()));
+    resource::v1::EnrolmentKey pin;
+    pin.set_site(site.name());
+    pin.set_agent(id.name);
+    pin.set_ed25519(site.enrolment_ed25519());
+    change.pin.push_back(pin);
+    approved.push_back(site.name());
+  }
+  if (!missing.empty()) return absl::NotFoundError(absl::StrCat("site ", missing[0], " does not exist; see: bailiwick get sites"));
+  if (!change.pin.empty()) BW_RETURN_IF_ERROR(ApplyChange(admin, change, false).status());
+  return approved;
+}
+
+}  // namespace bailiwick::cli

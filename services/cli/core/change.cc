@@ -1,0 +1,191 @@
+#include "services/cli/core/change.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/status.h"
+#include "common/os/clock.h"
+#include "common/os/files.h"
+#include "common/rpc/codec.h"
+
+namespace bailiwick::cli {
+namespace {
+
+bool IsLaw(const std::string& kind) { return kind == "Region" || kind == "Site" || kind == "SovereigntyPolicy"; }
+
+// The record a Dataset resource asks for, or nothing when the known one says the same.
+std::optional<resource::v1::Classification> Classify(const config::Resource& dataset, const config::Resource* before,
+                                                     const config::Classification* known, os::Random* random) {
+  resource::v1::Classification c;
+  c.set_format(1);
+  c.set_dataset(dataset.metadata().name());
+  *c.mutable_labels() = dataset.metadata().labels();
+  const auto& home = dataset.dataset().home();
+  c.set_home_site(home.site());
+  if (home.has_site_selector()) *c.mutable_home_selector() = home.site_selector();
+  if (known == nullptr) {
+    c.set_dataset_id(random->Bytes(16));
+    c.set_epoch(1);
+    c.set_revision(1);
+    return c;
+  }
+  const policy::Labels labels(c.labels().begin(), c.labels().end());
+  const bool same_selector =
+      before != nullptr && before->dataset().home().site_selector().SerializeAsString() == home.site_selector().SerializeAsString();
+  const bool same_home = known->family == home.has_site_selector() && (known->family ? same_selector : known->home_site == home.site());
+  if (labels == known->labels && same_home) return std::nullopt;
+  c.set_dataset_id(known->dataset_id.str());
+  c.set_epoch(known->epoch + (same_home ? 0 : 1));
+  c.set_revision(known->revision + 1);
+  return c;
+}
+
+crypto::Envelope SignWith(std::string_view type, const std::string& payload, const std::vector<crypto::SigningKey>& keys) {
+  return crypto::SignEnvelope(type, payload, keys[0]);
+}
+
+}  // namespace
+
+std::string LineDiff(const std::string& before, const std::string& after) {
+  std::vector<std::string> a = absl::StrSplit(before, '\n'), b = absl::StrSplit(after, '\n');
+  // Longest common subsequence; resources are short.
+  std::vector<std::vector<int>> length(a.size() + 1, std::vector<int>(b.size() + 1, 0));
+  for (size_t i = a.size(); i-- > 0;) {
+    for (size_t j = b.size(); j-- > 0;) {
+      length[i][j] = a[i] == b[j] ? length[i + 1][j + 1] + 1 : std::max(length[i + 1][j], length[i][j + 1]);
+    }
+  }
+  std::string out;
+  size_t i = 0, j = 0;
+  while (i < a.size() || j < b.size()) {
+    if (i < a.size() && j < b.size() && a[i] == b[j]) {
+      ++i;
+      ++j;
+    } else if (j == b.size() || (i < a.size() && length[i + 1][j] >= length[i][j + 1])) {
+      absl::StrAppend(&out, "- ", a[i++], "\n");
+    } else {
+      absl::StrAppend(&out, "+ ", b[j++], "\n");
+    }
+  }
+  return out;
+}
+
+absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& change, const std::vector<crypto::SigningKey>& keys,
+                                  absl::Time now, os::Random* random) {
+  Signed out;
+  config::Catalog after = known.resources;
+  bool law = !change.pin.empty();
+  for (const auto& name : change.deletes) {
+    if (after.erase({name.kind(), name.name()}) == 0) {
+      return absl::NotFoundError(absl::StrCat(name.kind(), " ", name.name(), " does not exist"));
+    }
+    *out.request.add_deletes() = name;
+    out.report.lines.push_back({name.kind(), name.name(), "deleted", ""});
+    out.anything = true;
+    law |= IsLaw(name.kind());
+  }
+  std::map<std::string, const config::Classification*> classified;
+  for (const auto& c : known.classifications) {
+    // A name that was deleted and declared again has several records; the one declared now is found by the resource.
+    if (known.resources.count({"Dataset", c.dataset}) != 0) {
+      auto& at = classified[c.dataset];
+      if (at == nullptr || at->revision < c.revision) at = &c;
+    }
+  }
+  std::vector<resource::v1::Classification> records;
+  for (const config::Located& located : change.upserts) {
+    const config::Resource& resource = located.resource;
+    const std::string kind = config::KindOf(resource), name = resource.metadata().name();
+    auto it = after.find({kind, name});
+    const std::string yaml = config::ToYaml(resource);
+    const config::Resource before = it == after.end() ? config::Resource() : it->second;
+    const bool exists = it != after.end();
+    if (exists && config::ToYaml(before) == yaml) {
+      out.report.lines.push_back({kind, name, "unchanged", ""});
+      continue;
+    }
+    if (kind == "Dataset") {
+      if (exists && before.dataset().chunk_size_bytes() != resource.dataset().chunk_size_bytes()) {
+        return absl::InvalidArgumentError(absl::StrCat(located.At("spec.chunkSize").str(), ": the chunk size of dataset ", name,
+                                                       " was fixed when it was created; declare another dataset"));
+      }
+      auto known_record = classified.find(name);
+      auto record = Classify(resource, exists ? &before : nullptr, exists && known_record != classified.end() ? known_record->second : nullptr, random);
+      if (record.has_value()) records.push_back(*std::move(record));
+    }
+    out.report.lines.push_back({kind, name, exists ? "changed" : "created", LineDiff(exists ? config::ToYaml(before) : "", yaml)});
+    after[{kind, name}] = resource;
+    *out.request.add_upserts() = resource;
+    out.anything = true;
+    law |= IsLaw(kind);
+  }
+  BW_RETURN_IF_ERROR(config::Validate(after, change.upserts, now));
+  out.report.policy_revision = known.bundle.world.revision;
+  out.anything |= law;
+  if (!out.anything) return out;
+  if (known.bundle.world.revision == 0) law = true;
+  if ((law || !records.empty()) && keys.empty()) {
+    return absl::FailedPreconditionError("this change must be signed, and the context names no policy key (policyKeys)");
+  }
+  if (law) {
+    resource::v1::PolicyBundle bundle;
+    bundle.set_format(1);
+    bundle.set_revision(known.bundle.world.revision + 1);
+    bundle.set_trust_domain(known.trust_domain);
+    rpc::ToProto(now, bundle.mutable_issued_at());
+    config::PolicyRoot root;
+    for (const auto& key : keys) root.keys.push_back(key.public_key());
+    bundle.set_root(known.bundle.world.revision == 0 ? config::EncodePolicyRoot(root) : known.bundle.message.root());
+    config::AddLaw(after, &bundle);
+    std::map<std::pair<std::string, std::string>, resource::v1::EnrolmentKey> pins;
+    for (const auto& pin : known.bundle.message.enrolment_keys()) {
+      if (after.count({"Site", pin.site()}) != 0) pins[{pin.site(), pin.agent()}] = pin;
+    }
+    for (const auto& pin : change.pin) pins[{pin.site(), pin.agent()}] = pin;
+    for (const auto& [key, pin] : pins) *bundle.add_enrolment_keys() = pin;
+    bundle.add_grant_keys()->set_ed25519(known.grant_key);
+    for (const auto& key : keys) bundle.add_classifier_keys()->set_ed25519(key.public_key());
+    rpc::ToProto(SignWith(crypto::kBundleType, bundle.SerializeAsString(), keys), out.request.mutable_bundle());
+    out.report.policy_revision = bundle.revision();
+  }
+  for (const auto& record : records) {
+    rpc::ToProto(SignWith(crypto::kClassificationType, record.SerializeAsString(), keys), out.request.add_classifications());
+  }
+  return out;
+}
+
+absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run) {
+  os::Files* files = os::Files::System();
+  std::vector<crypto::SigningKey> keys;
+  for (const std::string& path : admin.context().policy_keys) {
+    BW_ASSIGN_OR_RETURN(std::string pem, os::ReadFile(files, path, 64 << 10));
+    auto key = crypto::SigningKey::FromPem(pem);
+    if (!key.ok()) return Annotate(key.status(), path);
+    keys.push_back(*std::move(key));
+  }
+  for (int attempt = 0;; ++attempt) {
+    Known known;
+    control::v1::ListResourcesResponse resources;
+    BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListResources(Admin::Call().get(), {}, &resources)));
+    for (const auto& r : resources.resources()) known.resources[{config::KindOf(r), r.metadata().name()}] = r;
+    BW_ASSIGN_OR_RETURN(known.bundle, admin.ReadBundle());
+    BW_ASSIGN_OR_RETURN(known.classifications, admin.ReadClassifications(known.bundle.world));
+    control::v1::GetInfoResponse info;
+    BW_RETURN_IF_ERROR(Admin::Error(admin.control().GetInfo(Admin::Call().get(), {}, &info)));
+    known.trust_domain = info.trust_domain();
+    known.grant_key = info.grant_ed25519();
+    BW_ASSIGN_OR_RETURN(Signed made, SignChange(known, change, keys, os::Clock::System()->Now(), os::Random::System()));
+    if (!made.anything || dry_run) return made.report;
+    made.request.set_expected_generation(resources.generation());
+    control::v1::ApplyResponse response;
+    absl::Status applied = Admin::Error(admin.control().Apply(Admin::Call().get(), made.request, &response));
+    if (absl::IsAborted(applied) && attempt == 0) continue;  // somebody was faster: see what there is now
+    BW_RETURN_IF_ERROR(applied);
+    made.report.applied = true;
+    made.report.policy_revision = response.policy_revision();
+    return made.report;
+  }
+}
+
+}  // namespace bailiwick::cli

@@ -1,0 +1,36 @@
+// What a change of the catalog makes the admin sign: pure, apart from the new dataset ids.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/config/world.h"
+#include "common/crypto/sign.h"
+#include "common/os/random.h"
+#include "services/cli/core/admin.h"
+
+namespace bailiwick::cli {
+
+struct Known {  // as the coordinator holds it, verified
+  config::Catalog resources;
+  config::Bundle bundle;  // revision 0: none yet
+  std::vector<config::Classification> classifications;
+  std::string trust_domain;
+  std::string grant_key;
+};
+
+struct Signed {
+  control::v1::ApplyRequest request;  // without expected_generation
+  ChangeReport report;
+  bool anything = false;
+};
+
+// INVALID_ARGUMENT, NOT_FOUND: the change cannot be made. `keys`: the policy keys at hand, first one signs.
+absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& change, const std::vector<crypto::SigningKey>& keys,
+                                  absl::Time now, os::Random* random);
+
+// Lines of `before` and `after` that differ, with - and + in front, in order.
+std::string LineDiff(const std::string& before, const std::string& after);
+
+}  // namespace bailiwick::cli

@@ -1,0 +1,108 @@
+#include "services/cli/dev/dev.h"
+
+#include <cstdlib>
+#include <iostream>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/os/files.h"
+#include "services/cli/dev/fleet.h"
+
+namespace bailiwick::cli {
+namespace {
+
+// --dir, else the context's directory, else ./bailiwick-dev.
+std::string DirectoryOf(const std::string& flag, const Globals& globals) {
+  if (!flag.empty()) return flag;
+  if (!globals.context.empty()) return globals.context;
+  const char* env = std::getenv("BAILIWICK_CONTEXT");
+  return env != nullptr && *env != '\0' ? env : "bailiwick-dev";
+}
+
+absl::Status Up(const std::string& directory, const std::vector<std::string>& texts) {
+  std::vector<FleetSite> sites;
+  for (const std::string& text : texts) {
+    BW_ASSIGN_OR_RETURN(FleetSite site, Fleet::ParseSite(text));
+    sites.push_back(std::move(site));
+  }
+  if (sites.empty()) {
+    BW_RETURN_IF_ERROR(Fleet::Load(directory).status());  // without --site only an existing fleet can come up
+  }
+  BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::LoadOrCreate(directory));
+  BW_RETURN_IF_ERROR(fleet.Up(sites));
+  std::cout << "\nuse it with:  export BAILIWICK_CONTEXT=" << fleet.directory() << "\nthen:         bailiwick status\n"
+            << "stop it with: bailiwick dev down --dir " << fleet.directory() << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status Status(const Globals& globals, const std::string& directory) {
+  BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Load(directory));
+  std::vector<Json> json;
+  std::vector<std::vector<std::string>> rows;
+  auto add = [&](const std::string& name, const Process& process) {
+    const bool alive = Alive(process);
+    rows.push_back({name, alive ? "running" : "stopped", alive ? absl::StrCat(process.pid) : "-", fleet.Address(name)});
+    json.push_back(Object({{"name", Text(name)}, {"running", Bool(alive)}, {"pid", Number(alive ? process.pid : 0)}, {"address", Text(fleet.Address(name))}}));
+  };
+  add("coordinator", fleet.coordinator());
+  for (const auto& [name, site] : fleet.sites()) add(name, site.process);
+  if (globals.format() != Format::kTable) {
+    PrintJson(globals.format(), {{"directory", Text(fleet.directory())}, {"processes", List(std::move(json))}});
+  } else {
+    PrintTable({"PROCESS", "STATE", "PID", "ADDRESS"}, rows);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void RegisterDev(CLI::App& app, Globals& globals) {
+  auto* dev = app.add_subcommand("dev", "a fleet on this machine: a coordinator and an agent for each site");
+  dev->require_subcommand(1);
+  auto dir = std::make_shared<std::string>();
+  auto add_dir = [dir](CLI::App* c) { c->add_option("--dir", *dir, "directory of the fleet (default: the context's, else ./bailiwick-dev)"); };
+  {
+    auto* c = dev->add_subcommand("up", "start the fleet; makes what is missing, joins new sites");
+    auto sites = std::make_shared<std::vector<std::string>>();
+    add_dir(c);
+    c->add_option("--site", *sites, "NAME=REGION[,label=value...], again for each site");
+    c->footer("Example:\n  bailiwick dev up --dir fleet --site factory=eu/de/fra,tier=edge --site core=eu/de");
+    OnRun(c, globals, [&globals, dir, sites] { return Up(DirectoryOf(*dir, globals), *sites); });
+  }
+  {
+    auto* c = dev->add_subcommand("status", "which processes run");
+    add_dir(c);
+    OnRun(c, globals, [&globals, dir] { return Status(globals, DirectoryOf(*dir, globals)); });
+  }
+  auto single = [&](const char* verb, const char* help, std::function<absl::Status(Fleet&, const std::string&)> act) {
+    auto* c = dev->add_subcommand(verb, help);
+    auto name = std::make_shared<std::string>();
+    add_dir(c);
+    c->add_option("NAME", *name, "a site, or coordinator")->required();
+    c->footer(absl::StrCat("Example:\n  bailiwick dev ", verb, " core"));
+    OnRun(c, globals, [&globals, dir, name, act = std::move(act)]() -> absl::Status {
+      BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Load(DirectoryOf(*dir, globals)));
+      return act(fleet, *name);
+    });
+  };
+  single("start", "start one process", [](Fleet& fleet, const std::string& name) { return fleet.Start(name); });
+  single("stop", "stop one process in good order", [](Fleet& fleet, const std::string& name) { return fleet.Stop(name, absl::Seconds(10)); });
+  single("kill", "SIGKILL one process: what a power cut looks like", [](Fleet& fleet, const std::string& name) {
+    return fleet.Stop(name, absl::ZeroDuration());
+  });
+  {
+    auto* c = dev->add_subcommand("down", "stop every process of the fleet");
+    auto purge = std::make_shared<bool>(false);
+    add_dir(c);
+    c->add_flag("--purge", *purge, "remove the directory too, with all data in it");
+    c->footer("Example:\n  bailiwick dev down --dir fleet --purge");
+    OnRun(c, globals, [&globals, dir, purge]() -> absl::Status {
+      BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Load(DirectoryOf(*dir, globals)));
+      BW_RETURN_IF_ERROR(fleet.Down());
+      if (*purge) BW_RETURN_IF_ERROR(os::Files::System()->RemoveTree(fleet.directory()));
+      return absl::OkStatus();
+    });
+  }
+}
+
+}  // namespace bailiwick::cli

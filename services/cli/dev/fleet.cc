@@ -1,0 +1,359 @@
+#include "services/cli/dev/fleet.h"
+
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+
+#include <filesystem>
+#include <iostream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/status.h"
+#include "common/config/world.h"
+#include "common/os/clock.h"
+#include "common/os/files.h"
+#include "services/cli/core/admin.h"
+
+namespace bailiwick::cli {
+namespace {
+
+constexpr const char* kTrustDomain = "dev.bailiwick";
+constexpr absl::Duration kStartTimeout = absl::Seconds(30);
+constexpr absl::Duration kConnectTimeout = absl::Seconds(60);
+
+using google::protobuf::Struct;
+using google::protobuf::Value;
+
+double NumberOf(const Struct& s, const std::string& key) {
+  auto it = s.fields().find(key);
+  return it == s.fields().end() ? 0 : it->second.number_value();
+}
+std::string TextOf(const Struct& s, const std::string& key) {
+  auto it = s.fields().find(key);
+  return it == s.fields().end() ? "" : it->second.string_value();
+}
+void Set(Struct* s, const std::string& key, double n) { (*s->mutable_fields())[key].set_number_value(n); }
+void Set(Struct* s, const std::string& key, const std::string& t) { (*s->mutable_fields())[key].set_string_value(t); }
+
+void Step(const std::string& text) { std::cout << text << std::endl; }
+
+std::string Loopback(int port) { return absl::StrCat("127.0.0.1:", port); }
+
+// A document of YAML for each region on the way to this one.
+std::string RegionYaml(const std::string& region) {
+  std::string out, path;
+  for (absl::string_view part : absl::StrSplit(region, '/')) {
+    absl::StrAppend(&path, path.empty() ? "" : "/", part);
+    absl::StrAppend(&out, "---\napiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: ", path, "}\nspec: {}\n");
+  }
+  return out;
+}
+
+std::string SiteYaml(const FleetSite& site) {
+  std::string labels;
+  for (const auto& [k, v] : site.labels) absl::StrAppend(&labels, labels.empty() ? "" : ", ", k, ": \"", v, "\"");
+  return absl::StrCat("---\napiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: ", site.name, ", labels: {", labels,
+                      "}}\nspec: {region: ", site.region, "}\n");
+}
+
+}  // namespace
+
+std::string Fleet::SiteDirectory(const std::string& name) const { return os::JoinPath(os::JoinPath(directory_, "sites"), name); }
+std::string Fleet::LogOf(const std::string& name) const {
+  return name == "coordinator" ? os::JoinPath(directory_, "coordinator.log") : SiteDirectory(name) + ".log";
+}
+std::string Fleet::Address(const std::string& name) const {
+  if (name == "coordinator") return Loopback(control_port_);
+  auto it = sites_.find(name);
+  return it == sites_.end() ? "" : Loopback(it->second.port);
+}
+
+absl::StatusOr<FleetSite> Fleet::ParseSite(const std::string& text) {
+  const absl::Status bad = absl::InvalidArgumentError(
+      absl::StrCat("--site ", text, ": write NAME=REGION[,label=value...], e.g. factory=eu/de/fra,tier=edge"));
+  std::vector<std::string> parts = absl::StrSplit(text, ',');
+  std::vector<std::string> head = absl::StrSplit(parts[0], absl::MaxSplits('=', 1));
+  if (head.size() != 2 || head[0].empty() || head[1].empty()) return bad;
+  FleetSite site;
+  site.name = head[0];
+  site.region = head[1];
+  if (site.name == "coordinator") return absl::InvalidArgumentError("a site cannot be called coordinator");
+  for (size_t i = 1; i < parts.size(); ++i) {
+    std::vector<std::string> label = absl::StrSplit(parts[i], absl::MaxSplits('=', 1));
+    if (label.size() != 2 || label[0].empty()) return bad;
+    site.labels[label[0]] = label[1];
+  }
+  // Names and labels are checked as resources are, before anything is made.
+  auto parsed = config::ParseYaml(RegionYaml(site.region) + SiteYaml(site), absl::StrCat("--site ", text));
+  if (!parsed.ok()) return parsed.status();
+  return site;
+}
+
+absl::StatusOr<Fleet> Fleet::Load(const std::string& directory) {
+  std::error_code error;
+  Fleet fleet;
+  fleet.directory_ = std::filesystem::absolute(directory, error).lexically_normal();
+  while (fleet.directory_.size() > 1 && fleet.directory_.back() == '/') fleet.directory_.pop_back();
+  auto text = os::ReadFile(os::Files::System(), os::JoinPath(fleet.directory_, "fleet.json"), 16 << 20);
+  if (absl::IsNotFound(text.status())) {
+    return absl::NotFoundError(absl::StrCat("there is no fleet in ", fleet.directory_, "; run: bailiwick dev up --dir ", fleet.directory_,
+                                            " --site NAME=REGION"));
+  }
+  BW_RETURN_IF_ERROR(text.status());
+  Struct root;
+  if (!google::protobuf::util::JsonStringToMessage(*text, &root).ok()) {
+    return absl::DataLossError(absl::StrCat(fleet.directory_, "/fleet.json cannot be read"));
+  }
+  fleet.initialized_ = NumberOf(root, "initialized") != 0;
+  fleet.control_port_ = static_cast<int>(NumberOf(root, "controlPort"));
+  fleet.join_port_ = static_cast<int>(NumberOf(root, "joinPort"));
+  fleet.health_port_ = static_cast<int>(NumberOf(root, "healthPort"));
+  fleet.coordinator_ = {static_cast<int>(NumberOf(root, "pid")), static_cast<uint64_t>(NumberOf(root, "startTicks"))};
+  auto sites = root.fields().find("sites");
+  if (sites == root.fields().end()) return fleet;
+  for (const auto& value : sites->second.list_value().values()) {
+    const Struct& s = value.struct_value();
+    FleetSite site;
+    site.name = TextOf(s, "name");
+    site.region = TextOf(s, "region");
+    site.port = static_cast<int>(NumberOf(s, "port"));
+    site.joined = NumberOf(s, "joined") != 0;
+    site.process = {static_cast<int>(NumberOf(s, "pid")), static_cast<uint64_t>(NumberOf(s, "startTicks"))};
+    if (auto labels = s.fields().find("labels"); labels != s.fields().end()) {
+      for (const auto& [k, v] : labels->second.struct_value().fields()) site.labels[k] = v.string_value();
+    }
+    fleet.sites_[site.name] = site;
+  }
+  return fleet;
+}
+
+absl::StatusOr<Fleet> Fleet::LoadOrCreate(const std::string& directory) {
+  auto loaded = Load(directory);
+  if (!absl::IsNotFound(loaded.status())) return loaded;
+  Fleet fleet;
+  std::error_code error;
+  fleet.directory_ = std::filesystem::absolute(directory, error).lexically_normal();
+  while (fleet.directory_.size() > 1 && fleet.directory_.back() == '/') fleet.directory_.pop_back();
+  BW_RETURN_IF_ERROR(os::Files::System()->MakeDirs(os::JoinPath(fleet.directory_, "sites")));
+  return fleet;
+}
+
+absl::Status Fleet::Save() const {
+  Struct root;
+  Set(&root, "version", 1);
+  Set(&root, "initialized", initialized_ ? 1 : 0);
+  Set(&root, "controlPort", control_port_);
+  Set(&root, "joinPort", join_port_);
+  Set(&root, "healthPort", health_port_);
+  Set(&root, "pid", coordinator_.pid);
+  Set(&root, "startTicks", static_cast<double>(coordinator_.start_ticks));
+  auto* list = (*root.mutable_fields())["sites"].mutable_list_value();
+  for (const auto& [name, site] : sites_) {
+    Struct* s = list->add_values()->mutable_struct_value();
+    Set(s, "name", name);
+    Set(s, "region", site.region);
+    Set(s, "port", site.port);
+    Set(s, "joined", site.joined ? 1 : 0);
+    Set(s, "pid", site.process.pid);
+    Set(s, "startTicks", static_cast<double>(site.process.start_ticks));
+    Struct* labels = (*s->mutable_fields())["labels"].mutable_struct_value();
+    for (const auto& [k, v] : site.labels) Set(labels, k, v);
+  }
+  std::string text;
+  if (!google::protobuf::util::MessageToJsonString(root, &text).ok()) return absl::InternalError("cannot write fleet.json");
+  return os::WriteFileAtomically(os::Files::System(), os::JoinPath(directory_, "fleet.json"), text + "\n");
+}
+
+absl::StatusOr<FleetSite*> Fleet::Find(const std::string& name) {
+  auto it = sites_.find(name);
+  if (it != sites_.end()) return &it->second;
+  std::string names = "coordinator";
+  for (const auto& [n, site] : sites_) absl::StrAppend(&names, ", ", n);
+  return absl::NotFoundError(absl::StrCat("the fleet in ", directory_, " has no ", name, "; it has: ", names));
+}
+
+absl::Status Fleet::WaitForFile(const std::string& path, const Process& process, const std::string& log) {
+  os::Clock* clock = os::Clock::System();
+  const absl::Duration deadline = clock->BootTime() + kStartTimeout;
+  while (clock->BootTime() < deadline) {
+    BW_ASSIGN_OR_RETURN(bool there, os::Files::System()->Exists(path));
+    if (there) return absl::OkStatus();
+    if (!Alive(process)) {
+      return absl::UnavailableError(absl::StrCat("the process ended at once; the last lines of ", log, ":", LastLines(log, 5)));
+    }
+    clock->SleepFor(absl::Milliseconds(20));
+  }
+  return absl::DeadlineExceededError(absl::StrCat("the process does not serve after ", absl::FormatDuration(kStartTimeout), "; see ", log, ":",
+                                                  LastLines(log, 5)));
+}
+
+absl::Status Fleet::Init() {
+  os::Files* files = os::Files::System();
+  const std::string data = os::JoinPath(directory_, "coordinator");
+  const std::string keys = os::JoinPath(directory_, "keys");
+  for (int* port : {&control_port_, &join_port_, &health_port_}) {
+    BW_ASSIGN_OR_RETURN(*port, FreePort());
+  }
+  // An init that was interrupted is begun anew: nothing has joined yet.
+  BW_RETURN_IF_ERROR(files->RemoveTree(data));
+  BW_RETURN_IF_ERROR(RunToEnd({os::JoinPath(BinaryDirectory(), "bailiwick-coordinator"), "init", "--data-dir", data, "--trust-domain",
+                               kTrustDomain, "--admin-dir", os::JoinPath(directory_, "admin")}));
+  BW_RETURN_IF_ERROR(files->MakeDirs(keys));
+  BW_ASSIGN_OR_RETURN(crypto::SigningKey key, crypto::SigningKey::Generate());
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(keys, "policy.pem"), key.ToPem()));
+  config::PolicyRoot root;
+  root.keys = {key.public_key()};
+  BW_RETURN_IF_ERROR(SaveContext({.directory = directory_,
+                                  .coordinator = Loopback(control_port_),
+                                  .trust_domain = kTrustDomain,
+                                  .credentials = "admin",
+                                  .policy_keys = {"keys/policy.pem"},
+                                  .policy_root_sha256 = config::PolicyRootSha256(root)}));
+  initialized_ = true;
+  return Save();
+}
+
+absl::Status Fleet::StartCoordinator() {
+  if (Alive(coordinator_)) return absl::OkStatus();
+  os::Files* files = os::Files::System();
+  const std::string data = os::JoinPath(directory_, "coordinator");
+  const std::string endpoints = os::JoinPath(data, "endpoints.json");
+  absl::Status stale = files->Remove(endpoints);
+  if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
+  BW_ASSIGN_OR_RETURN(coordinator_,
+                      StartDaemon({os::JoinPath(BinaryDirectory(), "bailiwick-coordinator"), "serve", "--data-dir", data, "--control-listen",
+                                   Loopback(control_port_), "--join-listen", Loopback(join_port_), "--health-listen", Loopback(health_port_)},
+                                  LogOf("coordinator")));
+  BW_RETURN_IF_ERROR(Save());
+  BW_RETURN_IF_ERROR(Annotate(WaitForFile(endpoints, coordinator_, LogOf("coordinator")), "coordinator"));
+  Step(absl::StrCat("coordinator: serving on ", Loopback(control_port_), ", pid ", coordinator_.pid));
+  return absl::OkStatus();
+}
+
+absl::Status Fleet::StartAgent(FleetSite& site) {
+  if (Alive(site.process)) return absl::OkStatus();
+  os::Files* files = os::Files::System();
+  const std::string endpoints = os::JoinPath(SiteDirectory(site.name), "endpoints.json");
+  absl::Status stale = files->Remove(endpoints);
+  if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
+  BW_ASSIGN_OR_RETURN(site.process, StartDaemon({os::JoinPath(BinaryDirectory(), "bailiwick-agent"), "run", "--data-dir",
+                                                 SiteDirectory(site.name), "--listen", Loopback(site.port)},
+                                                LogOf(site.name)));
+  BW_RETURN_IF_ERROR(Save());
+  BW_RETURN_IF_ERROR(Annotate(WaitForFile(endpoints, site.process, LogOf(site.name)), absl::StrCat("agent of ", site.name)));
+  Step(absl::StrCat("agent of ", site.name, " (", site.region, "): serving on ", Loopback(site.port), ", pid ", site.process.pid));
+  return absl::OkStatus();
+}
+
+absl::Status Fleet::WaitUntilConnected(const std::vector<std::string>& names) {
+  BW_ASSIGN_OR_RETURN(Context context, LoadContext(directory_));
+  BW_ASSIGN_OR_RETURN(auto admin, Admin::Connect(context));
+  os::Clock* clock = os::Clock::System();
+  const absl::Duration deadline = clock->BootTime() + kConnectTimeout;
+  std::string missing;
+  while (clock->BootTime() < deadline) {
+    control::v1::ListSitesResponse sites;
+    control::v1::GetInfoResponse info;
+    absl::Status listed = Admin::Error(admin->control().ListSites(Admin::Call().get(), {}, &sites));
+    if (listed.ok()) listed = Admin::Error(admin->control().GetInfo(Admin::Call().get(), {}, &info));
+    missing.clear();
+    for (const std::string& name : names) {
+      bool ready = false;
+      for (const auto& site : sites.sites()) {
+        ready |= site.name() == name && site.connected() && site.approved() && site.policy_revision() == info.policy_revision();
+      }
+      if (!ready) absl::StrAppend(&missing, missing.empty() ? "" : ", ", name);
+    }
+    if (listed.ok() && missing.empty()) return absl::OkStatus();
+    clock->SleepFor(absl::Milliseconds(50));
+  }
+  return absl::DeadlineExceededError(absl::StrCat("not connected after ", absl::FormatDuration(kConnectTimeout), ": ", missing,
+                                                  "; see the logs in ", directory_, "/sites"));
+}
+
+absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
+  if (!initialized_) {
+    Step(absl::StrCat("making a coordinator and a policy key in ", directory_));
+    BW_RETURN_IF_ERROR(Init());
+  }
+  BW_RETURN_IF_ERROR(StartCoordinator());
+  BW_ASSIGN_OR_RETURN(Context context, LoadContext(directory_));
+  BW_ASSIGN_OR_RETURN(auto admin, Admin::Connect(context));
+  std::string yaml;
+  for (const FleetSite& site : wanted) {
+    if (auto it = sites_.find(site.name); it != sites_.end()) {
+      if (it->second.region != site.region) {
+        return absl::FailedPreconditionError(absl::StrCat("site ", site.name, " exists in region ", it->second.region));
+      }
+      continue;
+    }
+    absl::StrAppend(&yaml, RegionYaml(site.region), SiteYaml(site));
+  }
+  if (!yaml.empty()) {
+    BW_ASSIGN_OR_RETURN(std::vector<config::Located> parsed, config::ParseYaml(yaml, "--site"));
+    CatalogChange change;
+    std::map<config::ResourceKey, bool> seen;  // regions are shared by sites
+    control::v1::ListResourcesResponse known;
+    BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListResources(Admin::Call().get(), {}, &known)));
+    for (const auto& r : known.resources()) {
+      if (config::KindOf(r) == "Region") seen[{"Region", r.metadata().name()}] = true;
+    }
+    for (auto& located : parsed) {
+      if (seen.emplace(config::ResourceKey{config::KindOf(located.resource), located.resource.metadata().name()}, true).second) {
+        change.upserts.push_back(std::move(located));
+      }
+    }
+    BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, false));
+    Step(absl::StrCat("regions and sites declared, policy revision ", report.policy_revision));
+  }
+  for (const FleetSite& site : wanted) {
+    if (sites_.count(site.name) == 0) sites_[site.name] = site;
+  }
+  std::vector<std::string> names;
+  for (auto& [name, site] : sites_) {
+    names.push_back(name);
+    if (site.port == 0) {
+      BW_ASSIGN_OR_RETURN(site.port, FreePort());
+    }
+    if (!site.joined) {
+      BW_ASSIGN_OR_RETURN(std::string join, MakeJoinString(*admin, name, absl::Minutes(10)));
+      BW_RETURN_IF_ERROR(Annotate(RunToEnd({os::JoinPath(BinaryDirectory(), "bailiwick-agent"), "join", "--data-dir", SiteDirectory(name),
+                                            "--join", join}),
+                                  absl::StrCat("joining ", name)));
+      site.joined = true;
+      BW_RETURN_IF_ERROR(Save());
+    }
+    BW_RETURN_IF_ERROR(StartAgent(site));
+  }
+  if (names.empty()) return Save();
+  BW_ASSIGN_OR_RETURN(std::vector<std::string> approved, ApproveSites(*admin, names));
+  if (!approved.empty()) Step("keys of the agents pinned in the signed policy");
+  BW_RETURN_IF_ERROR(WaitUntilConnected(names));
+  Step("every site is connected");
+  return Save();
+}
+
+absl::Status Fleet::Start(const std::string& name) {
+  if (name == "coordinator") return StartCoordinator();
+  BW_ASSIGN_OR_RETURN(FleetSite * site, Find(name));
+  return StartAgent(*site);
+}
+
+absl::Status Fleet::Stop(const std::string& name, absl::Duration patience) {
+  if (name == "coordinator") {
+    BW_RETURN_IF_ERROR(StopProcess(coordinator_, patience));
+    coordinator_ = {};
+  } else {
+    BW_ASSIGN_OR_RETURN(FleetSite * site, Find(name));
+    BW_RETURN_IF_ERROR(StopProcess(site->process, patience));
+    site->process = {};
+  }
+  return Save();
+}
+
+absl::Status Fleet::Down() {
+  for (auto& [name, site] : sites_) BW_RETURN_IF_ERROR(Stop(name, absl::Seconds(10)));
+  return Stop("coordinator", absl::Seconds(10));
+}
+
+}  // namespace bailiwick::cli

@@ -1,0 +1,59 @@
+// A fleet on this machine: a coordinator and one agent a site, really joined by token over mTLS.
+//   D/context.yaml, D/fleet.json, D/admin/, D/keys/policy.pem, D/coordinator/, D/coordinator.log, D/sites/<site>/, D/sites/<site>.log
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "services/cli/dev/process.h"
+
+namespace bailiwick::cli {
+
+struct FleetSite {
+  std::string name;
+  std::string region;
+  std::map<std::string, std::string> labels;
+  int port = 0;
+  bool joined = false;
+  Process process;
+};
+
+class Fleet {
+ public:
+  static absl::StatusOr<Fleet> Load(const std::string& directory);  // NOT_FOUND: no fleet there
+  static absl::StatusOr<Fleet> LoadOrCreate(const std::string& directory);
+  absl::Status Save() const;
+
+  // NAME=REGION[,label=value...]. INVALID_ARGUMENT.
+  static absl::StatusOr<FleetSite> ParseSite(const std::string& text);
+
+  absl::Status Up(const std::vector<FleetSite>& sites);
+  absl::Status Start(const std::string& name);  // "coordinator" or a site
+  absl::Status Stop(const std::string& name, absl::Duration patience);
+  absl::Status Down();
+
+  const std::string& directory() const { return directory_; }
+  const std::map<std::string, FleetSite>& sites() const { return sites_; }
+  const Process& coordinator() const { return coordinator_; }
+  std::string Address(const std::string& name) const;
+
+ private:
+  absl::StatusOr<FleetSite*> Find(const std::string& name);
+  absl::Status Init();
+  absl::Status StartCoordinator();
+  absl::Status StartAgent(FleetSite& site);
+  absl::Status WaitForFile(const std::string& path, const Process& process, const std::string& log);
+  absl::Status WaitUntilConnected(const std::vector<std::string>& names);
+  std::string SiteDirectory(const std::string& name) const;
+  std::string LogOf(const std::string& name) const;
+
+  std::string directory_;
+  bool initialized_ = false;
+  int control_port_ = 0, join_port_ = 0, health_port_ = 0;
+  Process coordinator_;
+  std::map<std::string, FleetSite> sites_;
+};
+
+}  // namespace bailiwick::cli

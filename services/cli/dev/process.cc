@@ -1,0 +1,166 @@
+#include "services/cli/dev/process.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/os/clock.h"
+
+namespace bailiwick::cli {
+namespace {
+
+// Start time in clock ticks and state of a process; 0 when there is none.
+uint64_t StartTicks(int pid, char* state) {
+  std::ifstream in(absl::StrCat("/proc/", pid, "/stat"));
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  const size_t end = text.rfind(')');  // the name may hold anything
+  if (end == std::string::npos) return 0;
+  std::istringstream fields(text.substr(end + 2));
+  std::string field;
+  uint64_t ticks = 0;
+  for (int i = 3; fields >> field; ++i) {
+    if (i == 3) *state = field[0];
+    if (i == 22) {
+      ticks = std::strtoull(field.c_str(), nullptr, 10);
+      break;
+    }
+  }
+  return ticks;
+}
+
+std::vector<char*> Argv(const std::vector<std::string>& command) {
+  std::vector<char*> argv;
+  for (const auto& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  return argv;
+}
+
+}  // namespace
+
+bool Alive(const Process& process) {
+  if (process.pid <= 0) return false;
+  char state = '?';
+  return StartTicks(process.pid, &state) == process.start_ticks && process.start_ticks != 0 && state != 'Z';
+}
+
+absl::StatusOr<Process> StartDaemon(const std::vector<std::string>& command, const std::string& log) {
+  const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (out < 0) return ErrnoStatus(errno, log);
+  int channel[2];
+  if (pipe2(channel, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
+  std::vector<char*> argv = Argv(command);
+  const pid_t child = fork();
+  if (child < 0) return ErrnoStatus(errno, "fork");
+  if (child == 0) {
+    setsid();
+    const pid_t daemon = fork();
+    if (daemon != 0) {
+      (void)!write(channel[1], &daemon, sizeof daemon);
+      _exit(0);
+    }
+    const int null = open("/dev/null", O_RDONLY);
+    dup2(null, 0);
+    dup2(out, 1);
+    dup2(out, 2);
+    for (int fd = 3; fd < 256; ++fd) close(fd);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  close(out);
+  close(channel[1]);
+  Process process;
+  const bool told = read(channel[0], &process.pid, sizeof process.pid) == sizeof process.pid;
+  close(channel[0]);
+  waitpid(child, nullptr, 0);
+  if (!told || process.pid <= 0) return absl::InternalError(absl::StrCat("cannot start ", command[0]));
+  char state = '?';
+  process.start_ticks = StartTicks(process.pid, &state);
+  return process;
+}
+
+absl::Status StopProcess(const Process& process, absl::Duration patience) {
+  if (!Alive(process)) return absl::OkStatus();
+  os::Clock* clock = os::Clock::System();
+  if (patience > absl::ZeroDuration()) {
+    kill(process.pid, SIGTERM);
+    const absl::Duration deadline = clock->BootTime() + patience;
+    while (clock->BootTime() < deadline) {
+      if (!Alive(process)) return absl::OkStatus();
+      clock->SleepFor(absl::Milliseconds(20));
+    }
+  }
+  kill(process.pid, SIGKILL);
+  for (int i = 0; i < 500; ++i) {
+    if (!Alive(process)) return absl::OkStatus();
+    clock->SleepFor(absl::Milliseconds(10));
+  }
+  return absl::InternalError(absl::StrCat("process ", process.pid, " does not end"));
+}
+
+absl::Status RunToEnd(const std::vector<std::string>& command) {
+  int channel[2];
+  if (pipe2(channel, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
+  std::vector<char*> argv = Argv(command);
+  const pid_t child = fork();
+  if (child < 0) return ErrnoStatus(errno, "fork");
+  if (child == 0) {
+    dup2(channel[1], 1);
+    dup2(channel[1], 2);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  close(channel[1]);
+  std::string said;
+  char buffer[4096];
+  ssize_t n;
+  while ((n = read(channel[0], buffer, sizeof buffer)) > 0 && said.size() < 65536) said.append(buffer, static_cast<size_t>(n));
+  close(channel[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
+  while (!said.empty() && said.back() == '\n') said.pop_back();
+  return absl::InternalError(said.empty() ? absl::StrCat(command[0], " failed") : said);
+}
+
+std::string LastLines(const std::string& path, int lines) {
+  std::ifstream in(path);
+  std::vector<std::string> all;
+  for (std::string line; std::getline(in, line);) {
+    all.push_back(line);
+    if (all.size() > static_cast<size_t>(lines)) all.erase(all.begin());
+  }
+  std::string out;
+  for (const auto& line : all) absl::StrAppend(&out, "\n  ", line);
+  return out;
+}
+
+absl::StatusOr<int> FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return ErrnoStatus(errno, "socket");
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  const bool ok = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
+                  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0;
+  close(fd);
+  if (!ok) return absl::UnavailableError("no free port on the loopback interface");
+  return ntohs(address.sin_port);
+}
+
+std::string BinaryDirectory() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+}
+
+}  // namespace bailiwick::cli

@@ -1,0 +1,31 @@
+// Daemons of a local fleet: started so that they survive the shell, recognized by pid and start time so that a reused pid is never
+// signalled.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace bailiwick::cli {
+
+struct Process {
+  int pid = 0;
+  uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat
+};
+
+bool Alive(const Process& process);
+// Detached (own session, no terminal), output appended to the log.
+absl::StatusOr<Process> StartDaemon(const std::vector<std::string>& command, const std::string& log);
+// SIGTERM, then SIGKILL after `patience`; only SIGKILL when it is zero. OK when it is not running.
+absl::Status StopProcess(const Process& process, absl::Duration patience);
+// Runs to the end. The exit code is 0 or this is an error with what it said.
+absl::Status RunToEnd(const std::vector<std::string>& command);
+std::string LastLines(const std::string& path, int lines);
+absl::StatusOr<int> FreePort();
+std::string BinaryDirectory();  // of this executable
+
+}  // namespace bailiwick::cli
