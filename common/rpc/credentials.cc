@@ -3,6 +3,7 @@
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
+#include <grpc/support/log.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -179,6 +180,12 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& ad
   options.set_certificate_verifier(
       tls::ExternalCertificateVerifier::Create<ExpectPinnedCa>(ca_sha256, expected_trust_domain_or_empty));
   return grpc::CreateCustomChannel(address, tls::TlsCredentials(options), ClientArguments());
+}
+
+void RouteGrpcLog() {
+  gpr_set_log_function([](gpr_log_func_args* args) {
+    telemetry::Log(telemetry::Level::kDebug, "grpc", {{"message", args->message}});
+  });
 }
 
 void ApplyServerLimits(grpc::ServerBuilder& builder) {

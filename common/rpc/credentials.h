@@ -29,6 +29,9 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentia
 absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const std::string& ca_sha256,
                                                            const std::string& expected_trust_domain_or_empty);
 
+// gRPC's own words go to our log at debug level: what matters of them comes back as a status. Call once, before any channel.
+void RouteGrpcLog();
+
 // Keepalive, sizes, limits as measured; both ends must use these.
 void ApplyServerLimits(grpc::ServerBuilder& builder);
 grpc::ChannelArguments ClientArguments();

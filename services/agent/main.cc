@@ -56,6 +56,7 @@ absl::Status Run(const RunFlags& flags) {
   BW_RETURN_IF_ERROR(telemetry::ParseFormat(flags.log_format, &format));
   BW_RETURN_IF_ERROR(telemetry::ParseLevel(flags.log_level, &level));
   telemetry::InitLogging("agent", format, level);
+  rpc::RouteGrpcLog();
 
   // Signals are waited for in one thread; every other thread inherits the block.
   sigset_t signals;

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/version.h"
 #include "common/config/yaml.h"
+#include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/dev/dev.h"
@@ -56,6 +57,7 @@ int Usage(CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
 
 int Main(int argc, char** argv) {
   telemetry::InitLogging("cli", telemetry::Format::kText, telemetry::Level::kError);
+  rpc::RouteGrpcLog();
   Globals globals;
   CLI::App app{"bailiwick: replicate versioned datasets between sites, only where law and owner allow", "bailiwick"};
   app.set_version_flag("--version", std::string("bailiwick ") + std::string(kBuildVersion));

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <iostream>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -40,10 +41,11 @@ void Step(const std::string& text) { std::cout << text << std::endl; }
 std::string Loopback(int port) { return absl::StrCat("127.0.0.1:", port); }
 
 // A document of YAML for each region on the way to this one.
-std::string RegionYaml(const std::string& region) {
+std::string RegionYaml(const std::string& region, std::set<std::string>* written) {
   std::string out, path;
   for (absl::string_view part : absl::StrSplit(region, '/')) {
     absl::StrAppend(&path, path.empty() ? "" : "/", part);
+    if (!written->insert(path).second) continue;
     absl::StrAppend(&out, "---\napiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: ", path, "}\nspec: {}\n");
   }
   return out;
@@ -84,7 +86,8 @@ absl::StatusOr<FleetSite> Fleet::ParseSite(const std::string& text) {
     site.labels[label[0]] = label[1];
   }
   // Names and labels are checked as resources are, before anything is made.
-  auto parsed = config::ParseYaml(RegionYaml(site.region) + SiteYaml(site), absl::StrCat("--site ", text));
+  std::set<std::string> regions;
+  auto parsed = config::ParseYaml(RegionYaml(site.region, &regions) + SiteYaml(site), absl::StrCat("--site ", text));
   if (!parsed.ok()) return parsed.status();
   return site;
 }
@@ -279,6 +282,12 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
   BW_RETURN_IF_ERROR(StartCoordinator());
   BW_ASSIGN_OR_RETURN(Context context, LoadContext(directory_));
   BW_ASSIGN_OR_RETURN(auto admin, Admin::Connect(context));
+  std::set<std::string> regions;  // declared already, or written below
+  control::v1::ListResourcesResponse known;
+  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListResources(Admin::Call().get(), {}, &known)));
+  for (const auto& r : known.resources()) {
+    if (config::KindOf(r) == "Region") regions.insert(r.metadata().name());
+  }
   std::string yaml;
   for (const FleetSite& site : wanted) {
     if (auto it = sites_.find(site.name); it != sites_.end()) {
@@ -287,22 +296,11 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
       }
       continue;
     }
-    absl::StrAppend(&yaml, RegionYaml(site.region), SiteYaml(site));
+    absl::StrAppend(&yaml, RegionYaml(site.region, &regions), SiteYaml(site));
   }
   if (!yaml.empty()) {
-    BW_ASSIGN_OR_RETURN(std::vector<config::Located> parsed, config::ParseYaml(yaml, "--site"));
     CatalogChange change;
-    std::map<config::ResourceKey, bool> seen;  // regions are shared by sites
-    control::v1::ListResourcesResponse known;
-    BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListResources(Admin::Call().get(), {}, &known)));
-    for (const auto& r : known.resources()) {
-      if (config::KindOf(r) == "Region") seen[{"Region", r.metadata().name()}] = true;
-    }
-    for (auto& located : parsed) {
-      if (seen.emplace(config::ResourceKey{config::KindOf(located.resource), located.resource.metadata().name()}, true).second) {
-        change.upserts.push_back(std::move(located));
-      }
-    }
+    BW_ASSIGN_OR_RETURN(change.upserts, config::ParseYaml(yaml, "--site"));
     BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, false));
     Step(absl::StrCat("regions and sites declared, policy revision ", report.policy_revision));
   }
