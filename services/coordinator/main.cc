@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
@@ -34,6 +35,22 @@ struct ServeFlags {
 
 std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
+// Agents dial what the coordinator says of itself: an address that means "any" says nothing.
+absl::Status CheckAddresses(const ServeFlags& flags) {
+  for (const std::string& address : {flags.control, flags.join, flags.health}) {
+    if (!address.empty() && (address.rfind(':') == std::string::npos || address.rfind(':') == 0)) {
+      return absl::InvalidArgumentError(absl::StrCat(address, " is not HOST:PORT"));
+    }
+  }
+  for (const std::string& address : {flags.control, flags.join}) {
+    const std::string host = HostOf(address);
+    if (flags.advertise.empty() && (host == "0.0.0.0" || host == "[::]")) {
+      return absl::InvalidArgumentError(absl::StrCat("listening on ", address, " needs --advertise HOST: the name that agents dial"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& credentials,
                                                      const std::vector<grpc::Service*>& services, bool health, int* port) {
   grpc::ServerBuilder builder;
@@ -41,6 +58,9 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(const std::string& address,
   grpc::EnableDefaultHealthCheckService(health);
   builder.AddListeningPort(address, credentials, port);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  // A server with nothing but the health service has nobody to poll for it; this one answers UNIMPLEMENTED to all else.
+  static grpc::CallbackGenericService nothing_else;
+  if (health) builder.RegisterCallbackGenericService(&nothing_else);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   grpc::EnableDefaultHealthCheckService(false);
   if (server == nullptr || *port == 0) {
@@ -55,6 +75,8 @@ absl::Status Serve(const ServeFlags& flags) {
   BW_RETURN_IF_ERROR(telemetry::ParseFormat(flags.log_format, &format));
   BW_RETURN_IF_ERROR(telemetry::ParseLevel(flags.log_level, &level));
   telemetry::InitLogging("coordinator", format, level);
+  rpc::RouteGrpcLog();
+  BW_RETURN_IF_ERROR(CheckAddresses(flags));
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -64,11 +86,13 @@ absl::Status Serve(const ServeFlags& flags) {
 
   os::Files* files = os::Files::System();
   os::Clock* clock = os::Clock::System();
-  BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, clock, flags.data_dir));
+  BW_RETURN_IF_ERROR(CheckFormat(files, flags.data_dir));
   BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(flags.data_dir, "lock")));
+  BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, clock, flags.data_dir));
   BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(flags.data_dir, "catalog.db")));
   BW_ASSIGN_OR_RETURN(auto audit, audit::Log::Open(files, clock, os::JoinPath(flags.data_dir, "audit.log")));
   Core core(catalog.get(), audit.get(), keys.grant_key.get(), clock, os::Random::System());
+  core.Prepare(keys.trust_domain, keys.ca);
   BW_RETURN_IF_ERROR(core.Load());
 
   std::atomic<bool> stopping{false};
@@ -89,15 +113,11 @@ absl::Status Serve(const ServeFlags& flags) {
   if (!flags.health.empty()) {
     BW_ASSIGN_OR_RETURN(health_server, Listen(flags.health, grpc::InsecureServerCredentials(), {}, true, &health_port));
   }
-  // Addresses are known to the core before anybody can ask.
   BW_ASSIGN_OR_RETURN(auto join_server, Listen(flags.join, open, {&enroll}, false, &join_port));
   BW_ASSIGN_OR_RETURN(auto control_server, Listen(flags.control, mutual, {&sessions, &control}, false, &control_port));
   const std::string host = flags.advertise.empty() ? HostOf(flags.control) : flags.advertise;
   const std::string join_host = flags.advertise.empty() ? HostOf(flags.join) : flags.advertise;
-  core.Start({.trust_domain = keys.trust_domain,
-              .ca = keys.ca,
-              .control_address = absl::StrCat(host, ":", control_port),
-              .join_address = absl::StrCat(join_host, ":", join_port)});
+  core.Start(absl::StrCat(host, ":", control_port), absl::StrCat(join_host, ":", join_port));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
       absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port, "\",\"health\":\"",
@@ -111,7 +131,7 @@ absl::Status Serve(const ServeFlags& flags) {
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
   stopping = true;
   core.Stop();
-  const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(2);
+  const auto deadline = absl::ToChronoTime(clock->Now() + absl::Seconds(2));
   control_server->Shutdown(deadline);
   join_server->Shutdown(deadline);
   if (health_server != nullptr) health_server->Shutdown(deadline);

@@ -66,7 +66,8 @@ grpc::Status ControlService::Events(grpc::ServerContext* context, const control:
       next.set_after(event.sequence());
       next.set_limit(0);
     }
-    if (!request->follow() || context->IsCancelled() || *stopping_) return grpc::Status::OK;
+    if (context->IsCancelled() || *stopping_) return grpc::Status::OK;
+    if (!request->follow() && (events->empty() || request->limit() != 0)) return grpc::Status::OK;
     if (events->empty()) clock_->SleepFor(kFollowEvery);
   }
 }

@@ -48,10 +48,16 @@ struct ReplicaRow {  // a dataset at a site, as its agent last said
   std::string source_problem;
 };
 
+struct TransferRow {
+  control::v1::Transfer view;
+  DatasetId dataset;
+  std::string dialler;  // a site
+  bool ended = false;
+};
+
 struct Snapshot {  // everything but events, at start
   config::Catalog resources;
   uint64_t generation = 0;
-  uint64_t sequence = 0;
   std::string root_sha256;                 // fixed by the first bundle
   std::optional<crypto::Envelope> bundle;  // the newest
   std::map<DatasetId, crypto::Envelope> classifications;
@@ -60,6 +66,7 @@ struct Snapshot {  // everything but events, at start
   std::map<DatasetId, std::map<VersionNumber, VersionRow>> versions;
   std::map<DatasetId, std::map<std::string, ReplicaRow>> replicas;
   std::map<std::pair<DatasetId, std::string>, VersionNumber> pins;  // site "" is every replica
+  std::vector<TransferRow> transfers;                               // in the order of their last Put
 };
 
 struct Change {  // one apply
@@ -75,11 +82,14 @@ struct Change {  // one apply
 
 class Catalog {
  public:
+  static constexpr uint64_t kMaxEndedTransfers = 100;
   virtual ~Catalog() = default;
   // FAILED_PRECONDITION: written by a newer version. DATA_LOSS: corrupt.
   static absl::StatusOr<std::unique_ptr<Catalog>> Open(os::Files* files, const std::string& path);
 
   virtual absl::StatusOr<Snapshot> Load() = 0;
+  // Rises with every durable change: a coordinator that shows a lower one than before runs on an old copy.
+  virtual uint64_t sequence() const = 0;
   virtual absl::Status Apply(const Change& change) = 0;  // one transaction
   virtual absl::Status PutAgent(const AgentRow& agent) = 0;
   virtual absl::Status PutVersion(const VersionRow& version) = 0;
@@ -88,6 +98,7 @@ class Catalog {
   virtual absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) = 0;
   // The token's site, and the token is spent. UNAUTHENTICATED: unknown, used or expired.
   virtual absl::StatusOr<std::string> SpendToken(const std::string& sha256, absl::Time now) = 0;
+  virtual absl::Status PutTransfer(const TransferRow& transfer) = 0;  // the newest kMaxEndedTransfers ended ones stay
   // Returns the event's sequence number; old ones beyond the bound go.
   virtual absl::StatusOr<uint64_t> AppendEvent(const control::v1::Event& event) = 0;
   virtual absl::StatusOr<std::vector<control::v1::Event>> Events(uint64_t after, uint32_t limit) = 0;

@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <atomic>
+#include <functional>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "common/base/status.h"
 #include "common/rpc/codec.h"
 #include "common/sql/database.h"
@@ -26,6 +29,8 @@ const char* kSchema =
     "  problem TEXT NOT NULL, source_problem TEXT NOT NULL, PRIMARY KEY(dataset, site)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE pins(dataset BLOB NOT NULL, site TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY(dataset, site)) STRICT;"
     "CREATE TABLE tokens(sha256 BLOB PRIMARY KEY, site TEXT NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE transfers(id TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, view BLOB NOT NULL, dataset BLOB NOT NULL,"
+    "  dialler TEXT NOT NULL, ended INTEGER NOT NULL) STRICT;"
     "CREATE TABLE events(sequence INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL) STRICT;";
 
 std::string Pack(const crypto::Envelope& envelope) {
@@ -55,6 +60,15 @@ absl::StatusOr<std::set<VersionNumber>> UnpackNumbers(const std::string& bytes) 
 class SqliteCatalog : public Catalog {
  public:
   explicit SqliteCatalog(std::unique_ptr<sql::Database> db) : db_(std::move(db)) {}
+
+  absl::Status Begin() {
+    return db_->Read([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(std::string sequence, GetMeta(db, "sequence"));
+      sequence_ = std::strtoull(sequence.c_str(), nullptr, 10);
+      return absl::OkStatus();
+    });
+  }
+  uint64_t sequence() const override { return sequence_; }
 
   absl::StatusOr<Snapshot> Load() override {
     Snapshot s;
@@ -171,6 +185,26 @@ class SqliteCatalog : public Catalog {
     return site;
   }
 
+  absl::Status PutTransfer(const TransferRow& t) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      {
+        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO transfers(id, ordinal, view, dataset, dialler, ended)"
+                                                 " VALUES(?, (SELECT COALESCE(MAX(ordinal), 0) + 1 FROM transfers), ?, ?, ?, ?)"));
+        const std::string view = t.view.SerializeAsString();
+        BW_RETURN_IF_ERROR(put.BindText(1, t.view.transfer_id())
+                               .BindBlob(2, view)
+                               .BindBlob(3, t.dataset.view())
+                               .BindText(4, t.dialler)
+                               .Bind(5, int64_t{t.ended})
+                               .Run());
+      }
+      if (!t.ended) return absl::OkStatus();
+      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM transfers WHERE id IN (SELECT id FROM transfers WHERE ended = 1"
+                                                  " ORDER BY ordinal DESC LIMIT -1 OFFSET ?)"));
+      return remove.Bind(1, kMaxEndedTransfers).Run();
+    });
+  }
+
   absl::StatusOr<uint64_t> AppendEvent(const control::v1::Event& event) override {
     uint64_t sequence = 0;
     BW_RETURN_IF_ERROR(Write([&](sql::Database& db) -> absl::Status {
@@ -200,11 +234,14 @@ class SqliteCatalog : public Catalog {
 
  private:
   absl::Status Write(const std::function<absl::Status(sql::Database&)>& body) {
-    return db_->Transaction([&](sql::Database& db) -> absl::Status {
+    absl::MutexLock lock(&write_mutex_);
+    const uint64_t next = sequence_ + 1;
+    BW_RETURN_IF_ERROR(db_->Transaction([&](sql::Database& db) -> absl::Status {
       BW_RETURN_IF_ERROR(body(db));
-      return db.Execute("INSERT INTO meta(key, value) VALUES('sequence', CAST('1' AS BLOB)) ON CONFLICT(key) DO UPDATE"
-                        " SET value = CAST(CAST(CAST(value AS TEXT) AS INTEGER) + 1 AS TEXT)");
-    });
+      return PutMeta(db, "sequence", std::to_string(next));
+    }));
+    sequence_ = next;
+    return absl::OkStatus();
   }
 
   static absl::Status PutMeta(sql::Database& db, const std::string& key, const std::string& value) {
@@ -248,10 +285,8 @@ class SqliteCatalog : public Catalog {
 
   static absl::Status LoadInto(sql::Database& db, Snapshot* s) {
     BW_ASSIGN_OR_RETURN(std::string generation, GetMeta(db, "generation"));
-    BW_ASSIGN_OR_RETURN(std::string sequence, GetMeta(db, "sequence"));
     BW_ASSIGN_OR_RETURN(s->root_sha256, GetMeta(db, "root"));
     s->generation = std::strtoull(generation.c_str(), nullptr, 10);
-    s->sequence = std::strtoull(sequence.c_str(), nullptr, 10);
     BW_RETURN_IF_ERROR(ForEach(db, "SELECT kind, name, resource FROM resources", [&](sql::Statement& row) -> absl::Status {
       config::Resource resource;
       if (!resource.ParseFromString(row.Blob(2))) return absl::DataLossError("the catalog holds an unreadable resource");
@@ -300,6 +335,18 @@ class SqliteCatalog : public Catalog {
                                  s->replicas[id][row.Text(1)] = std::move(r);
                                  return absl::OkStatus();
                                }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT view, dataset, dialler, ended FROM transfers ORDER BY ordinal",
+                               [&](sql::Statement& row) -> absl::Status {
+                                 TransferRow t;
+                                 if (!t.view.ParseFromString(row.Blob(0))) {
+                                   return absl::DataLossError("the catalog holds an unreadable transfer");
+                                 }
+                                 BW_ASSIGN_OR_RETURN(t.dataset, DatasetId::From(row.Blob(1)));
+                                 t.dialler = row.Text(2);
+                                 t.ended = row.Int(3) != 0;
+                                 s->transfers.push_back(std::move(t));
+                                 return absl::OkStatus();
+                               }));
     return ForEach(db, "SELECT dataset, site, number FROM pins", [&](sql::Statement& row) -> absl::Status {
       BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
       s->pins[{id, row.Text(1)}] = row.Uint(2);
@@ -308,6 +355,8 @@ class SqliteCatalog : public Catalog {
   }
 
   std::unique_ptr<sql::Database> db_;
+  absl::Mutex write_mutex_;  // one writer at a time counts
+  std::atomic<uint64_t> sequence_{0};
 };
 
 }  // namespace
@@ -315,7 +364,9 @@ class SqliteCatalog : public Catalog {
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<sql::Database> db,
                       sql::Database::Open({.files = files, .path = path, .migrations = {kSchema}}));
-  return std::unique_ptr<Catalog>(std::make_unique<SqliteCatalog>(std::move(db)));
+  auto catalog = std::make_unique<SqliteCatalog>(std::move(db));
+  BW_RETURN_IF_ERROR(catalog->Begin());
+  return std::unique_ptr<Catalog>(std::move(catalog));
 }
 
 }  // namespace bailiwick::coordinator

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/policy/evaluator.h"
 #include "common/rpc/codec.h"
 #include "common/telemetry/log.h"
 
@@ -19,11 +20,39 @@ absl::Status Core::Load() {
   BW_ASSIGN_OR_RETURN(state_, catalog_->Load());
   if (state_.bundle.has_value()) BW_RETURN_IF_ERROR(InstallBundle(*state_.bundle));
   Rebuild();
+  // Flows go on while the coordinator is away: what ran before may still run, its dialler will say.
+  for (TransferRow& row : state_.transfers) {
+    if (row.ended) {
+      ended_.push_back(std::move(row.view));
+      continue;
+    }
+    Transfer transfer;
+    transfer.dataset = row.dataset;
+    transfer.version = row.view.version();
+    transfer.dialler = row.dialler;
+    transfer.other = row.dialler == row.view.source() ? row.view.destination() : row.view.source();
+    transfer.last_report = transfer.renew_at = clock_->BootTime();
+    transfer.adopted = true;
+    const std::string id = row.view.transfer_id();
+    transfer.view = std::move(row.view);
+    transfers_[id] = std::move(transfer);
+  }
+  state_.transfers.clear();
   return absl::OkStatus();
 }
 
-void Core::Start(CoreConfig config) {
-  config_ = std::move(config);
+void Core::Prepare(std::string trust_domain, identity::CertificateAuthority ca) {
+  absl::MutexLock lock(&mutex_);
+  config_.trust_domain = std::move(trust_domain);
+  config_.ca = std::move(ca);
+}
+
+void Core::Start(std::string control_address, std::string join_address) {
+  {
+    absl::MutexLock lock(&mutex_);
+    config_.control_address = std::move(control_address);
+    config_.join_address = std::move(join_address);
+  }
   planner_thread_ = std::thread([this] { PlanLoop(); });
 }
 
@@ -145,6 +174,7 @@ void Core::SendAssignments(const std::string& site, Session& session) {
     a->set_dataset(stream.name);
     a->set_home(home);
     *a->mutable_spec() = stream.spec;
+    if (!home) a->mutable_spec()->mutable_home()->clear_path();  // nobody's business but the home's
     a->set_epoch(stream.epoch);
     a->set_materialize(materialize);
     auto pin = state_.pins.find({stream.id, site});
@@ -165,7 +195,11 @@ void Core::SendAssignments(const std::string& site, Session& session) {
     // Nothing is announced to a site about data that the law keeps from it, unless it holds some already.
     auto replicas = state_.replicas.find(wanted.dataset);
     const bool holds = replicas != state_.replicas.end() && replicas->second.count(site) != 0;
-    if (wanted.reason.code == "denied" && !holds) continue;
+    const bool unlawful = wanted.reason.code == "denied" ||
+                          (wanted.reason.code == "no-version" &&
+                           !policy::PermitsReplication(bundle_->world, stream->second.labels, stream->second.home_site, site,
+                                                       clock_->Now()));
+    if (unlawful && !holds) continue;
     add(stream->second, false, wanted.materialize);
   }
   std::string fingerprint = message.SerializeAsString();

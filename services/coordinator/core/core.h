@@ -44,7 +44,9 @@ class Core {
       : catalog_(catalog), audit_(audit), grant_key_(grant_key), clock_(clock), random_(random) {}
   ~Core();
   absl::Status Load();
-  void Start(CoreConfig config);
+  // Before the first RPC: who this is. Start: where it listens, and planning begins.
+  void Prepare(std::string trust_domain, identity::CertificateAuthority ca);
+  void Start(std::string control_address, std::string join_address);
   void Stop();
 
   // Agents.
@@ -90,6 +92,7 @@ class Core {
     absl::Duration renew_at;
     uint64_t policy_revision = 0;
     bool delivered = false;  // reported done; the destination's own report confirms it
+    bool adopted = false;    // was running before this coordinator started; nobody has spoken of it yet
   };
 
   // Everything below: mutex_ held.
@@ -112,6 +115,10 @@ class Core {
   absl::Status TakeVersion(const Stream& stream, const std::string& site, const agent::v1::HeldVersion& held)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTransfer(const std::string& site, const agent::v1::TransferReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status SaveTransfer(const Transfer& transfer, bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether the site is declared and lies in the region that the identity says.
+  absl::Status CheckSite(const identity::SpiffeId& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropForeignSessions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Approved(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool OutboundOnly(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -120,6 +127,7 @@ class Core {
   void PlanOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StartTransferNow(const StartTransfer& start) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<crypto::Envelope> MakeGrant(const Transfer& transfer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseSilentSessions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CareForTransfers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // renewals, policy changes, silence
   void EndTransfer(const std::string& id, bool done, const std::string& code, const std::string& message)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -130,10 +138,10 @@ class Core {
   const crypto::SigningKey* const grant_key_;
   const os::Clock* const clock_;
   os::Random* const random_;
-  CoreConfig config_;
   std::thread planner_thread_;
 
   mutable absl::Mutex mutex_;
+  CoreConfig config_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool dirty_ ABSL_GUARDED_BY(mutex_) = true;
   Snapshot state_ ABSL_GUARDED_BY(mutex_);
@@ -141,6 +149,7 @@ class Core {
   std::map<DatasetId, config::Classification> classifications_ ABSL_GUARDED_BY(mutex_);
   std::map<DatasetId, Stream> streams_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::shared_ptr<Session>> sessions_ ABSL_GUARDED_BY(mutex_);  // by site
+  std::map<std::string, absl::Duration> heard_ ABSL_GUARDED_BY(mutex_);  // boot time of a session's last message
   std::map<std::string, uint64_t> free_bytes_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Transfer> transfers_ ABSL_GUARDED_BY(mutex_);  // running
   std::deque<control::v1::Transfer> ended_ ABSL_GUARDED_BY(mutex_);    // newest last, bounded

@@ -12,6 +12,14 @@
 #include "services/coordinator/core/core.h"
 
 namespace bailiwick::coordinator {
+namespace {
+
+constexpr size_t kMaxText = 1000;  // of what an agent says that is kept: a sentence, not a document
+constexpr size_t kMaxEndpoint = 300;
+
+std::string Short(const std::string& text) { return text.substr(0, kMaxText); }
+
+}  // namespace
 
 using telemetry::Level;
 using telemetry::Log;
@@ -27,7 +35,13 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
     return absl::InvalidArgumentError("the join request does not prove that the agent holds its enrolment key");
   }
   absl::MutexLock lock(&mutex_);
+  if (config_.control_address.empty() || stopping_) return absl::UnavailableError("the coordinator is starting or stopping; try again");
   const absl::Time now = clock_->Now();
+  // A request that cannot succeed must not cost the token.
+  const identity::SpiffeId trial{.kind = identity::Kind::kAgent, .trust_domain = config_.trust_domain, .region = "trial",
+                                 .site = "trial", .name = "trial"};
+  BW_RETURN_IF_ERROR(
+      identity::IssueCertificate(config_.ca, request.csr_der(), trial, now, identity::kAgentCertificateLife).status());
   BW_ASSIGN_OR_RETURN(std::string site, catalog_->SpendToken(std::string(crypto::Sha256(request.token()).view()), now));
   auto resource = state_.resources.find({"Site", site});
   if (resource == state_.resources.end()) {
@@ -43,12 +57,13 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
                                         absl::BytesToHexString(request.enrolment_ed25519()), "\"}")));
   BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(config_.ca, request.csr_der(), id, now,
                                                                    identity::kAgentCertificateLife));
-  AgentRow& agent = state_.agents[site];
+  AgentRow agent = state_.agents[site];
   agent.site = site;
   agent.spiffe_id = id.str();
   agent.enrolment_key = request.enrolment_ed25519();
   agent.incarnation = request.incarnation();
   BW_RETURN_IF_ERROR(catalog_->PutAgent(agent));
+  state_.agents[site] = agent;
   Event("agent-joined", site, "", 0, absl::StrCat(id.str(), Approved(site) ? "" : "; its key is not approved yet"));
   Wake();
   enroll::v1::JoinResponse response;
@@ -61,11 +76,8 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
 
 absl::StatusOr<agent::v1::RenewResponse> Core::Renew(const rpc::Peer& peer, const agent::v1::RenewRequest& request) {
   absl::MutexLock lock(&mutex_);
-  auto site = state_.resources.find({"Site", peer.id.site});
-  if (peer.id.kind != identity::Kind::kAgent || site == state_.resources.end() ||
-      site->second.site().region() != peer.id.region) {
-    return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is no agent of a declared site; join again"));
-  }
+  if (peer.id.kind != identity::Kind::kAgent) return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an agent"));
+  BW_RETURN_IF_ERROR(CheckSite(peer.id));
   BW_RETURN_IF_ERROR(Audit("certificate-renewed", absl::StrCat("site/", peer.id.site), "{}"));
   agent::v1::RenewResponse response;
   BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(config_.ca, request.csr_der(), peer.id, clock_->Now(),
@@ -75,25 +87,34 @@ absl::StatusOr<agent::v1::RenewResponse> Core::Renew(const rpc::Peer& peer, cons
   return response;
 }
 
+absl::Status Core::CheckSite(const identity::SpiffeId& id) const {
+  auto site = state_.resources.find({"Site", id.site});
+  if (id.trust_domain != config_.trust_domain || site == state_.resources.end()) {
+    return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not declared here"));
+  }
+  if (site->second.site().region() != id.region) {
+    return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is in region ", site->second.site().region(),
+                                                    ", the certificate says ", id.region, "; join again"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent::v1::AgentHello& hello) {
   const identity::SpiffeId& id = session->peer().id;
   if (hello.protocol_min() > kProtocolMax || hello.protocol_max() < kProtocolMin) {
     return absl::FailedPreconditionError(absl::StrCat("this coordinator speaks protocol ", kProtocolMin, " to ", kProtocolMax,
                                                       ", the agent ", hello.protocol_min(), " to ", hello.protocol_max()));
   }
+  if (hello.incarnation().size() != 16 || hello.endpoint().size() > kMaxEndpoint || hello.admin_endpoint().size() > kMaxEndpoint ||
+      hello.build().size() > kMaxEndpoint) {
+    return absl::InvalidArgumentError("the hello is malformed");
+  }
   std::shared_ptr<Session> replaced;
   {
     absl::MutexLock lock(&mutex_);
     if (stopping_) return absl::UnavailableError("the coordinator is stopping");
-    auto site = state_.resources.find({"Site", id.site});
-    if (id.trust_domain != config_.trust_domain || site == state_.resources.end()) {
-      return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not declared here"));
-    }
-    if (site->second.site().region() != id.region) {
-      return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is in region ", site->second.site().region(),
-                                                      ", the certificate says ", id.region, "; join again"));
-    }
-    AgentRow& agent = state_.agents[id.site];
+    BW_RETURN_IF_ERROR(CheckSite(id));
+    AgentRow agent = state_.agents[id.site];
     agent.site = id.site;
     agent.spiffe_id = session->peer().uri;
     agent.incarnation = hello.incarnation();
@@ -103,13 +124,15 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     agent.policy_revision = hello.policy_revision();
     agent.last_seen = clock_->Now();
     BW_RETURN_IF_ERROR(catalog_->PutAgent(agent));
+    state_.agents[id.site] = agent;
+    heard_[id.site] = clock_->BootTime();
     if (auto it = sessions_.find(id.site); it != sessions_.end()) replaced = it->second;
     sessions_[id.site] = session;
     wanted_of_site_.erase(id.site);
     agent::v1::CoordinatorMessage welcome;
     welcome.mutable_welcome()->set_protocol(std::min(hello.protocol_max(), kProtocolMax));
     welcome.mutable_welcome()->set_build(std::string(kBuildVersion));
-    welcome.mutable_welcome()->set_catalog_sequence(state_.sequence);
+    welcome.mutable_welcome()->set_catalog_sequence(catalog_->sequence());
     rpc::ToProto(clock_->Now(), welcome.mutable_welcome()->mutable_now());
     session->Send(std::move(welcome));
     SendPolicy(*session);
@@ -128,11 +151,12 @@ void Core::OnClosed(const std::shared_ptr<Session>& session) {
   auto it = sessions_.find(site);
   if (it == sessions_.end() || it->second != session) return;  // replaced
   sessions_.erase(it);
+  heard_.erase(site);
   state_.agents[site].last_seen = clock_->Now();
   catalog_->PutAgent(state_.agents[site]).IgnoreError();
   std::vector<std::string> broken;
   for (const auto& [id, transfer] : transfers_) {
-    if (transfer.dialler == site) broken.push_back(id);
+    if (transfer.dialler == site && !stopping_) broken.push_back(id);  // flows outlive a stop of the coordinator
   }
   for (const std::string& id : broken) EndTransfer(id, false, "BROKEN", absl::StrCat("site ", site, " went offline"));
   if (!stopping_) Event("site-disconnected", site, "", 0, "");
@@ -147,6 +171,7 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
   if (it == sessions_.end() || it->second != session) return;
   AgentRow& agent = state_.agents[site];
   agent.last_seen = clock_->Now();
+  heard_[site] = clock_->BootTime();
   switch (message.kind_case()) {
     case agent::v1::AgentMessage::kReplica:
       OnReplica(site, message.replica());
@@ -156,9 +181,9 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
       break;
     case agent::v1::AgentMessage::kPolicy: {
       const bool changed =
-          agent.policy_revision != message.policy().revision() || agent.policy_error != message.policy().error();
+          agent.policy_revision != message.policy().revision() || agent.policy_error != Short(message.policy().error());
       agent.policy_revision = message.policy().revision();
-      agent.policy_error = message.policy().error();
+      agent.policy_error = Short(message.policy().error());
       if (!changed) break;
       catalog_->PutAgent(agent).IgnoreError();
       if (!agent.policy_error.empty()) Event("policy-refused", site, "", 0, agent.policy_error);
@@ -171,8 +196,8 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
     case agent::v1::AgentMessage::kNotice: {
       auto id = DatasetId::From(message.notice().dataset_id());
       auto stream = id.ok() ? streams_.find(*id) : streams_.end();
-      Event(absl::StrCat("agent-", message.notice().kind()), site, stream == streams_.end() ? "" : stream->second.name, 0,
-            message.notice().message());
+      Event(absl::StrCat("agent-", Short(message.notice().kind())), site, stream == streams_.end() ? "" : stream->second.name, 0,
+            Short(message.notice().message()));
       break;
     }
     case agent::v1::AgentMessage::kHello:
@@ -218,6 +243,8 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   auto id = DatasetId::From(report.dataset_id());
   if (!id.ok()) return;
   auto stream = streams_.find(*id);
+  // Of retired streams what lies where is still listed; of datasets nobody ever declared nothing is kept.
+  if (stream == streams_.end() && state_.versions.count(*id) == 0) return;
   ReplicaRow row;
   bool announced = false;
   for (const auto& held : report.versions()) {
@@ -241,8 +268,8 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     if (known != versions->second.end() && known->second.identity.view() == held.identity()) row.versions.insert(held.number());
   }
   row.current = report.current();
-  row.problem = report.problem();
-  if (row.source_problem.empty()) row.source_problem = report.source_problem();
+  row.problem = Short(report.problem());
+  if (row.source_problem.empty()) row.source_problem = Short(report.source_problem());
   ReplicaRow& before = state_.replicas[*id][site];
   const bool changed = before.versions != row.versions || before.current != row.current || before.problem != row.problem ||
                        before.source_problem != row.source_problem;
@@ -283,13 +310,14 @@ void Core::OnTransfer(const std::string& site, const agent::v1::TransferReport& 
   Transfer& transfer = it->second;
   if (site != transfer.dialler && site != transfer.other) return;
   transfer.last_report = clock_->BootTime();
+  transfer.adopted = false;
   control::v1::Transfer& view = transfer.view;
   view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));
   if (site == view.destination() || report.done_bytes() > view.done_bytes()) view.set_done_bytes(report.done_bytes());
   if (report.state() == agent::v1::TRANSFER_STATE_RUNNING) {
     view.set_state("running");
   } else if (report.state() == agent::v1::TRANSFER_STATE_FAILED) {
-    EndTransfer(report.transfer_id(), false, report.code(), report.message());
+    EndTransfer(report.transfer_id(), false, Short(report.code()), Short(report.message()));
   } else if (report.state() == agent::v1::TRANSFER_STATE_DONE) {
     transfer.delivered = true;
     view.set_done_bytes(view.total_bytes());

@@ -1,4 +1,5 @@
 // Changing what is declared: all or nothing, checked as a whole, recorded before it takes effect.
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -28,6 +29,31 @@ config::Catalog LawOf(const config::Catalog& catalog) {
 }
 
 bool Same(const config::Resource& a, const config::Resource& b) { return config::ToYaml(a) == config::ToYaml(b); }
+
+bool SameSelector(const policy::Selector& a, const policy::Selector& b) {
+  auto same = [](const policy::LabelCondition& x, const policy::LabelCondition& y) {
+    return x.key == y.key && x.op == y.op && x.values == y.values;
+  };
+  return std::equal(a.conditions.begin(), a.conditions.end(), b.conditions.begin(), b.conditions.end(), same);
+}
+
+// The signed classification must say what the Dataset says: else the catalog would show one thing and the law hold another.
+absl::Status CheckClassified(const config::Resource& dataset, const config::Classification& c) {
+  const std::string& name = dataset.metadata().name();
+  const auto& home = dataset.dataset().home();
+  const policy::Labels labels(dataset.metadata().labels().begin(), dataset.metadata().labels().end());
+  if (c.dataset != name) {
+    return absl::InvalidArgumentError(absl::StrCat("the classification for dataset ", name, " is of ", c.dataset));
+  }
+  if (c.labels != labels) {
+    return absl::InvalidArgumentError(absl::StrCat("the labels of dataset ", name, " differ from its signed classification"));
+  }
+  if (c.home_site != home.site() || c.family != home.has_site_selector() ||
+      (c.family && !SameSelector(c.home_selector, config::ToSelector(home.site_selector())))) {
+    return absl::InvalidArgumentError(absl::StrCat("the home of dataset ", name, " differs from its signed classification"));
+  }
+  return absl::OkStatus();
+}
 
 bool SameCatalog(const config::Catalog& a, const config::Catalog& b) {
   if (a.size() != b.size()) return false;
@@ -102,21 +128,62 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     if (after->count({"Dataset", c.dataset}) == 0) {
       return absl::InvalidArgumentError(absl::StrCat("a classification of ", c.dataset, ", which is not declared"));
     }
+    auto named = change.dataset_ids.find(c.dataset);
+    if (named != change.dataset_ids.end() && named->second != c.dataset_id) {
+      return absl::InvalidArgumentError(absl::StrCat("dataset ", c.dataset, " has another id; delete it before declaring it anew"));
+    }
+    if (known != classifications_.end()) {
+      const config::Classification& old = known->second;
+      if (old.dataset != c.dataset) {
+        return absl::InvalidArgumentError(absl::StrCat("the id of the classification of ", c.dataset, " belongs to ", old.dataset));
+      }
+      const bool moved = old.home_site != c.home_site || old.family != c.family;
+      if (c.epoch < old.epoch || (moved && c.epoch == old.epoch)) {
+        return absl::InvalidArgumentError(absl::StrCat("the classification of ", c.dataset, " moves its home without a new epoch"));
+      }
+    }
     change.dataset_ids[c.dataset] = c.dataset_id;
     change.classifications.emplace_back(c.dataset_id, std::move(envelope));
   }
   for (const auto& [key, resource] : *after) {
-    if (key.first == "Dataset" && change.dataset_ids.count(key.second) == 0) {
+    if (key.first != "Dataset") continue;
+    auto id = change.dataset_ids.find(key.second);
+    const crypto::Envelope* record = nullptr;
+    if (id != change.dataset_ids.end()) {
+      auto stored = state_.classifications.find(id->second);
+      if (stored != state_.classifications.end()) record = &stored->second;
+      for (const auto& [changed, envelope] : change.classifications) {
+        if (changed == id->second) record = &envelope;
+      }
+    }
+    if (record == nullptr || !bundle.has_value()) {
       return absl::InvalidArgumentError(absl::StrCat("dataset ", key.second, " comes without a signed classification"));
     }
+    auto c = config::OpenClassification(*record, bundle->world);
+    if (!c.ok()) return Annotate(c.status(), absl::StrCat("dataset ", key.second));
+    BW_RETURN_IF_ERROR(CheckClassified(resource, *c));
   }
   return change;
+}
+
+// Agents whose site is gone or lies in another region now.
+void Core::DropForeignSessions() {
+  for (const auto& [site, session] : sessions_) {
+    absl::Status status = CheckSite(session->peer().id);
+    if (!status.ok()) session->Close(status);
+  }
 }
 
 absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, const control::v1::ApplyRequest& request) {
   absl::MutexLock lock(&mutex_);
   config::Catalog after;
   BW_ASSIGN_OR_RETURN(Change change, CheckApply(request, &after));
+  control::v1::ApplyResponse response;
+  if (!change.bundle.has_value() && change.classifications.empty() && SameCatalog(after, state_.resources)) {
+    response.set_generation(state_.generation);  // nothing new
+    response.set_policy_revision(bundle_.has_value() ? bundle_->world.revision : 0);
+    return response;
+  }
   std::string names;
   for (const auto& r : change.upserts) absl::StrAppend(&names, names.empty() ? "" : ", ", config::KindOf(r), "/", r.metadata().name());
   for (const auto& key : change.deletes) absl::StrAppend(&names, names.empty() ? "-" : ", -", key.first, "/", key.second);
@@ -141,8 +208,9 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, c
   if (change.bundle.has_value() || !change.classifications.empty()) {
     for (auto& [site, session] : sessions_) SendPolicy(*session);
   }
+  DropForeignSessions();
+  CareForTransfers();  // what the new law forbids ends now, the rest gets a grant of the new revision
   PlanOnce();
-  control::v1::ApplyResponse response;
   response.set_generation(state_.generation);
   response.set_policy_revision(bundle_.has_value() ? bundle_->world.revision : 0);
   return response;

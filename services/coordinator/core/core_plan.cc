@@ -21,7 +21,8 @@ constexpr absl::Duration kPlanEvery = absl::Seconds(1);
 constexpr absl::Duration kGrantLife = absl::Minutes(5);
 constexpr absl::Duration kBackdate = absl::Seconds(20);      // for clocks that run a little behind
 constexpr absl::Duration kSilence = absl::Seconds(60);       // a transfer nobody speaks of is over
-constexpr size_t kMaxEnded = 100;
+constexpr absl::Duration kAdoption = absl::Seconds(5);      // for the dialler to speak of what ran before we started
+constexpr absl::Duration kDead = absl::Seconds(60);          // agents say something every 10 s
 
 absl::Duration FromProtoDuration(const google::protobuf::Duration& d) {
   return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
@@ -121,8 +122,17 @@ void Core::PlanLoop() {
     mutex_.AwaitWithTimeout(absl::Condition(&wake), std::max(absl::ZeroDuration(), next - clock_->BootTime()));
     if (stopping_) return;
     next = clock_->BootTime() + kPlanEvery;
+    CloseSilentSessions();
     CareForTransfers();
     PlanOnce();
+  }
+}
+
+void Core::CloseSilentSessions() {
+  for (const auto& [site, session] : sessions_) {
+    if (clock_->BootTime() - heard_[site] > kDead) {
+      session->Close(absl::DeadlineExceededError("no word from the agent for a minute"));
+    }
   }
 }
 
@@ -210,6 +220,11 @@ void Core::StartTransferNow(const StartTransfer& start) {
   order->set_peer(state_.agents[transfer.other].spiffe_id);
   order->set_peer_endpoint(state_.agents[transfer.other].endpoint);
   order->set_total_bytes(start.total_bytes);
+  absl::Status saved = SaveTransfer(transfer, false);
+  if (!saved.ok()) {
+    Log(Level::kError, "catalog-failed", {{"error", saved}});
+    return;
+  }
   session->second->Send(std::move(message));
   Event("transfer-started", start.destination, start.dataset_name, start.version,
         absl::StrCat(view.transfer_id(), " from ", start.source));
@@ -221,6 +236,15 @@ void Core::CareForTransfers() {
   std::vector<std::pair<std::string, std::string>> silent;
   std::vector<std::string> denied;
   for (auto& [id, transfer] : transfers_) {
+    if (transfer.adopted) {
+      if (sessions_.count(transfer.dialler) == 0) {  // its time to speak begins when it is back; renew_at is our start
+        transfer.last_report = now;
+        if (now - transfer.renew_at > kSilence) silent.emplace_back(id, "its dialler did not come back");
+      } else if (now - transfer.last_report > kAdoption) {
+        silent.emplace_back(id, "its dialler no longer runs it");
+      }
+      continue;  // renewed once it is known to run
+    }
     if (now - transfer.last_report > kSilence) {
       silent.emplace_back(id, transfer.delivered ? "its destination does not confirm it" : "no word of it for a minute");
       continue;
@@ -256,17 +280,24 @@ void Core::CareForTransfers() {
   }
 }
 
+absl::Status Core::SaveTransfer(const Transfer& transfer, bool ended) {
+  return catalog_->PutTransfer({transfer.view, transfer.dataset, transfer.dialler, ended});
+}
+
 void Core::EndTransfer(const std::string& id, bool done, const std::string& code, const std::string& message) {
   auto it = transfers_.find(id);
   if (it == transfers_.end()) return;
-  control::v1::Transfer view = std::move(it->second.view);
-  const DatasetId dataset = it->second.dataset;
+  Transfer transfer = std::move(it->second);
   transfers_.erase(it);
+  control::v1::Transfer& view = transfer.view;
+  const DatasetId dataset = transfer.dataset;
   view.set_state(done ? "done" : "failed");
   if (done) view.set_done_bytes(view.total_bytes());
   view.set_code(code);
   view.set_message(message);
   rpc::ToProto(clock_->Now(), view.mutable_ended());
+  absl::Status saved = SaveTransfer(transfer, true);
+  if (!saved.ok()) Log(Level::kError, "catalog-failed", {{"error", saved}});
   const bool denied = code == "POLICY_DENIED" || code == "POLICY_ERROR";
   if (done) {
     planner_.Succeeded(dataset, view.destination());
@@ -278,7 +309,7 @@ void Core::EndTransfer(const std::string& id, bool done, const std::string& code
           absl::StrCat(id, " from ", view.source(), ": ", code, message.empty() ? "" : ": ", message));
   }
   ended_.push_back(std::move(view));
-  if (ended_.size() > kMaxEnded) ended_.pop_front();
+  if (ended_.size() > Catalog::kMaxEndedTransfers) ended_.pop_front();
   Wake();
 }
 

@@ -62,7 +62,7 @@ absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::strin
   return os::WriteFileAtomically(files, os::JoinPath(directory, "format"), absl::StrCat(kDataFormat, "\n"));
 }
 
-absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const std::string& directory) {
+absl::Status CheckFormat(os::Files* files, const std::string& directory) {
   auto format_text = Line(files, os::JoinPath(directory, "format"));
   if (absl::IsNotFound(format_text.status())) {
     return absl::NotFoundError(absl::StrCat("there is no coordinator in ", directory,
@@ -75,6 +75,11 @@ absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const st
     return absl::FailedPreconditionError(absl::StrCat(directory, " was written by a newer Bailiwick (data format ", format,
                                                       ", this one knows ", kDataFormat, "); use that version"));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const std::string& directory) {
+  BW_RETURN_IF_ERROR(CheckFormat(files, directory));
   Keys keys;
   BW_ASSIGN_OR_RETURN(keys.trust_domain, Line(files, os::JoinPath(directory, "trust-domain")));
   const std::string ca_dir = os::JoinPath(directory, "ca");
@@ -86,8 +91,9 @@ absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const st
   keys.tls_directory = os::JoinPath(directory, "tls");
   BW_ASSIGN_OR_RETURN(std::string own, os::ReadFile(files, os::JoinPath(keys.tls_directory, "cert.pem"), kMaxFile));
   BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(own));
+  BW_ASSIGN_OR_RETURN(std::string own_key, os::ReadFile(files, os::JoinPath(keys.tls_directory, "key.pem"), kMaxFile));
   const absl::Time now = clock->Now();
-  if (now > info.not_before + (info.not_after - info.not_before) / 2) {
+  if (now > info.not_before + (info.not_after - info.not_before) / 2 || !identity::CheckPair(own, own_key).ok()) {
     BW_RETURN_IF_ERROR(WriteCredentials(files, keys.tls_directory, keys.ca, CoordinatorId(keys.trust_domain), now, kOwnLife));
   }
   return keys;

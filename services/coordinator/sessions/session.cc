@@ -41,17 +41,17 @@ class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
 
   void OnReadDone(bool ok) override {
     if (!ok) {
-      FinishOnce(grpc::Status::OK);
+      End(grpc::Status::OK);
       return;
     }
     if (!greeted_) {
       if (!incoming_.has_hello()) {
-        FinishOnce(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "a session begins with a hello"));
+        End(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "a session begins with a hello"));
         return;
       }
       absl::Status welcome = handler_.hello(session_, incoming_.hello());
       if (!welcome.ok()) {
-        FinishOnce(rpc::ToGrpc(welcome));
+        End(rpc::ToGrpc(welcome));
         return;
       }
       greeted_ = true;
@@ -68,7 +68,7 @@ class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
     if (ok) Pump();
   }
 
-  void OnCancel() override { FinishOnce(grpc::Status::CANCELLED); }
+  void OnCancel() override { End(grpc::Status::CANCELLED); }
 
   void OnDone() override {
     {
@@ -86,8 +86,15 @@ class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
     StartWrite(&session_->queue_.front());
   }
 
-  void FinishOnce(const grpc::Status& status) {
-    if (!finished_.exchange(true)) Finish(status);
+  // Under the same mutex as Pump: nothing is written after Finish.
+  void FinishOnce(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(session_->mutex_) {
+    if (finished_) return;
+    finished_ = true;
+    Finish(status);
+  }
+  void End(const grpc::Status& status) {
+    absl::MutexLock lock(&session_->mutex_);
+    FinishOnce(status);
   }
 
  private:
@@ -96,7 +103,7 @@ class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
   const SessionHandler& handler_;
   AgentMessage incoming_;
   bool greeted_ = false;
-  std::atomic<bool> finished_{false};
+  bool finished_ = false;  // guarded by session_->mutex_
 };
 
 void StreamSession::Send(CoordinatorMessage message) ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -110,7 +117,7 @@ void StreamSession::Send(CoordinatorMessage message) ABSL_NO_THREAD_SAFETY_ANALY
   reactor_->Pump();
 }
 
-void StreamSession::Close(const absl::Status& status) {
+void StreamSession::Close(const absl::Status& status) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   absl::MutexLock lock(&mutex_);
   if (reactor_ != nullptr) reactor_->FinishOnce(rpc::ToGrpc(status));
 }
