@@ -22,6 +22,11 @@ absl::StatusOr<std::vector<control::v1::Replica>> Replicas(Admin& admin, const s
   return std::vector<control::v1::Replica>(response.replicas().begin(), response.replicas().end());
 }
 
+// Holds the version or a newer one, laid out where it is to be; a replica that was rolled back shows what it was told to.
+bool Shows(const control::v1::Replica& r, uint64_t number) {
+  return r.version() >= number && (r.role() == "home" || !r.materialize() || r.current() >= number || r.pinned() != 0);
+}
+
 // Until every replica that is wanted and not denied holds the version.
 absl::Status WaitForReplicas(Admin& admin, const std::string& dataset, uint64_t number, absl::Duration timeout) {
   os::Clock* clock = os::Clock::System();
@@ -33,8 +38,7 @@ absl::Status WaitForReplicas(Admin& admin, const std::string& dataset, uint64_t 
     for (const auto& r : replicas) {
       known |= r.role() == "home" && r.newest() >= number;
       if (r.role() == "home" || r.state() == "denied" || r.state() == "unwanted") continue;
-      // Laid out, or held where nothing is to be laid out.
-      const bool here = r.version() >= number && (r.current() == 0 ? r.reason().empty() : r.current() >= number || r.pinned() != 0);
+      const bool here = Shows(r, number);
       if (!here) absl::StrAppend(&missing, missing.empty() ? "" : "; ", r.site(), ": ", r.reason().empty() ? r.state() : r.reason());
     }
     if (known && missing.empty()) return absl::OkStatus();
@@ -301,7 +305,7 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
   while (true) {
     BW_ASSIGN_OR_RETURN(auto replicas, Replicas(*admin, name));
     for (const auto& r : replicas) {
-      if (r.site() == site && r.version() >= number && (r.role() == "home" || r.current() >= number || r.pinned() != 0 || (r.current() == 0 && r.reason().empty() && r.state() == "current"))) {
+      if (r.site() == site && Shows(r, number)) {
         if (globals.format() != Format::kTable) {
           PrintJson(globals.format(), {{"dataset", Text(name)}, {"site", Text(site)}, {"number", Number(static_cast<double>(r.version()))}});
         } else {

@@ -204,6 +204,7 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
                    : code == "no-version"                           ? "empty"
                    : code == "waiting" || code == "policy-pending"  ? "behind"
                                                                     : "blocked");
+      r->set_materialize(wanted->materialize);
       SetDuration(wanted->lag, r->mutable_lag());
       r->set_rpo_breached(wanted->rpo_breached);
       auto row = replicas.find(s);
