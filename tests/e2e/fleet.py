@@ -271,6 +271,11 @@ def write(path, data=b"", mode=None, mtime=None):
     return path
 
 
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
 ODD_NAMES = [b" leading", b"trailing ", b"new\nline", b"tab\there", b"quote'\"`$(x)", b"\xff\xfe not utf-8", "grüße-日本".encode(),
              b"-rf", b"*", b"back\\slash", b"a" * 255, b".hidden", b"colon:semi;", b"%41%00", b"con", b"current", b"trees"]
 

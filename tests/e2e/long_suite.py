@@ -40,8 +40,8 @@ class Large(unittest.TestCase):
             fleet.wait_version("linux", 2, "core", timeout=600)
             print(f"a one-line change took {time.monotonic() - started:.1f} s, {fleet.wire_bytes('linux', 2, 'core')} bytes")
             self.assertLess(fleet.wire_bytes("linux", 2, "core"), 1 << 20)
-            f.wait_until(lambda: b"one more line" in open(os.path.join(fleet.current("core", "linux"), "d0", "s0", "file-0.c"), "rb")
-                         .read(), what="version 2 is shown")
+            f.wait_until(lambda: b"one more line" in f.read(os.path.join(fleet.current("core", "linux"), "d0", "s0", "file-0.c")),
+                         what="version 2 is shown")
             self.assertFalse(f.differences(source, fleet.current("core", "linux")))
             fleet.verify("linux", "core")
 

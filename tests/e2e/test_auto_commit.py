@@ -64,7 +64,7 @@ class AutoCommit(f.FleetTest):
             self.fleet.wait_version("settle", 2, "core")
             current = self.fleet.current("core", "settle")
             f.wait_until(lambda: os.path.exists(os.path.join(current, "other")), what="version 2 is shown")
-            self.assertEqual(open(os.path.join(current, "growing.log"), "rb").read(), b"first line\n")
+            self.assertEqual(f.read(os.path.join(current, "growing.log")), b"first line\n")
         finally:
             stop.set()
             writer.join()

@@ -34,13 +34,19 @@ class Hostile(f.FleetTest):
         cls.sites = w.sites(fleet)
         cls.ids = {name: site.agent for name, site in cls.sites.items()}
         cls.grant_key = cls.find_grant_key()
-        policy = w.control(fleet, w.admin(fleet), "GetPolicy", w.control_pb2.GetPolicyRequest(), w.control_pb2.GetPolicyResponse)
-        cls.bundle = w.bundle_pb2.PolicyBundle.FromString(policy.bundle.payload)
-        cls.bundle_digest = w.hashlib.sha256(policy.bundle.payload).digest()
         cls.records = {}
-        for envelope in w.envelopes_in(os.path.join(fleet.data("factory"), "agent.db"), w.VERSION):
-            record = w.store_pb2.VersionRecord.FromString(envelope.payload)
-            cls.records[record.dataset, record.number] = envelope
+
+        def announced():
+            for envelope in w.envelopes_in(os.path.join(fleet.dir, "coordinator", "catalog.db"), w.VERSION):
+                record = w.store_pb2.VersionRecord.FromString(envelope.payload)
+                cls.records[record.dataset, record.number] = envelope
+            return len(cls.records) == 2
+        f.wait_until(announced, what="the coordinator knows both versions")
+
+    def setUp(self):   # the law of now: a test before may have changed it
+        policy = w.control(self.fleet, w.admin(self.fleet), "GetPolicy", w.control_pb2.GetPolicyRequest(), w.control_pb2.GetPolicyResponse)
+        self.bundle = w.bundle_pb2.PolicyBundle.FromString(policy.bundle.payload)
+        self.bundle_digest = w.hashlib.sha256(policy.bundle.payload).digest()
 
     @classmethod
     def find_grant_key(cls):

@@ -203,7 +203,7 @@ class Story(f.FleetTest):
         for n in range(2, 7):
             f.write(os.path.join(source, "n"), b"%d" % n)
             self.committed("lease", n)
-            f.wait_until(lambda: open(os.path.join(self.fleet.current("core", "lease"), "n"), "rb").read() == b"%d" % n,
+            f.wait_until(lambda: f.read(os.path.join(self.fleet.current("core", "lease"), "n")) == b"%d" % n,
                          what=f"current shows {n}")
         open(go, "w").close()
         out, err = reader.communicate(timeout=20)
@@ -228,7 +228,7 @@ class Story(f.FleetTest):
         self.addCleanup(os.remove, os.path.join(hooks, "on-version"))
         self.new("hooked", files=5)
         self.committed("hooked", 1)
-        f.wait_until(lambda: os.path.exists(log) and "hooked" in open(log).read(), timeout=20, what="the hook ran")
+        f.wait_until(lambda: os.path.exists(log) and b"hooked" in f.read(log), timeout=20, what="the hook ran")
 
     def test_special_files_are_skipped_and_listed(self):
         source = self.new("special", files=5)
