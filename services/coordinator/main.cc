@@ -117,7 +117,8 @@ absl::Status Serve(const ServeFlags& flags) {
   BW_ASSIGN_OR_RETURN(auto control_server, Listen(flags.control, mutual, {&sessions, &control}, false, &control_port));
   const std::string host = flags.advertise.empty() ? HostOf(flags.control) : flags.advertise;
   const std::string join_host = flags.advertise.empty() ? HostOf(flags.join) : flags.advertise;
-  core.Start(absl::StrCat(host, ":", control_port), absl::StrCat(join_host, ":", join_port));
+  core.Listening(absl::StrCat(host, ":", control_port), absl::StrCat(join_host, ":", join_port));
+  core.Start();
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
       absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port, "\",\"health\":\"",

@@ -38,6 +38,7 @@ absl::Status Core::Load() {
     transfers_[id] = std::move(transfer);
   }
   state_.transfers.clear();
+  plan_ = planner_.Run(Input());  // what is wanted where is known before the first agent asks
   return absl::OkStatus();
 }
 
@@ -47,12 +48,13 @@ void Core::Prepare(std::string trust_domain, identity::CertificateAuthority ca) 
   config_.ca = std::move(ca);
 }
 
-void Core::Start(std::string control_address, std::string join_address) {
-  {
-    absl::MutexLock lock(&mutex_);
-    config_.control_address = std::move(control_address);
-    config_.join_address = std::move(join_address);
-  }
+void Core::Listening(std::string control_address, std::string join_address) {
+  absl::MutexLock lock(&mutex_);
+  config_.control_address = std::move(control_address);
+  config_.join_address = std::move(join_address);
+}
+
+void Core::Start() {
   planner_thread_ = std::thread([this] { PlanLoop(); });
 }
 

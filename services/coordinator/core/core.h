@@ -44,9 +44,11 @@ class Core {
       : catalog_(catalog), audit_(audit), grant_key_(grant_key), clock_(clock), random_(random) {}
   ~Core();
   absl::Status Load();
-  // Before the first RPC: who this is. Start: where it listens, and planning begins.
+  // Before the first RPC: who this is. Then where it listens: until that is known nobody joins. Then planning may begin.
   void Prepare(std::string trust_domain, identity::CertificateAuthority ca);
-  void Start(std::string control_address, std::string join_address);
+  void Listening(std::string control_address, std::string join_address);
+  void Start();
+  void Reconcile();  // one round, as the planning thread does; also looks after running transfers and silent sessions
   void Stop();
 
   // Agents.

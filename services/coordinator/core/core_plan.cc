@@ -116,16 +116,23 @@ PlanInput Core::Input() const {
 
 void Core::PlanLoop() {
   absl::Duration next = clock_->BootTime();
-  absl::MutexLock lock(&mutex_);
-  while (!stopping_) {
-    auto wake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return dirty_ || stopping_; };
-    mutex_.AwaitWithTimeout(absl::Condition(&wake), std::max(absl::ZeroDuration(), next - clock_->BootTime()));
-    if (stopping_) return;
+  while (true) {
+    {
+      absl::MutexLock lock(&mutex_);
+      auto wake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return dirty_ || stopping_; };
+      mutex_.AwaitWithTimeout(absl::Condition(&wake), std::max(absl::ZeroDuration(), next - clock_->BootTime()));
+      if (stopping_) return;
+    }
     next = clock_->BootTime() + kPlanEvery;
-    CloseSilentSessions();
-    CareForTransfers();
-    PlanOnce();
+    Reconcile();
   }
+}
+
+void Core::Reconcile() {
+  absl::MutexLock lock(&mutex_);
+  CloseSilentSessions();
+  CareForTransfers();
+  PlanOnce();
 }
 
 void Core::CloseSilentSessions() {
