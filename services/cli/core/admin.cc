@@ -1,13 +1,14 @@
 #include "services/cli/core/admin.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "bailiwick/enroll/v1/enroll.pb.h"
 #include "common/base/status.h"
 #include "common/identity/spiffe.h"
+#include "common/os/clock.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
 
@@ -30,29 +31,47 @@ absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> Admin::Agent(const 
 
 std::unique_ptr<grpc::ClientContext> Admin::Call(absl::Duration timeout) {
   auto context = std::make_unique<grpc::ClientContext>();
-  context->set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  context->set_deadline(absl::ToChronoTime(os::Clock::System()->Now() + timeout));
   return context;
 }
 
-absl::Status Admin::Error(const grpc::Status& status) {
+absl::Status Admin::Error(const grpc::Status& status, const std::string& who) {
   absl::Status error = rpc::FromGrpc(status);
-  if (absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error)) {
-    return absl::Status(error.code(), absl::StrCat("cannot reach the coordinator or agent (", std::string(error.message()),
-                                                   "); is it running? see: bailiwick dev status"));
+  if (!absl::IsUnavailable(error) && !absl::IsDeadlineExceeded(error)) return error;
+  const std::string text(error.message());
+  if (absl::IsDeadlineExceeded(error) && text == "Deadline Exceeded") {
+    return absl::DeadlineExceededError(absl::StrCat(who, " did not answer in time; is its machine up and reachable?"));
   }
-  return error;
+  // gRPC's own words; an answer of the other side begins with none of them.
+  bool transport = false;
+  for (const char* mark : {"failed to connect to all addresses", "DNS resolution failed", "Socket closed", "Connection reset",
+                           "Broken pipe", "Endpoint read failed", "GOAWAY", "keepalive", "Cancelling all calls", "Ping timeout",
+                           "Connection timed out", "Failed to create secure channel", "Stream removed", "recvmsg:", "sendmsg:"}) {
+    transport |= absl::StartsWithIgnoreCase(text, mark);
+  }
+  if (!transport) return error;
+  const size_t cause = text.rfind(": ");
+  const std::string detail = cause == std::string::npos ? text : text.substr(cause + 2);
+  const bool foreign = absl::StrContains(text, "andshake") || absl::StrContains(text, "ertificate");
+  return absl::UnavailableError(absl::StrCat(
+      "cannot reach ", who, " (", detail, "); ",
+      foreign ? "its certificate and this context's do not belong together" : "start it, or correct its address if it listens elsewhere"));
+}
+
+absl::Status Admin::Check(const grpc::Status& status) const {
+  return Error(status, absl::StrCat("the coordinator at ", context_.coordinator));
 }
 
 absl::StatusOr<config::Bundle> Admin::ReadBundle() {
   control::v1::GetPolicyResponse response;
-  BW_RETURN_IF_ERROR(Error(control_->GetPolicy(Call().get(), {}, &response)));
+  BW_RETURN_IF_ERROR(Check(control_->GetPolicy(Call().get(), {}, &response)));
   if (!response.has_bundle()) return config::Bundle{};
   return config::OpenBundle(rpc::FromProto(response.bundle()), context_.policy_root_sha256);
 }
 
 absl::StatusOr<std::vector<config::Classification>> Admin::ReadClassifications(const policy::World& world) {
   control::v1::GetPolicyResponse response;
-  BW_RETURN_IF_ERROR(Error(control_->GetPolicy(Call().get(), {}, &response)));
+  BW_RETURN_IF_ERROR(Check(control_->GetPolicy(Call().get(), {}, &response)));
   std::vector<config::Classification> all;
   for (const auto& envelope : response.classifications()) {
     auto c = config::OpenClassification(rpc::FromProto(envelope), world);
@@ -66,9 +85,9 @@ absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site
   request.set_site(site);
   request.mutable_ttl()->set_seconds(absl::ToInt64Seconds(ttl));
   control::v1::CreateJoinTokenResponse token;
-  BW_RETURN_IF_ERROR(Admin::Error(admin.control().CreateJoinToken(Admin::Call().get(), request, &token)));
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().CreateJoinToken(Admin::Call().get(), request, &token)));
   control::v1::GetInfoResponse info;
-  BW_RETURN_IF_ERROR(Admin::Error(admin.control().GetInfo(Admin::Call().get(), {}, &info)));
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().GetInfo(Admin::Call().get(), {}, &info)));
   enroll::v1::JoinString join;
   join.set_join_address(info.join_address());
   join.set_ca_sha256(info.ca_sha256());
@@ -80,7 +99,7 @@ absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site
 
 absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& names) {
   control::v1::ListSitesResponse sites;
-  BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListSites(Admin::Call().get(), {}, &sites)));
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListSites(Admin::Call().get(), {}, &sites)));
   CatalogChange change;
   std::vector<std::string> approved;
   std::vector<std::string> missing = names;

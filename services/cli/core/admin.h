@@ -40,7 +40,9 @@ class Admin {
   absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> Agent(const std::string& admin_endpoint, const std::string& spiffe_id);
   // A context with a deadline (default 30 s) for one unary call.
   static std::unique_ptr<grpc::ClientContext> Call(absl::Duration timeout = absl::Seconds(30));
-  static absl::Status Error(const grpc::Status& status);  // with a remedy for UNAVAILABLE
+  // When the call did not get through, a sentence that names `who` and the remedy. What the other side says itself stays as it is.
+  static absl::Status Error(const grpc::Status& status, const std::string& who = "the coordinator");
+  absl::Status Check(const grpc::Status& status) const;  // of a call to the coordinator, named with its address
 
   // The verified bundle (root hash of the context); an empty one with revision 0 when there is none yet.
   absl::StatusOr<config::Bundle> ReadBundle();

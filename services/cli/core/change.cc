@@ -14,9 +14,21 @@ namespace {
 
 bool IsLaw(const std::string& kind) { return kind == "Region" || kind == "Site" || kind == "SovereigntyPolicy"; }
 
+uint64_t ChunkSize(const config::Resource& dataset) {
+  constexpr uint64_t kDefault = 32 << 10;
+  return dataset.dataset().chunk_size_bytes() == 0 ? kDefault : dataset.dataset().chunk_size_bytes();
+}
+
+bool SameSelector(const policy::Selector& a, const policy::Selector& b) {
+  auto same = [](const policy::LabelCondition& x, const policy::LabelCondition& y) {
+    return x.key == y.key && x.op == y.op && x.values == y.values;
+  };
+  return std::equal(a.conditions.begin(), a.conditions.end(), b.conditions.begin(), b.conditions.end(), same);
+}
+
 // The record a Dataset resource asks for, or nothing when the known one says the same.
-std::optional<resource::v1::Classification> Classify(const config::Resource& dataset, const config::Resource* before,
-                                                     const config::Classification* known, os::Random* random) {
+std::optional<resource::v1::Classification> Classify(const config::Resource& dataset, const config::Classification* known,
+                                                     os::Random* random) {
   resource::v1::Classification c;
   c.set_format(1);
   c.set_dataset(dataset.metadata().name());
@@ -31,18 +43,18 @@ std::optional<resource::v1::Classification> Classify(const config::Resource& dat
     return c;
   }
   const policy::Labels labels(c.labels().begin(), c.labels().end());
-  const bool same_selector =
-      before != nullptr && before->dataset().home().site_selector().SerializeAsString() == home.site_selector().SerializeAsString();
-  const bool same_home = known->family == home.has_site_selector() && (known->family ? same_selector : known->home_site == home.site());
-  if (labels == known->labels && same_home) return std::nullopt;
+  const bool moved = known->family != home.has_site_selector() || known->home_site != home.site();
+  // Another selector gives a family other streams; those that stay keep their home, so the epoch stays.
+  const bool same_selector = !known->family || SameSelector(known->home_selector, config::ToSelector(home.site_selector()));
+  if (labels == known->labels && !moved && same_selector) return std::nullopt;
   c.set_dataset_id(known->dataset_id.str());
-  c.set_epoch(known->epoch + (same_home ? 0 : 1));
+  c.set_epoch(known->epoch + (moved ? 1 : 0));
   c.set_revision(known->revision + 1);
   return c;
 }
 
-crypto::Envelope SignWith(std::string_view type, const std::string& payload, const std::vector<crypto::SigningKey>& keys) {
-  return crypto::SignEnvelope(type, payload, keys[0]);
+bool Contains(const std::vector<std::string>& all, const std::string& one) {
+  return std::find(all.begin(), all.end(), one) != all.end();
 }
 
 }  // namespace
@@ -94,9 +106,14 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     }
   }
   std::vector<resource::v1::Classification> records;
+  std::map<config::ResourceKey, const config::Located*> seen;  // over all files of one change
   for (const config::Located& located : change.upserts) {
     const config::Resource& resource = located.resource;
     const std::string kind = config::KindOf(resource), name = resource.metadata().name();
+    if (auto [first, fresh] = seen.emplace(config::ResourceKey(kind, name), &located); !fresh) {
+      return absl::InvalidArgumentError(absl::StrCat(located.At("metadata.name").str(), ": ", kind, " ", name,
+                                                     " is declared twice; the first is at ", first->second->At("metadata.name").str()));
+    }
     auto it = after.find({kind, name});
     const std::string yaml = config::ToYaml(resource);
     const config::Resource before = it == after.end() ? config::Resource() : it->second;
@@ -106,12 +123,18 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
       continue;
     }
     if (kind == "Dataset") {
-      if (exists && before.dataset().chunk_size_bytes() != resource.dataset().chunk_size_bytes()) {
+      if (exists && ChunkSize(before) != ChunkSize(resource)) {
         return absl::InvalidArgumentError(absl::StrCat(located.At("spec.chunkSize").str(), ": the chunk size of dataset ", name,
                                                        " was fixed when it was created; declare another dataset"));
       }
       auto known_record = classified.find(name);
-      auto record = Classify(resource, exists ? &before : nullptr, exists && known_record != classified.end() ? known_record->second : nullptr, random);
+      if (exists && known_record == classified.end()) {
+        // A new record would make it another dataset, without its versions.
+        return absl::FailedPreconditionError(absl::StrCat("the signed classification of dataset ", name,
+                                                          " cannot be verified with the policy in force; delete the dataset and "
+                                                          "declare it anew to start over"));
+      }
+      auto record = Classify(resource, exists ? known_record->second : nullptr, random);
       if (record.has_value()) records.push_back(*std::move(record));
     }
     out.report.lines.push_back({kind, name, exists ? "changed" : "created", LineDiff(exists ? config::ToYaml(before) : "", yaml)});
@@ -125,8 +148,18 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
   out.anything |= law;
   if (!out.anything) return out;
   if (known.bundle.world.revision == 0) law = true;
-  if ((law || !records.empty()) && keys.empty()) {
-    return absl::FailedPreconditionError("this change must be signed, and the context names no policy key (policyKeys)");
+  const crypto::SigningKey* signer = keys.empty() ? nullptr : &keys[0];
+  config::PolicyRoot root;
+  for (const auto& key : keys) root.keys.push_back(key.public_key());
+  if (known.bundle.world.revision != 0) {
+    root = {known.bundle.world.root_keys, known.bundle.world.root_threshold};
+    auto ours = std::find_if(keys.begin(), keys.end(), [&](const auto& key) { return Contains(root.keys, key.public_key()); });
+    signer = ours == keys.end() ? nullptr : &*ours;
+  }
+  if ((law || !records.empty()) && signer == nullptr) {
+    return absl::FailedPreconditionError(
+        keys.empty() ? "this change must be signed, and the context names no policy key; name one in policyKeys of context.yaml"
+                     : "this change must be signed, and none of the context's policyKeys is in the policy root");
   }
   if (law) {
     resource::v1::PolicyBundle bundle;
@@ -134,8 +167,6 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     bundle.set_revision(known.bundle.world.revision + 1);
     bundle.set_trust_domain(known.trust_domain);
     rpc::ToProto(now, bundle.mutable_issued_at());
-    config::PolicyRoot root;
-    for (const auto& key : keys) root.keys.push_back(key.public_key());
     bundle.set_root(known.bundle.world.revision == 0 ? config::EncodePolicyRoot(root) : known.bundle.message.root());
     config::AddLaw(after, &bundle);
     std::map<std::pair<std::string, std::string>, resource::v1::EnrolmentKey> pins;
@@ -145,12 +176,13 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     for (const auto& pin : change.pin) pins[{pin.site(), pin.agent()}] = pin;
     for (const auto& [key, pin] : pins) *bundle.add_enrolment_keys() = pin;
     bundle.add_grant_keys()->set_ed25519(known.grant_key);
-    for (const auto& key : keys) bundle.add_classifier_keys()->set_ed25519(key.public_key());
-    rpc::ToProto(SignWith(crypto::kBundleType, bundle.SerializeAsString(), keys), out.request.mutable_bundle());
+    // All of the root's, also those not at hand: what they signed stays valid.
+    for (const auto& key : root.keys) bundle.add_classifier_keys()->set_ed25519(key);
+    rpc::ToProto(crypto::SignEnvelope(crypto::kBundleType, bundle.SerializeAsString(), *signer), out.request.mutable_bundle());
     out.report.policy_revision = bundle.revision();
   }
   for (const auto& record : records) {
-    rpc::ToProto(SignWith(crypto::kClassificationType, record.SerializeAsString(), keys), out.request.add_classifications());
+    rpc::ToProto(crypto::SignEnvelope(crypto::kClassificationType, record.SerializeAsString(), *signer), out.request.add_classifications());
   }
   return out;
 }
@@ -164,22 +196,29 @@ absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& chan
     if (!key.ok()) return Annotate(key.status(), path);
     keys.push_back(*std::move(key));
   }
+  const std::string& pinned = admin.context().policy_root_sha256;
   for (int attempt = 0;; ++attempt) {
     Known known;
     control::v1::ListResourcesResponse resources;
-    BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListResources(Admin::Call().get(), {}, &resources)));
+    BW_RETURN_IF_ERROR(admin.Check(admin.control().ListResources(Admin::Call().get(), {}, &resources)));
     for (const auto& r : resources.resources()) known.resources[{config::KindOf(r), r.metadata().name()}] = r;
     BW_ASSIGN_OR_RETURN(known.bundle, admin.ReadBundle());
     BW_ASSIGN_OR_RETURN(known.classifications, admin.ReadClassifications(known.bundle.world));
     control::v1::GetInfoResponse info;
-    BW_RETURN_IF_ERROR(Admin::Error(admin.control().GetInfo(Admin::Call().get(), {}, &info)));
+    BW_RETURN_IF_ERROR(admin.Check(admin.control().GetInfo(Admin::Call().get(), {}, &info)));
     known.trust_domain = info.trust_domain();
     known.grant_key = info.grant_ed25519();
     BW_ASSIGN_OR_RETURN(Signed made, SignChange(known, change, keys, os::Clock::System()->Now(), os::Random::System()));
-    if (!made.anything || dry_run) return made.report;
+    if (!made.anything) return made.report;
+    if (made.request.has_bundle()) {
+      // What agents would refuse must not become the law.
+      auto opened = config::OpenBundle(rpc::FromProto(made.request.bundle()), pinned);
+      if (!opened.ok()) return Annotate(opened.status(), "policyKeys and policyRootSha256 of context.yaml do not fit");
+    }
+    if (dry_run) return made.report;
     made.request.set_expected_generation(resources.generation());
     control::v1::ApplyResponse response;
-    absl::Status applied = Admin::Error(admin.control().Apply(Admin::Call().get(), made.request, &response));
+    absl::Status applied = admin.Check(admin.control().Apply(Admin::Call().get(), made.request, &response));
     if (absl::IsAborted(applied) && attempt == 0) continue;  // somebody was faster: see what there is now
     BW_RETURN_IF_ERROR(applied);
     made.report.applied = true;

@@ -137,7 +137,16 @@ absl::StatusOr<Fleet> Fleet::LoadOrCreate(const std::string& directory) {
   std::error_code error;
   fleet.directory_ = std::filesystem::absolute(directory, error).lexically_normal();
   while (fleet.directory_.size() > 1 && fleet.directory_.back() == '/') fleet.directory_.pop_back();
-  BW_RETURN_IF_ERROR(os::Files::System()->MakeDirs(os::JoinPath(fleet.directory_, "sites")));
+  os::Files* files = os::Files::System();
+  BW_RETURN_IF_ERROR(files->MakeDirs(fleet.directory_));
+  // A fleet is begun anew and purged as a whole, so nothing of somebody else's may lie in its directory.
+  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, files->List(fleet.directory_));
+  if (!names.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(fleet.directory_, " holds other files (", names[0],
+                                                      ") and no fleet; name an empty or a new directory with --dir"));
+  }
+  BW_RETURN_IF_ERROR(fleet.Save());
+  BW_RETURN_IF_ERROR(files->MakeDirs(os::JoinPath(fleet.directory_, "sites")));
   return fleet;
 }
 

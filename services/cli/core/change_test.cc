@@ -1,0 +1,248 @@
+#include "services/cli/core/change.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/rpc/codec.h"
+
+namespace bailiwick::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr const char* kRegions = R"(---
+apiVersion: bailiwick/v1
+kind: Region
+metadata: {name: eu}
+spec: {}
+---
+apiVersion: bailiwick/v1
+kind: Region
+metadata: {name: us}
+spec: {}
+)";
+constexpr const char* kSites = R"(---
+apiVersion: bailiwick/v1
+kind: Site
+metadata: {name: core, labels: {tier: core}}
+spec: {region: eu}
+---
+apiVersion: bailiwick/v1
+kind: Site
+metadata: {name: factory, labels: {tier: edge, line: a}}
+spec: {region: eu}
+)";
+
+std::string Dataset(const std::string& labels, const std::string& home, const std::string& more = "") {
+  return "---\napiVersion: bailiwick/v1\nkind: Dataset\nmetadata: {name: planner, labels: {" + labels + "}}\nspec: {home: {" + home +
+         ", path: /srv/planner}" + more + "}\n";
+}
+
+CatalogChange Upsert(const std::string& yaml) {
+  CatalogChange change;
+  auto parsed = config::ParseYaml(yaml, "fleet.yaml");
+  EXPECT_TRUE(parsed.ok()) << parsed.status();
+  if (parsed.ok()) change.upserts = *std::move(parsed);
+  return change;
+}
+
+CatalogChange Delete(const std::string& kind, const std::string& name) {
+  CatalogChange change;
+  change.deletes.emplace_back();
+  change.deletes.back().set_kind(kind);
+  change.deletes.back().set_name(name);
+  return change;
+}
+
+class SignChangeTest : public ::testing::Test {
+ protected:
+  SignChangeTest() {
+    keys_.push_back(crypto::SigningKey::Generate().value());
+    known_.trust_domain = "test.example";
+    known_.grant_key = crypto::SigningKey::Generate()->public_key();
+    config::PolicyRoot root;
+    root.keys = {keys_[0].public_key()};
+    root_sha256_ = config::PolicyRootSha256(root);
+  }
+
+  absl::StatusOr<Signed> Sign(const CatalogChange& change) {
+    return SignChange(known_, change, keys_, absl::FromUnixSeconds(1'700'000'000), os::Random::System());
+  }
+
+  // Signs, and takes over what was signed as the coordinator and an agent would: verified.
+  Signed Apply(const CatalogChange& change) {
+    auto made = Sign(change);
+    EXPECT_TRUE(made.ok()) << made.status();
+    if (!made.ok()) return {};
+    const auto& request = made->request;
+    for (const auto& name : request.deletes()) known_.resources.erase({name.kind(), name.name()});
+    for (const auto& r : request.upserts()) known_.resources[{config::KindOf(r), r.metadata().name()}] = r;
+    if (request.has_bundle()) {
+      auto bundle = config::OpenBundle(rpc::FromProto(request.bundle()), root_sha256_);
+      EXPECT_TRUE(bundle.ok()) << bundle.status();
+      if (bundle.ok()) known_.bundle = *std::move(bundle);
+    }
+    for (const auto& envelope : request.classifications()) {
+      auto c = config::OpenClassification(rpc::FromProto(envelope), known_.bundle.world);
+      EXPECT_TRUE(c.ok()) << c.status();
+      if (!c.ok()) continue;
+      std::erase_if(known_.classifications, [&](const auto& old) { return old.dataset_id == c->dataset_id; });
+      known_.classifications.push_back(*c);
+    }
+    return *std::move(made);
+  }
+
+  const config::Classification& Planner() { return known_.classifications.at(0); }
+
+  Known known_;
+  std::vector<crypto::SigningKey> keys_;
+  std::string root_sha256_;
+};
+
+TEST_F(SignChangeTest, FirstChangeMakesTheFirstBundle) {
+  Signed made = Apply(Upsert(std::string(kRegions) + kSites));
+  EXPECT_TRUE(made.anything);
+  EXPECT_EQ(made.report.policy_revision, 1u);
+  EXPECT_EQ(known_.bundle.world.revision, 1u);
+  EXPECT_EQ(known_.bundle.world.trust_domain, "test.example");
+  EXPECT_THAT(known_.bundle.world.grant_keys, ElementsAre(known_.grant_key));
+  EXPECT_THAT(known_.bundle.world.classifier_keys, ElementsAre(keys_[0].public_key()));
+  EXPECT_EQ(known_.bundle.world.sites.count("factory"), 1u);
+}
+
+TEST_F(SignChangeTest, TheSameAgainSignsNothing) {
+  const std::string yaml = std::string(kRegions) + kSites + Dataset("class: internal", "site: factory");
+  Apply(Upsert(yaml));
+  Signed again = Apply(Upsert(yaml));
+  EXPECT_FALSE(again.anything);
+  EXPECT_FALSE(again.request.has_bundle());
+  EXPECT_EQ(again.request.upserts_size() + again.request.classifications_size(), 0);
+  for (const auto& line : again.report.lines) EXPECT_EQ(line.change, "unchanged") << line.kind << "/" << line.name;
+}
+
+TEST_F(SignChangeTest, OnlyTheLawMakesANewBundle) {
+  Apply(Upsert(std::string(kRegions) + kSites));
+  Signed dataset = Apply(Upsert(Dataset("class: internal", "site: factory")));
+  EXPECT_FALSE(dataset.request.has_bundle());
+  EXPECT_EQ(dataset.request.classifications_size(), 1);
+  EXPECT_EQ(dataset.report.policy_revision, 1u);
+  Signed region = Apply(Upsert("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: us}\nspec: {description: west}\n"));
+  EXPECT_TRUE(region.request.has_bundle());
+  EXPECT_EQ(region.report.policy_revision, 2u);
+  ASSERT_EQ(region.report.lines.size(), 1u);
+  EXPECT_EQ(region.report.lines[0].change, "changed");
+  EXPECT_THAT(region.report.lines[0].diff, HasSubstr("description: west"));
+  EXPECT_TRUE(Apply(Delete("Region", "us")).request.has_bundle());
+  EXPECT_EQ(known_.bundle.resources.count({"Region", "us"}), 0u);
+}
+
+TEST_F(SignChangeTest, ClassificationFollowsLabelsAndHome) {
+  Apply(Upsert(std::string(kRegions) + kSites + Dataset("class: internal", "site: factory")));
+  const DatasetId id = Planner().dataset_id;
+  EXPECT_EQ(Planner().epoch, 1u);
+  EXPECT_EQ(Planner().revision, 1u);
+
+  Apply(Upsert(Dataset("class: secret", "site: factory")));
+  EXPECT_EQ(Planner().dataset_id, id);
+  EXPECT_EQ(Planner().labels.at("class"), "secret");
+  EXPECT_EQ(Planner().epoch, 1u);
+  EXPECT_EQ(Planner().revision, 2u);
+
+  Apply(Upsert(Dataset("class: secret", "site: core")));
+  EXPECT_EQ(Planner().dataset_id, id);
+  EXPECT_EQ(Planner().home_site, "core");
+  EXPECT_EQ(Planner().epoch, 2u);
+  EXPECT_EQ(Planner().revision, 3u);
+
+  Signed other = Apply(Upsert(Dataset("class: secret", "site: core", ", retain: {last: 3}")));
+  EXPECT_TRUE(other.anything);
+  EXPECT_EQ(other.request.classifications_size(), 0) << "neither labels nor home changed";
+}
+
+TEST_F(SignChangeTest, FamilyKeepsItsEpochWithAnotherSelector) {
+  Apply(Upsert(std::string(kRegions) + kSites + Dataset("class: internal", "siteSelector: {matchLabels: {tier: edge, line: a}}")));
+  EXPECT_TRUE(Planner().family);
+  Signed same = Apply(Upsert(Dataset("class: internal", "siteSelector: {matchLabels: {line: a, tier: edge}}", ", retain: {last: 3}")));
+  EXPECT_EQ(same.request.classifications_size(), 0) << "the order of labels says nothing";
+  Apply(Upsert(Dataset("class: internal", "siteSelector: {matchLabels: {tier: edge}}")));
+  EXPECT_EQ(Planner().revision, 2u);
+  EXPECT_EQ(Planner().epoch, 1u);
+  Apply(Upsert(Dataset("class: internal", "site: factory")));
+  EXPECT_FALSE(Planner().family);
+  EXPECT_EQ(Planner().epoch, 2u);
+}
+
+TEST_F(SignChangeTest, PinsStayUntilTheirSiteGoes) {
+  Apply(Upsert(std::string(kRegions) + kSites));
+  CatalogChange pins;
+  for (const char* site : {"core", "factory"}) {
+    pins.pin.emplace_back();
+    pins.pin.back().set_site(site);
+    pins.pin.back().set_agent("a1");
+    pins.pin.back().set_ed25519(std::string(32, site[0]));
+  }
+  Signed made = Apply(pins);
+  EXPECT_TRUE(made.anything);
+  EXPECT_EQ(known_.bundle.world.revision, 2u);
+  EXPECT_EQ(known_.bundle.world.sites.at("core").enrolment_keys.at("a1"), std::string(32, 'c'));
+
+  CatalogChange renewed;  // the same agent with another key
+  renewed.pin.push_back(pins.pin[0]);
+  renewed.pin[0].set_ed25519(std::string(32, 'x'));
+  Apply(renewed);
+  EXPECT_EQ(known_.bundle.world.sites.at("core").enrolment_keys.at("a1"), std::string(32, 'x'));
+  EXPECT_EQ(known_.bundle.world.sites.at("factory").enrolment_keys.size(), 1u);
+
+  Apply(Delete("Site", "factory"));
+  EXPECT_EQ(known_.bundle.message.enrolment_keys_size(), 1);
+}
+
+TEST_F(SignChangeTest, RefusesWhatCannotBe) {
+  EXPECT_TRUE(absl::IsNotFound(Sign(Delete("Site", "nowhere")).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Sign(Upsert(kSites)).status())) << "sites without their region";
+  Apply(Upsert(std::string(kRegions) + kSites + Dataset("class: internal", "site: factory", ", chunkSize: 64KiB")));
+  auto chunks = Sign(Upsert(Dataset("class: internal", "site: factory", ", chunkSize: 128KiB"))).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(chunks));
+  EXPECT_THAT(std::string(chunks.message()), HasSubstr("chunk size of dataset planner"));
+  EXPECT_TRUE(absl::IsInvalidArgument(Sign(Delete("Region", "eu")).status())) << "sites lie in it";
+
+  EXPECT_TRUE(absl::IsInvalidArgument(Sign(Upsert(Dataset("class: internal", "site: factory"))).status())) << "32KiB by default";
+
+  CatalogChange twice = Upsert(Dataset("class: a", "site: factory", ", chunkSize: 64KiB"));
+  twice.upserts.push_back(Upsert(Dataset("class: b", "site: core", ", chunkSize: 64KiB")).upserts[0]);
+  EXPECT_THAT(std::string(Sign(twice).status().message()), HasSubstr("Dataset planner is declared twice"));
+}
+
+TEST_F(SignChangeTest, SpellingOutTheDefaultChunkSizeIsNoChangeOfIt) {
+  Apply(Upsert(std::string(kRegions) + kSites + Dataset("class: internal", "site: factory")));
+  EXPECT_TRUE(Sign(Upsert(Dataset("class: internal", "site: factory", ", chunkSize: 32KiB"))).ok());
+}
+
+TEST_F(SignChangeTest, ADatasetNeverLosesItsIdentity) {
+  Apply(Upsert(std::string(kRegions) + kSites + Dataset("class: internal", "site: factory")));
+  known_.classifications.clear();  // could not be verified
+  EXPECT_TRUE(absl::IsFailedPrecondition(Sign(Upsert(Dataset("class: secret", "site: factory"))).status()));
+}
+
+TEST_F(SignChangeTest, SignsOnlyWithAKeyOfTheRoot) {
+  Apply(Upsert(std::string(kRegions) + kSites));
+  crypto::SigningKey ours = keys_[0];
+  keys_ = {crypto::SigningKey::Generate().value()};
+  EXPECT_TRUE(absl::IsFailedPrecondition(Sign(Delete("Region", "us")).status()));
+  keys_.push_back(ours);
+  Apply(Delete("Region", "us"));
+  EXPECT_EQ(known_.bundle.world.revision, 2u);
+  EXPECT_THAT(known_.bundle.world.classifier_keys, ElementsAre(ours.public_key()));
+  keys_.clear();
+  EXPECT_TRUE(absl::IsFailedPrecondition(Sign(Delete("Site", "core")).status()));
+}
+
+TEST(LineDiffTest, ShowsWhatDiffers) {
+  EXPECT_EQ(LineDiff("a\nb\nc\n", "a\nx\nc\n"), "- b\n+ x\n");
+  EXPECT_EQ(LineDiff("a\n", "a\n"), "");
+  EXPECT_EQ(LineDiff("", "a\nb\n"), "+ a\n+ b\n");
+}
+
+}  // namespace
+}  // namespace bailiwick::cli
