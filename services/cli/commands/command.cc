@@ -35,7 +35,7 @@ absl::StatusOr<std::unique_ptr<Admin>> Connect(const Globals& globals) {
 
 absl::StatusOr<std::map<std::string, control::v1::SiteStatus>> SitesByName(Admin& admin) {
   control::v1::ListSitesResponse response;
-  BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListSites(Admin::Call().get(), {}, &response)));
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListSites(Admin::Call().get(), {}, &response)));
   std::map<std::string, control::v1::SiteStatus> sites;
   for (const auto& site : response.sites()) sites[site.name()] = site;
   return sites;
@@ -43,7 +43,7 @@ absl::StatusOr<std::map<std::string, control::v1::SiteStatus>> SitesByName(Admin
 
 absl::StatusOr<control::v1::DatasetStatus> FindDataset(Admin& admin, const std::string& name) {
   control::v1::ListDatasetsResponse response;
-  BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListDatasets(Admin::Call().get(), {}, &response)));
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListDatasets(Admin::Call().get(), {}, &response)));
   std::string streams;
   std::vector<std::string> names;
   for (const auto& dataset : response.datasets()) {

@@ -7,6 +7,7 @@
 #include "common/base/units.h"
 #include "common/os/clock.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/progress.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -18,7 +19,7 @@ absl::StatusOr<std::vector<control::v1::Replica>> Replicas(Admin& admin, const s
   control::v1::ListReplicasRequest request;
   request.set_dataset(dataset);
   control::v1::ListReplicasResponse response;
-  BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListReplicas(Admin::Call().get(), request, &response)));
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListReplicas(Admin::Call().get(), request, &response)));
   return std::vector<control::v1::Replica>(response.replicas().begin(), response.replicas().end());
 }
 
@@ -87,12 +88,12 @@ absl::Status Commit(const Globals& globals, const std::string& name, const std::
     for (const auto& path : result.skipped()) skipped.push_back(Text(Printable(path)));
     for (const auto& path : result.unsettled()) unsettled.push_back(Text(Printable(path)));
     PrintJson(globals.format(), {{"dataset", Text(name)},
-                                 {"number", Number(static_cast<double>(result.number()))},
+                                 {"number", Number(result.number())},
                                  {"unchanged", Bool(result.unchanged())},
-                                 {"files", Number(static_cast<double>(result.files()))},
-                                 {"entries", Number(static_cast<double>(result.entries()))},
-                                 {"logicalBytes", Number(static_cast<double>(result.logical_bytes()))},
-                                 {"newBytes", Number(static_cast<double>(result.new_bytes()))},
+                                 {"files", Number(result.files())},
+                                 {"entries", Number(result.entries())},
+                                 {"logicalBytes", Number(result.logical_bytes())},
+                                 {"newBytes", Number(result.new_bytes())},
                                  {"skipped", List(std::move(skipped))},
                                  {"unsettled", List(std::move(unsettled))}});
     return absl::OkStatus();
@@ -112,7 +113,7 @@ absl::Status Versions(const Globals& globals, const std::string& name) {
   control::v1::ListVersionsRequest request;
   request.set_dataset(name);
   control::v1::ListVersionsResponse response;
-  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListVersions(Admin::Call().get(), request, &response)));
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListVersions(Admin::Call().get(), request, &response)));
   std::vector<Json> json;
   std::vector<std::vector<std::string>> rows;
   for (const auto& v : response.versions()) {
@@ -126,9 +127,9 @@ absl::Status Versions(const Globals& globals, const std::string& name) {
     const std::string hex = identity.ok() ? identity->Hex() : "";
     rows.push_back({absl::StrCat(v.number()), TimeText(v.committed_at()), absl::StrCat(v.files()), FormatBytes(v.logical_bytes()),
                     hex.substr(0, 12), sites.empty() ? "-" : sites, v.message()});
-    json.push_back(Object({{"number", Number(static_cast<double>(v.number()))}, {"committedAt", Text(TimeText(v.committed_at()))},
-                           {"files", Number(static_cast<double>(v.files()))}, {"entries", Number(static_cast<double>(v.entries()))},
-                           {"logicalBytes", Number(static_cast<double>(v.logical_bytes()))}, {"identity", Text(hex)},
+    json.push_back(Object({{"number", Number(v.number())}, {"committedAt", Text(TimeText(v.committed_at()))},
+                           {"files", Number(v.files())}, {"entries", Number(v.entries())},
+                           {"logicalBytes", Number(v.logical_bytes())}, {"identity", Text(hex)},
                            {"sites", List(std::move(site_list))}, {"message", Text(v.message())}}));
   }
   if (globals.format() != Format::kTable) {
@@ -160,8 +161,8 @@ absl::Status Diff(const Globals& globals, const std::string& name, uint64_t from
       std::cout << "\n";
     } else {
       rows.push_back(Object({{"path", Text(Printable(entry.path()))}, {"change", Text(entry.change())},
-                             {"oldSize", Number(static_cast<double>(entry.old_size()))},
-                             {"newSize", Number(static_cast<double>(entry.new_size()))}}));
+                             {"oldSize", Number(entry.old_size())},
+                             {"newSize", Number(entry.new_size())}}));
     }
   }
   BW_RETURN_IF_ERROR(Admin::Error(stream->Finish()));
@@ -190,8 +191,8 @@ absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t 
   }
   BW_RETURN_IF_ERROR(Admin::Error(stream->Finish()));
   if (globals.format() != Format::kTable) {
-    PrintJson(globals.format(), {{"dataset", Text(name)}, {"number", Number(static_cast<double>(number))}, {"site", Text(site)},
-                                 {"directory", Text(request.directory())}, {"entries", Number(static_cast<double>(last.entries()))}});
+    PrintJson(globals.format(), {{"dataset", Text(name)}, {"number", Number(number)}, {"site", Text(site)},
+                                 {"directory", Text(request.directory())}, {"entries", Number(last.entries())}});
   } else {
     std::cout << name << " version " << number << " is in " << request.directory() << " on the machine of site " << site << "\n";
   }
@@ -236,10 +237,10 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint
                 << FormatBytes(last.done_bytes()) << (last.problem_count() == 0 ? ", all true\n" : absl::StrCat(", ", last.problem_count(), " PROBLEMS\n"));
       for (const auto& p : last.problems()) std::cout << "  " << Printable(p) << "\n";
     }
-    json.push_back(Object({{"site", Text(s)}, {"versions", Number(static_cast<double>(last.versions()))},
-                           {"chunks", Number(static_cast<double>(last.checked_chunks()))},
-                           {"bytes", Number(static_cast<double>(last.done_bytes()))},
-                           {"problemCount", Number(static_cast<double>(last.problem_count()))}, {"problems", List(std::move(list))}}));
+    json.push_back(Object({{"site", Text(s)}, {"versions", Number(last.versions())},
+                           {"chunks", Number(last.checked_chunks())},
+                           {"bytes", Number(last.done_bytes())},
+                           {"problemCount", Number(last.problem_count())}, {"problems", List(std::move(list))}}));
   }
   if (globals.format() != Format::kTable) PrintJson(globals.format(), {{"dataset", Text(name)}, {"sites", List(std::move(json))}});
   return problems == 0 ? 0 : 1;
@@ -257,7 +258,7 @@ absl::Status Rollback(const Globals& globals, const std::string& name, const std
   request.set_number(number);
   request.set_site(site);
   control::v1::PinResponse response;
-  BW_RETURN_IF_ERROR(Admin::Error(admin->control().Pin(Admin::Call().get(), request, &response)));
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().Pin(Admin::Call().get(), request, &response)));
   os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + timeout;
   std::vector<Json> rows;
@@ -281,7 +282,7 @@ absl::Status Rollback(const Globals& globals, const std::string& name, const std
     rows.push_back(Text(s));
   }
   if (globals.format() != Format::kTable) {
-    PrintJson(globals.format(), {{"dataset", Text(name)}, {"number", Number(static_cast<double>(number))}, {"sites", List(std::move(rows))}});
+    PrintJson(globals.format(), {{"dataset", Text(name)}, {"number", Number(number)}, {"sites", List(std::move(rows))}});
   } else if (number == 0) {
     std::cout << name << " follows the newest version again at " << sites << "\n";
   } else {
@@ -307,7 +308,7 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
     for (const auto& r : replicas) {
       if (r.site() == site && Shows(r, number)) {
         if (globals.format() != Format::kTable) {
-          PrintJson(globals.format(), {{"dataset", Text(name)}, {"site", Text(site)}, {"number", Number(static_cast<double>(r.version()))}});
+          PrintJson(globals.format(), {{"dataset", Text(name)}, {"site", Text(site)}, {"number", Number(r.version())}});
         } else {
           std::cout << site << " holds version " << r.version() << " of " << name << "\n";
         }
@@ -319,7 +320,7 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
       request.set_dataset(name);
       request.set_site(site);
       control::v1::WhyResponse why;
-      BW_RETURN_IF_ERROR(Admin::Error(admin->control().Why(Admin::Call().get(), request, &why)));
+      BW_RETURN_IF_ERROR(admin->Check(admin->control().Why(Admin::Call().get(), request, &why)));
       return absl::DeadlineExceededError(absl::StrCat("timed out after ", FormatAge(timeout), ": version ", number, " of ", name,
                                                       " is not at ", site, ": ", why.sentence()));
     }

@@ -1,49 +1,195 @@
 #include "services/cli/commands/output.h"
 
-#include <google/protobuf/util/json_util.h>
 #include <unistd.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <iostream>
 
-#include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
-#include "common/base/units.h"
-#include "common/os/clock.h"
+#include "absl/time/time.h"
 
 namespace bailiwick::cli {
 namespace {
 
-// JSON is YAML: what is quoted there is a string here, whatever it looks like.
-void Emit(const Json& value, YAML::Emitter& out) {
-  switch (value.kind_case()) {
-    case Json::kStructValue:
+// Bytes of the UTF-8 character at `at`; 0 when there is none.
+size_t CharacterBytes(const std::string& s, size_t at) {
+  const auto byte = [&](size_t i) { return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u; };
+  const unsigned first = byte(at);
+  if (first < 0x80) return 1;
+  size_t length =
+      first >= 0xc2 && first < 0xe0 ? 2 : (first >= 0xe0 && first < 0xf0 ? 3 : (first >= 0xf0 && first < 0xf5 ? 4 : 0));
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(at + i) & 0xc0) != 0x80) return 0;
+  }
+  // Overlong forms, surrogates, beyond the last code point.
+  if ((first == 0xe0 && byte(at + 1) < 0xa0) || (first == 0xed && byte(at + 1) >= 0xa0) ||
+      (first == 0xf0 && byte(at + 1) < 0x90) || (first == 0xf4 && byte(at + 1) >= 0x90)) {
+    return 0;
+  }
+  return length;
+}
+
+bool IsControl(const std::string& s, size_t at, size_t length) {
+  const auto first = static_cast<unsigned char>(s[at]);
+  if (length == 1) return first < 0x20 || first == 0x7f;
+  return length == 2 && first == 0xc2 && static_cast<unsigned char>(s[at + 1]) < 0xa0;  // C1: some terminals obey them
+}
+
+std::string Escape(const std::string& bytes, bool backslashes) {
+  std::string out;
+  for (size_t i = 0; i < bytes.size();) {
+    const size_t length = CharacterBytes(bytes, i);
+    if (length != 0 && !IsControl(bytes, i, length) && !(backslashes && bytes[i] == '\\')) {
+      out.append(bytes, i, length);
+      i += length;
+      continue;
+    }
+    const size_t escaped = length == 0 ? 1 : length;
+    for (size_t k = 0; k < escaped; ++k) {
+      const char c = bytes[i + k];
+      if (c == '\n') {
+        out += "\\n";
+      } else if (c == '\t') {
+        out += "\\t";
+      } else if (c == '\r') {
+        out += "\\r";
+      } else if (c == '\\') {
+        out += "\\\\";
+      } else {
+        out += absl::StrFormat("\\%03o", static_cast<unsigned char>(c));
+      }
+    }
+    i += escaped;
+  }
+  return out;
+}
+
+std::string Quoted(const std::string& text) {
+  std::string out = "\"";
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = CharacterBytes(text, i);
+    const char c = text[i];
+    if (length == 0) {
+      out += "\\ufffd";  // JSON is UTF-8
+    } else if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (IsControl(text, i, length)) {
+      out += absl::StrFormat("\\u%04x",
+                             length == 1 ? static_cast<unsigned char>(c) : static_cast<unsigned char>(text[i + 1]));
+    } else {
+      out.append(text, i, length);
+    }
+    i += length == 0 ? 1 : length;
+  }
+  return out + "\"";
+}
+
+// `indent` < 0: all on one line.
+void WriteJson(const Json& value, int indent, std::string* out) {
+  switch (value.kind) {
+    case Json::Kind::kNull:
+      *out += "null";
+      return;
+    case Json::Kind::kLiteral:
+      *out += value.text;
+      return;
+    case Json::Kind::kText:
+      *out += Quoted(value.text);
+      return;
+    default:
+      break;
+  }
+  const bool object = value.kind == Json::Kind::kObject;
+  *out += object ? "{" : "[";
+  const int inner = indent < 0 ? -1 : indent + 2;
+  bool first = true;
+  for (const auto& [name, item] : value.items) {
+    if (!first) *out += indent < 0 ? ", " : ",";
+    if (indent >= 0) *out += "\n" + std::string(inner, ' ');
+    first = false;
+    if (object) *out += Quoted(name) + ": ";
+    WriteJson(item, inner, out);
+  }
+  if (indent >= 0 && !first) *out += "\n" + std::string(indent, ' ');
+  *out += object ? "}" : "]";
+}
+
+// Whether YAML reads the bare word as that very text.
+bool IsPlain(const std::string& text) {
+  if (text.empty() || !absl::ascii_isalpha(static_cast<unsigned char>(text[0]))) return false;
+  for (const char c : text) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && std::string("-_./@").find(c) == std::string::npos)
+      return false;
+  }
+  static const auto* const words =
+      new std::vector<std::string>{"true", "false", "yes", "no", "on", "off", "null", "y", "n"};
+  return std::find(words->begin(), words->end(), absl::AsciiStrToLower(text)) == words->end();
+}
+
+void WriteYaml(const Json& value, YAML::Emitter& out) {
+  switch (value.kind) {
+    case Json::Kind::kNull:
+      out << YAML::Null;
+      break;
+    case Json::Kind::kLiteral:
+      out << value.text;
+      break;
+    case Json::Kind::kText:
+      if (IsPlain(value.text)) {
+        out << value.text;
+      } else {
+        out << YAML::DoubleQuoted << value.text;
+      }
+      break;
+    case Json::Kind::kList:
+      if (value.items.empty()) out << YAML::Flow;
+      out << YAML::BeginSeq;
+      for (const auto& [name, item] : value.items) WriteYaml(item, out);
+      out << YAML::EndSeq;
+      break;
+    case Json::Kind::kObject:
+      if (value.items.empty()) out << YAML::Flow;
       out << YAML::BeginMap;
-      for (const auto& [key, field] : std::map<std::string, Json>(value.struct_value().fields().begin(), value.struct_value().fields().end())) {
-        out << YAML::Key << key << YAML::Value;
-        Emit(field, out);
+      for (const auto& [name, item] : value.items) {
+        out << YAML::Key << name << YAML::Value;
+        WriteYaml(item, out);
       }
       out << YAML::EndMap;
       break;
-    case Json::kListValue:
-      out << YAML::BeginSeq;
-      for (const auto& item : value.list_value().values()) Emit(item, out);
-      out << YAML::EndSeq;
-      break;
-    case Json::kNumberValue:
-      out << absl::StrFormat("%.17g", value.number_value());
-      break;
-    case Json::kBoolValue:
-      out << value.bool_value();
-      break;
-    case Json::kStringValue:
-      out << YAML::DoubleQuoted << value.string_value();
-      break;
-    default:
-      out << YAML::Null;
   }
+}
+
+Json FromNode(const YAML::Node& node) {
+  Json value;
+  if (node.IsMap()) {
+    value.kind = Json::Kind::kObject;
+    for (const auto& field : node) value.items.emplace_back(field.first.Scalar(), FromNode(field.second));
+  } else if (node.IsSequence()) {
+    value.kind = Json::Kind::kList;
+    for (const auto& item : node) value.items.emplace_back("", FromNode(item));
+  } else if (node.IsScalar()) {
+    value.kind = node.Tag() == "!" ? Json::Kind::kText : Json::Kind::kLiteral;  // what JSON quotes is tagged so
+    value.text = node.Scalar();
+  }
+  return value;
+}
+
+Json Root(Fields fields) {
+  fields.insert(fields.begin(), {"version", Number(1)});
+  return Object(std::move(fields));
+}
+
+std::string ToYaml(const Json& value) {
+  YAML::Emitter out;
+  WriteYaml(value, out);
+  return std::string(out.c_str()) + "\n";
 }
 
 size_t Width(const std::string& s) {  // of UTF-8 text
@@ -52,76 +198,67 @@ size_t Width(const std::string& s) {  // of UTF-8 text
 
 }  // namespace
 
-Json Text(const std::string& s) {
-  Json v;
-  v.set_string_value(s);
-  return v;
-}
-Json Number(double n) {
-  Json v;
-  v.set_number_value(n);
-  return v;
-}
-Json Bool(bool b) {
-  Json v;
-  v.set_bool_value(b);
-  return v;
-}
+Json Text(const std::string& s) { return Json{Json::Kind::kText, s, {}}; }
+Json Real(double n) { return Json{Json::Kind::kLiteral, absl::StrFormat("%.15g", n), {}}; }
+Json Bool(bool b) { return Json{Json::Kind::kLiteral, b ? "true" : "false", {}}; }
 Json List(std::vector<Json> items) {
-  Json v;
-  v.mutable_list_value();
-  for (auto& item : items) *v.mutable_list_value()->add_values() = std::move(item);
-  return v;
+  Json value{Json::Kind::kList, "", {}};
+  for (Json& item : items) value.items.emplace_back("", std::move(item));
+  return value;
 }
-Json Object(std::vector<std::pair<std::string, Json>> fields) {
-  Json v;
-  v.mutable_struct_value();
-  for (auto& [name, field] : fields) (*v.mutable_struct_value()->mutable_fields())[name] = std::move(field);
-  return v;
+Json Object(Fields fields) { return Json{Json::Kind::kObject, "", std::move(fields)}; }
+Json FromJson(const std::string& json) { return FromNode(YAML::Load(json)); }  // all JSON is YAML
+
+std::string FormatFields(Format format, Fields fields) {
+  const Json root = Root(std::move(fields));
+  if (format == Format::kYaml) return ToYaml(root);
+  std::string out;
+  WriteJson(root, 0, &out);
+  return out + "\n";
 }
 
-void PrintJson(Format format, std::vector<std::pair<std::string, Json>> fields) {
-  fields.emplace_back("version", Number(1));
-  Json root = Object(std::move(fields));
-  if (format == Format::kYaml) {
-    YAML::Emitter out;
-    Emit(root, out);
-    std::cout << out.c_str() << "\n";
-    return;
-  }
-  std::string text;
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  google::protobuf::util::MessageToJsonString(root, &text, options).ok();
-  std::cout << text;
+std::string FormatLine(Fields fields) {
+  std::string out;
+  WriteJson(Root(std::move(fields)), -1, &out);
+  return out + "\n";
 }
 
-std::string JsonToYaml(const std::string& json) {
-  Json value;
-  if (!google::protobuf::util::JsonStringToMessage(json, &value).ok()) return json;
-  YAML::Emitter out;
-  Emit(value, out);
-  return std::string(out.c_str()) + "\n";
+void PrintJson(Format format, Fields fields) { std::cout << FormatFields(format, std::move(fields)) << std::flush; }
+
+void PrintNext(Format format, Fields fields) {
+  std::cout << (format == Format::kYaml ? "---\n" + FormatFields(format, std::move(fields))
+                                        : FormatLine(std::move(fields)))
+            << std::flush;
 }
 
-void PrintTable(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths(header.size());
-  for (size_t i = 0; i < header.size(); ++i) widths[i] = Width(header[i]);
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size() && i < widths.size(); ++i) widths[i] = std::max(widths[i], Width(row[i]));
-  }
-  auto line = [&](const std::vector<std::string>& cells) {
-    std::string out;
-    for (size_t i = 0; i < cells.size(); ++i) {
-      out += cells[i];
-      if (i + 1 < cells.size()) out.append(widths[i] - Width(cells[i]) + 2, ' ');
+std::string FormatTable(const std::vector<std::string>& header, const Rows& rows, std::vector<size_t>* at_least) {
+  std::vector<size_t> widths = at_least == nullptr ? std::vector<size_t>() : *at_least;
+  Rows lines;
+  if (!header.empty()) lines.push_back(header);
+  for (const auto& row : rows) lines.push_back(row);
+  for (auto& line : lines) {
+    widths.resize(std::max(widths.size(), line.size()));
+    for (size_t i = 0; i < line.size(); ++i) {
+      line[i] = Escape(line[i], false);
+      widths[i] = std::max(widths[i], Width(line[i]));
     }
-    out.erase(out.find_last_not_of(' ') + 1);
-    std::cout << out << "\n";
-  };
-  line(header);
-  for (const auto& row : rows) line(row);
-  std::cout.flush();
+  }
+  std::string out;
+  for (const auto& line : lines) {
+    std::string text;
+    for (size_t i = 0; i < line.size(); ++i) {
+      text += line[i];
+      if (i + 1 < line.size()) text.append(widths[i] - Width(line[i]) + 2, ' ');
+    }
+    text.erase(text.find_last_not_of(' ') + 1);
+    out += text + "\n";
+  }
+  if (at_least != nullptr) *at_least = std::move(widths);
+  return out;
+}
+
+void PrintTable(const std::vector<std::string>& header, const Rows& rows) {
+  std::cout << FormatTable(header, rows) << std::flush;
 }
 
 std::string TimeText(const google::protobuf::Timestamp& t) {
@@ -129,48 +266,8 @@ std::string TimeText(const google::protobuf::Timestamp& t) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixSeconds(t.seconds()), absl::UTCTimeZone());
 }
 
-std::string Printable(const std::string& bytes) { return absl::Utf8SafeCEscape(bytes); }
+std::string Printable(const std::string& bytes) { return Escape(bytes, true); }
 
 bool IsTerminal(int fd) { return isatty(fd) == 1; }
-
-Progress::Progress(std::string label)
-    : label_(std::move(label)),
-      terminal_(IsTerminal(STDERR_FILENO)),
-      started_(os::Clock::System()->BootTime()),
-      last_(started_) {}
-
-Progress::~Progress() { Done(); }
-
-void Progress::Done() {
-  if (drawn_ && terminal_) std::cerr << "\r\033[K" << std::flush;
-  drawn_ = false;
-}
-
-void Progress::Update(uint64_t done, uint64_t total, const std::string& more) {
-  const absl::Duration now = os::Clock::System()->BootTime();
-  if (now - last_ < (terminal_ ? absl::Milliseconds(100) : absl::Seconds(1))) return;
-  last_ = now;
-  const double seconds = std::max(0.001, absl::ToDoubleSeconds(now - started_));
-  const double rate = static_cast<double>(done) / seconds;
-  std::string text = absl::StrCat(label_, " ", FormatBytes(done));
-  if (total > 0) {
-    const double part = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
-    if (terminal_) {
-      const int filled = static_cast<int>(part * 30);
-      text = absl::StrCat(label_, " [", std::string(filled, '#'), std::string(30 - filled, '.'), "] ", FormatBytes(done));
-    }
-    absl::StrAppend(&text, " of ", FormatBytes(total), absl::StrFormat(" (%.0f%%)", part * 100));
-    if (rate > 1 && done < total) {
-      absl::StrAppend(&text, ", ETA ", FormatAge(absl::Seconds(static_cast<double>(total - done) / rate)));
-    }
-  }
-  absl::StrAppend(&text, ", ", FormatBytes(static_cast<uint64_t>(rate)), "/s", more.empty() ? "" : ", ", more);
-  if (terminal_) {
-    std::cerr << "\r\033[K" << text << std::flush;
-  } else {
-    std::cerr << text << "\n";
-  }
-  drawn_ = true;
-}
 
 }  // namespace bailiwick::cli

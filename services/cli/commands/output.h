@@ -1,52 +1,62 @@
 // How answers are printed: aligned tables for people, one JSON object with a version for programs, the same as YAML.
+// The Format functions are pure; the Print functions write their result to standard output.
 #pragma once
 
+#include <google/protobuf/timestamp.pb.h>
+
+#include <concepts>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include <google/protobuf/struct.pb.h>
-#include <google/protobuf/timestamp.pb.h>
-
-#include "absl/status/status.h"
-#include "absl/time/time.h"
+#include "absl/strings/str_cat.h"
 
 namespace bailiwick::cli {
 
 enum class Format { kTable, kJson, kYaml };
 
-using Json = google::protobuf::Value;
-Json Text(const std::string& s);
-Json Number(double n);
-Json Bool(bool b);
-Json List(std::vector<Json> items);
-Json Object(std::vector<std::pair<std::string, Json>> fields);
+// A value of JSON. Objects keep the order in which their fields were given; whole numbers keep all their digits.
+struct Json {
+  enum class Kind { kNull, kLiteral, kText, kList, kObject };
+  Kind kind = Kind::kNull;
+  std::string text;                                 // of a literal as JSON writes it, of a text its bytes
+  std::vector<std::pair<std::string, Json>> items;  // of a list (without names) or an object
+};
 
-// {"version": 1, ...fields}
-void PrintJson(Format format, std::vector<std::pair<std::string, Json>> fields);
-void PrintTable(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
-// A resource in the form of the command line's format; tables become YAML.
-std::string JsonToYaml(const std::string& json);
+using Fields = std::vector<std::pair<std::string, Json>>;
+
+Json Text(const std::string& s);
+Json Bool(bool b);
+Json Real(double n);
+template <std::integral T>
+requires(!std::same_as<T, bool>) Json Number(T n) { return Json{Json::Kind::kLiteral, absl::StrCat(n), {}}; }
+inline Json Number(double n) { return Real(n); }
+Json List(std::vector<Json> items);
+Json Object(Fields fields);
+// A document that this program made itself.
+Json FromJson(const std::string& json);
+
+// {"version": 1, ...fields}, over several lines.
+std::string FormatFields(Format format, Fields fields);
+// The same as one line, for answers that go on: an object a line.
+std::string FormatLine(Fields fields);
+void PrintJson(Format format, Fields fields);
+// What goes on prints one object a line as JSON, one document each as YAML.
+void PrintNext(Format format, Fields fields);
+
+using Rows = std::vector<std::vector<std::string>>;
+// Columns two blanks apart, wide enough for `at_least` too; control characters never reach the terminal. Without header
+// when that is empty.
+std::string FormatTable(const std::vector<std::string>& header, const Rows& rows,
+                        std::vector<size_t>* at_least = nullptr);
+void PrintTable(const std::vector<std::string>& header, const Rows& rows);
 
 std::string TimeText(const google::protobuf::Timestamp& t);  // RFC 3339 in UTC, seconds; "" when unset
-// Names of files are any bytes: printable as they are, the rest escaped as in C.
+// Names of files are any bytes: text stays as it is, control characters, backslashes and what is not UTF-8 are escaped
+// as in C.
 std::string Printable(const std::string& bytes);
 
 bool IsTerminal(int fd);
-
-// A bar on a terminal, a plain line a second otherwise; both on standard error.
-class Progress {
- public:
-  explicit Progress(std::string label);
-  ~Progress();
-  void Update(uint64_t done, uint64_t total, const std::string& more = "");  // total 0: unknown
-  void Done();
-
- private:
-  const std::string label_;
-  const bool terminal_;
-  absl::Duration started_, last_;
-  bool drawn_ = false;
-};
 
 }  // namespace bailiwick::cli

@@ -57,7 +57,7 @@ absl::StatusOr<int> Explain(const Globals& globals, const std::string& dataset, 
   }
   if (globals.format() != Format::kTable) {
     PrintJson(globals.format(), {{"dataset", Text(dataset)}, {"from", Text(from)}, {"to", Text(to)}, {"permitted", Bool(permitted)},
-                                 {"policyRevision", Number(static_cast<double>(bundle.world.revision))}, {"actions", List(std::move(actions))}});
+                                 {"policyRevision", Number(bundle.world.revision)}, {"actions", List(std::move(actions))}});
   } else {
     std::cout << "a copy of " << dataset << " from " << from << " to " << to << " is " << (permitted ? "permitted" : "denied")
               << " at policy revision " << bundle.world.revision << "\n";

@@ -4,8 +4,6 @@
 #include <iostream>
 #include <iterator>
 
-#include <google/protobuf/util/json_util.h>
-
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -81,7 +79,7 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
     PrintJson(globals.format(), {{"changes", List(std::move(lines))},
                                  {"applied", Bool(report.applied)},
                                  {"dryRun", Bool(dry_run)},
-                                 {"policyRevision", Number(static_cast<double>(report.policy_revision))}});
+                                 {"policyRevision", Number(report.policy_revision)}});
     return;
   }
   for (const auto& line : report.lines) std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
@@ -98,9 +96,7 @@ absl::Status GetReplicas(const Globals& globals, const std::string& dataset, con
 }
 
 Json ResourceJson(const config::Resource& resource) {
-  Json value;
-  google::protobuf::util::JsonStringToMessage(config::ToJson(resource), &value).ok();
-  return value;
+  return FromJson(config::ToJson(resource));
 }
 
 absl::Status GetSites(Admin& admin, const Globals& globals) {
@@ -131,7 +127,7 @@ absl::Status Get(const Globals& globals, const std::string& kind_text, const std
   request.set_kind(kind);
   request.set_name(name);
   control::v1::ListResourcesResponse response;
-  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListResources(Admin::Call().get(), request, &response)));
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListResources(Admin::Call().get(), request, &response)));
   if (globals.format() == Format::kJson) {
     std::vector<Json> items;
     for (const auto& resource : response.resources()) items.push_back(ResourceJson(resource));
@@ -175,7 +171,7 @@ absl::Status Describe(const Globals& globals, const std::string& kind_text, cons
   request.set_kind(kind);
   request.set_name(name);
   control::v1::ListResourcesResponse response;
-  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListResources(Admin::Call().get(), request, &response)));
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListResources(Admin::Call().get(), request, &response)));
   if (globals.format() == Format::kJson) {
     PrintJson(globals.format(), {{"resource", ResourceJson(response.resources(0))}});
     return absl::OkStatus();
@@ -193,7 +189,7 @@ absl::Status Describe(const Globals& globals, const std::string& kind_text, cons
   }
   if (kind == "Dataset") {
     control::v1::ListDatasetsResponse datasets;
-    BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListDatasets(Admin::Call().get(), {}, &datasets)));
+    BW_RETURN_IF_ERROR(admin->Check(admin->control().ListDatasets(Admin::Call().get(), {}, &datasets)));
     for (const auto& d : datasets.datasets()) {
       if (d.name() != name && d.family() != name) continue;
       std::cout << "\nStream:      " << d.name() << " at " << d.home_site() << "\n"
@@ -215,16 +211,16 @@ absl::Status PrintReplicas(Admin& admin, const Globals& globals, const std::stri
     request.set_dataset(dataset);
     request.set_site(site);
     control::v1::ListReplicasResponse response;
-    BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListReplicas(Admin::Call().get(), request, &response)));
+    BW_RETURN_IF_ERROR(admin.Check(admin.control().ListReplicas(Admin::Call().get(), request, &response)));
     if (globals.format() != Format::kTable) {
       std::vector<Json> rows;
       for (const auto& r : response.replicas()) {
         std::vector<Json> versions;
-        for (uint64_t v : r.versions()) versions.push_back(Number(static_cast<double>(v)));
+        for (uint64_t v : r.versions()) versions.push_back(Number(v));
         rows.push_back(Object({{"dataset", Text(r.dataset())}, {"site", Text(r.site())}, {"role", Text(r.role())},
-                               {"state", Text(r.state())}, {"version", Number(static_cast<double>(r.version()))},
-                               {"newest", Number(static_cast<double>(r.newest()))}, {"current", Number(static_cast<double>(r.current()))},
-                               {"pinned", Number(static_cast<double>(r.pinned()))}, {"lagSeconds", Number(static_cast<double>(r.lag().seconds()))},
+                               {"state", Text(r.state())}, {"version", Number(r.version())},
+                               {"newest", Number(r.newest())}, {"current", Number(r.current())},
+                               {"pinned", Number(r.pinned())}, {"lagSeconds", Number(r.lag().seconds())},
                                {"rpoBreached", Bool(r.rpo_breached())}, {"reason", Text(r.reason())}, {"versions", List(std::move(versions))}}));
       }
       PrintJson(globals.format(), {{"replicas", List(std::move(rows))}});

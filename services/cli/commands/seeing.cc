@@ -7,6 +7,7 @@
 #include "common/os/clock.h"
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/progress.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -14,29 +15,29 @@ namespace {
 absl::Status Status(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   control::v1::GetInfoResponse info;
-  BW_RETURN_IF_ERROR(Admin::Error(admin->control().GetInfo(Admin::Call().get(), {}, &info)));
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().GetInfo(Admin::Call().get(), {}, &info)));
   BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
   control::v1::ListDatasetsResponse datasets;
-  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListDatasets(Admin::Call().get(), {}, &datasets)));
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListDatasets(Admin::Call().get(), {}, &datasets)));
   control::v1::ListReplicasResponse replicas;
-  BW_RETURN_IF_ERROR(Admin::Error(admin->control().ListReplicas(Admin::Call().get(), {}, &replicas)));
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListReplicas(Admin::Call().get(), {}, &replicas)));
   if (globals.format() != Format::kTable) {
     std::vector<Json> site_rows, dataset_rows;
     for (const auto& [name, s] : sites) {
       site_rows.push_back(Object({{"name", Text(name)}, {"region", Text(s.region())}, {"connected", Bool(s.connected())},
                                   {"approved", Bool(s.approved())}, {"agent", Text(s.agent())}, {"build", Text(s.build())},
                                   {"endpoint", Text(s.endpoint())}, {"adminEndpoint", Text(s.admin_endpoint())},
-                                  {"policyRevision", Number(static_cast<double>(s.policy_revision()))}, {"policyError", Text(s.policy_error())},
-                                  {"freeBytes", Number(static_cast<double>(s.free_bytes()))}, {"lastSeen", Text(TimeText(s.last_seen()))}}));
+                                  {"policyRevision", Number(s.policy_revision())}, {"policyError", Text(s.policy_error())},
+                                  {"freeBytes", Number(s.free_bytes())}, {"lastSeen", Text(TimeText(s.last_seen()))}}));
     }
     for (const auto& d : datasets.datasets()) {
-      dataset_rows.push_back(Object({{"name", Text(d.name())}, {"home", Text(d.home_site())}, {"newest", Number(static_cast<double>(d.newest()))},
-                                     {"files", Number(static_cast<double>(d.files()))}, {"logicalBytes", Number(static_cast<double>(d.logical_bytes()))},
+      dataset_rows.push_back(Object({{"name", Text(d.name())}, {"home", Text(d.home_site())}, {"newest", Number(d.newest())},
+                                     {"files", Number(d.files())}, {"logicalBytes", Number(d.logical_bytes())},
                                      {"replicasWanted", Number(d.replicas_wanted())}, {"replicasCurrent", Number(d.replicas_current())},
                                      {"problem", Text(d.source_problem())}}));
     }
     PrintJson(globals.format(), {{"trustDomain", Text(info.trust_domain())}, {"build", Text(info.build())},
-                                 {"policyRevision", Number(static_cast<double>(info.policy_revision()))},
+                                 {"policyRevision", Number(info.policy_revision())},
                                  {"sites", List(std::move(site_rows))}, {"datasets", List(std::move(dataset_rows))}});
     return absl::OkStatus();
   }
@@ -80,7 +81,7 @@ absl::StatusOr<std::vector<control::v1::Transfer>> Transfers(Admin& admin, const
   control::v1::ListTransfersRequest request;
   request.set_transfer_id(id);
   control::v1::ListTransfersResponse response;
-  BW_RETURN_IF_ERROR(Admin::Error(admin.control().ListTransfers(Admin::Call().get(), request, &response)));
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListTransfers(Admin::Call().get(), request, &response)));
   if (!id.empty() && response.transfers_size() == 0) return absl::NotFoundError(absl::StrCat("transfer ", id, " is not known"));
   return std::vector<control::v1::Transfer>(response.transfers().begin(), response.transfers().end());
 }
@@ -94,10 +95,10 @@ absl::Status List(const Globals& globals) {
     rows.push_back({t.transfer_id(), t.dataset(), absl::StrCat(t.version()), absl::StrCat(t.source(), " -> ", t.destination()), t.state(),
                     absl::StrCat(FormatBytes(t.done_bytes()), " of ", FormatBytes(t.total_bytes())), FormatBytes(t.wire_bytes()),
                     TimeText(t.started()), t.message()});
-    json.push_back(Object({{"id", Text(t.transfer_id())}, {"dataset", Text(t.dataset())}, {"version", Number(static_cast<double>(t.version()))},
+    json.push_back(Object({{"id", Text(t.transfer_id())}, {"dataset", Text(t.dataset())}, {"version", Number(t.version())},
                            {"source", Text(t.source())}, {"destination", Text(t.destination())}, {"state", Text(t.state())},
-                           {"doneBytes", Number(static_cast<double>(t.done_bytes()))}, {"totalBytes", Number(static_cast<double>(t.total_bytes()))},
-                           {"wireBytes", Number(static_cast<double>(t.wire_bytes()))}, {"started", Text(TimeText(t.started()))},
+                           {"doneBytes", Number(t.done_bytes())}, {"totalBytes", Number(t.total_bytes())},
+                           {"wireBytes", Number(t.wire_bytes())}, {"started", Text(TimeText(t.started()))},
                            {"ended", Text(TimeText(t.ended()))}, {"code", Text(t.code())}, {"message", Text(t.message())}}));
   }
   if (globals.format() != Format::kTable) {
@@ -144,10 +145,10 @@ absl::StatusOr<int> Why(const Globals& globals, const std::string& dataset, cons
   request.set_dataset(dataset);
   request.set_site(site);
   control::v1::WhyResponse why;
-  BW_RETURN_IF_ERROR(Admin::Error(admin->control().Why(Admin::Call().get(), request, &why)));
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().Why(Admin::Call().get(), request, &why)));
   if (globals.format() != Format::kTable) {
     PrintJson(globals.format(), {{"satisfied", Bool(why.satisfied())}, {"code", Text(why.code())}, {"sentence", Text(why.sentence())},
-                                 {"rule", Text(why.rule())}, {"number", Number(static_cast<double>(why.version()))}});
+                                 {"rule", Text(why.rule())}, {"number", Number(why.version())}});
   } else {
     std::cout << why.sentence() << "\n";
   }
@@ -173,8 +174,8 @@ absl::Status Events(const Globals& globals, bool follow, uint32_t limit) {
       std::cout << std::endl;
       continue;
     }
-    Json row = Object({{"sequence", Number(static_cast<double>(event.sequence()))}, {"at", Text(TimeText(event.at()))}, {"kind", Text(event.kind())},
-                       {"site", Text(event.site())}, {"dataset", Text(event.dataset())}, {"number", Number(static_cast<double>(event.version()))},
+    Json row = Object({{"sequence", Number(event.sequence())}, {"at", Text(TimeText(event.at()))}, {"kind", Text(event.kind())},
+                       {"site", Text(event.site())}, {"dataset", Text(event.dataset())}, {"number", Number(event.version())},
                        {"message", Text(event.message())}});
     if (follow) {
       PrintJson(globals.format(), {{"event", row}});
