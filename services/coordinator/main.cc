@@ -1,12 +1,12 @@
 // bailiwick-coordinator: init, serve. Wiring only.
-#include <csignal>
-#include <iostream>
-
-#include <CLI/CLI.hpp>
 #include <grpcpp/ext/health_check_service_server_builder_option.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <iostream>
 
 #include "absl/strings/str_cat.h"
 #include "common/audit/log.h"
@@ -45,14 +45,17 @@ absl::Status CheckAddresses(const ServeFlags& flags) {
   for (const std::string& address : {flags.control, flags.join}) {
     const std::string host = HostOf(address);
     if (flags.advertise.empty() && (host == "0.0.0.0" || host == "[::]")) {
-      return absl::InvalidArgumentError(absl::StrCat("listening on ", address, " needs --advertise HOST: the name that agents dial"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("listening on ", address, " needs --advertise HOST: the name that agents dial"));
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& credentials,
-                                                     const std::vector<grpc::Service*>& services, bool health, int* port) {
+absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(const std::string& address,
+                                                     const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                                                     const std::vector<grpc::Service*>& services, bool health,
+                                                     int* port) {
   grpc::ServerBuilder builder;
   rpc::ApplyServerLimits(builder);
   grpc::EnableDefaultHealthCheckService(health);
@@ -96,10 +99,11 @@ absl::Status Serve(const ServeFlags& flags) {
   BW_RETURN_IF_ERROR(core.Load());
 
   std::atomic<bool> stopping{false};
-  SessionService sessions(clock, {.hello = [&](const auto& s, const auto& hello) { return core.OnHello(s, hello); },
-                                  .message = [&](const auto& s, const auto& message) { core.OnMessage(s, message); },
-                                  .closed = [&](const auto& s) { core.OnClosed(s); },
-                                  .renew = [&](const auto& peer, const auto& request) { return core.Renew(peer, request); }});
+  SessionService sessions(clock,
+                          {.hello = [&](const auto& s, const auto& hello) { return core.OnHello(s, hello); },
+                           .message = [&](const auto& s, const auto& message) { core.OnMessage(s, message); },
+                           .closed = [&](const auto& s) { core.OnClosed(s); },
+                           .renew = [&](const auto& peer, const auto& request) { return core.Renew(peer, request); }});
   ControlService control(&core, clock, &stopping);
   EnrollService enroll(&core, clock);
 
@@ -121,11 +125,14 @@ absl::Status Serve(const ServeFlags& flags) {
   core.Start();
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
-      absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port, "\",\"health\":\"",
-                   health_port == 0 ? "" : absl::StrCat(HostOf(flags.health), ":", health_port), "\"}\n")));
+      absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port,
+                   "\",\"health\":\"", health_port == 0 ? "" : absl::StrCat(HostOf(flags.health), ":", health_port),
+                   "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
-                 {{"control", absl::StrCat(host, ":", control_port)}, {"join", absl::StrCat(join_host, ":", join_port)},
-                  {"trust_domain", keys.trust_domain}, {"build", kBuildVersion}});
+                 {{"control", absl::StrCat(host, ":", control_port)},
+                  {"join", absl::StrCat(join_host, ":", join_port)},
+                  {"trust_domain", keys.trust_domain},
+                  {"build", kBuildVersion}});
 
   int received = 0;
   sigwait(&signals, &received);
@@ -145,7 +152,8 @@ int Report(const absl::Status& status) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app{"bailiwick-coordinator: keeps the catalog, enforces the signed policy, issues grants", "bailiwick-coordinator"};
+  CLI::App app{"bailiwick-coordinator: keeps the catalog, enforces the signed policy, issues grants",
+               "bailiwick-coordinator"};
   app.set_version_flag("--version", std::string("bailiwick-coordinator ") + std::string(kBuildVersion));
   app.require_subcommand(1);
 
@@ -155,20 +163,24 @@ int Main(int argc, char** argv) {
   init->add_option("--trust-domain", trust_domain, "name in every identity, e.g. acme.example")->required();
   init->add_option("--admin-dir", admin_dir, "where the admin's cert.pem, key.pem and ca.pem go")->required();
   init->add_option("--admin-name", admin_name, "name of the admin (default: admin)");
-  init->footer("Example:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick --trust-domain acme.example --admin-dir ~/.config/bailiwick/admin");
+  init->footer(
+      "Example:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick --trust-domain acme.example --admin-dir "
+      "~/.config/bailiwick/admin");
 
   ServeFlags flags;
   auto* serve = app.add_subcommand("serve", "serve agents and admins until SIGTERM");
   serve->add_option("--data-dir", flags.data_dir, "directory of the coordinator")->required();
-  serve->add_option("--control-listen", flags.control, "HOST:PORT for agents and admins, mTLS (default 127.0.0.1:7440)");
+  serve->add_option("--control-listen", flags.control,
+                    "HOST:PORT for agents and admins, mTLS (default 127.0.0.1:7440)");
   serve->add_option("--join-listen", flags.join, "HOST:PORT for joining (default 127.0.0.1:7441)");
   serve->add_option("--health-listen", flags.health, "HOST:PORT for plaintext gRPC health checks only (default: none)");
   serve->add_option("--advertise", flags.advertise, "host that agents dial when it differs from the listen addresses");
   serve->add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
   serve->add_option("--log-level", flags.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
-  serve->footer("Example:\n  bailiwick-coordinator serve --data-dir /var/lib/bailiwick --control-listen 0.0.0.0:7440 "
-                "--join-listen 0.0.0.0:7441 --advertise coordinator.acme.example");
+  serve->footer(
+      "Example:\n  bailiwick-coordinator serve --data-dir /var/lib/bailiwick --control-listen 0.0.0.0:7440 "
+      "--join-listen 0.0.0.0:7441 --advertise coordinator.acme.example");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -177,9 +189,11 @@ int Main(int argc, char** argv) {
     return 2;
   }
   if (*init) {
-    absl::Status made = InitKeys(os::Files::System(), os::Clock::System(), data_dir, trust_domain, admin_dir, admin_name);
+    absl::Status made =
+        InitKeys(os::Files::System(), os::Clock::System(), data_dir, trust_domain, admin_dir, admin_name);
     if (made.ok()) {
-      std::cout << "a coordinator of " << trust_domain << " is in " << data_dir << "; admin credentials are in " << admin_dir << "\n";
+      std::cout << "a coordinator of " << trust_domain << " is in " << data_dir << "; admin credentials are in "
+                << admin_dir << "\n";
     }
     return Report(made);
   }

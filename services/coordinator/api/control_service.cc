@@ -26,18 +26,20 @@ grpc::Status Serve(const absl::StatusOr<std::string>& who, Response* response, B
 
 absl::StatusOr<std::string> ControlService::Admin(const grpc::ServerContext& context) const {
   BW_ASSIGN_OR_RETURN(rpc::Peer peer, rpc::PeerOf(context, clock_->Now()));
-  if (peer.id.kind != identity::Kind::kAdmin) return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an admin"));
+  if (peer.id.kind != identity::Kind::kAdmin)
+    return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an admin"));
   return peer.uri;
 }
 
-#define BW_SERVE(name, expression)                                                                               \
-  grpc::Status ControlService::name(grpc::ServerContext* context, const control::v1::name##Request* request,     \
-                                    control::v1::name##Response* response) {                                     \
-    return Serve(Admin(*context), response,                                                                      \
-                 [&]([[maybe_unused]] const std::string& who) -> absl::StatusOr<control::v1::name##Response> {   \
-                   (void)request;                                                                                \
-                   return expression;                                                                            \
-                 });                                                                                             \
+#define BW_SERVE(name, expression)                                                                              \
+  grpc::Status ControlService::name(grpc::ServerContext* context, const control::v1::name##Request* request,    \
+                                    control::v1::name##Response* response) {                                    \
+    return Serve(                                                                                               \
+        Admin(*context),                                                                                        \
+        response, [&]([[maybe_unused]] const std::string& who) -> absl::StatusOr<control::v1::name##Response> { \
+          (void)request;                                                                                        \
+          return expression;                                                                                    \
+        });                                                                                                     \
   }
 BW_SERVE(GetInfo, core_->Info())
 BW_SERVE(Apply, core_->Apply(who, *request))

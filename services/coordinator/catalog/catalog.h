@@ -1,5 +1,5 @@
-// What the coordinator knows, durably, behind one narrow interface: SQLite embedded today. Holds digests, counts and signed records;
-// never a file's name or a byte of content. Every Put is durable on OK and idempotent. Thread-safe.
+// What the coordinator knows, durably, behind one narrow interface: SQLite embedded today. Holds digests, counts and
+// signed records; never a file's name or a byte of content. Every Put is durable on OK and idempotent. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct AgentRow {
   std::string spiffe_id;
   std::string enrolment_key;  // as the agent gave it; trusted once the bundle pins it
   std::string incarnation;
-  std::string endpoint;        // empty: outbound-only
+  std::string endpoint;  // empty: outbound-only
   std::string admin_endpoint;
   std::string build;
   uint64_t policy_revision = 0;

@@ -1,9 +1,8 @@
 #include "services/coordinator/catalog/catalog.h"
 
-#include <unistd.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 

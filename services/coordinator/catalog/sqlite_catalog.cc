@@ -16,19 +16,24 @@ constexpr uint64_t kMaxEvents = 100'000;
 
 const char* kSchema =
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
-    "CREATE TABLE resources(kind TEXT NOT NULL, name TEXT NOT NULL, resource BLOB NOT NULL, PRIMARY KEY(kind, name)) STRICT;"
+    "CREATE TABLE resources(kind TEXT NOT NULL, name TEXT NOT NULL, resource BLOB NOT NULL, PRIMARY KEY(kind, name)) "
+    "STRICT;"
     "CREATE TABLE bundles(revision INTEGER PRIMARY KEY, envelope BLOB NOT NULL) STRICT;"
     "CREATE TABLE classifications(dataset BLOB PRIMARY KEY, envelope BLOB NOT NULL) STRICT;"
     "CREATE TABLE dataset_ids(name TEXT PRIMARY KEY, dataset BLOB NOT NULL) STRICT;"
-    "CREATE TABLE agents(site TEXT PRIMARY KEY, spiffe_id TEXT NOT NULL, enrolment_key BLOB NOT NULL, incarnation BLOB NOT NULL,"
+    "CREATE TABLE agents(site TEXT PRIMARY KEY, spiffe_id TEXT NOT NULL, enrolment_key BLOB NOT NULL, incarnation BLOB "
+    "NOT NULL,"
     "  endpoint TEXT NOT NULL, admin_endpoint TEXT NOT NULL, build TEXT NOT NULL, policy_revision INTEGER NOT NULL,"
     "  policy_error TEXT NOT NULL, last_seen INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE versions(dataset BLOB NOT NULL, number INTEGER NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY(dataset, number))"
+    "CREATE TABLE versions(dataset BLOB NOT NULL, number INTEGER NOT NULL, envelope BLOB NOT NULL, PRIMARY "
+    "KEY(dataset, number))"
     "  STRICT, WITHOUT ROWID;"
     "CREATE TABLE replicas(dataset BLOB NOT NULL, site TEXT NOT NULL, versions BLOB NOT NULL, current INTEGER NOT NULL,"
     "  problem TEXT NOT NULL, source_problem TEXT NOT NULL, PRIMARY KEY(dataset, site)) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE pins(dataset BLOB NOT NULL, site TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY(dataset, site)) STRICT;"
-    "CREATE TABLE tokens(sha256 BLOB PRIMARY KEY, site TEXT NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE pins(dataset BLOB NOT NULL, site TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY(dataset, site)) "
+    "STRICT;"
+    "CREATE TABLE tokens(sha256 BLOB PRIMARY KEY, site TEXT NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL) "
+    "STRICT;"
     "CREATE TABLE transfers(id TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, view BLOB NOT NULL, dataset BLOB NOT NULL,"
     "  dialler TEXT NOT NULL, ended INTEGER NOT NULL) STRICT;"
     "CREATE TABLE events(sequence INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL) STRICT;";
@@ -83,7 +88,8 @@ class SqliteCatalog : public Catalog {
         BW_RETURN_IF_ERROR(remove.BindText(1, key.first).BindText(2, key.second).Run());
       }
       for (const config::Resource& resource : change.upserts) {
-        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO resources(kind, name, resource) VALUES(?, ?, ?)"));
+        BW_ASSIGN_OR_RETURN(auto put,
+                            db.Prepare("INSERT OR REPLACE INTO resources(kind, name, resource) VALUES(?, ?, ?)"));
         const std::string kind = config::KindOf(resource), bytes = resource.SerializeAsString();
         BW_RETURN_IF_ERROR(put.BindText(1, kind).BindText(2, resource.metadata().name()).BindBlob(3, bytes).Run());
       }
@@ -93,7 +99,8 @@ class SqliteCatalog : public Catalog {
         BW_RETURN_IF_ERROR(put.Bind(1, change.bundle_revision).BindBlob(2, bytes).Run());
       }
       for (const auto& [id, envelope] : change.classifications) {
-        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO classifications(dataset, envelope) VALUES(?, ?)"));
+        BW_ASSIGN_OR_RETURN(auto put,
+                            db.Prepare("INSERT OR REPLACE INTO classifications(dataset, envelope) VALUES(?, ?)"));
         const std::string bytes = Pack(envelope);
         BW_RETURN_IF_ERROR(put.BindBlob(1, id.view()).BindBlob(2, bytes).Run());
       }
@@ -109,9 +116,10 @@ class SqliteCatalog : public Catalog {
 
   absl::Status PutAgent(const AgentRow& a) override {
     return Write([&](sql::Database& db) -> absl::Status {
-      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO agents(site, spiffe_id, enrolment_key, incarnation, endpoint,"
-                                               " admin_endpoint, build, policy_revision, policy_error, last_seen)"
-                                               " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+      BW_ASSIGN_OR_RETURN(
+          auto put, db.Prepare("INSERT OR REPLACE INTO agents(site, spiffe_id, enrolment_key, incarnation, endpoint,"
+                               " admin_endpoint, build, policy_revision, policy_error, last_seen)"
+                               " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
       return put.BindText(1, a.site)
           .BindText(2, a.spiffe_id)
           .BindBlob(3, a.enrolment_key)
@@ -128,7 +136,8 @@ class SqliteCatalog : public Catalog {
 
   absl::Status PutVersion(const VersionRow& v) override {
     return Write([&](sql::Database& db) -> absl::Status {
-      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR IGNORE INTO versions(dataset, number, envelope) VALUES(?, ?, ?)"));
+      BW_ASSIGN_OR_RETURN(auto put,
+                          db.Prepare("INSERT OR IGNORE INTO versions(dataset, number, envelope) VALUES(?, ?, ?)"));
       const std::string bytes = Pack(v.envelope);
       return put.BindBlob(1, v.record.dataset_id.view()).Bind(2, v.record.number).BindBlob(3, bytes).Run();
     });
@@ -136,8 +145,9 @@ class SqliteCatalog : public Catalog {
 
   absl::Status PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& r) override {
     return Write([&](sql::Database& db) -> absl::Status {
-      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO replicas(dataset, site, versions, current, problem,"
-                                               " source_problem) VALUES(?, ?, ?, ?, ?, ?)"));
+      BW_ASSIGN_OR_RETURN(auto put,
+                          db.Prepare("INSERT OR REPLACE INTO replicas(dataset, site, versions, current, problem,"
+                                     " source_problem) VALUES(?, ?, ?, ?, ?, ?)"));
       const std::string numbers = PackNumbers(r.versions);
       return put.BindBlob(1, dataset.view())
           .BindText(2, site)
@@ -176,7 +186,8 @@ class SqliteCatalog : public Catalog {
         BW_ASSIGN_OR_RETURN(bool row, select.Step());
         if (!row) return absl::UnauthenticatedError("the join token is not known here");
         if (select.Int(2) != 0) return absl::UnauthenticatedError("the join token was used already; ask for a new one");
-        if (select.Int(1) < absl::ToUnixMillis(now)) return absl::UnauthenticatedError("the join token has expired; ask for a new one");
+        if (select.Int(1) < absl::ToUnixMillis(now))
+          return absl::UnauthenticatedError("the join token has expired; ask for a new one");
         site = select.Text(0);
       }
       BW_ASSIGN_OR_RETURN(auto spend, db.Prepare("UPDATE tokens SET used = 1 WHERE sha256 = ?"));
@@ -188,8 +199,9 @@ class SqliteCatalog : public Catalog {
   absl::Status PutTransfer(const TransferRow& t) override {
     return Write([&](sql::Database& db) -> absl::Status {
       {
-        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO transfers(id, ordinal, view, dataset, dialler, ended)"
-                                                 " VALUES(?, (SELECT COALESCE(MAX(ordinal), 0) + 1 FROM transfers), ?, ?, ?, ?)"));
+        BW_ASSIGN_OR_RETURN(
+            auto put, db.Prepare("INSERT OR REPLACE INTO transfers(id, ordinal, view, dataset, dialler, ended)"
+                                 " VALUES(?, (SELECT COALESCE(MAX(ordinal), 0) + 1 FROM transfers), ?, ?, ?, ?)"));
         const std::string view = t.view.SerializeAsString();
         BW_RETURN_IF_ERROR(put.BindText(1, t.view.transfer_id())
                                .BindBlob(2, view)
@@ -199,8 +211,9 @@ class SqliteCatalog : public Catalog {
                                .Run());
       }
       if (!t.ended) return absl::OkStatus();
-      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM transfers WHERE id IN (SELECT id FROM transfers WHERE ended = 1"
-                                                  " ORDER BY ordinal DESC LIMIT -1 OFFSET ?)"));
+      BW_ASSIGN_OR_RETURN(auto remove,
+                          db.Prepare("DELETE FROM transfers WHERE id IN (SELECT id FROM transfers WHERE ended = 1"
+                                     " ORDER BY ordinal DESC LIMIT -1 OFFSET ?)"));
       return remove.Bind(1, kMaxEndedTransfers).Run();
     });
   }
@@ -222,12 +235,14 @@ class SqliteCatalog : public Catalog {
   }
 
   absl::StatusOr<std::vector<control::v1::Event>> Events(uint64_t after, uint32_t limit) override {
-    return SelectEvents("SELECT sequence, event FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", after, limit);
+    return SelectEvents("SELECT sequence, event FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", after,
+                        limit);
   }
 
   absl::StatusOr<std::vector<control::v1::Event>> NewestEvents(uint32_t limit) override {
-    BW_ASSIGN_OR_RETURN(std::vector<control::v1::Event> events,
-                        SelectEvents("SELECT sequence, event FROM events WHERE sequence > ? ORDER BY sequence DESC LIMIT ?", 0, limit));
+    BW_ASSIGN_OR_RETURN(
+        std::vector<control::v1::Event> events,
+        SelectEvents("SELECT sequence, event FROM events WHERE sequence > ? ORDER BY sequence DESC LIMIT ?", 0, limit));
     std::reverse(events.begin(), events.end());
     return events;
   }
@@ -287,35 +302,39 @@ class SqliteCatalog : public Catalog {
     BW_ASSIGN_OR_RETURN(std::string generation, GetMeta(db, "generation"));
     BW_ASSIGN_OR_RETURN(s->root_sha256, GetMeta(db, "root"));
     s->generation = std::strtoull(generation.c_str(), nullptr, 10);
-    BW_RETURN_IF_ERROR(ForEach(db, "SELECT kind, name, resource FROM resources", [&](sql::Statement& row) -> absl::Status {
-      config::Resource resource;
-      if (!resource.ParseFromString(row.Blob(2))) return absl::DataLossError("the catalog holds an unreadable resource");
-      s->resources[{row.Text(0), row.Text(1)}] = std::move(resource);
-      return absl::OkStatus();
-    }));
     BW_RETURN_IF_ERROR(
-        ForEach(db, "SELECT envelope FROM bundles ORDER BY revision DESC LIMIT 1", [&](sql::Statement& row) -> absl::Status {
-          BW_ASSIGN_OR_RETURN(s->bundle, Unpack(row.Blob(0)));
+        ForEach(db, "SELECT kind, name, resource FROM resources", [&](sql::Statement& row) -> absl::Status {
+          config::Resource resource;
+          if (!resource.ParseFromString(row.Blob(2)))
+            return absl::DataLossError("the catalog holds an unreadable resource");
+          s->resources[{row.Text(0), row.Text(1)}] = std::move(resource);
           return absl::OkStatus();
         }));
-    BW_RETURN_IF_ERROR(ForEach(db, "SELECT dataset, envelope FROM classifications", [&](sql::Statement& row) -> absl::Status {
-      BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
-      BW_ASSIGN_OR_RETURN(s->classifications[id], Unpack(row.Blob(1)));
-      return absl::OkStatus();
-    }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT envelope FROM bundles ORDER BY revision DESC LIMIT 1",
+                               [&](sql::Statement& row) -> absl::Status {
+                                 BW_ASSIGN_OR_RETURN(s->bundle, Unpack(row.Blob(0)));
+                                 return absl::OkStatus();
+                               }));
+    BW_RETURN_IF_ERROR(
+        ForEach(db, "SELECT dataset, envelope FROM classifications", [&](sql::Statement& row) -> absl::Status {
+          BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
+          BW_ASSIGN_OR_RETURN(s->classifications[id], Unpack(row.Blob(1)));
+          return absl::OkStatus();
+        }));
     BW_RETURN_IF_ERROR(ForEach(db, "SELECT name, dataset FROM dataset_ids", [&](sql::Statement& row) -> absl::Status {
       BW_ASSIGN_OR_RETURN(s->dataset_ids[row.Text(0)], DatasetId::From(row.Blob(1)));
       return absl::OkStatus();
     }));
-    BW_RETURN_IF_ERROR(ForEach(db,
-                               "SELECT site, spiffe_id, enrolment_key, incarnation, endpoint, admin_endpoint, build,"
-                               " policy_revision, policy_error, last_seen FROM agents",
-                               [&](sql::Statement& row) -> absl::Status {
-                                 AgentRow a{row.Text(0), row.Text(1), row.Blob(2), row.Blob(3), row.Text(4), row.Text(5), row.Text(6),
-                                            row.Uint(7), row.Text(8), absl::FromUnixMillis(row.Int(9))};
-                                 s->agents[a.site] = std::move(a);
-                                 return absl::OkStatus();
-                               }));
+    BW_RETURN_IF_ERROR(
+        ForEach(db,
+                "SELECT site, spiffe_id, enrolment_key, incarnation, endpoint, admin_endpoint, build,"
+                " policy_revision, policy_error, last_seen FROM agents",
+                [&](sql::Statement& row) -> absl::Status {
+                  AgentRow a{row.Text(0), row.Text(1), row.Blob(2), row.Blob(3), row.Text(4),
+                             row.Text(5), row.Text(6), row.Uint(7), row.Text(8), absl::FromUnixMillis(row.Int(9))};
+                  s->agents[a.site] = std::move(a);
+                  return absl::OkStatus();
+                }));
     BW_RETURN_IF_ERROR(ForEach(db, "SELECT envelope FROM versions", [&](sql::Statement& row) -> absl::Status {
       VersionRow v;
       BW_ASSIGN_OR_RETURN(v.envelope, Unpack(row.Blob(0)));

@@ -170,7 +170,7 @@ void Core::SendPolicy(Session& session) {
 void Core::SendAssignments(const std::string& site, Session& session) {
   agent::v1::CoordinatorMessage message;
   auto* assignments = message.mutable_assignments();
-  auto add = [&](const Stream& stream, bool home, bool materialize) {
+  auto add = [&](const Stream& stream, bool home, bool materialize) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     auto* a = assignments->add_datasets();
     a->set_dataset_id(stream.id.str());
     a->set_dataset(stream.name);
@@ -184,7 +184,8 @@ void Core::SendAssignments(const std::string& site, Session& session) {
     if (!home && pin != state_.pins.end()) a->set_pinned(pin->second);
     if (home) {
       auto versions = state_.versions.find(stream.id);
-      if (versions != state_.versions.end() && !versions->second.empty()) a->set_acknowledged(versions->second.rbegin()->first);
+      if (versions != state_.versions.end() && !versions->second.empty())
+        a->set_acknowledged(versions->second.rbegin()->first);
     }
   };
   for (const auto& [id, stream] : streams_) {
@@ -197,10 +198,10 @@ void Core::SendAssignments(const std::string& site, Session& session) {
     // Nothing is announced to a site about data that the law keeps from it, unless it holds some already.
     auto replicas = state_.replicas.find(wanted.dataset);
     const bool holds = replicas != state_.replicas.end() && replicas->second.count(site) != 0;
-    const bool unlawful = wanted.reason.code == "denied" ||
-                          (wanted.reason.code == "no-version" &&
-                           !policy::PermitsReplication(bundle_->world, stream->second.labels, stream->second.home_site, site,
-                                                       clock_->Now()));
+    const bool unlawful =
+        wanted.reason.code == "denied" || (wanted.reason.code == "no-version" &&
+                                           !policy::PermitsReplication(bundle_->world, stream->second.labels,
+                                                                       stream->second.home_site, site, clock_->Now()));
     if (unlawful && !holds) continue;
     add(stream->second, false, wanted.materialize);
   }

@@ -1,8 +1,10 @@
-// The coordinator's heart: what is known, what is wanted, what runs. One mutex guards it all; RPC handlers enter and leave quickly,
-// one thread plans whenever something changed and every second (level-triggered: a lost wake-up costs a second, no more).
+// The coordinator's heart: what is known, what is wanted, what runs. One mutex guards it all; RPC handlers enter and
+// leave quickly, one thread plans whenever something changed and every second (level-triggered: a lost wake-up costs a
+// second, no more).
 //
-// Invariants: what a caller was told is in the catalog; a mutating decision is in the audit log before it takes effect; a transfer is
-// started only with a permit of the current bundle; nothing here ever holds a byte or a file's name of a dataset.
+// Invariants: what a caller was told is in the catalog; a mutating decision is in the audit log before it takes effect;
+// a transfer is started only with a permit of the current bundle; nothing here ever holds a byte or a file's name of a
+// dataset.
 #pragma once
 
 #include <atomic>
@@ -40,11 +42,13 @@ struct CoreConfig {
 
 class Core {
  public:
-  Core(Catalog* catalog, audit::Log* audit, const crypto::SigningKey* grant_key, const os::Clock* clock, os::Random* random)
+  Core(Catalog* catalog, audit::Log* audit, const crypto::SigningKey* grant_key, const os::Clock* clock,
+       os::Random* random)
       : catalog_(catalog), audit_(audit), grant_key_(grant_key), clock_(clock), random_(random) {}
   ~Core();
   absl::Status Load();
-  // Before the first RPC: who this is. Then where it listens: until that is known nobody joins. Then planning may begin.
+  // Before the first RPC: who this is. Then where it listens: until that is known nobody joins. Then planning may
+  // begin.
   void Prepare(std::string trust_domain, identity::CertificateAuthority ca);
   void Listening(std::string control_address, std::string join_address);
   void Start();
@@ -63,8 +67,8 @@ class Core {
   absl::StatusOr<control::v1::ApplyResponse> Apply(const std::string& who, const control::v1::ApplyRequest& request);
   absl::StatusOr<control::v1::ListResourcesResponse> Resources(const control::v1::ListResourcesRequest& request);
   control::v1::GetPolicyResponse Policy();
-  absl::StatusOr<control::v1::CreateJoinTokenResponse> CreateJoinToken(const std::string& who,
-                                                                       const control::v1::CreateJoinTokenRequest& request);
+  absl::StatusOr<control::v1::CreateJoinTokenResponse> CreateJoinToken(
+      const std::string& who, const control::v1::CreateJoinTokenRequest& request);
   control::v1::ListSitesResponse Sites();
   control::v1::ListDatasetsResponse Datasets();
   absl::StatusOr<control::v1::ListVersionsResponse> Versions(const std::string& dataset);
@@ -100,6 +104,8 @@ class Core {
   // Everything below: mutex_ held.
   std::map<DatasetId, Stream> Streams() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const Stream* FindStream(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether the name is (or was) the stream with this id of a family that is declared.
+  bool Retired(DatasetId id, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Rebuild() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // streams_ after resources or sites changed
   absl::Status InstallBundle(const crypto::Envelope& envelope) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Change> CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after)
@@ -116,7 +122,8 @@ class Core {
   void OnReplica(const std::string& site, const agent::v1::ReplicaReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status TakeVersion(const Stream& stream, const std::string& site, const agent::v1::HeldVersion& held)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OnTransfer(const std::string& site, const agent::v1::TransferReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnTransfer(const std::string& site, const agent::v1::TransferReport& report)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status SaveTransfer(const Transfer& transfer, bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether the site is declared and lies in the region that the identity says.
   absl::Status CheckSite(const identity::SpiffeId& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -157,7 +164,8 @@ class Core {
   std::deque<control::v1::Transfer> ended_ ABSL_GUARDED_BY(mutex_);    // newest last, bounded
   Planner planner_ ABSL_GUARDED_BY(mutex_);
   Plan plan_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::string> wanted_of_site_ ABSL_GUARDED_BY(mutex_);  // fingerprint of the assignments last sent
+  std::map<std::string, std::string> wanted_of_site_
+      ABSL_GUARDED_BY(mutex_);  // fingerprint of the assignments last sent
 };
 
 }  // namespace bailiwick::coordinator

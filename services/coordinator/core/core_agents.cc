@@ -16,6 +16,9 @@ namespace {
 
 constexpr size_t kMaxText = 1000;  // of what an agent says that is kept: a sentence, not a document
 constexpr size_t kMaxEndpoint = 300;
+constexpr char kLostPast[] =
+    "the home lost its data and numbers its versions anew, which would rewrite history; delete the dataset and declare "
+    "it again";
 
 std::string Short(const std::string& text) { return text.substr(0, kMaxText); }
 
@@ -35,11 +38,15 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
     return absl::InvalidArgumentError("the join request does not prove that the agent holds its enrolment key");
   }
   absl::MutexLock lock(&mutex_);
-  if (config_.control_address.empty() || stopping_) return absl::UnavailableError("the coordinator is starting or stopping; try again");
+  if (config_.control_address.empty() || stopping_)
+    return absl::UnavailableError("the coordinator is starting or stopping; try again");
   const absl::Time now = clock_->Now();
   // A request that cannot succeed must not cost the token.
-  const identity::SpiffeId trial{.kind = identity::Kind::kAgent, .trust_domain = config_.trust_domain, .region = "trial",
-                                 .site = "trial", .name = "trial"};
+  const identity::SpiffeId trial{.kind = identity::Kind::kAgent,
+                                 .trust_domain = config_.trust_domain,
+                                 .region = "trial",
+                                 .site = "trial",
+                                 .name = "trial"};
   BW_RETURN_IF_ERROR(
       identity::IssueCertificate(config_.ca, request.csr_der(), trial, now, identity::kAgentCertificateLife).status());
   BW_ASSIGN_OR_RETURN(std::string site, catalog_->SpendToken(std::string(crypto::Sha256(request.token()).view()), now));
@@ -76,12 +83,13 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
 
 absl::StatusOr<agent::v1::RenewResponse> Core::Renew(const rpc::Peer& peer, const agent::v1::RenewRequest& request) {
   absl::MutexLock lock(&mutex_);
-  if (peer.id.kind != identity::Kind::kAgent) return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an agent"));
+  if (peer.id.kind != identity::Kind::kAgent)
+    return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an agent"));
   BW_RETURN_IF_ERROR(CheckSite(peer.id));
   BW_RETURN_IF_ERROR(Audit("certificate-renewed", absl::StrCat("site/", peer.id.site), "{}"));
   agent::v1::RenewResponse response;
-  BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(config_.ca, request.csr_der(), peer.id, clock_->Now(),
-                                                                   identity::kAgentCertificateLife));
+  BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(config_.ca, request.csr_der(), peer.id,
+                                                                   clock_->Now(), identity::kAgentCertificateLife));
   response.set_certificate_chain_pem(leaf + config_.ca.certificate_pem);
   response.set_ca_pem(config_.ca.certificate_pem);
   return response;
@@ -102,11 +110,12 @@ absl::Status Core::CheckSite(const identity::SpiffeId& id) const {
 absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent::v1::AgentHello& hello) {
   const identity::SpiffeId& id = session->peer().id;
   if (hello.protocol_min() > kProtocolMax || hello.protocol_max() < kProtocolMin) {
-    return absl::FailedPreconditionError(absl::StrCat("this coordinator speaks protocol ", kProtocolMin, " to ", kProtocolMax,
-                                                      ", the agent ", hello.protocol_min(), " to ", hello.protocol_max()));
+    return absl::FailedPreconditionError(absl::StrCat("this coordinator speaks protocol ", kProtocolMin, " to ",
+                                                      kProtocolMax, ", the agent ", hello.protocol_min(), " to ",
+                                                      hello.protocol_max()));
   }
-  if (hello.incarnation().size() != 16 || hello.endpoint().size() > kMaxEndpoint || hello.admin_endpoint().size() > kMaxEndpoint ||
-      hello.build().size() > kMaxEndpoint) {
+  if (hello.incarnation().size() != 16 || hello.endpoint().size() > kMaxEndpoint ||
+      hello.admin_endpoint().size() > kMaxEndpoint || hello.build().size() > kMaxEndpoint) {
     return absl::InvalidArgumentError("the hello is malformed");
   }
   std::shared_ptr<Session> replaced;
@@ -160,7 +169,6 @@ void Core::OnClosed(const std::shared_ptr<Session>& session) {
   }
   for (const std::string& id : broken) EndTransfer(id, false, "BROKEN", absl::StrCat("site ", site, " went offline"));
   if (!stopping_) Event("site-disconnected", site, "", 0, "");
-  planner_.ResetBackoff();
   Wake();
 }
 
@@ -196,8 +204,8 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
     case agent::v1::AgentMessage::kNotice: {
       auto id = DatasetId::From(message.notice().dataset_id());
       auto stream = id.ok() ? streams_.find(*id) : streams_.end();
-      Event(absl::StrCat("agent-", Short(message.notice().kind())), site, stream == streams_.end() ? "" : stream->second.name, 0,
-            Short(message.notice().message()));
+      Event(absl::StrCat("agent-", Short(message.notice().kind())), site,
+            stream == streams_.end() ? "" : stream->second.name, 0, Short(message.notice().message()));
       break;
     }
     case agent::v1::AgentMessage::kHello:
@@ -227,7 +235,17 @@ absl::Status Core::TakeVersion(const Stream& stream, const std::string& site, co
   }
   // A home that lost its database starts at 1 again, in a new incarnation: it must not fill gaps of its own past.
   if (!versions.empty() && row.record.number <= versions.rbegin()->first) {
-    return absl::AlreadyExistsError(absl::StrCat("version ", row.record.number, " is not newer than ", versions.rbegin()->first));
+    return absl::AlreadyExistsError(
+        absl::StrCat("version ", row.record.number, " is not newer than ", versions.rbegin()->first));
+  }
+  if (!versions.empty()) {
+    const VersionRow& newest = versions.rbegin()->second;
+    auto is_parent = [&](const auto& known) { return known.second.identity == row.record.parent; };
+    if (newest.record.home_epoch == row.record.home_epoch &&
+        newest.record.home_incarnation != row.record.home_incarnation &&
+        std::none_of(versions.rbegin(), versions.rend(), is_parent)) {
+      return absl::AlreadyExistsError(kLostPast);
+    }
   }
   BW_RETURN_IF_ERROR(Audit("version-announced", absl::StrCat(stream.name, "/", row.record.number),
                            absl::StrCat("{\"identity\":\"", row.identity.Hex(), "\"}")));
@@ -254,8 +272,10 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
         Log(Level::kWarning, "version-refused",
             {{"dataset", stream->second.name}, {"version", held.number()}, {"site", site}, {"error", taken}});
         ReplicaRow& before = state_.replicas[*id][site];
-        const std::string problem = absl::StrCat("version ", held.number(), " is refused: ", std::string(taken.message()));
-        if (before.source_problem != problem) Event("version-refused", site, stream->second.name, held.number(), problem);
+        const std::string problem =
+            absl::StrCat("version ", held.number(), " is refused: ", std::string(taken.message()));
+        if (before.source_problem != problem)
+          Event("version-refused", site, stream->second.name, held.number(), problem);
         row.source_problem = problem;
         continue;
       }
@@ -265,14 +285,22 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     auto versions = state_.versions.find(*id);
     if (versions == state_.versions.end()) continue;
     auto known = versions->second.find(held.number());
-    if (known != versions->second.end() && known->second.identity.view() == held.identity()) row.versions.insert(held.number());
+    if (known == versions->second.end()) continue;
+    if (known->second.identity.view() == held.identity()) {
+      row.versions.insert(held.number());
+    } else if (stream != streams_.end() && stream->second.home_site == site && row.source_problem.empty()) {
+      row.source_problem = absl::StrCat("version ", held.number(), " is not the one known here: ", kLostPast);
+      if (state_.replicas[*id][site].source_problem != row.source_problem) {
+        Event("version-conflict", site, stream->second.name, held.number(), row.source_problem);
+      }
+    }
   }
   row.current = report.current();
   row.problem = Short(report.problem());
   if (row.source_problem.empty()) row.source_problem = Short(report.source_problem());
   ReplicaRow& before = state_.replicas[*id][site];
-  const bool changed = before.versions != row.versions || before.current != row.current || before.problem != row.problem ||
-                       before.source_problem != row.source_problem;
+  const bool changed = before.versions != row.versions || before.current != row.current ||
+                       before.problem != row.problem || before.source_problem != row.source_problem;
   if (changed) {
     absl::Status stored = catalog_->PutReplica(*id, site, row);
     if (!stored.ok()) Log(Level::kError, "catalog-failed", {{"error", stored}});
@@ -303,7 +331,8 @@ void Core::OnTransfer(const std::string& site, const agent::v1::TransferReport& 
   if (it == transfers_.end()) {
     // The last word of a transfer may come after its destination's report ended it: keep its byte counts.
     for (auto& view : ended_) {
-      if (view.transfer_id() == report.transfer_id()) view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));
+      if (view.transfer_id() == report.transfer_id())
+        view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));
     }
     return;
   }

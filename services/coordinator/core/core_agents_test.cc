@@ -21,7 +21,8 @@ class AgentsTest : public CoreTest {
     EXPECT_NE(order, nullptr) << Why("core");
     return order == nullptr ? agent::v1::TransferOrder() : order->transfer();
   }
-  void ReportTransfer(const std::string& site, const std::string& id, agent::v1::TransferState state, const std::string& code = "") {
+  void ReportTransfer(const std::string& site, const std::string& id, agent::v1::TransferState state,
+                      const std::string& code = "") {
     agent::v1::AgentMessage message;
     message.mutable_transfer()->set_transfer_id(id);
     message.mutable_transfer()->set_state(state);
@@ -181,6 +182,46 @@ TEST_F(AgentsTest, AWipedHomeDoesNotOverwriteItsPast) {
   EXPECT_EQ(versions->versions(1).identity(), store::VersionIdentity(one).view());
   EXPECT_EQ(versions->versions(1).sites_size(), 0);  // the home holds something else under that number
   EXPECT_THAT(core_->Datasets().datasets(0).source_problem(), HasSubstr("another identity"));
+  // Nor does it go on behind it, as if nothing had happened.
+  again.number = 3;
+  Report("factory", {SignedRecord(again, "factory")}, 3);
+  EXPECT_EQ(core_->Versions("planner")->versions_size(), 2);
+  EXPECT_THAT(core_->Datasets().datasets(0).source_problem(), HasSubstr("lost its data"));
+  // Without its record too: the home sends none below what was acknowledged.
+  agent::v1::AgentMessage message;
+  message.mutable_replica()->set_dataset_id(dataset().str());
+  auto* held = message.mutable_replica()->add_versions();
+  held->set_number(1);
+  held->set_identity(std::string(store::VersionIdentity(other).view()));
+  Say("factory", message);
+  EXPECT_THAT(core_->Datasets().datasets(0).source_problem(), HasSubstr("not the one known here"));
+  EXPECT_THAT(EventKinds(), Contains("version-conflict"));
+}
+
+TEST_F(AgentsTest, TheVersionsOfARetiredStreamStayListed) {
+  ASSERT_TRUE(Apply(kLaw).ok());
+  ASSERT_TRUE(Join(Token("factory"), "factory").ok());
+  ASSERT_TRUE(Apply(R"(
+apiVersion: bailiwick/v1
+kind: Dataset
+metadata: {name: telemetry, labels: {class: model}}
+spec: {home: {siteSelector: {matchLabels: {tier: edge}}, path: /data/telemetry}}
+)")
+                  .ok());
+  Connect("factory");
+  store::VersionRecord record = Record(1);
+  record.dataset = "telemetry@factory";
+  Report("factory", {SignedRecord(record, "factory")}, 1);
+  ASSERT_EQ(core_->Versions("telemetry@factory")->versions_size(), 1);
+  ASSERT_TRUE(
+      Apply(
+          "apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: factory, labels: {tier: lab}}\nspec: {region: eu}\n")
+          .ok());
+  EXPECT_EQ(core_->Datasets().datasets_size(), 0);
+  auto versions = core_->Versions("telemetry@factory");
+  ASSERT_TRUE(versions.ok()) << versions.status();
+  EXPECT_EQ(versions->versions_size(), 1);
+  EXPECT_TRUE(absl::IsNotFound(core_->Versions("telemetry@core").status()));
 }
 
 TEST_F(AgentsTest, ATransferFromOrderToDone) {
@@ -250,7 +291,8 @@ apiVersion: bailiwick/v1
 kind: SovereigntyPolicy
 metadata: {name: freeze}
 spec: {rules: [{id: nothing-moves, effect: forbid, actions: [transfer]}]}
-)").ok());
+)")
+                  .ok());
   for (const char* site : {"core", "factory"}) {
     const Message* cancel = sessions_.at(site)->Last(Message::kCancel);
     ASSERT_NE(cancel, nullptr) << site;

@@ -37,7 +37,8 @@ bool SameSelector(const policy::Selector& a, const policy::Selector& b) {
   return std::equal(a.conditions.begin(), a.conditions.end(), b.conditions.begin(), b.conditions.end(), same);
 }
 
-// The signed classification must say what the Dataset says: else the catalog would show one thing and the law hold another.
+// The signed classification must say what the Dataset says: else the catalog would show one thing and the law hold
+// another.
 absl::Status CheckClassified(const config::Resource& dataset, const config::Classification& c) {
   const std::string& name = dataset.metadata().name();
   const auto& home = dataset.dataset().home();
@@ -46,11 +47,13 @@ absl::Status CheckClassified(const config::Resource& dataset, const config::Clas
     return absl::InvalidArgumentError(absl::StrCat("the classification for dataset ", name, " is of ", c.dataset));
   }
   if (c.labels != labels) {
-    return absl::InvalidArgumentError(absl::StrCat("the labels of dataset ", name, " differ from its signed classification"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the labels of dataset ", name, " differ from its signed classification"));
   }
   if (c.home_site != home.site() || c.family != home.has_site_selector() ||
       (c.family && !SameSelector(c.home_selector, config::ToSelector(home.site_selector())))) {
-    return absl::InvalidArgumentError(absl::StrCat("the home of dataset ", name, " differs from its signed classification"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the home of dataset ", name, " differs from its signed classification"));
   }
   return absl::OkStatus();
 }
@@ -96,17 +99,19 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     change.bundle = rpc::FromProto(request.bundle());
     if (change.root_sha256.empty()) {
       resource::v1::PolicyBundle first;
-      if (!first.ParseFromString(change.bundle->payload)) return absl::InvalidArgumentError("the policy bundle cannot be read");
+      if (!first.ParseFromString(change.bundle->payload))
+        return absl::InvalidArgumentError("the policy bundle cannot be read");
       change.root_sha256 = std::string(crypto::Sha256(first.root()).view());
     }
     BW_ASSIGN_OR_RETURN(bundle, config::OpenBundle(*change.bundle, change.root_sha256));
     const uint64_t current = bundle_.has_value() ? bundle_->world.revision : 0;
     if (bundle->world.revision != current + 1) {
-      return absl::AbortedError(absl::StrCat("the bundle is revision ", bundle->world.revision, ", the next one is ", current + 1));
+      return absl::AbortedError(
+          absl::StrCat("the bundle is revision ", bundle->world.revision, ", the next one is ", current + 1));
     }
     if (bundle->world.trust_domain != config_.trust_domain) {
-      return absl::InvalidArgumentError(absl::StrCat("the bundle is for trust domain ", bundle->world.trust_domain, ", this is ",
-                                                     config_.trust_domain));
+      return absl::InvalidArgumentError(absl::StrCat("the bundle is for trust domain ", bundle->world.trust_domain,
+                                                     ", this is ", config_.trust_domain));
     }
     bool ours = false;
     for (const std::string& key : bundle->world.grant_keys) ours |= key == grant_key_->public_key();
@@ -114,7 +119,8 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     change.bundle_revision = bundle->world.revision;
   }
   if (!SameCatalog(LawOf(*after), bundle.has_value() ? LawOf(bundle->resources) : config::Catalog{})) {
-    return absl::InvalidArgumentError("regions, sites and sovereignty policies change only with a signed policy bundle that holds them");
+    return absl::InvalidArgumentError(
+        "regions, sites and sovereignty policies change only with a signed policy bundle that holds them");
   }
 
   for (const auto& message : request.classifications()) {
@@ -123,23 +129,27 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     BW_ASSIGN_OR_RETURN(config::Classification c, config::OpenClassification(envelope, bundle->world));
     auto known = classifications_.find(c.dataset_id);
     if (known != classifications_.end() && c.revision <= known->second.revision) {
-      return absl::AbortedError(absl::StrCat("the classification of ", c.dataset, " is not newer than revision ", known->second.revision));
+      return absl::AbortedError(
+          absl::StrCat("the classification of ", c.dataset, " is not newer than revision ", known->second.revision));
     }
     if (after->count({"Dataset", c.dataset}) == 0) {
       return absl::InvalidArgumentError(absl::StrCat("a classification of ", c.dataset, ", which is not declared"));
     }
     auto named = change.dataset_ids.find(c.dataset);
     if (named != change.dataset_ids.end() && named->second != c.dataset_id) {
-      return absl::InvalidArgumentError(absl::StrCat("dataset ", c.dataset, " has another id; delete it before declaring it anew"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("dataset ", c.dataset, " has another id; delete it before declaring it anew"));
     }
     if (known != classifications_.end()) {
       const config::Classification& old = known->second;
       if (old.dataset != c.dataset) {
-        return absl::InvalidArgumentError(absl::StrCat("the id of the classification of ", c.dataset, " belongs to ", old.dataset));
+        return absl::InvalidArgumentError(
+            absl::StrCat("the id of the classification of ", c.dataset, " belongs to ", old.dataset));
       }
       const bool moved = old.home_site != c.home_site || old.family != c.family;
       if (c.epoch < old.epoch || (moved && c.epoch == old.epoch)) {
-        return absl::InvalidArgumentError(absl::StrCat("the classification of ", c.dataset, " moves its home without a new epoch"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("the classification of ", c.dataset, " moves its home without a new epoch"));
       }
     }
     change.dataset_ids[c.dataset] = c.dataset_id;
@@ -174,7 +184,8 @@ void Core::DropForeignSessions() {
   }
 }
 
-absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, const control::v1::ApplyRequest& request) {
+absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
+                                                       const control::v1::ApplyRequest& request) {
   absl::MutexLock lock(&mutex_);
   config::Catalog after;
   BW_ASSIGN_OR_RETURN(Change change, CheckApply(request, &after));
@@ -185,11 +196,13 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, c
     return response;
   }
   std::string names;
-  for (const auto& r : change.upserts) absl::StrAppend(&names, names.empty() ? "" : ", ", config::KindOf(r), "/", r.metadata().name());
-  for (const auto& key : change.deletes) absl::StrAppend(&names, names.empty() ? "-" : ", -", key.first, "/", key.second);
+  for (const auto& r : change.upserts)
+    absl::StrAppend(&names, names.empty() ? "" : ", ", config::KindOf(r), "/", r.metadata().name());
+  for (const auto& key : change.deletes)
+    absl::StrAppend(&names, names.empty() ? "-" : ", -", key.first, "/", key.second);
   BW_RETURN_IF_ERROR(Audit("resources-changed", absl::StrCat("generation/", change.generation),
-                           absl::StrCat("{\"by\":\"", who, "\",\"policyRevision\":", change.bundle_revision, ",\"resources\":\"",
-                                        absl::CEscape(names.substr(0, 16384)), "\"}")));
+                           absl::StrCat("{\"by\":\"", who, "\",\"policyRevision\":", change.bundle_revision,
+                                        ",\"resources\":\"", absl::CEscape(names.substr(0, 16384)), "\"}")));
   BW_RETURN_IF_ERROR(catalog_->Apply(change));
   state_.resources = std::move(after);
   state_.generation = change.generation;
@@ -219,14 +232,16 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, c
 absl::StatusOr<control::v1::CreateJoinTokenResponse> Core::CreateJoinToken(
     const std::string& who, const control::v1::CreateJoinTokenRequest& request) {
   absl::Duration ttl = request.has_ttl() ? absl::Seconds(request.ttl().seconds()) : kDefaultTokenLife;
-  if (ttl <= absl::ZeroDuration() || ttl > kMaxTokenLife) return absl::InvalidArgumentError("a join token lives from 1s to 7d");
+  if (ttl <= absl::ZeroDuration() || ttl > kMaxTokenLife)
+    return absl::InvalidArgumentError("a join token lives from 1s to 7d");
   absl::MutexLock lock(&mutex_);
   if (state_.resources.count({"Site", request.site()}) == 0) {
     return absl::NotFoundError(absl::StrCat("site ", request.site(), " is not declared"));
   }
   const std::string token = absl::WebSafeBase64Escape(random_->Bytes(32));
   const absl::Time expires = clock_->Now() + ttl;
-  BW_RETURN_IF_ERROR(Audit("join-token-created", absl::StrCat("site/", request.site()), absl::StrCat("{\"by\":\"", who, "\"}")));
+  BW_RETURN_IF_ERROR(
+      Audit("join-token-created", absl::StrCat("site/", request.site()), absl::StrCat("{\"by\":\"", who, "\"}")));
   BW_RETURN_IF_ERROR(catalog_->PutToken(std::string(crypto::Sha256(token).view()), request.site(), expires));
   control::v1::CreateJoinTokenResponse response;
   response.set_token(token);
@@ -247,15 +262,15 @@ absl::StatusOr<control::v1::PinResponse> Core::Pin(const std::string& who, const
     const bool holds = replica != replicas.end() && replica->second.versions.count(request.number()) != 0;
     if (request.number() != 0 && !holds) {
       if (request.site().empty()) continue;
-      return absl::NotFoundError(absl::StrCat("site ", request.site(), " does not hold version ", request.number(), " of ",
-                                              request.dataset()));
+      return absl::NotFoundError(absl::StrCat("site ", request.site(), " does not hold version ", request.number(),
+                                              " of ", request.dataset()));
     }
     response.add_sites(wanted.site);
   }
   if (response.sites_size() == 0) {
-    return absl::NotFoundError(request.site().empty()
-                                   ? absl::StrCat("no replica holds version ", request.number(), " of ", request.dataset())
-                                   : absl::StrCat("site ", request.site(), " has no replica of ", request.dataset()));
+    return absl::NotFoundError(
+        request.site().empty() ? absl::StrCat("no replica holds version ", request.number(), " of ", request.dataset())
+                               : absl::StrCat("site ", request.site(), " has no replica of ", request.dataset()));
   }
   BW_RETURN_IF_ERROR(Audit("replicas-pinned", absl::StrCat(stream->name, "/", request.number()),
                            absl::StrCat("{\"by\":\"", who, "\",\"site\":\"", request.site(), "\"}")));
@@ -276,14 +291,15 @@ absl::StatusOr<control::v1::PinResponse> Core::Pin(const std::string& who, const
   } else {
     state_.pins[{stream->id, request.site()}] = request.number();
   }
-  Event(request.number() == 0 ? "replicas-released" : "replicas-rolled-back", request.site(), stream->name, request.number(),
-        absl::StrCat("by ", who));
+  Event(request.number() == 0 ? "replicas-released" : "replicas-rolled-back", request.site(), stream->name,
+        request.number(), absl::StrCat("by ", who));
   PushAssignments();
   return response;
 }
 
 absl::StatusOr<std::vector<control::v1::Event>> Core::Events(const control::v1::EventsRequest& request) {
-  if (request.after() == 0 && request.limit() != 0) return catalog_->NewestEvents(std::min(request.limit(), kMaxEvents));
+  if (request.after() == 0 && request.limit() != 0)
+    return catalog_->NewestEvents(std::min(request.limit(), kMaxEvents));
   return catalog_->Events(request.after(), request.limit() == 0 ? kMaxEvents : std::min(request.limit(), kMaxEvents));
 }
 

@@ -83,7 +83,8 @@ TEST_F(ApplyTest, AnotherRootThanTheFirst) {
   resource::v1::PolicyBundle bundle;
   ASSERT_TRUE(bundle.ParseFromString(request.bundle().payload()));
   bundle.set_root(config::EncodePolicyRoot({{usurper.public_key()}, 1}));
-  rpc::ToProto(crypto::SignEnvelope(crypto::kBundleType, bundle.SerializeAsString(), usurper), request.mutable_bundle());
+  rpc::ToProto(crypto::SignEnvelope(crypto::kBundleType, bundle.SerializeAsString(), usurper),
+               request.mutable_bundle());
   ExpectRefused(request, absl::StatusCode::kPermissionDenied, "root");
 }
 
@@ -189,7 +190,8 @@ TEST_F(ApplyTest, TheDecisionIsInTheAuditLog) {
 
 TEST_F(ApplyTest, AnAgentWhoseSiteMovedLosesItsSession) {
   Fleet();
-  control::v1::ApplyRequest request = Request("apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: core}\nspec: {region: us}\n");
+  control::v1::ApplyRequest request =
+      Request("apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: core}\nspec: {region: us}\n");
   ASSERT_TRUE(Apply(request).ok());
   ASSERT_TRUE(sessions_.at("core")->closed.has_value());
   EXPECT_TRUE(absl::IsPermissionDenied(*sessions_.at("core")->closed));
@@ -203,17 +205,20 @@ apiVersion: bailiwick/v1
 kind: Dataset
 metadata: {name: telemetry, labels: {class: model}}
 spec: {home: {siteSelector: {matchLabels: {tier: edge}}, path: /data/telemetry}}
-)").ok());
+)")
+                  .ok());
   ASSERT_EQ(core_->Datasets().datasets_size(), 1);
   EXPECT_EQ(core_->Datasets().datasets(0).name(), "telemetry@factory");
   EXPECT_EQ(core_->Datasets().datasets(0).family(), "telemetry");
   ASSERT_TRUE(
-      Apply("apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: robot, labels: {tier: edge}}\nspec: {region: eu}\n").ok());
+      Apply("apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: robot, labels: {tier: edge}}\nspec: {region: eu}\n")
+          .ok());
   ASSERT_EQ(core_->Datasets().datasets_size(), 2);
   EXPECT_EQ(core_->Datasets().datasets(1).name(), "telemetry@robot");
   EXPECT_TRUE(absl::IsNotFound(core_->Why("telemetry", "core").status()));
   ASSERT_TRUE(
-      Apply("apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: robot, labels: {tier: lab}}\nspec: {region: eu}\n").ok());
+      Apply("apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: robot, labels: {tier: lab}}\nspec: {region: eu}\n")
+          .ok());
   EXPECT_EQ(core_->Datasets().datasets_size(), 1);
 }
 

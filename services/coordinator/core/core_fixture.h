@@ -1,11 +1,10 @@
-// For tests of the core: a real catalog and audit log in a temporary directory, a clock that moves when told, an admin with a policy
-// key, agents that are sessions with a memory.
+// For tests of the core: a real catalog and audit log in a temporary directory, a clock that moves when told, an admin
+// with a policy key, agents that are sessions with a memory.
 #pragma once
-
-#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -165,7 +164,8 @@ class CoreTest : public ::testing::Test {
     c.set_dataset(dataset.metadata().name());
     *c.mutable_labels() = dataset.metadata().labels();
     c.set_home_site(dataset.dataset().home().site());
-    if (dataset.dataset().home().has_site_selector()) *c.mutable_home_selector() = dataset.dataset().home().site_selector();
+    if (dataset.dataset().home().has_site_selector())
+      *c.mutable_home_selector() = dataset.dataset().home().site_selector();
     c.set_epoch(1);
     c.set_revision(revision);
     return c;
@@ -179,12 +179,15 @@ class CoreTest : public ::testing::Test {
     for (const config::Resource& r : Parse(yaml)) {
       after[{config::KindOf(r), r.metadata().name()}] = r;
       *request.add_upserts() = r;
-      if (r.has_dataset()) *request.add_classifications() = Signed(crypto::kClassificationType, Classify(r, info.generation() + 1));
+      if (r.has_dataset())
+        *request.add_classifications() = Signed(crypto::kClassificationType, Classify(r, info.generation() + 1));
     }
     *request.mutable_bundle() = Signed(crypto::kBundleType, BundleOf(after, info.policy_revision() + 1));
     return request;
   }
-  absl::Status Apply(const control::v1::ApplyRequest& request) { return core_->Apply("spiffe://acme/admin/alice", request).status(); }
+  absl::Status Apply(const control::v1::ApplyRequest& request) {
+    return core_->Apply("spiffe://acme/admin/alice", request).status();
+  }
   absl::Status Apply(const std::string& yaml) { return Apply(Request(yaml)); }
 
   // --- agents
@@ -233,7 +236,9 @@ class CoreTest : public ::testing::Test {
     core_->OnClosed(sessions_.at(site));
     sessions_.erase(site);
   }
-  void Say(const std::string& site, const agent::v1::AgentMessage& message) { core_->OnMessage(sessions_.at(site), message); }
+  void Say(const std::string& site, const agent::v1::AgentMessage& message) {
+    core_->OnMessage(sessions_.at(site), message);
+  }
   void SayInstalled() {  // every connected agent has the newest policy
     agent::v1::AgentMessage message;
     message.mutable_policy()->set_revision(core_->Info().policy_revision());

@@ -19,10 +19,10 @@ using telemetry::Log;
 
 constexpr absl::Duration kPlanEvery = absl::Seconds(1);
 constexpr absl::Duration kGrantLife = absl::Minutes(5);
-constexpr absl::Duration kBackdate = absl::Seconds(20);      // for clocks that run a little behind
-constexpr absl::Duration kSilence = absl::Seconds(60);       // a transfer nobody speaks of is over
-constexpr absl::Duration kAdoption = absl::Seconds(5);      // for the dialler to speak of what ran before we started
-constexpr absl::Duration kDead = absl::Seconds(60);          // agents say something every 10 s
+constexpr absl::Duration kBackdate = absl::Seconds(20);  // for clocks that run a little behind
+constexpr absl::Duration kSilence = absl::Seconds(60);   // a transfer nobody speaks of is over
+constexpr absl::Duration kAdoption = absl::Seconds(5);   // for the dialler to speak of what ran before we started
+constexpr absl::Duration kDead = absl::Seconds(60);      // agents say something every 10 s
 
 absl::Duration FromProtoDuration(const google::protobuf::Duration& d) {
   return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
@@ -181,11 +181,11 @@ std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
   grant.policy_digest = bundle_->world.digest;
   grant.not_before = clock_->Now() - kBackdate;
   grant.not_after = clock_->Now() + kGrantLife;
-  absl::Status audited = Audit("grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
-                               absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"",
-                                            grant.version.Hex(), "\",\"source\":\"", grant.source, "\",\"destination\":\"",
-                                            grant.destination, "\",\"rule\":\"", absl::CEscape(decision.rule),
-                                            "\",\"policyRevision\":", grant.policy_revision, "}"));
+  absl::Status audited = Audit(
+      "grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
+      absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
+                   "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"rule\":\"",
+                   absl::CEscape(decision.rule), "\",\"policyRevision\":", grant.policy_revision, "}"));
   if (!audited.ok()) {
     Log(Level::kError, "audit-failed", {{"error", audited}});
     return std::nullopt;
@@ -253,7 +253,8 @@ void Core::CareForTransfers() {
       continue;  // renewed once it is known to run
     }
     if (now - transfer.last_report > kSilence) {
-      silent.emplace_back(id, transfer.delivered ? "its destination does not confirm it" : "no word of it for a minute");
+      silent.emplace_back(id,
+                          transfer.delivered ? "its destination does not confirm it" : "no word of it for a minute");
       continue;
     }
     const bool policy_moved = bundle_.has_value() && transfer.policy_revision != bundle_->world.revision;

@@ -12,9 +12,7 @@
 namespace bailiwick::coordinator {
 namespace {
 
-void SetDuration(absl::Duration d, google::protobuf::Duration* out) {
-  out->set_seconds(absl::ToInt64Seconds(d));
-}
+void SetDuration(absl::Duration d, google::protobuf::Duration* out) { out->set_seconds(absl::ToInt64Seconds(d)); }
 
 }  // namespace
 
@@ -99,7 +97,8 @@ control::v1::ListDatasetsResponse Core::Datasets() {
     d->set_dataset_id(stream->id.str());
     d->set_home_site(stream->home_site);
     d->set_family(stream->family);
-    if (auto versions = state_.versions.find(stream->id); versions != state_.versions.end() && !versions->second.empty()) {
+    if (auto versions = state_.versions.find(stream->id);
+        versions != state_.versions.end() && !versions->second.empty()) {
       const store::VersionRecord& newest = versions->second.rbegin()->second.record;
       d->set_newest(newest.number);
       d->set_versions(versions->second.size());
@@ -120,13 +119,31 @@ control::v1::ListDatasetsResponse Core::Datasets() {
   return response;
 }
 
+bool Core::Retired(DatasetId id, const std::string& name) const {
+  const size_t at = name.rfind('@');
+  if (at == std::string::npos) return false;
+  auto family = state_.dataset_ids.find(name.substr(0, at));
+  return family != state_.dataset_ids.end() && config::StreamId(family->second, name.substr(at + 1)) == id;
+}
+
 absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const std::string& dataset) {
   absl::MutexLock lock(&mutex_);
   const Stream* stream = FindStream(dataset);
-  if (stream == nullptr) return absl::NotFoundError(absl::StrCat("dataset ", dataset, " does not exist"));
   control::v1::ListVersionsResponse response;
-  auto versions = state_.versions.find(stream->id);
-  if (versions == state_.versions.end()) return response;
+  auto versions = state_.versions.end();
+  if (stream != nullptr) {
+    versions = state_.versions.find(stream->id);
+    if (versions == state_.versions.end()) return response;
+  } else {
+    // A stream whose site left its family: what it committed is still listed.
+    versions = std::find_if(state_.versions.begin(), state_.versions.end(),
+                            [&](const auto& of) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                              return !of.second.empty() && of.second.rbegin()->second.record.dataset == dataset &&
+                                     Retired(of.first, dataset);
+                            });
+    if (versions == state_.versions.end())
+      return absl::NotFoundError(absl::StrCat("dataset ", dataset, " does not exist"));
+  }
   for (auto it = versions->second.rbegin(); it != versions->second.rend(); ++it) {
     const VersionRow& row = it->second;
     auto* v = response.add_versions();
@@ -138,7 +155,7 @@ absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const std::stri
     v->set_logical_bytes(row.record.logical_bytes);
     rpc::ToProto(row.record.committed_at, v->mutable_committed_at());
     v->set_message(row.record.message);
-    for (const auto& [site, replica] : state_.replicas[stream->id]) {
+    for (const auto& [site, replica] : state_.replicas[versions->first]) {
       if (replica.versions.count(row.record.number) != 0) v->add_sites(site);
     }
   }
@@ -197,13 +214,13 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
         continue;
       }
       const std::string& code = wanted->reason.code;
-      r->set_state(wanted->reason.satisfied                         ? "current"
-                   : code == "denied"                               ? "denied"
-                   : code == "offline"                              ? "offline"
-                   : code == "transferring" || code == "starting"   ? "transferring"
-                   : code == "no-version"                           ? "empty"
-                   : code == "waiting" || code == "policy-pending"  ? "behind"
-                                                                    : "blocked");
+      r->set_state(wanted->reason.satisfied                        ? "current"
+                   : code == "denied"                              ? "denied"
+                   : code == "offline"                             ? "offline"
+                   : code == "transferring" || code == "starting"  ? "transferring"
+                   : code == "no-version"                          ? "empty"
+                   : code == "waiting" || code == "policy-pending" ? "behind"
+                                                                   : "blocked");
       r->set_materialize(wanted->materialize);
       SetDuration(wanted->lag, r->mutable_lag());
       r->set_rpo_breached(wanted->rpo_breached);
@@ -235,10 +252,12 @@ absl::StatusOr<control::v1::WhyResponse> Core::Why(const std::string& dataset, c
     for (const auto& [id, s] : streams_) {
       if (s.family == dataset) absl::StrAppend(&streams, streams.empty() ? "" : ", ", s.name);
     }
-    return absl::NotFoundError(streams.empty() ? absl::StrCat("dataset ", dataset, " does not exist")
-                                               : absl::StrCat(dataset, " is a family; ask about one of its streams: ", streams));
+    return absl::NotFoundError(streams.empty()
+                                   ? absl::StrCat("dataset ", dataset, " does not exist")
+                                   : absl::StrCat(dataset, " is a family; ask about one of its streams: ", streams));
   }
-  if (state_.resources.count({"Site", site}) == 0) return absl::NotFoundError(absl::StrCat("site ", site, " is not declared"));
+  if (state_.resources.count({"Site", site}) == 0)
+    return absl::NotFoundError(absl::StrCat("site ", site, " is not declared"));
   const Wanted* wanted = FindWanted(stream->id, site);
   Reason reason = wanted != nullptr ? wanted->reason : NotSelected(Input(), dataset, site);
   control::v1::WhyResponse response;

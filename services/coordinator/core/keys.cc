@@ -14,8 +14,8 @@ constexpr absl::Duration kOwnLife = absl::Hours(24 * 90);
 constexpr absl::Duration kAdminLife = absl::Hours(24 * 365);
 constexpr uint64_t kMaxFile = 1 << 20;
 
-// A key and a certificate of it in a directory, with the CA beside it. The chain ends with the CA: an agent that joins knows only
-// its hash and finds it there.
+// A key and a certificate of it in a directory, with the CA beside it. The chain ends with the CA: an agent that joins
+// knows only its hash and finds it there.
 absl::Status WriteCredentials(os::Files* files, const std::string& directory, const identity::CertificateAuthority& ca,
                               const identity::SpiffeId& id, absl::Time now, absl::Duration life) {
   BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
@@ -37,15 +37,18 @@ absl::StatusOr<std::string> Line(os::Files* files, const std::string& path) {
 
 }  // namespace
 
-absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory, const std::string& trust_domain,
-                      const std::string& admin_directory, const std::string& admin_name) {
-  identity::SpiffeId admin{.kind = identity::Kind::kAdmin, .trust_domain = trust_domain, .region = "", .site = "", .name = admin_name};
+absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory,
+                      const std::string& trust_domain, const std::string& admin_directory,
+                      const std::string& admin_name) {
+  identity::SpiffeId admin{
+      .kind = identity::Kind::kAdmin, .trust_domain = trust_domain, .region = "", .site = "", .name = admin_name};
   auto parsed = identity::ParseSpiffeId(admin.str());
   if (!parsed.ok()) return parsed.status();
   BW_RETURN_IF_ERROR(files->MakeDirs(directory));
   BW_ASSIGN_OR_RETURN(bool exists, files->Exists(os::JoinPath(directory, "format")));
   if (exists) {
-    return absl::FailedPreconditionError(absl::StrCat(directory, " holds a coordinator already; choose another directory"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(directory, " holds a coordinator already; choose another directory"));
   }
   const absl::Time now = clock->Now();
   BW_ASSIGN_OR_RETURN(identity::CertificateAuthority ca, identity::NewAuthority(trust_domain, now, kAuthorityLife));
@@ -56,7 +59,8 @@ absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::strin
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(ca_dir, "cert.pem"), ca.certificate_pem));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "grant.pem"), grant.ToPem()));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "trust-domain"), trust_domain + "\n"));
-  BW_RETURN_IF_ERROR(WriteCredentials(files, os::JoinPath(directory, "tls"), ca, CoordinatorId(trust_domain), now, kOwnLife));
+  BW_RETURN_IF_ERROR(
+      WriteCredentials(files, os::JoinPath(directory, "tls"), ca, CoordinatorId(trust_domain), now, kOwnLife));
   BW_RETURN_IF_ERROR(WriteCredentials(files, admin_directory, ca, admin, now, kAdminLife));
   // Last: a directory without it was never finished and may be begun anew.
   return os::WriteFileAtomically(files, os::JoinPath(directory, "format"), absl::StrCat(kDataFormat, "\n"));
@@ -70,10 +74,11 @@ absl::Status CheckFormat(os::Files* files, const std::string& directory) {
   }
   BW_RETURN_IF_ERROR(format_text.status());
   uint32_t format = 0;
-  if (!absl::SimpleAtoi(*format_text, &format)) return absl::DataLossError(absl::StrCat(directory, "/format is not a number"));
+  if (!absl::SimpleAtoi(*format_text, &format))
+    return absl::DataLossError(absl::StrCat(directory, "/format is not a number"));
   if (format > kDataFormat) {
-    return absl::FailedPreconditionError(absl::StrCat(directory, " was written by a newer Bailiwick (data format ", format,
-                                                      ", this one knows ", kDataFormat, "); use that version"));
+    return absl::FailedPreconditionError(absl::StrCat(directory, " was written by a newer Bailiwick (data format ",
+                                                      format, ", this one knows ", kDataFormat, "); use that version"));
   }
   return absl::OkStatus();
 }
@@ -94,7 +99,8 @@ absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const st
   BW_ASSIGN_OR_RETURN(std::string own_key, os::ReadFile(files, os::JoinPath(keys.tls_directory, "key.pem"), kMaxFile));
   const absl::Time now = clock->Now();
   if (now > info.not_before + (info.not_after - info.not_before) / 2 || !identity::CheckPair(own, own_key).ok()) {
-    BW_RETURN_IF_ERROR(WriteCredentials(files, keys.tls_directory, keys.ca, CoordinatorId(keys.trust_domain), now, kOwnLife));
+    BW_RETURN_IF_ERROR(
+        WriteCredentials(files, keys.tls_directory, keys.ca, CoordinatorId(keys.trust_domain), now, kOwnLife));
   }
   return keys;
 }

@@ -1,4 +1,5 @@
-// What a coordinator's data directory holds besides the catalog: the CA, its own certificate, the grant key. Made once by init.
+// What a coordinator's data directory holds besides the catalog: the CA, its own certificate, the grant key. Made once
+// by init.
 //   format, lock, catalog.db, audit.log, ca/{cert,key}.pem, tls/{cert,key,ca}.pem, grant.pem, trust-domain
 #pragma once
 
@@ -21,12 +22,13 @@ struct Keys {
 };
 
 // FAILED_PRECONDITION: there is a coordinator already. Writes an admin's credentials to `admin_directory`.
-absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory, const std::string& trust_domain,
-                      const std::string& admin_directory, const std::string& admin_name);
+absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory,
+                      const std::string& trust_domain, const std::string& admin_directory,
+                      const std::string& admin_name);
 // NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version.
 absl::Status CheckFormat(os::Files* files, const std::string& directory);
-// With the directory's lock held. NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version. Issues the coordinator's own certificate anew when
-// less than half of its life is left or a crash left half a pair.
+// With the directory's lock held. NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version.
+// Issues the coordinator's own certificate anew when less than half of its life is left or a crash left half a pair.
 absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const std::string& directory);
 
 }  // namespace bailiwick::coordinator

@@ -18,7 +18,8 @@ bool EnrollService::Admit() {
 
 grpc::Status EnrollService::Join(grpc::ServerContext*, const enroll::v1::JoinRequest* request,
                                  enroll::v1::JoinResponse* response) {
-  if (!Admit()) return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many join attempts; try again in a minute");
+  if (!Admit())
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many join attempts; try again in a minute");
   auto joined = core_->Join(*request);
   if (!joined.ok()) return rpc::ToGrpc(joined.status());
   *response = *std::move(joined);

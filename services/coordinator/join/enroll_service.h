@@ -1,4 +1,5 @@
-// The join port's only service. Rate limited as a whole: a token has 256 bits, so guessing is hopeless and flooding is cheap to stop.
+// The join port's only service. Rate limited as a whole: a token has 256 bits, so guessing is hopeless and flooding is
+// cheap to stop.
 #pragma once
 
 #include "absl/base/thread_annotations.h"

@@ -31,7 +31,8 @@ class StreamSession : public Session {
 
 class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage> {
  public:
-  Reactor(std::shared_ptr<StreamSession> session, const SessionHandler& handler) : session_(std::move(session)), handler_(handler) {
+  Reactor(std::shared_ptr<StreamSession> session, const SessionHandler& handler)
+      : session_(std::move(session)), handler_(handler) {
     {
       absl::MutexLock lock(&session_->mutex_);
       session_->reactor_ = this;
@@ -130,7 +131,8 @@ class Refused : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
 
 }  // namespace
 
-grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>* SessionService::Session(grpc::CallbackServerContext* context) {
+grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>* SessionService::Session(
+    grpc::CallbackServerContext* context) {
   auto peer = rpc::PeerOf(*context, clock_->Now());
   if (!peer.ok()) return new Refused(peer.status());
   if (peer->id.kind != identity::Kind::kAgent) {
@@ -139,7 +141,8 @@ grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>* SessionService::Sessi
   return new Reactor(std::make_shared<StreamSession>(*std::move(peer)), handler_);
 }
 
-grpc::ServerUnaryReactor* SessionService::Renew(grpc::CallbackServerContext* context, const agent::v1::RenewRequest* request,
+grpc::ServerUnaryReactor* SessionService::Renew(grpc::CallbackServerContext* context,
+                                                const agent::v1::RenewRequest* request,
                                                 agent::v1::RenewResponse* response) {
   auto* reactor = context->DefaultReactor();
   auto peer = rpc::PeerOf(*context, clock_->Now());

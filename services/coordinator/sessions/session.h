@@ -1,14 +1,14 @@
-// One agent's stream. Messages go out through a bounded queue; an agent that does not read loses its session and starts anew with
-// the whole state. Thread-safe.
+// One agent's stream. Messages go out through a bounded queue; an agent that does not read loses its session and starts
+// anew with the whole state. Thread-safe.
 #pragma once
+
+#include <grpcpp/grpcpp.h>
 
 #include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <string>
-
-#include <grpcpp/grpcpp.h>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
