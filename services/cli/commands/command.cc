@@ -4,7 +4,9 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 
 namespace bailiwick::cli {
 
@@ -16,7 +18,12 @@ void OnRunCode(CLI::App* command, Globals& globals, std::function<absl::StatusOr
       globals.exit_code = *code;
       return;
     }
-    std::cerr << "bailiwick: " << std::string(code.status().message()) << "\n";
+    // What the other side says may quote anything: lines stay, other control characters do not reach the terminal.
+    std::string text;
+    for (absl::string_view line : absl::StrSplit(code.status().message(), '\n')) {
+      absl::StrAppend(&text, text.empty() ? "" : "\n", FormatMessage(std::string(line)));
+    }
+    std::cerr << "bailiwick: " << text << "\n";
     globals.exit_code = ExitCode(code.status());
   });
 }
@@ -26,6 +33,16 @@ void OnRun(CLI::App* command, Globals& globals, std::function<absl::Status()> bo
     BW_RETURN_IF_ERROR(body());
     return 0;
   });
+}
+
+std::function<absl::StatusOr<absl::Duration>()> TimeoutFlag(CLI::App* command, const char* help, const char* fallback) {
+  auto text = std::make_shared<std::string>(fallback);
+  command->add_option("--timeout", *text, help);
+  return [text]() -> absl::StatusOr<absl::Duration> {
+    auto timeout = ParseDuration(*text);
+    if (!timeout.ok()) return Annotate(timeout.status(), "--timeout");
+    return timeout;
+  };
 }
 
 absl::StatusOr<std::unique_ptr<Admin>> Connect(const Globals& globals) {
@@ -54,28 +71,71 @@ absl::StatusOr<control::v1::DatasetStatus> FindDataset(Admin& admin, const std::
   if (!streams.empty()) {
     return absl::NotFoundError(absl::StrCat(name, " is a family of datasets; name one of its streams: ", streams));
   }
+  control::v1::ListResourcesRequest declared;
+  declared.set_kind("Dataset");
+  declared.set_name(name);
+  control::v1::ListResourcesResponse resources;
+  if (admin.control().ListResources(Admin::Call().get(), declared, &resources).ok()) {
+    return absl::NotFoundError(absl::StrCat(
+        name,
+        " is a family of datasets without a stream: no site matches its siteSelector; see: bailiwick describe dataset ",
+        name));
+  }
   const std::string near = config::Suggest(name, names);
-  return absl::NotFoundError(absl::StrCat("dataset ", name, " does not exist", near.empty() ? "" : "; did you mean ", near,
-                                          near.empty() ? "; see: bailiwick get datasets" : "?"));
+  return absl::NotFoundError(
+      absl::StrCat("dataset ", name, " does not exist; ",
+                   near.empty() ? "see: bailiwick dataset list" : absl::StrCat("did you mean ", near, "?")));
 }
 
-absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> AgentOf(Admin& admin, const std::string& site) {
+absl::StatusOr<std::vector<control::v1::Replica>> Replicas(Admin& admin, const std::string& dataset,
+                                                           const std::string& site) {
+  control::v1::ListReplicasRequest request;
+  request.set_dataset(dataset);
+  request.set_site(site);
+  control::v1::ListReplicasResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListReplicas(Admin::Call().get(), request, &response)));
+  return std::vector<control::v1::Replica>(response.replicas().begin(), response.replicas().end());
+}
+
+absl::StatusOr<control::v1::WhyResponse> AskWhy(Admin& admin, const std::string& dataset, const std::string& site) {
+  control::v1::WhyRequest request;
+  request.set_dataset(dataset);
+  request.set_site(site);
+  control::v1::WhyResponse why;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().Why(Admin::Call().get(), request, &why)));
+  return why;
+}
+
+absl::Status SiteAgent::Check(const grpc::Status& status) const {
+  return Admin::Error(status, absl::StrCat("the agent of site ", site, " at ", address));
+}
+
+absl::StatusOr<SiteAgent> AgentOf(Admin& admin, const std::string& site) {
   BW_ASSIGN_OR_RETURN(auto sites, SitesByName(admin));
   auto it = sites.find(site);
-  if (it == sites.end()) return absl::NotFoundError(absl::StrCat("site ", site, " does not exist; see: bailiwick get sites"));
+  if (it == sites.end())
+    return absl::NotFoundError(absl::StrCat("site ", site, " does not exist; see: bailiwick get sites"));
   if (it->second.agent().empty()) {
-    return absl::UnavailableError(absl::StrCat("no agent of site ", site, " has joined; run: bailiwick site join-token ", site));
+    return absl::UnavailableError(
+        absl::StrCat("no agent of site ", site, " has joined; run: bailiwick site join-token ", site));
   }
   if (!it->second.connected()) {
     return absl::UnavailableError(absl::StrCat("site ", site, " is offline; its agent must run for this"));
   }
-  return admin.Agent(it->second.admin_endpoint(), it->second.agent());
+  if (it->second.admin_endpoint().empty()) {
+    return absl::UnavailableError(
+        absl::StrCat("the agent of site ", site, " serves no admin port; start it with --admin-listen"));
+  }
+  SiteAgent agent{site, it->second.admin_endpoint(), nullptr};
+  BW_ASSIGN_OR_RETURN(agent.stub, admin.Agent(agent.address, it->second.agent()));
+  return agent;
 }
 
 absl::StatusOr<uint64_t> ParseVersion(const std::string& text, uint64_t least) {
   uint64_t number = 0;
   if (!absl::SimpleAtoi(text, &number) || number < least) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a version number; see: bailiwick dataset versions NAME"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\" is not a version number; see: bailiwick dataset versions NAME"));
   }
   return number;
 }

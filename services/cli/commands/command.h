@@ -1,15 +1,15 @@
-// What the commands share: global flags, one way to run and to fail, look-ups of datasets and sites.
+// What the commands share: global flags, one way to run and to fail, look-ups of datasets and sites, patience.
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "absl/status/statusor.h"
+#include "common/os/clock.h"
 #include "services/cli/commands/output.h"
 #include "services/cli/core/admin.h"
 
@@ -19,30 +19,80 @@ struct Globals {
   std::string context;
   std::string output = "table";
   int exit_code = 0;
-  Format format() const { return output == "json" ? Format::kJson : (output == "yaml" ? Format::kYaml : Format::kTable); }
+  Format format() const {
+    return output == "json" ? Format::kJson : (output == "yaml" ? Format::kYaml : Format::kTable);
+  }
+  bool table() const { return format() == Format::kTable; }
 };
 
 // Runs `body` when the command is chosen; prints an error as one sentence and keeps its exit code.
 void OnRun(CLI::App* command, Globals& globals, std::function<absl::Status()> body);
 // The same for bodies that choose their exit code.
 void OnRunCode(CLI::App* command, Globals& globals, std::function<absl::StatusOr<int>()> body);
+// A flag --timeout; the function gives what it says. INVALID_ARGUMENT.
+std::function<absl::StatusOr<absl::Duration>()> TimeoutFlag(CLI::App* command, const char* help, const char* fallback);
 
 absl::StatusOr<std::unique_ptr<Admin>> Connect(const Globals& globals);
 
 absl::StatusOr<std::map<std::string, control::v1::SiteStatus>> SitesByName(Admin& admin);
 // One dataset or stream. NOT_FOUND; a family's name says what its streams are.
 absl::StatusOr<control::v1::DatasetStatus> FindDataset(Admin& admin, const std::string& name);
-// The agent of a site, for its admin service. NOT_FOUND, UNAVAILABLE when it is not connected.
-absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> AgentOf(Admin& admin, const std::string& site);
+// Of one dataset, or of all when the name is empty.
+absl::StatusOr<std::vector<control::v1::Replica>> Replicas(Admin& admin, const std::string& dataset,
+                                                           const std::string& site = "");
+// Why the dataset's newest version is not at the site.
+absl::StatusOr<control::v1::WhyResponse> AskWhy(Admin& admin, const std::string& dataset, const std::string& site);
+
+// The agent of a site, for its admin service.
+struct SiteAgent {
+  std::string site, address;
+  std::unique_ptr<agent::v1::AgentAdmin::Stub> stub;
+  agent::v1::AgentAdmin::Stub* operator->() const { return stub.get(); }
+  absl::Status Check(const grpc::Status& status) const;  // of a call to it
+};
+// NOT_FOUND, UNAVAILABLE when it is not connected.
+absl::StatusOr<SiteAgent> AgentOf(Admin& admin, const std::string& site);
+
 // A whole number of at least `least`. INVALID_ARGUMENT.
 absl::StatusOr<uint64_t> ParseVersion(const std::string& text, uint64_t least = 1);
+// "a=1,b=2", sorted.
+template <typename Labels>
+std::string LabelText(const Labels& labels) {
+  std::string text;
+  for (const auto& [k, v] : std::map<std::string, std::string>(labels.begin(), labels.end())) {
+    text += (text.empty() ? "" : ",") + k + "=" + v;
+  }
+  return text;
+}
+
+// Asks again while the answer is UNAVAILABLE: a coordinator that restarts does not end a wait. `deadline` on the boot
+// clock.
+template <typename Ask>
+auto Patiently(absl::Duration deadline, const Ask& ask) {
+  const os::Clock* clock = os::Clock::System();
+  while (true) {
+    auto answer = ask();
+    if (!absl::IsUnavailable(answer.status()) || clock->BootTime() >= deadline) return answer;
+    clock->SleepFor(absl::Milliseconds(200));
+  }
+}
+
+// Whether the replica holds the version or a newer one, laid out where it is to be; one that was rolled back shows what
+// it was told to.
+bool Shows(const control::v1::Replica& replica, uint64_t number);
+// Until every replica that is wanted and not denied shows the version. DEADLINE_EXCEEDED says which do not, and why.
+absl::Status WaitForReplicas(Admin& admin, const std::string& dataset, uint64_t number, absl::Duration timeout);
 
 void RegisterResources(CLI::App& app, Globals& globals);  // apply, diff, get, describe, delete
-void RegisterDatasets(CLI::App& app, Globals& globals);   // dataset ..., wait
-void RegisterSeeing(CLI::App& app, Globals& globals);     // status, transfer, why, events
-void RegisterPolicy(CLI::App& app, Globals& globals);     // policy ..., site ...
+void RegisterDatasets(CLI::App& app, Globals& globals);   // dataset ...
+void RegisterWait(CLI::App& app, Globals& globals);       // wait ...
+void RegisterSeeing(CLI::App& app, Globals& globals);     // status, why, events
+void RegisterTransfers(CLI::App& app, Globals& globals);  // transfer ...
+void RegisterPolicy(CLI::App& app, Globals& globals);     // policy ...
+void RegisterSites(CLI::App& app, Globals& globals);      // site ...
 
-// Shared by `get replicas` and `status`.
-absl::Status PrintReplicas(Admin& admin, const Globals& globals, const std::string& dataset, const std::string& site, bool watch);
+// Bodies of `get` for what is not declared but happens.
+absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch);
+absl::Status GetVersions(const Globals& globals, const std::string& dataset);
 
 }  // namespace bailiwick::cli

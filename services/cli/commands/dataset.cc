@@ -1,4 +1,5 @@
-// dataset ..., wait.
+// dataset ...
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -12,47 +13,49 @@
 namespace bailiwick::cli {
 namespace {
 
-constexpr absl::Duration kPoll = absl::Milliseconds(100);
+constexpr absl::Duration kPoll = absl::Milliseconds(20);   // a rollback takes a moment
 constexpr absl::Duration kLongCall = absl::Hours(24 * 7);  // commits, checks and checkouts last as long as they last
 
-absl::StatusOr<std::vector<control::v1::Replica>> Replicas(Admin& admin, const std::string& dataset) {
-  control::v1::ListReplicasRequest request;
-  request.set_dataset(dataset);
-  control::v1::ListReplicasResponse response;
-  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListReplicas(Admin::Call().get(), request, &response)));
-  return std::vector<control::v1::Replica>(response.replicas().begin(), response.replicas().end());
+using Paths = google::protobuf::RepeatedPtrField<std::string>;
+
+std::vector<Json> JsonOf(const Paths& paths) {
+  std::vector<Json> json;
+  for (const std::string& path : paths) json.push_back(Text(path));
+  return json;
 }
 
-// Holds the version or a newer one, laid out where it is to be; a replica that was rolled back shows what it was told to.
-bool Shows(const control::v1::Replica& r, uint64_t number) {
-  return r.version() >= number && (r.role() == "home" || !r.materialize() || r.current() >= number || r.pinned() != 0);
+void Warn(const std::string& what, const Paths& paths, uint64_t count) {
+  for (const std::string& path : paths) std::cerr << "warning: " << what << ": " << FormatMessage(path) << "\n";
+  if (count > static_cast<uint64_t>(paths.size()))
+    std::cerr << "warning: " << what << ": " << count - paths.size() << " more\n";
 }
 
-// Until every replica that is wanted and not denied holds the version.
-absl::Status WaitForReplicas(Admin& admin, const std::string& dataset, uint64_t number, absl::Duration timeout) {
-  os::Clock* clock = os::Clock::System();
-  const absl::Duration deadline = clock->BootTime() + timeout;
-  while (true) {
-    BW_ASSIGN_OR_RETURN(auto replicas, Replicas(admin, dataset));
-    std::string missing;
-    bool known = false;
-    for (const auto& r : replicas) {
-      known |= r.role() == "home" && r.newest() >= number;
-      if (r.role() == "home" || r.state() == "denied" || r.state() == "unwanted") continue;
-      const bool here = Shows(r, number);
-      if (!here) absl::StrAppend(&missing, missing.empty() ? "" : "; ", r.site(), ": ", r.reason().empty() ? r.state() : r.reason());
-    }
-    if (known && missing.empty()) return absl::OkStatus();
-    if (clock->BootTime() > deadline) {
-      return absl::DeadlineExceededError(absl::StrCat("version ", number, " of ", dataset, " is not everywhere after ",
-                                                      FormatAge(timeout), ": ", missing.empty() ? "the coordinator has not heard of it" : missing));
-    }
-    clock->SleepFor(kPoll);
+void PrintCommit(const Globals& globals, const std::string& name, const agent::v1::CommitResult& result) {
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"dataset", Text(name)},
+                                 {"number", Number(result.number())},
+                                 {"unchanged", Bool(result.unchanged())},
+                                 {"files", Number(result.files())},
+                                 {"entries", Number(result.entries())},
+                                 {"logicalBytes", Number(result.logical_bytes())},
+                                 {"newBytes", Number(result.new_bytes())},
+                                 {"skipped", List(JsonOf(result.skipped()))},
+                                 {"skippedCount", Number(result.skipped_count())},
+                                 {"unsettled", List(JsonOf(result.unsettled()))},
+                                 {"unsettledCount", Number(result.unsettled_count())}});
+    return;
+  }
+  std::cout << name << " version " << result.number() << ": ";
+  if (result.unchanged()) {
+    std::cout << "nothing changed since" << std::endl;
+  } else {
+    std::cout << result.files() << " files, " << FormatBytes(result.logical_bytes()) << ", "
+              << FormatBytes(result.new_bytes()) << " new" << std::endl;
   }
 }
 
-absl::Status Commit(const Globals& globals, const std::string& name, const std::string& message, bool wait, bool allow_changing,
-                    bool allow_empty, absl::Duration timeout) {
+absl::Status Commit(const Globals& globals, const std::string& name, const std::string& message, bool wait,
+                    bool allow_changing, bool allow_empty, absl::Duration timeout) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, name));
   BW_ASSIGN_OR_RETURN(auto agent, AgentOf(*admin, dataset.home_site()));
@@ -66,43 +69,55 @@ absl::Status Commit(const Globals& globals, const std::string& name, const std::
   agent::v1::CommitEvent event;
   agent::v1::CommitResult result;
   {
-    Progress progress("committing");
+    Progress progress(absl::StrCat("committing ", name));
     while (stream->Read(&event)) {
       if (event.has_progress()) {
-        progress.Update(event.progress().scanned_bytes(), 0,
-                        absl::StrCat(event.progress().files(), " files, ", FormatBytes(event.progress().new_bytes()), " new"));
+        // The version before says how much to expect, until there is more.
+        const auto& p = event.progress();
+        progress.Update(p.scanned_bytes(), p.scanned_bytes() <= dataset.logical_bytes() ? dataset.logical_bytes() : 0,
+                        absl::StrCat(p.files(), " files, ", FormatBytes(p.new_bytes()), " new"));
       } else {
         result = event.result();
       }
     }
   }
-  BW_RETURN_IF_ERROR(Admin::Error(stream->Finish()));
-  for (const auto& path : result.skipped()) std::cerr << "warning: skipped (device, socket or FIFO): " << Printable(path) << "\n";
-  if (result.skipped_count() > static_cast<uint64_t>(result.skipped_size())) {
-    std::cerr << "warning: and " << result.skipped_count() - result.skipped_size() << " more\n";
+  BW_RETURN_IF_ERROR(agent.Check(stream->Finish()));
+  if (result.number() == 0)
+    return absl::InternalError(absl::StrCat("the agent of site ", agent.site, " ended the commit without a version"));
+  // The agent has made these paths printable.
+  Warn("skipped (device, socket or FIFO)", result.skipped(), result.skipped_count());
+  Warn("still changing", result.unsettled(), result.unsettled_count());
+  PrintCommit(globals, name, result);
+  return wait ? WaitForReplicas(*admin, name, result.number(), timeout) : absl::OkStatus();
+}
+
+absl::Status ListAll(const Globals& globals) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::ListDatasetsResponse response;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListDatasets(Admin::Call().get(), {}, &response)));
+  std::vector<Json> json;
+  Rows rows;
+  for (const auto& d : response.datasets()) {
+    rows.push_back({d.name(), d.home_site(), d.newest() == 0 ? "none" : absl::StrCat(d.newest()),
+                    absl::StrCat(d.versions()), absl::StrCat(d.files()), FormatBytes(d.logical_bytes()),
+                    d.newest() == 0 ? "-" : TimeText(d.committed_at()),
+                    absl::StrCat(d.replicas_current(), "/", d.replicas_wanted())});
+    json.push_back(Object({{"name", Text(d.name())},
+                           {"family", Text(d.family())},
+                           {"home", Text(d.home_site())},
+                           {"newest", Number(d.newest())},
+                           {"versions", Number(d.versions())},
+                           {"files", Number(d.files())},
+                           {"logicalBytes", Number(d.logical_bytes())},
+                           {"committedAt", Text(TimeText(d.committed_at()))},
+                           {"replicasWanted", Number(d.replicas_wanted())},
+                           {"replicasCurrent", Number(d.replicas_current())},
+                           {"problem", Text(d.source_problem())}}));
   }
-  for (const auto& path : result.unsettled()) std::cerr << "warning: still changing: " << Printable(path) << "\n";
-  if (wait) BW_RETURN_IF_ERROR(WaitForReplicas(*admin, name, result.number(), timeout));
-  if (globals.format() != Format::kTable) {
-    std::vector<Json> skipped, unsettled;
-    for (const auto& path : result.skipped()) skipped.push_back(Text(Printable(path)));
-    for (const auto& path : result.unsettled()) unsettled.push_back(Text(Printable(path)));
-    PrintJson(globals.format(), {{"dataset", Text(name)},
-                                 {"number", Number(result.number())},
-                                 {"unchanged", Bool(result.unchanged())},
-                                 {"files", Number(result.files())},
-                                 {"entries", Number(result.entries())},
-                                 {"logicalBytes", Number(result.logical_bytes())},
-                                 {"newBytes", Number(result.new_bytes())},
-                                 {"skipped", List(std::move(skipped))},
-                                 {"unsettled", List(std::move(unsettled))}});
-    return absl::OkStatus();
-  }
-  if (result.unchanged()) {
-    std::cout << name << " version " << result.number() << ": nothing changed since\n";
+  if (globals.table()) {
+    PrintTable({"DATASET", "HOME", "NEWEST", "VERSIONS", "FILES", "SIZE", "COMMITTED", "REPLICAS"}, rows);
   } else {
-    std::cout << name << " version " << result.number() << ": " << result.files() << " files, " << FormatBytes(result.logical_bytes())
-              << ", " << FormatBytes(result.new_bytes()) << " new\n";
+    PrintJson(globals.format(), {{"datasets", List(std::move(json))}});
   }
   return absl::OkStatus();
 }
@@ -125,12 +140,16 @@ absl::Status Versions(const Globals& globals, const std::string& name) {
     }
     auto identity = Digest::From(1, v.identity());
     const std::string hex = identity.ok() ? identity->Hex() : "";
-    rows.push_back({absl::StrCat(v.number()), TimeText(v.committed_at()), absl::StrCat(v.files()), FormatBytes(v.logical_bytes()),
-                    hex.substr(0, 12), sites.empty() ? "-" : sites, v.message()});
-    json.push_back(Object({{"number", Number(v.number())}, {"committedAt", Text(TimeText(v.committed_at()))},
-                           {"files", Number(v.files())}, {"entries", Number(v.entries())},
-                           {"logicalBytes", Number(v.logical_bytes())}, {"identity", Text(hex)},
-                           {"sites", List(std::move(site_list))}, {"message", Text(v.message())}}));
+    rows.push_back({absl::StrCat(v.number()), TimeText(v.committed_at()), absl::StrCat(v.files()),
+                    FormatBytes(v.logical_bytes()), hex.substr(0, 12), sites.empty() ? "-" : sites, v.message()});
+    json.push_back(Object({{"number", Number(v.number())},
+                           {"committedAt", Text(TimeText(v.committed_at()))},
+                           {"files", Number(v.files())},
+                           {"entries", Number(v.entries())},
+                           {"logicalBytes", Number(v.logical_bytes())},
+                           {"identity", Text(hex)},
+                           {"sites", List(std::move(site_list))},
+                           {"message", Text(v.message())}}));
   }
   if (globals.format() != Format::kTable) {
     PrintJson(globals.format(), {{"versions", List(std::move(json))}});
@@ -157,20 +176,23 @@ absl::Status Diff(const Globals& globals, const std::string& name, uint64_t from
     if (globals.format() == Format::kTable) {
       const char sign = entry.change() == "added" ? '+' : (entry.change() == "removed" ? '-' : '~');
       std::cout << sign << " " << Printable(entry.path()) << "  " << entry.change();
-      if (entry.change() == "modified") std::cout << " (" << FormatBytes(entry.old_size()) << " -> " << FormatBytes(entry.new_size()) << ")";
+      if (entry.change() == "modified")
+        std::cout << " (" << FormatBytes(entry.old_size()) << " -> " << FormatBytes(entry.new_size()) << ")";
       std::cout << "\n";
     } else {
-      rows.push_back(Object({{"path", Text(Printable(entry.path()))}, {"change", Text(entry.change())},
+      rows.push_back(Object({{"path", Text(Printable(entry.path()))},
+                             {"change", Text(entry.change())},
                              {"oldSize", Number(entry.old_size())},
                              {"newSize", Number(entry.new_size())}}));
     }
   }
-  BW_RETURN_IF_ERROR(Admin::Error(stream->Finish()));
+  BW_RETURN_IF_ERROR(agent.Check(stream->Finish()));
   if (globals.format() != Format::kTable) PrintJson(globals.format(), {{"entries", List(std::move(rows))}});
   return absl::OkStatus();
 }
 
-absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t number, const std::string& directory, std::string site) {
+absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t number, const std::string& directory,
+                      std::string site) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, name));
   if (site.empty()) site = dataset.home_site();
@@ -183,70 +205,111 @@ absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t 
   auto stream = agent->Checkout(call.get(), request);
   agent::v1::WorkEvent event, last;
   {
-    Progress progress("checking out");
+    Progress progress(absl::StrCat("checking out ", name));
     while (stream->Read(&event)) {
       progress.Update(event.done_bytes(), event.total_bytes());
       last = event;
     }
   }
-  BW_RETURN_IF_ERROR(Admin::Error(stream->Finish()));
+  BW_RETURN_IF_ERROR(agent.Check(stream->Finish()));
   if (globals.format() != Format::kTable) {
-    PrintJson(globals.format(), {{"dataset", Text(name)}, {"number", Number(number)}, {"site", Text(site)},
-                                 {"directory", Text(request.directory())}, {"entries", Number(last.entries())}});
+    PrintJson(globals.format(), {{"dataset", Text(name)},
+                                 {"number", Number(number)},
+                                 {"site", Text(site)},
+                                 {"directory", Text(request.directory())},
+                                 {"entries", Number(last.entries())}});
   } else {
-    std::cout << name << " version " << number << " is in " << request.directory() << " on the machine of site " << site << "\n";
+    std::cout << name << " version " << number << " is in " << request.directory() << " on the machine of site " << site
+              << "\n";
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint64_t number, const std::string& site) {
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, name));
-  std::vector<std::string> sites;
-  if (!site.empty()) {
-    sites.push_back(site);
-  } else {
-    BW_ASSIGN_OR_RETURN(auto replicas, Replicas(*admin, name));
-    for (const auto& r : replicas) {
-      if (r.version() != 0) sites.push_back(r.site());
+absl::StatusOr<agent::v1::WorkEvent> VerifyAt(Admin& admin, const std::string& name, uint64_t number,
+                                              const std::string& site) {
+  BW_ASSIGN_OR_RETURN(SiteAgent agent, AgentOf(admin, site));
+  agent::v1::VerifyRequest request;
+  request.set_dataset(name);
+  request.set_number(number);
+  auto call = Admin::Call(kLongCall);
+  auto stream = agent->Verify(call.get(), request);
+  agent::v1::WorkEvent event, last;
+  {
+    Progress progress(absl::StrCat("verifying ", name, " at ", site));
+    while (stream->Read(&event)) {
+      progress.Update(event.done_bytes(), event.total_bytes());
+      last = event;
     }
   }
+  BW_RETURN_IF_ERROR(agent.Check(stream->Finish()));
+  if (!last.finished())
+    return absl::InternalError(absl::StrCat("the agent of site ", site, " ended the check before its end"));
+  return last;
+}
+
+// Where to look: the site that was named, else every site that holds it.
+absl::StatusOr<std::vector<std::string>> SitesToVerify(Admin& admin, const std::string& name, uint64_t number,
+                                                       const std::string& site) {
+  if (!site.empty()) return std::vector<std::string>{site};
+  BW_ASSIGN_OR_RETURN(auto replicas, Replicas(admin, name));
+  std::vector<std::string> sites;
+  for (const auto& r : replicas) {
+    const auto& held = r.versions();
+    if (number == 0 ? !held.empty() : std::find(held.begin(), held.end(), number) != held.end())
+      sites.push_back(r.site());
+  }
+  if (sites.empty()) {
+    return absl::NotFoundError(
+        number == 0
+            ? absl::StrCat("no site holds a version of ", name, " yet; run: bailiwick dataset commit ", name)
+            : absl::StrCat("no site holds version ", number, " of ", name, "; see: bailiwick dataset versions ", name));
+  }
+  return sites;
+}
+
+// A site that cannot be asked does not keep the others from being checked; the answer is then its error.
+absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint64_t number, const std::string& site) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_RETURN_IF_ERROR(FindDataset(*admin, name).status());
+  BW_ASSIGN_OR_RETURN(std::vector<std::string> sites, SitesToVerify(*admin, name, number, site));
+  absl::Status unasked;
   uint64_t problems = 0;
   std::vector<Json> json;
   for (const std::string& s : sites) {
-    BW_ASSIGN_OR_RETURN(auto agent, AgentOf(*admin, s));
-    agent::v1::VerifyRequest request;
-    request.set_dataset(name);
-    request.set_number(number);
-    auto call = Admin::Call(kLongCall);
-    auto stream = agent->Verify(call.get(), request);
-    agent::v1::WorkEvent event, last;
-    {
-      Progress progress(absl::StrCat("verifying at ", s));
-      while (stream->Read(&event)) {
-        progress.Update(event.done_bytes(), event.total_bytes());
-        last = event;
-      }
+    auto result = VerifyAt(*admin, name, number, s);
+    if (!result.ok()) {
+      if (sites.size() == 1) return result.status();
+      std::cerr << "warning: " << s << " was not checked: " << FormatMessage(std::string(result.status().message()))
+                << "\n";
+      if (unasked.ok())
+        unasked =
+            absl::Status(result.status().code(), absl::StrCat("not every site that holds ", name, " was checked"));
+      continue;
     }
-    BW_RETURN_IF_ERROR(Admin::Error(stream->Finish()));
-    problems += last.problem_count();
-    std::vector<Json> list;
-    for (const auto& p : last.problems()) list.push_back(Text(Printable(p)));
-    if (globals.format() == Format::kTable) {
-      std::cout << name << " at " << s << ": " << last.versions() << " versions, " << last.checked_chunks() << " chunks, "
-                << FormatBytes(last.done_bytes()) << (last.problem_count() == 0 ? ", all true\n" : absl::StrCat(", ", last.problem_count(), " PROBLEMS\n"));
-      for (const auto& p : last.problems()) std::cout << "  " << Printable(p) << "\n";
+    problems += result->problem_count();
+    if (globals.table()) {
+      std::cout << name << " at " << s << ": " << result->versions() << " versions, " << result->checked_chunks()
+                << " chunks, " << FormatBytes(result->done_bytes())
+                << (result->problem_count() == 0 ? ", all true"
+                                                 : absl::StrCat(", ", result->problem_count(), " PROBLEMS"))
+                << std::endl;
+      for (const auto& p : result->problems()) std::cout << "  " << FormatMessage(p) << "\n";
     }
-    json.push_back(Object({{"site", Text(s)}, {"versions", Number(last.versions())},
-                           {"chunks", Number(last.checked_chunks())},
-                           {"bytes", Number(last.done_bytes())},
-                           {"problemCount", Number(last.problem_count())}, {"problems", List(std::move(list))}}));
+    json.push_back(Object({{"site", Text(s)},
+                           {"versions", Number(result->versions())},
+                           {"chunks", Number(result->checked_chunks())},
+                           {"bytes", Number(result->done_bytes())},
+                           {"problemCount", Number(result->problem_count())},
+                           {"problems", List(JsonOf(result->problems()))}}));
   }
-  if (globals.format() != Format::kTable) PrintJson(globals.format(), {{"dataset", Text(name)}, {"sites", List(std::move(json))}});
-  return problems == 0 ? 0 : 1;
+  if (!globals.table()) PrintJson(globals.format(), {{"dataset", Text(name)}, {"sites", List(std::move(json))}});
+  if (problems != 0) return 1;
+  BW_RETURN_IF_ERROR(unasked);
+  return 0;
 }
 
-absl::Status Rollback(const Globals& globals, const std::string& name, const std::string& to, const std::string& site, absl::Duration timeout) {
+absl::Status Rollback(const Globals& globals, const std::string& name, const std::string& to, const std::string& site,
+                      absl::Duration timeout) {
   uint64_t number = 0;
   if (to != "latest") {
     BW_ASSIGN_OR_RETURN(number, ParseVersion(to));
@@ -263,7 +326,7 @@ absl::Status Rollback(const Globals& globals, const std::string& name, const std
   const absl::Duration deadline = clock->BootTime() + timeout;
   std::vector<Json> rows;
   while (true) {
-    BW_ASSIGN_OR_RETURN(auto replicas, Replicas(*admin, name));
+    BW_ASSIGN_OR_RETURN(auto replicas, Patiently(deadline, [&] { return Replicas(*admin, name); }));
     std::string waiting;
     for (const std::string& s : response.sites()) {
       for (const auto& r : replicas) {
@@ -273,8 +336,12 @@ absl::Status Rollback(const Globals& globals, const std::string& name, const std
       }
     }
     if (waiting.empty()) break;
-    if (clock->BootTime() > deadline) return absl::DeadlineExceededError(absl::StrCat("not shown yet at ", waiting));
-    clock->SleepFor(absl::Milliseconds(20));
+    if (clock->BootTime() > deadline) {
+      return absl::DeadlineExceededError(absl::StrCat(
+          "timed out after ", FormatAge(timeout), ": ", name, " is told to show ",
+          number == 0 ? "its newest version" : absl::StrCat("version ", number), ", but does not yet at ", waiting));
+    }
+    clock->SleepFor(kPoll);
   }
   std::string sites;
   for (const std::string& s : response.sites()) {
@@ -282,71 +349,39 @@ absl::Status Rollback(const Globals& globals, const std::string& name, const std
     rows.push_back(Text(s));
   }
   if (globals.format() != Format::kTable) {
-    PrintJson(globals.format(), {{"dataset", Text(name)}, {"number", Number(number)}, {"sites", List(std::move(rows))}});
+    PrintJson(globals.format(),
+              {{"dataset", Text(name)}, {"number", Number(number)}, {"sites", List(std::move(rows))}});
   } else if (number == 0) {
     std::cout << name << " follows the newest version again at " << sites << "\n";
   } else {
-    std::cout << name << " shows version " << number << " at " << sites << " until: bailiwick dataset rollback " << name << " latest\n";
+    std::cout << name << " shows version " << number << " at " << sites << " until: bailiwick dataset rollback " << name
+              << " latest\n";
   }
   return absl::OkStatus();
 }
 
-absl::Status WaitVersion(const Globals& globals, const std::string& name, const std::string& version, const std::string& site,
-                         absl::Duration timeout) {
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, name));
-  BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
-  if (sites.count(site) == 0) return absl::NotFoundError(absl::StrCat("site ", site, " does not exist"));
-  uint64_t number = dataset.newest();
-  if (version != "latest") {
-    BW_ASSIGN_OR_RETURN(number, ParseVersion(version));
-  }
-  os::Clock* clock = os::Clock::System();
-  const absl::Duration deadline = clock->BootTime() + timeout;
-  while (true) {
-    BW_ASSIGN_OR_RETURN(auto replicas, Replicas(*admin, name));
-    for (const auto& r : replicas) {
-      if (r.site() == site && Shows(r, number)) {
-        if (globals.format() != Format::kTable) {
-          PrintJson(globals.format(), {{"dataset", Text(name)}, {"site", Text(site)}, {"number", Number(r.version())}});
-        } else {
-          std::cout << site << " holds version " << r.version() << " of " << name << "\n";
-        }
-        return absl::OkStatus();
-      }
-    }
-    if (clock->BootTime() > deadline) {
-      control::v1::WhyRequest request;
-      request.set_dataset(name);
-      request.set_site(site);
-      control::v1::WhyResponse why;
-      BW_RETURN_IF_ERROR(admin->Check(admin->control().Why(Admin::Call().get(), request, &why)));
-      return absl::DeadlineExceededError(absl::StrCat("timed out after ", FormatAge(timeout), ": version ", number, " of ", name,
-                                                      " is not at ", site, ": ", why.sentence()));
-    }
-    clock->SleepFor(kPoll);
-  }
-}
-
-std::function<absl::StatusOr<absl::Duration>()> DurationFlag(CLI::App* c, const char* help, const char* fallback) {
-  auto text = std::make_shared<std::string>(fallback);
-  c->add_option("--timeout", *text, help);
-  return [text] { return ParseDuration(*text); };
-}
-
 }  // namespace
 
+absl::Status GetVersions(const Globals& globals, const std::string& dataset) { return Versions(globals, dataset); }
+
 void RegisterDatasets(CLI::App& app, Globals& globals) {
-  auto* dataset = app.add_subcommand("dataset", "commit, versions, diff, checkout, verify, rollback");
+  auto* dataset = app.add_subcommand("dataset", "list, commit, versions, diff, checkout, verify, rollback");
   dataset->require_subcommand(1);
+  dataset->footer("Example:\n  bailiwick dataset commit planner --wait");
+  {
+    auto* c = dataset->add_subcommand("list", "every dataset and stream with its newest version");
+    c->footer("Example:\n  bailiwick dataset list");
+    OnRun(c, globals, [&globals] { return ListAll(globals); });
+  }
   {
     auto* c = dataset->add_subcommand("commit", "make a version of the source directory, at its home");
     auto name = std::make_shared<std::string>(), message = std::make_shared<std::string>();
-    auto wait = std::make_shared<bool>(false), changing = std::make_shared<bool>(false), empty = std::make_shared<bool>(false);
+    auto wait = std::make_shared<bool>(false), changing = std::make_shared<bool>(false),
+         empty = std::make_shared<bool>(false);
     c->add_option("NAME", *name, "dataset, or a family's stream NAME@SITE")->required();
     c->add_option("-m,--message", *message, "kept with the version");
     c->add_flag("--wait", *wait, "until every replica that the law allows holds it");
-    auto timeout = DurationFlag(c, "of --wait (default 10m)", "10m");
+    auto timeout = TimeoutFlag(c, "of --wait (default 10m)", "10m");
     c->add_flag("--allow-changing", *changing, "take files that change while they are read as they are");
     c->add_flag("--allow-empty", *empty, "take an empty source for what it is");
     c->footer("Example:\n  bailiwick dataset commit planner --message 'epoch 12' --wait");
@@ -364,8 +399,8 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
   }
   {
     auto* c = dataset->add_subcommand("diff", "what changed between two versions, path by path");
-    auto name = std::make_shared<std::string>(), from = std::make_shared<std::string>(), to = std::make_shared<std::string>(),
-         site = std::make_shared<std::string>();
+    auto name = std::make_shared<std::string>(), from = std::make_shared<std::string>(),
+         to = std::make_shared<std::string>(), site = std::make_shared<std::string>();
     c->add_option("NAME", *name, "dataset")->required();
     c->add_option("N", *from, "older version")->required();
     c->add_option("M", *to, "newer version")->required();
@@ -379,8 +414,8 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
   }
   {
     auto* c = dataset->add_subcommand("checkout", "lay a version out in a new directory on the site's machine");
-    auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>(), directory = std::make_shared<std::string>(),
-         site = std::make_shared<std::string>();
+    auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>(),
+         directory = std::make_shared<std::string>(), site = std::make_shared<std::string>();
     c->add_option("NAME", *name, "dataset")->required();
     c->add_option("N", *number, "version")->required();
     c->add_option("DIR", *directory, "new or empty directory")->required();
@@ -392,8 +427,10 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     });
   }
   {
-    auto* c = dataset->add_subcommand("verify", "read everything back and check it against its digests; exit code 1 when something is wrong");
-    auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>("0"), site = std::make_shared<std::string>();
+    auto* c = dataset->add_subcommand(
+        "verify", "read everything back and check it against its digests; exit code 1 when something is wrong");
+    auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>("0"),
+         site = std::make_shared<std::string>();
     c->add_option("NAME", *name, "dataset")->required();
     c->add_option("--version", *number, "one version (default: all)");
     c->add_option("--site", *site, "one site (default: every site that holds it)");
@@ -404,31 +441,20 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     });
   }
   {
-    auto* c = dataset->add_subcommand("rollback", "show an older version at the replicas, until told to follow the latest again");
-    auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>(), site = std::make_shared<std::string>();
+    auto* c = dataset->add_subcommand("rollback",
+                                      "show an older version at the replicas, until told to follow the latest again");
+    auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>(),
+         site = std::make_shared<std::string>();
     c->add_option("NAME", *name, "dataset")->required();
     c->add_option("N", *number, "version, or latest")->required();
     c->add_option("--site", *site, "at one site (default: at every replica that holds it)");
-    auto timeout = DurationFlag(c, "how long to wait until it is shown (default 30s)", "30s");
+    auto timeout = TimeoutFlag(c, "how long to wait until it is shown (default 30s)", "30s");
     c->footer("Examples:\n  bailiwick dataset rollback planner 3\n  bailiwick dataset rollback planner latest");
     OnRun(c, globals, [&globals, name, number, site, timeout]() -> absl::Status {
       BW_ASSIGN_OR_RETURN(absl::Duration t, timeout());
       return Rollback(globals, *name, *number, *site, t);
     });
   }
-  auto* wait = app.add_subcommand("wait", "wait for something");
-  wait->require_subcommand(1);
-  auto* c = wait->add_subcommand("dataset", "until a site holds a version or a newer one; exit code 6 when it does not in time");
-  auto name = std::make_shared<std::string>(), version = std::make_shared<std::string>("latest"), site = std::make_shared<std::string>();
-  c->add_option("NAME", *name, "dataset")->required();
-  c->add_option("--version", *version, "number (default: latest)");
-  c->add_option("--site", *site, "site")->required();
-  auto timeout = DurationFlag(c, "how long (default 10m)", "10m");
-  c->footer("Example:\n  bailiwick wait dataset planner --version 4 --site core --timeout 5m");
-  OnRun(c, globals, [&globals, name, version, site, timeout]() -> absl::Status {
-    BW_ASSIGN_OR_RETURN(absl::Duration t, timeout());
-    return WaitVersion(globals, *name, *version, *site, t);
-  });
 }
 
 }  // namespace bailiwick::cli

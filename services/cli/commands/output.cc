@@ -268,6 +268,8 @@ std::string TimeText(const google::protobuf::Timestamp& t) {
 
 std::string Printable(const std::string& bytes) { return Escape(bytes, true); }
 
+std::string FormatMessage(const std::string& text) { return Escape(text, false); }
+
 bool IsTerminal(int fd) { return isatty(fd) == 1; }
 
 }  // namespace bailiwick::cli

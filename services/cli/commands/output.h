@@ -56,6 +56,8 @@ std::string TimeText(const google::protobuf::Timestamp& t);  // RFC 3339 in UTC,
 // Names of files are any bytes: text stays as it is, control characters, backslashes and what is not UTF-8 are escaped
 // as in C.
 std::string Printable(const std::string& bytes);
+// The same for our own words, in which a backslash is a backslash.
+std::string FormatMessage(const std::string& text);
 
 bool IsTerminal(int fd);
 

@@ -16,7 +16,6 @@ namespace bailiwick::cli {
 namespace {
 
 constexpr uint64_t kMaxFile = 16 << 20;
-constexpr absl::Duration kWatchEvery = absl::Milliseconds(500);
 
 absl::Status ReadOne(const std::string& path, std::vector<config::Located>* out) {
   std::string text;
@@ -64,7 +63,8 @@ absl::StatusOr<std::vector<config::Located>> ReadAll(const std::vector<std::stri
     const std::string where = located.At("metadata.name").str();
     auto [it, fresh] = seen.try_emplace(key, where);
     if (!fresh) {
-      return absl::InvalidArgumentError(absl::StrCat(where, ": ", key.first, " ", key.second, " is declared twice; also at ", it->second));
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": ", key.first, " ", key.second, " is declared twice; also at ", it->second));
     }
   }
   return all;
@@ -82,38 +82,34 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
                                  {"policyRevision", Number(report.policy_revision)}});
     return;
   }
-  for (const auto& line : report.lines) std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
+  bool changes = false;
+  for (const auto& line : report.lines) {
+    changes |= line.change != "unchanged";
+    std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
+  }
   if (dry_run) {
-    std::cout << "dry run: nothing was changed\n";
+    std::cout << "dry run: nothing was changed";
+    if (changes) std::cout << "; the policy revision would be " << report.policy_revision;
+    std::cout << "\n";
   } else if (report.applied) {
     std::cout << "policy revision " << report.policy_revision << "\n";
   }
 }
 
-absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch) {
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  return PrintReplicas(*admin, globals, dataset, site, watch);
-}
+Json ResourceJson(const config::Resource& resource) { return FromJson(config::ToJson(resource)); }
 
-Json ResourceJson(const config::Resource& resource) {
-  return FromJson(config::ToJson(resource));
-}
-
-absl::Status GetSites(Admin& admin, const Globals& globals) {
+absl::Status GetSites(Admin& admin, const std::string& only) {
   BW_ASSIGN_OR_RETURN(auto sites, SitesByName(admin));
   std::vector<std::vector<std::string>> rows;
   for (const auto& [name, site] : sites) {
-    std::string labels;
-    for (const auto& [k, v] : std::map<std::string, std::string>(site.labels().begin(), site.labels().end())) {
-      absl::StrAppend(&labels, labels.empty() ? "" : ",", k, "=", v);
-    }
+    if (!only.empty() && name != only) continue;
+    const std::string labels = LabelText(site.labels());
     rows.push_back({name, site.region(), labels,
                     site.agent().empty() ? "not joined" : (site.connected() ? "connected" : "offline"),
                     site.agent().empty() ? "-" : (site.approved() ? "yes" : "no"), absl::StrCat(site.policy_revision()),
                     site.endpoint().empty() ? "outbound-only" : site.endpoint()});
   }
   PrintTable({"NAME", "REGION", "LABELS", "STATE", "APPROVED", "POLICY", "ENDPOINT"}, rows);
-  (void)globals;
   return absl::OkStatus();
 }
 
@@ -142,13 +138,10 @@ absl::Status Get(const Globals& globals, const std::string& kind_text, const std
     }
     return absl::OkStatus();
   }
-  if (kind == "Site" && name.empty()) return GetSites(*admin, globals);
+  if (kind == "Site") return GetSites(*admin, name);
   std::vector<std::vector<std::string>> rows;
   for (const auto& resource : response.resources()) {
-    std::string labels;
-    for (const auto& [k, v] : std::map<std::string, std::string>(resource.metadata().labels().begin(), resource.metadata().labels().end())) {
-      absl::StrAppend(&labels, labels.empty() ? "" : ",", k, "=", v);
-    }
+    const std::string labels = LabelText(resource.metadata().labels());
     std::string detail;
     if (resource.has_region()) detail = resource.region().description();
     if (resource.has_site()) detail = resource.site().region();
@@ -177,10 +170,12 @@ absl::Status Describe(const Globals& globals, const std::string& kind_text, cons
     return absl::OkStatus();
   }
   std::cout << config::ToYaml(response.resources(0));
+  if (globals.format() == Format::kYaml) return absl::OkStatus();
   if (kind == "Site") {
     BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
     const auto& site = sites[name];
-    std::cout << "\nState:       " << (site.agent().empty() ? "no agent has joined" : (site.connected() ? "connected" : "offline")) << "\n"
+    std::cout << "\nState:       "
+              << (site.agent().empty() ? "no agent has joined" : (site.connected() ? "connected" : "offline")) << "\n"
               << "Agent:       " << site.agent() << (site.approved() ? "" : " (key not approved)") << "\n"
               << "Endpoint:    " << (site.endpoint().empty() ? "none (outbound-only)" : site.endpoint()) << "\n"
               << "Policy:      revision " << site.policy_revision() << "\n"
@@ -193,62 +188,18 @@ absl::Status Describe(const Globals& globals, const std::string& kind_text, cons
     for (const auto& d : datasets.datasets()) {
       if (d.name() != name && d.family() != name) continue;
       std::cout << "\nStream:      " << d.name() << " at " << d.home_site() << "\n"
-                << "Newest:      " << (d.newest() == 0 ? "no version yet" : absl::StrCat("version ", d.newest(), ", ", d.files(), " files, ", FormatBytes(d.logical_bytes())))
+                << "Newest:      "
+                << (d.newest() == 0 ? "no version yet"
+                                    : absl::StrCat("version ", d.newest(), ", ", d.files(), " files, ",
+                                                   FormatBytes(d.logical_bytes())))
                 << "\nReplicas:    " << d.replicas_current() << " of " << d.replicas_wanted() << " current\n";
-      if (!d.source_problem().empty()) std::cout << "Problem:     " << d.source_problem() << "\n";
+      if (!d.source_problem().empty()) std::cout << "Problem:     " << FormatMessage(d.source_problem()) << "\n";
     }
   }
   return absl::OkStatus();
 }
 
 }  // namespace
-
-absl::Status PrintReplicas(Admin& admin, const Globals& globals, const std::string& dataset, const std::string& site, bool watch) {
-  std::map<std::string, std::string> before;
-  bool first = true;
-  while (true) {
-    control::v1::ListReplicasRequest request;
-    request.set_dataset(dataset);
-    request.set_site(site);
-    control::v1::ListReplicasResponse response;
-    BW_RETURN_IF_ERROR(admin.Check(admin.control().ListReplicas(Admin::Call().get(), request, &response)));
-    if (globals.format() != Format::kTable) {
-      std::vector<Json> rows;
-      for (const auto& r : response.replicas()) {
-        std::vector<Json> versions;
-        for (uint64_t v : r.versions()) versions.push_back(Number(v));
-        rows.push_back(Object({{"dataset", Text(r.dataset())}, {"site", Text(r.site())}, {"role", Text(r.role())},
-                               {"state", Text(r.state())}, {"version", Number(r.version())},
-                               {"newest", Number(r.newest())}, {"current", Number(r.current())},
-                               {"pinned", Number(r.pinned())}, {"lagSeconds", Number(r.lag().seconds())},
-                               {"rpoBreached", Bool(r.rpo_breached())}, {"reason", Text(r.reason())}, {"versions", List(std::move(versions))}}));
-      }
-      PrintJson(globals.format(), {{"replicas", List(std::move(rows))}});
-    } else {
-      std::vector<std::vector<std::string>> rows;
-      std::map<std::string, std::string> now;
-      for (const auto& r : response.replicas()) {
-        std::string shown = r.role() == "home" ? "-" : (r.current() == 0 ? "none" : absl::StrCat(r.current()));
-        if (r.pinned() != 0) absl::StrAppend(&shown, " (pinned)");
-        std::vector<std::string> row = {r.dataset(), r.site(), r.role(), r.state(), absl::StrCat(r.version(), "/", r.newest()), shown,
-                                        r.lag().seconds() == 0 ? "-" : absl::StrCat(FormatAge(absl::Seconds(r.lag().seconds())), r.rpo_breached() ? " (over RPO)" : ""),
-                                        r.reason()};
-        std::string line;
-        for (size_t i = 0; i < row.size(); ++i) {
-          if (i != 6) absl::StrAppend(&line, row[i], "|");
-        }
-        const std::string key = r.dataset() + "@@" + r.site();
-        if (first || before[key] != line) rows.push_back(row);
-        now[key] = line;
-      }
-      before = std::move(now);
-      if (first || !rows.empty()) PrintTable({"DATASET", "SITE", "ROLE", "STATE", "VERSION", "CURRENT", "LAG", "REASON"}, rows);
-    }
-    if (!watch) return absl::OkStatus();
-    first = false;
-    os::Clock::System()->SleepFor(kWatchEvery);
-  }
-}
 
 void RegisterResources(CLI::App& app, Globals& globals) {
   {
@@ -282,8 +233,12 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       for (const auto& line : report.lines) {
         if (line.change == "unchanged") continue;
         differs = true;
-        rows.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}, {"diff", Text(line.diff)}}));
-        if (globals.format() == Format::kTable) std::cout << line.kind << "/" << line.name << " would be " << line.change << "\n" << line.diff;
+        rows.push_back(Object({{"kind", Text(line.kind)},
+                               {"name", Text(line.name)},
+                               {"change", Text(line.change)},
+                               {"diff", Text(line.diff)}}));
+        if (globals.format() == Format::kTable)
+          std::cout << line.kind << "/" << line.name << " would be " << line.change << "\n" << line.diff;
       }
       if (globals.format() != Format::kTable) PrintJson(globals.format(), {{"differences", List(std::move(rows))}});
       return differs ? 1 : 0;
@@ -291,20 +246,34 @@ void RegisterResources(CLI::App& app, Globals& globals) {
   }
   {
     auto* c = app.add_subcommand("get", "list what is declared, or replicas");
-    auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>(), dataset = std::make_shared<std::string>(),
-         site = std::make_shared<std::string>();
+    auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>(),
+         dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
     auto watch = std::make_shared<bool>(false);
-    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy, replicas or all")->required();
-    c->add_option("NAME", *name, "one of them");
+    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy, all; replicas, versions")
+        ->required();
+    c->add_option("NAME", *name, "one of them; the dataset of replicas and versions");
     c->add_flag("-w,--watch", *watch, "replicas: go on and print what changes");
     c->add_option("--dataset", *dataset, "replicas: of this dataset only");
     c->add_option("--site", *site, "replicas: at this site only");
-    c->footer("Examples:\n  bailiwick get sites\n  bailiwick get dataset telemetry -o yaml\n  bailiwick get replicas -w");
+    c->footer(
+        "Examples:\n  bailiwick get sites\n  bailiwick get dataset telemetry -o yaml\n  bailiwick get replicas -w");
     OnRun(c, globals, [&globals, kind, name, dataset, site, watch]() -> absl::Status {
       if (*kind == "replicas" || *kind == "replica") {
         return GetReplicas(globals, dataset->empty() ? *name : *dataset, *site, *watch);
       }
+      if (!dataset->empty() || !site->empty()) {
+        return absl::InvalidArgumentError("--dataset and --site choose replicas: bailiwick get replicas --site NAME");
+      }
       if (*watch) return absl::InvalidArgumentError("-w watches replicas only: bailiwick get replicas -w");
+      if (*kind == "versions" || *kind == "version") {
+        if (name->empty())
+          return absl::InvalidArgumentError("versions are of one dataset: bailiwick get versions NAME");
+        return GetVersions(globals, *name);
+      }
+      if (const std::string near = config::Suggest(*kind, {"replicas", "versions"});
+          !near.empty() && !config::ParseKind(*kind).ok()) {
+        return absl::InvalidArgumentError(absl::StrCat("unknown kind ", *kind, "; did you mean ", near, "?"));
+      }
       return Get(globals, *kind, *name);
     });
   }

@@ -1,4 +1,4 @@
-// status, transfer, why, events.
+// status, why, events.
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
@@ -7,7 +7,6 @@
 #include "common/os/clock.h"
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
-#include "services/cli/commands/progress.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -24,25 +23,38 @@ absl::Status Status(const Globals& globals) {
   if (globals.format() != Format::kTable) {
     std::vector<Json> site_rows, dataset_rows;
     for (const auto& [name, s] : sites) {
-      site_rows.push_back(Object({{"name", Text(name)}, {"region", Text(s.region())}, {"connected", Bool(s.connected())},
-                                  {"approved", Bool(s.approved())}, {"agent", Text(s.agent())}, {"build", Text(s.build())},
-                                  {"endpoint", Text(s.endpoint())}, {"adminEndpoint", Text(s.admin_endpoint())},
-                                  {"policyRevision", Number(s.policy_revision())}, {"policyError", Text(s.policy_error())},
-                                  {"freeBytes", Number(s.free_bytes())}, {"lastSeen", Text(TimeText(s.last_seen()))}}));
+      site_rows.push_back(Object({{"name", Text(name)},
+                                  {"region", Text(s.region())},
+                                  {"connected", Bool(s.connected())},
+                                  {"approved", Bool(s.approved())},
+                                  {"agent", Text(s.agent())},
+                                  {"build", Text(s.build())},
+                                  {"endpoint", Text(s.endpoint())},
+                                  {"adminEndpoint", Text(s.admin_endpoint())},
+                                  {"policyRevision", Number(s.policy_revision())},
+                                  {"policyError", Text(s.policy_error())},
+                                  {"freeBytes", Number(s.free_bytes())},
+                                  {"lastSeen", Text(TimeText(s.last_seen()))}}));
     }
     for (const auto& d : datasets.datasets()) {
-      dataset_rows.push_back(Object({{"name", Text(d.name())}, {"home", Text(d.home_site())}, {"newest", Number(d.newest())},
-                                     {"files", Number(d.files())}, {"logicalBytes", Number(d.logical_bytes())},
-                                     {"replicasWanted", Number(d.replicas_wanted())}, {"replicasCurrent", Number(d.replicas_current())},
+      dataset_rows.push_back(Object({{"name", Text(d.name())},
+                                     {"home", Text(d.home_site())},
+                                     {"newest", Number(d.newest())},
+                                     {"files", Number(d.files())},
+                                     {"logicalBytes", Number(d.logical_bytes())},
+                                     {"replicasWanted", Number(d.replicas_wanted())},
+                                     {"replicasCurrent", Number(d.replicas_current())},
                                      {"problem", Text(d.source_problem())}}));
     }
-    PrintJson(globals.format(), {{"trustDomain", Text(info.trust_domain())}, {"build", Text(info.build())},
+    PrintJson(globals.format(), {{"trustDomain", Text(info.trust_domain())},
+                                 {"build", Text(info.build())},
                                  {"policyRevision", Number(info.policy_revision())},
-                                 {"sites", List(std::move(site_rows))}, {"datasets", List(std::move(dataset_rows))}});
+                                 {"sites", List(std::move(site_rows))},
+                                 {"datasets", List(std::move(dataset_rows))}});
     return absl::OkStatus();
   }
-  std::cout << "coordinator " << admin->context().coordinator << ", trust domain " << info.trust_domain() << ", policy revision "
-            << info.policy_revision() << "\n\n";
+  std::cout << "coordinator " << admin->context().coordinator << ", trust domain " << info.trust_domain()
+            << ", policy revision " << info.policy_revision() << "\n\n";
   std::vector<std::vector<std::string>> rows;
   const absl::Time now = os::Clock::System()->Now();
   for (const auto& [name, s] : sites) {
@@ -69,86 +81,26 @@ absl::Status Status(const Globals& globals) {
       if (r.state() != "denied") lag = std::max(lag, r.lag().seconds());
       breached |= r.rpo_breached();
     }
-    rows.push_back({d.name(), d.home_site(), d.newest() == 0 ? "none" : absl::StrCat(d.newest()), absl::StrCat(d.files()), FormatBytes(d.logical_bytes()),
-                    absl::StrCat(d.replicas_current(), "/", d.replicas_wanted(), denied > 0 ? absl::StrCat(" (", denied, " denied)") : ""),
-                    lag == 0 ? "-" : absl::StrCat(FormatAge(absl::Seconds(lag)), breached ? " (over RPO)" : ""), d.source_problem()});
+    rows.push_back({d.name(), d.home_site(), d.newest() == 0 ? "none" : absl::StrCat(d.newest()),
+                    absl::StrCat(d.files()), FormatBytes(d.logical_bytes()),
+                    absl::StrCat(d.replicas_current(), "/", d.replicas_wanted(),
+                                 denied > 0 ? absl::StrCat(" (", denied, " denied)") : ""),
+                    lag == 0 ? "-" : absl::StrCat(FormatAge(absl::Seconds(lag)), breached ? " (over RPO)" : ""),
+                    d.source_problem()});
   }
   PrintTable({"DATASET", "HOME", "NEWEST", "FILES", "SIZE", "REPLICAS", "LAG", "PROBLEM"}, rows);
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<control::v1::Transfer>> Transfers(Admin& admin, const std::string& id) {
-  control::v1::ListTransfersRequest request;
-  request.set_transfer_id(id);
-  control::v1::ListTransfersResponse response;
-  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListTransfers(Admin::Call().get(), request, &response)));
-  if (!id.empty() && response.transfers_size() == 0) return absl::NotFoundError(absl::StrCat("transfer ", id, " is not known"));
-  return std::vector<control::v1::Transfer>(response.transfers().begin(), response.transfers().end());
-}
-
-absl::Status List(const Globals& globals) {
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(auto transfers, Transfers(*admin, ""));
-  std::vector<Json> json;
-  std::vector<std::vector<std::string>> rows;
-  for (const auto& t : transfers) {
-    rows.push_back({t.transfer_id(), t.dataset(), absl::StrCat(t.version()), absl::StrCat(t.source(), " -> ", t.destination()), t.state(),
-                    absl::StrCat(FormatBytes(t.done_bytes()), " of ", FormatBytes(t.total_bytes())), FormatBytes(t.wire_bytes()),
-                    TimeText(t.started()), t.message()});
-    json.push_back(Object({{"id", Text(t.transfer_id())}, {"dataset", Text(t.dataset())}, {"version", Number(t.version())},
-                           {"source", Text(t.source())}, {"destination", Text(t.destination())}, {"state", Text(t.state())},
-                           {"doneBytes", Number(t.done_bytes())}, {"totalBytes", Number(t.total_bytes())},
-                           {"wireBytes", Number(t.wire_bytes())}, {"started", Text(TimeText(t.started()))},
-                           {"ended", Text(TimeText(t.ended()))}, {"code", Text(t.code())}, {"message", Text(t.message())}}));
-  }
-  if (globals.format() != Format::kTable) {
-    PrintJson(globals.format(), {{"transfers", cli::List(std::move(json))}});
-  } else {
-    PrintTable({"ID", "DATASET", "VERSION", "FROM -> TO", "STATE", "PRESENT", "ON THE WIRE", "STARTED", "MESSAGE"}, rows);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Watch(const Globals& globals, const std::string& id) {
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  std::map<std::string, std::unique_ptr<Progress>> bars;
-  while (true) {
-    BW_ASSIGN_OR_RETURN(auto transfers, Transfers(*admin, id));
-    bool running = false;
-    for (const auto& t : transfers) {
-      if (t.state() == "done" || t.state() == "failed") {
-        if (auto it = bars.find(t.transfer_id()); it != bars.end() && it->second != nullptr) {
-          it->second = nullptr;
-          std::cout << t.dataset() << " version " << t.version() << " " << t.source() << " -> " << t.destination() << ": " << t.state()
-                    << ", " << FormatBytes(t.wire_bytes()) << " on the wire" << (t.message().empty() ? "" : ": ") << t.message() << std::endl;
-        }
-        continue;
-      }
-      running = true;
-      auto& bar = bars[t.transfer_id()];
-      if (bar == nullptr) {
-        bar = std::make_unique<Progress>(absl::StrCat(t.dataset(), " version ", t.version(), " ", t.source(), " -> ", t.destination()));
-      }
-      bar->Update(t.done_bytes(), t.total_bytes(), absl::StrCat(FormatBytes(t.wire_bytes()), " on the wire"));
-    }
-    if (!running) {
-      if (bars.empty()) std::cout << "nothing is being transferred\n";
-      return absl::OkStatus();
-    }
-    os::Clock::System()->SleepFor(absl::Milliseconds(200));
-  }
-}
-
 absl::StatusOr<int> Why(const Globals& globals, const std::string& dataset, const std::string& site) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  control::v1::WhyRequest request;
-  request.set_dataset(dataset);
-  request.set_site(site);
-  control::v1::WhyResponse why;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().Why(Admin::Call().get(), request, &why)));
+  BW_ASSIGN_OR_RETURN(control::v1::WhyResponse why, AskWhy(*admin, dataset, site));
   if (globals.format() != Format::kTable) {
-    PrintJson(globals.format(), {{"satisfied", Bool(why.satisfied())}, {"code", Text(why.code())}, {"sentence", Text(why.sentence())},
-                                 {"rule", Text(why.rule())}, {"number", Number(why.version())}});
+    PrintJson(globals.format(), {{"satisfied", Bool(why.satisfied())},
+                                 {"code", Text(why.code())},
+                                 {"sentence", Text(why.sentence())},
+                                 {"rule", Text(why.rule())},
+                                 {"number", Number(why.version())}});
   } else {
     std::cout << why.sentence() << "\n";
   }
@@ -170,22 +122,25 @@ absl::Status Events(const Globals& globals, bool follow, uint32_t limit) {
       if (!event.dataset().empty()) std::cout << "  " << event.dataset();
       if (event.version() != 0) std::cout << " version " << event.version();
       if (!event.site().empty()) std::cout << "  at " << event.site();
-      if (!event.message().empty()) std::cout << "  " << event.message();
+      if (!event.message().empty()) std::cout << "  " << FormatMessage(event.message());
       std::cout << std::endl;
       continue;
     }
-    Json row = Object({{"sequence", Number(event.sequence())}, {"at", Text(TimeText(event.at()))}, {"kind", Text(event.kind())},
-                       {"site", Text(event.site())}, {"dataset", Text(event.dataset())}, {"number", Number(event.version())},
+    Json row = Object({{"sequence", Number(event.sequence())},
+                       {"at", Text(TimeText(event.at()))},
+                       {"kind", Text(event.kind())},
+                       {"site", Text(event.site())},
+                       {"dataset", Text(event.dataset())},
+                       {"number", Number(event.version())},
                        {"message", Text(event.message())}});
     if (follow) {
-      PrintJson(globals.format(), {{"event", row}});
-      std::cout.flush();
+      PrintNext(globals.format(), {{"event", row}});
     } else {
       rows.push_back(std::move(row));
     }
   }
-  BW_RETURN_IF_ERROR(Admin::Error(stream->Finish()));
-  if (globals.format() != Format::kTable && !follow) PrintJson(globals.format(), {{"events", cli::List(std::move(rows))}});
+  BW_RETURN_IF_ERROR(admin->Check(stream->Finish()));
+  if (globals.format() != Format::kTable && !follow) PrintJson(globals.format(), {{"events", List(std::move(rows))}});
   return absl::OkStatus();
 }
 
@@ -196,22 +151,12 @@ void RegisterSeeing(CLI::App& app, Globals& globals) {
   status->footer("Example:\n  bailiwick status -o json");
   OnRun(status, globals, [&globals] { return Status(globals); });
 
-  auto* transfer = app.add_subcommand("transfer", "what is on its way");
-  transfer->require_subcommand(1);
-  auto* list = transfer->add_subcommand("list", "running transfers and the last 100 ended");
-  list->footer("Example:\n  bailiwick transfer list");
-  OnRun(list, globals, [&globals] { return List(globals); });
-  auto* watch = transfer->add_subcommand("watch", "progress until nothing runs");
-  auto id = std::make_shared<std::string>();
-  watch->add_option("ID", *id, "one transfer (default: all)");
-  watch->footer("Example:\n  bailiwick transfer watch");
-  OnRun(watch, globals, [&globals, id] { return Watch(globals, *id); });
-
   auto* why = app.add_subcommand("why", "why a dataset's newest version is not at a site: the cause and what to do");
   auto dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
   why->add_option("DATASET", *dataset, "dataset, or a family's stream NAME@SITE")->required();
   why->add_option("SITE", *site, "site")->required();
-  why->footer("Exit code 0: it is there; 3: denied by policy; 1: another cause.\nExample:\n  bailiwick why telemetry cloud-us");
+  why->footer(
+      "Exit code 0: it is there; 3: denied by policy; 1: another cause.\nExample:\n  bailiwick why telemetry cloud-us");
   OnRunCode(why, globals, [&globals, dataset, site] { return Why(globals, *dataset, *site); });
 
   auto* events = app.add_subcommand("events", "what happened");

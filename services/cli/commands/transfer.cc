@@ -1,0 +1,121 @@
+// transfer ...: what is on its way.
+#include <iostream>
+#include <set>
+
+#include "common/base/status.h"
+#include "common/base/units.h"
+#include "services/cli/commands/command.h"
+#include "services/cli/commands/progress.h"
+
+namespace bailiwick::cli {
+namespace {
+
+constexpr absl::Duration kWatchEvery = absl::Milliseconds(200);
+
+absl::StatusOr<std::vector<control::v1::Transfer>> Transfers(Admin& admin, const std::string& id) {
+  control::v1::ListTransfersRequest request;
+  request.set_transfer_id(id);
+  control::v1::ListTransfersResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListTransfers(Admin::Call().get(), request, &response)));
+  if (!id.empty() && response.transfers_size() == 0) {
+    return absl::NotFoundError(absl::StrCat("transfer ", id, " is not known; see: bailiwick transfer list"));
+  }
+  return std::vector<control::v1::Transfer>(response.transfers().begin(), response.transfers().end());
+}
+
+Json JsonOf(const control::v1::Transfer& t) {
+  return Object({{"id", Text(t.transfer_id())},
+                 {"dataset", Text(t.dataset())},
+                 {"version", Number(t.version())},
+                 {"source", Text(t.source())},
+                 {"destination", Text(t.destination())},
+                 {"state", Text(t.state())},
+                 {"doneBytes", Number(t.done_bytes())},
+                 {"totalBytes", Number(t.total_bytes())},
+                 {"wireBytes", Number(t.wire_bytes())},
+                 {"started", Text(TimeText(t.started()))},
+                 {"ended", Text(TimeText(t.ended()))},
+                 {"code", Text(t.code())},
+                 {"message", Text(t.message())}});
+}
+
+absl::Status ListAll(const Globals& globals) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(auto transfers, Transfers(*admin, ""));
+  std::vector<Json> json;
+  Rows rows;
+  for (const auto& t : transfers) {
+    rows.push_back({t.transfer_id(), t.dataset(), absl::StrCat(t.version()),
+                    absl::StrCat(t.source(), " -> ", t.destination()), t.state(),
+                    absl::StrCat(FormatBytes(t.done_bytes()), " of ", FormatBytes(t.total_bytes())),
+                    FormatBytes(t.wire_bytes()), TimeText(t.started()), t.message()});
+    json.push_back(JsonOf(t));
+  }
+  if (globals.table()) {
+    PrintTable({"ID", "DATASET", "VERSION", "FROM -> TO", "STATE", "PRESENT", "ON THE WIRE", "STARTED", "MESSAGE"},
+               rows);
+  } else {
+    PrintJson(globals.format(), {{"transfers", List(std::move(json))}});
+  }
+  return absl::OkStatus();
+}
+
+void PrintEnd(const Globals& globals, const control::v1::Transfer& t) {
+  if (!globals.table()) {
+    PrintNext(globals.format(), {{"transfer", JsonOf(t)}});
+    return;
+  }
+  std::cout << t.dataset() << " version " << t.version() << " " << t.source() << " -> " << t.destination() << ": "
+            << t.state() << ", " << FormatBytes(t.wire_bytes()) << " on the wire" << (t.message().empty() ? "" : ": ")
+            << Printable(t.message()) << std::endl;
+}
+
+absl::Status Watch(const Globals& globals, const std::string& id) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  ProgressBoard board;
+  std::set<std::string> seen;  // running when last looked at
+  bool any = false;
+  while (true) {
+    BW_ASSIGN_OR_RETURN(auto transfers, Transfers(*admin, id));
+    bool running = false;
+    for (const auto& t : transfers) {
+      if (t.state() == "done" || t.state() == "failed") {
+        if (seen.erase(t.transfer_id()) == 0 && (id.empty() || any)) continue;
+        any = true;
+        board.Clear();
+        board.Remove(t.transfer_id());
+        PrintEnd(globals, t);
+        continue;
+      }
+      running = any = true;
+      seen.insert(t.transfer_id());
+      board.Update(t.transfer_id(),
+                   absl::StrCat(t.dataset(), " version ", t.version(), " ", t.source(), " -> ", t.destination()),
+                   t.done_bytes(), t.total_bytes(), absl::StrCat(FormatBytes(t.wire_bytes()), " on the wire"));
+    }
+    board.Draw();
+    if (!running) {
+      if (!any && globals.table()) std::cout << "nothing is being transferred\n";
+      return absl::OkStatus();
+    }
+    os::Clock::System()->SleepFor(kWatchEvery);
+  }
+}
+
+}  // namespace
+
+void RegisterTransfers(CLI::App& app, Globals& globals) {
+  auto* transfer = app.add_subcommand("transfer", "what is on its way");
+  transfer->require_subcommand(1);
+  transfer->footer("Example:\n  bailiwick transfer watch");
+  auto* list = transfer->add_subcommand("list", "running transfers and the last 100 ended");
+  list->footer("Example:\n  bailiwick transfer list");
+  OnRun(list, globals, [&globals] { return ListAll(globals); });
+  auto* watch = transfer->add_subcommand("watch", "progress until nothing runs");
+  auto id = std::make_shared<std::string>();
+  watch->add_option("ID", *id, "one transfer (default: all)");
+  watch->footer("Example:\n  bailiwick transfer watch");
+  OnRun(watch, globals, [&globals, id] { return Watch(globals, *id); });
+}
+
+}  // namespace bailiwick::cli
