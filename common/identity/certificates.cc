@@ -66,7 +66,8 @@ absl::StatusOr<std::string> KeyPem(EVP_PKEY* key) {
 
 absl::StatusOr<Key> ParseKey(std::string_view pem) {
   Bio bio = ReadBio(pem);
-  Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, [](char*, int, int, void*) { return 0; }, nullptr));
+  Key key(PEM_read_bio_PrivateKey(
+      bio.get(), nullptr, [](char*, int, int, void*) { return 0; }, nullptr));
   ERR_clear_error();
   if (key == nullptr) return absl::InvalidArgumentError("not a private key in PEM");
   return key;
@@ -114,7 +115,7 @@ absl::Status AddExtension(X509* certificate, X509* issuer, int nid, const std::s
 absl::StatusOr<Certificate> NewCertificate(EVP_PKEY* key, absl::Time not_before, absl::Time not_after) {
   Certificate certificate(X509_new());
   Serial serial(BN_new());
-  if (certificate == nullptr || X509_set_version(certificate.get(), 2) != 1 ||
+  if (certificate == nullptr || serial == nullptr || X509_set_version(certificate.get(), 2) != 1 ||
       BN_rand(serial.get(), 127, BN_RAND_TOP_ANY, BN_RAND_BOTTOM_ANY) != 1 ||
       BN_to_ASN1_INTEGER(serial.get(), X509_get_serialNumber(certificate.get())) == nullptr ||
       ASN1_TIME_set(X509_getm_notBefore(certificate.get()), absl::ToTimeT(not_before)) == nullptr ||
@@ -126,12 +127,17 @@ absl::StatusOr<Certificate> NewCertificate(EVP_PKEY* key, absl::Time not_before,
 }
 
 void SetCommonName(X509_NAME* name, const std::string& text) {
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(text.c_str()), -1, -1, 0);
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(text.c_str()), -1, -1,
+                             0);
 }
 
-absl::Time FromAsn1(const ASN1_TIME* time) {
+absl::StatusOr<absl::Time> FromAsn1(const ASN1_TIME* time) {
   std::tm tm{};
-  if (ASN1_TIME_to_tm(time, &tm) != 1) return absl::InfinitePast();
+  // A null time would be read as now.
+  if (time == nullptr || ASN1_TIME_to_tm(time, &tm) != 1) {
+    ERR_clear_error();
+    return absl::InvalidArgumentError("the certificate's validity cannot be read");
+  }
   return absl::FromTM(tm, absl::UTCTimeZone());
 }
 
@@ -142,7 +148,8 @@ absl::StatusOr<KeyPair> NewTlsKey() {
   KeyPair pair;
   BW_ASSIGN_OR_RETURN(pair.private_key_pem, KeyPem(key.get()));
   Request request(X509_REQ_new());
-  if (request == nullptr || X509_REQ_set_version(request.get(), 0) != 1 || X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
+  if (request == nullptr || X509_REQ_set_version(request.get(), 0) != 1 ||
+      X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
       X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0) {
     return OpenSslError("cannot make a certificate request");
   }
@@ -159,7 +166,8 @@ absl::StatusOr<CertificateAuthority> NewAuthority(std::string_view trust_domain,
   BW_ASSIGN_OR_RETURN(Certificate certificate, NewCertificate(key.get(), now - kBackdate, now + life));
   SetCommonName(X509_get_subject_name(certificate.get()), absl::StrCat("Bailiwick CA of ", std::string(trust_domain)));
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate.get()));
-  BW_RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_basic_constraints, "critical,CA:TRUE,pathlen:0"));
+  BW_RETURN_IF_ERROR(
+      AddExtension(certificate.get(), certificate.get(), NID_basic_constraints, "critical,CA:TRUE,pathlen:0"));
   BW_RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_key_usage, "critical,keyCertSign,cRLSign"));
   BW_RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_subject_key_identifier, "hash"));
   if (X509_sign(certificate.get(), key.get(), EVP_sha256()) == 0) return OpenSslError("cannot sign the CA certificate");
@@ -169,11 +177,16 @@ absl::StatusOr<CertificateAuthority> NewAuthority(std::string_view trust_domain,
   return ca;
 }
 
-absl::StatusOr<std::string> IssueCertificate(const CertificateAuthority& ca, std::string_view csr_der, const SpiffeId& id,
-                                             absl::Time now, absl::Duration life) {
+absl::StatusOr<std::string> IssueCertificate(const CertificateAuthority& ca, std::string_view csr_der,
+                                             const SpiffeId& id, absl::Time now, absl::Duration life) {
+  // The name goes into a string that OpenSSL parses: a comma in it would become a second name.
+  auto checked = ParseSpiffeId(id.str());
+  if (!checked.ok()) return checked.status();
+  if (*checked != id) return absl::InvalidArgumentError(absl::StrCat(id.str(), " would be read as another identity"));
   const auto* p = reinterpret_cast<const unsigned char*>(csr_der.data());
   Request request(d2i_X509_REQ(nullptr, &p, static_cast<long>(csr_der.size())));
   ERR_clear_error();
+  if (p != reinterpret_cast<const unsigned char*>(csr_der.data()) + csr_der.size()) request.reset();
   EVP_PKEY* subject_key = request == nullptr ? nullptr : X509_REQ_get0_pubkey(request.get());
   if (subject_key == nullptr) return absl::InvalidArgumentError("the certificate request cannot be read");
   if (!IsP256(subject_key)) return absl::InvalidArgumentError("the certificate request's key is not ECDSA P-256");
@@ -190,7 +203,8 @@ absl::StatusOr<std::string> IssueCertificate(const CertificateAuthority& ca, std
   BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_ext_key_usage, "serverAuth,clientAuth"));
   BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_authority_key_identifier, "keyid"));
   // The subject is empty, so the name must be critical (RFC 5280, 4.2.1.6). Characters of an id need no escaping here.
-  BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_subject_alt_name, absl::StrCat("critical,URI:", id.str())));
+  BW_RETURN_IF_ERROR(
+      AddExtension(leaf.get(), issuer.get(), NID_subject_alt_name, absl::StrCat("critical,URI:", id.str())));
   if (X509_sign(leaf.get(), issuer_key.get(), EVP_sha256()) == 0) return OpenSslError("cannot sign a certificate");
   return CertificatePem(leaf.get());
 }
@@ -198,19 +212,22 @@ absl::StatusOr<std::string> IssueCertificate(const CertificateAuthority& ca, std
 absl::StatusOr<CertificateInfo> InspectCertificate(std::string_view pem) {
   BW_ASSIGN_OR_RETURN(Certificate certificate, ParseCertificate(pem));
   CertificateInfo info;
-  info.not_before = FromAsn1(X509_get0_notBefore(certificate.get()));
-  info.not_after = FromAsn1(X509_get0_notAfter(certificate.get()));
+  BW_ASSIGN_OR_RETURN(info.not_before, FromAsn1(X509_get0_notBefore(certificate.get())));
+  BW_ASSIGN_OR_RETURN(info.not_after, FromAsn1(X509_get0_notAfter(certificate.get())));
   info.sha256 = DerSha256(certificate.get());
-  auto* names = static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr));
+  auto* names =
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr));
   int uris = 0;
   for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names); ++i) {
     const GENERAL_NAME* name = sk_GENERAL_NAME_value(names, i);
     if (name->type != GEN_URI) continue;
     ++uris;
     const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
-    info.uri.assign(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)), static_cast<size_t>(ASN1_STRING_length(uri)));
+    info.uri.assign(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
+                    static_cast<size_t>(ASN1_STRING_length(uri)));
   }
   GENERAL_NAMES_free(names);
+  ERR_clear_error();
   if (uris != 1) info.uri.clear();
   return info;
 }

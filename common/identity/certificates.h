@@ -1,5 +1,5 @@
-// X.509 for mTLS (OpenSSL through common/crypto's rules: this is the one other folder that may include OpenSSL): ECDSA P-256
-// keys, a small CA, certificates with exactly one URI SAN. Thread-safe functions.
+// X.509 for mTLS (with common/crypto and common/rpc the only folders that include OpenSSL): ECDSA P-256 keys, a small
+// CA, certificates with exactly one URI SAN. Thread-safe functions; nothing here reads a clock or a file.
 #pragma once
 
 #include <string>
@@ -26,17 +26,18 @@ struct CertificateAuthority {
 absl::StatusOr<CertificateAuthority> NewAuthority(std::string_view trust_domain, absl::Time now, absl::Duration life);
 
 // A leaf for the CSR's key with `id` as its only SAN (names asked for in the CSR are ignored), client and server use.
-// not_before is 5 minutes ago for skewed clocks. INVALID_ARGUMENT: bad CSR signature or a key that is not P-256.
-absl::StatusOr<std::string> IssueCertificate(const CertificateAuthority& ca, std::string_view csr_der, const SpiffeId& id,
-                                             absl::Time now, absl::Duration life);
+// not_before is 5 minutes ago for skewed clocks. INVALID_ARGUMENT: bad CSR signature, a key that is not P-256, or an id
+// that would not be read back as itself.
+absl::StatusOr<std::string> IssueCertificate(const CertificateAuthority& ca, std::string_view csr_der,
+                                             const SpiffeId& id, absl::Time now, absl::Duration life);
 
 struct CertificateInfo {
-  std::string uri;           // empty unless there is exactly one URI SAN
+  std::string uri;  // empty unless there is exactly one URI SAN
   absl::Time not_before;
   absl::Time not_after;
-  std::string sha256;        // of the DER, 32 bytes
-  std::string issuer_sha256; // empty
+  std::string sha256;  // of the DER, 32 bytes
 };
+// Of the first certificate of a chain, trusted or not. INVALID_ARGUMENT.
 absl::StatusOr<CertificateInfo> InspectCertificate(std::string_view pem);
 absl::Status CheckPair(std::string_view certificate_pem, std::string_view private_key_pem);  // INVALID_ARGUMENT
 std::string CertificateSha256(std::string_view pem);  // of the first certificate's DER; empty when unreadable

@@ -8,19 +8,21 @@ namespace bailiwick::identity {
 namespace {
 
 constexpr std::string_view kScheme = "spiffe://";
-constexpr size_t kMaxLength = 2048;  // the SPIFFE specification's
+constexpr size_t kMaxLength = 2048;      // the SPIFFE specification's, in bytes
+constexpr size_t kMaxTrustDomain = 255;  // likewise
 
 bool ValidSegment(std::string_view s) {
   if (s.empty() || s == "." || s == "..") return false;
   for (char c : s) {
-    const bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+    const bool ok =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
     if (!ok) return false;
   }
   return true;
 }
 
 bool ValidTrustDomain(std::string_view s) {
-  if (!ValidSegment(s)) return false;
+  if (!ValidSegment(s) || s.size() > kMaxTrustDomain) return false;
   for (char c : s) {
     if (c >= 'A' && c <= 'Z') return false;
   }
@@ -28,8 +30,8 @@ bool ValidTrustDomain(std::string_view s) {
 }
 
 absl::Status Malformed(std::string_view uri, std::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat("\"", std::string(uri.substr(0, 200)), "\" is not an identity of Bailiwick: ",
-                                                 std::string(why)));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", std::string(uri.substr(0, 200)), "\" is not an identity of Bailiwick: ", std::string(why)));
 }
 
 }  // namespace
