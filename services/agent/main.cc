@@ -104,7 +104,7 @@ absl::Status Run(const RunFlags& flags) {
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
   transfers.Shutdown();
   agent.Stop();
-  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
+  server->Shutdown(absl::ToChronoTime(env.clock->Now() + absl::Seconds(2)));
   return absl::OkStatus();
 }
 

@@ -3,7 +3,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -106,7 +105,7 @@ absl::Status AgentIdentity::Join(AgentState* state, const std::string& join_stri
   BW_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, rpc::JoinChannel(join.join_address(), join.ca_sha256(), ""));
   auto stub = enroll::v1::Enroll::NewStub(channel);
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  context.set_deadline(absl::ToChronoTime(state->env().clock->Now() + absl::Seconds(30)));
   context.set_wait_for_ready(false);
   enroll::v1::JoinResponse response;
   grpc::Status called = stub->Join(&context, request, &response);

@@ -104,7 +104,8 @@ absl::StatusOr<InFrame> DecodeFrame(const grpc::ByteBuffer& buffer) {
       if (!input.ReadVarint32(&n) || static_cast<int64_t>(n) > size - input.CurrentPosition()) {
         return absl::InvalidArgumentError("a data frame whose payload is cut short");
       }
-      in.data_payload = std::string_view(base + input.CurrentPosition(), n);
+      in.payload_offset = static_cast<size_t>(input.CurrentPosition());
+      in.payload_size = n;
       if (!input.Skip(static_cast<int>(n))) return absl::InvalidArgumentError("a data frame that cannot be read");
     } else {
       if (tag == 0 || !WireFormatLite::SkipField(&input, tag)) {
@@ -116,7 +117,7 @@ absl::StatusOr<InFrame> DecodeFrame(const grpc::ByteBuffer& buffer) {
   if (!data->ParseFromString(head)) return absl::InvalidArgumentError("a data frame whose header cannot be read");
   uint64_t sum = 0;
   for (const auto& piece : data->pieces()) sum += piece.absent() ? 0 : piece.stored_length();
-  if (sum != in.data_payload.size()) return absl::InvalidArgumentError("a data frame whose pieces do not fill its payload");
+  if (sum != in.payload_size) return absl::InvalidArgumentError("a data frame whose pieces do not fill its payload");
   return in;
 }
 

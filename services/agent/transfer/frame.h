@@ -36,11 +36,15 @@ class DataFrame {
   size_t payload_bytes_ = 0;
 };
 
-// A received frame. `data_payload` points into `bytes`.
+// A received frame. May be moved: a short slice lies inside the object, so the payload is kept as a place, not as a pointer.
 struct InFrame {
   transfer::v1::Frame message;  // for Data: all but the payload
-  std::string_view data_payload;
-  grpc::Slice bytes;            // owns
+  grpc::Slice bytes;
+  size_t payload_offset = 0;
+  size_t payload_size = 0;
+  std::string_view data_payload() const {
+    return {reinterpret_cast<const char*>(bytes.begin()) + payload_offset, payload_size};
+  }
 };
 absl::StatusOr<InFrame> DecodeFrame(const grpc::ByteBuffer& buffer);
 

@@ -139,8 +139,8 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
   identity_ = store::VersionIdentity(record);
   guard_.SetVersion(record_, identity_);
   End end = Authorize(grant);
-  transfer_id_ = guard_.grant().transfer_id;
   if (!end.complete()) return end;
+  transfer_id_ = guard_.grant().transfer_id;
   if (receive_) {
     auto dataset = env_.open_dataset(record_.dataset_id, record_.dataset);
     if (!dataset.ok()) return Broken(dataset.status());
@@ -326,7 +326,7 @@ absl::Status Flow::FillWants(ReceiveMachine& machine) {
 
 End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer) {
   const auto& data = in.message.data();
-  std::string_view payload = in.data_payload;
+  std::string_view payload = in.data_payload();
   for (const auto& piece : data.pieces()) {
     auto expected = machine.Next(data.want_id());
     if (!expected.ok()) return Broken(expected.status());
@@ -347,7 +347,7 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
     if (!put.ok()) return Broken(put.status());
     machine.Stored(data.want_id());
   }
-  wire_bytes_ += in.data_payload.size();
+  wire_bytes_ += in.data_payload().size();
   return End{};
 }
 

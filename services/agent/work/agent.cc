@@ -397,7 +397,7 @@ void Agent::RenewCertificate() {
   request.set_csr_der(key->csr_der);
   agent::v1::RenewResponse response;
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  context.set_deadline(absl::ToChronoTime(state_->env().clock->Now() + absl::Seconds(30)));
   grpc::Status called = agent::v1::AgentSession::NewStub(channel)->Renew(&context, request, &response);
   absl::Status status = called.ok() ? identity_->Install(key->private_key_pem, response.certificate_chain_pem(), response.ca_pem())
                                     : rpc::FromGrpc(called);
