@@ -20,7 +20,8 @@ uint64_t TopMask(int bits) { return ~uint64_t{0} << (64 - bits); }
 }  // namespace
 
 absl::StatusOr<Chunker> Chunker::Create(Parameters parameters, std::string_view key) {
-  if (!std::has_single_bit(parameters.average) || parameters.average < kMinAverage || parameters.average > kMaxAverage) {
+  if (!std::has_single_bit(parameters.average) || parameters.average < kMinAverage ||
+      parameters.average > kMaxAverage) {
     return absl::InvalidArgumentError(
         absl::StrCat("the average chunk size must be a power of two from 16KiB to 4MiB, not ", parameters.average));
   }

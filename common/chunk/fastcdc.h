@@ -1,6 +1,6 @@
-// Content-defined chunking: FastCDC with normalized chunking (Xia et al., "FastCDC: a Fast and Efficient Content-Defined
-// Chunking Approach for Data Deduplication", USENIX ATC 2016), gear table keyed per dataset. The same bytes, key and
-// parameters give the same cuts everywhere and for ever: this is a format.
+// Content-defined chunking: FastCDC with normalized chunking (Xia et al., "FastCDC: a Fast and Efficient
+// Content-Defined Chunking Approach for Data Deduplication", USENIX ATC 2016), gear table keyed per dataset. The same
+// bytes, key and parameters give the same cuts everywhere and for ever: this is a format.
 #pragma once
 
 #include <array>
@@ -20,10 +20,11 @@ struct Parameters {
 
 class Chunker {
  public:
-  // `key` is any bytes; the table is expanded from it with SHA-256 in counter mode. INVALID_ARGUMENT: average out of range.
+  // `key` is any bytes; the table is expanded from it with SHA-256 in counter mode. INVALID_ARGUMENT: average out of
+  // range.
   static absl::StatusOr<Chunker> Create(Parameters parameters, std::string_view key);
-  // Length of the first chunk of `data`. `last` says that nothing follows: then a tail shorter than min is a chunk. Without
-  // `last`, data must hold at least max() bytes. Never 0 for non-empty data. Thread-safe.
+  // Length of the first chunk of `data`. `last` says that nothing follows: then a tail shorter than min is a chunk.
+  // Without `last`, data must hold at least max() bytes. Never 0 for non-empty data. Thread-safe.
   size_t Next(std::string_view data, bool last) const;
   const Parameters& parameters() const { return parameters_; }
 

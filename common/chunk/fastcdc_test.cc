@@ -104,7 +104,8 @@ TEST(FastCdc, CuttingFromABufferEqualsCuttingTheWhole) {
 }
 
 TEST(FastCdc, RefusesAveragesOutOfRange) {
-  for (uint32_t bad : {0u, 8u * 1024, 33u * 1024, 8u << 20}) EXPECT_FALSE(Chunker::Create({.average = bad}, "").ok()) << bad;
+  for (uint32_t bad : {0u, 8u * 1024, 33u * 1024, 8u << 20})
+    EXPECT_FALSE(Chunker::Create({.average = bad}, "").ok()) << bad;
 }
 
 }  // namespace

@@ -83,9 +83,8 @@ absl::StatusOr<int64_t> Refs(sql::Database& db, DatasetId dataset, const Digest&
 }
 
 absl::Status AddRefs(sql::Database& db, DatasetId dataset, const Digest& node, int64_t delta) {
-  BW_ASSIGN_OR_RETURN(sql::Statement upsert,
-                      db.Prepare("INSERT INTO node_refs(dataset, node, refs) VALUES(?1, ?2, ?3) "
-                                 "ON CONFLICT(dataset, node) DO UPDATE SET refs = refs + ?3"));
+  BW_ASSIGN_OR_RETURN(sql::Statement upsert, db.Prepare("INSERT INTO node_refs(dataset, node, refs) VALUES(?1, ?2, ?3) "
+                                                        "ON CONFLICT(dataset, node) DO UPDATE SET refs = refs + ?3"));
   const std::string key = Key(node);
   return upsert.BindBlob(1, dataset.view()).BindBlob(2, key).Bind(3, delta).Run();
 }
@@ -94,7 +93,8 @@ absl::Status AddRefs(sql::Database& db, DatasetId dataset, const Digest& node, i
 
 std::vector<std::string> VersionCatalog::Migrations() {
   return {
-      "CREATE TABLE versions(dataset BLOB NOT NULL, number INTEGER NOT NULL, identity BLOB NOT NULL, root BLOB NOT NULL,"
+      "CREATE TABLE versions(dataset BLOB NOT NULL, number INTEGER NOT NULL, identity BLOB NOT NULL, root BLOB NOT "
+      "NULL,"
       "  envelope BLOB NOT NULL, PRIMARY KEY(dataset, number)) STRICT, WITHOUT ROWID;"
       "CREATE TABLE node_refs(dataset BLOB NOT NULL, node BLOB NOT NULL, refs INTEGER NOT NULL,"
       "  PRIMARY KEY(dataset, node)) STRICT, WITHOUT ROWID;",
@@ -106,18 +106,20 @@ absl::Status VersionCatalog::Add(const crypto::Envelope& envelope, NodeSource* s
   const DatasetId dataset = v.record.dataset_id;
   return db_->Transaction([&](sql::Database& db) -> absl::Status {
     {
-      BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT identity FROM versions WHERE dataset = ? AND number = ?"));
+      BW_ASSIGN_OR_RETURN(sql::Statement select,
+                          db.Prepare("SELECT identity FROM versions WHERE dataset = ? AND number = ?"));
       select.BindBlob(1, dataset.view()).Bind(2, v.record.number);
       BW_ASSIGN_OR_RETURN(bool row, select.Step());
       if (row) {
         if (select.Blob(0) == Key(v.identity)) return absl::OkStatus();
-        return absl::AlreadyExistsError(absl::StrCat("version ", v.record.number, " of ", v.record.dataset,
-                                                     " exists here with another identity"));
+        return absl::AlreadyExistsError(
+            absl::StrCat("version ", v.record.number, " of ", v.record.dataset, " exists here with another identity"));
       }
     }
     {
-      BW_ASSIGN_OR_RETURN(sql::Statement insert,
-                          db.Prepare("INSERT INTO versions(dataset, number, identity, root, envelope) VALUES(?, ?, ?, ?, ?)"));
+      BW_ASSIGN_OR_RETURN(
+          sql::Statement insert,
+          db.Prepare("INSERT INTO versions(dataset, number, identity, root, envelope) VALUES(?, ?, ?, ?, ?)"));
       const std::string identity = Key(v.identity), root = Key(v.record.manifest_root), packed = Pack(envelope);
       BW_RETURN_IF_ERROR(insert.BindBlob(1, dataset.view())
                              .Bind(2, v.record.number)
@@ -147,7 +149,8 @@ absl::Status VersionCatalog::Drop(DatasetId dataset, VersionNumber number, NodeS
   return db_->Transaction([&](sql::Database& db) -> absl::Status {
     Digest root;
     {
-      BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT root FROM versions WHERE dataset = ? AND number = ?"));
+      BW_ASSIGN_OR_RETURN(sql::Statement select,
+                          db.Prepare("SELECT root FROM versions WHERE dataset = ? AND number = ?"));
       select.BindBlob(1, dataset.view()).Bind(2, number);
       BW_ASSIGN_OR_RETURN(bool row, select.Step());
       if (!row) return absl::NotFoundError(absl::StrCat("version ", number, " is not here"));
@@ -192,7 +195,8 @@ absl::Status VersionCatalog::DropDataset(DatasetId dataset) {
 absl::StatusOr<std::vector<CatalogVersion>> VersionCatalog::List(DatasetId dataset) {
   std::vector<CatalogVersion> rows;
   BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT envelope FROM versions WHERE dataset = ? ORDER BY number"));
+    BW_ASSIGN_OR_RETURN(sql::Statement select,
+                        db.Prepare("SELECT envelope FROM versions WHERE dataset = ? ORDER BY number"));
     select.BindBlob(1, dataset.view());
     BW_ASSIGN_OR_RETURN(rows, Rows(select));
     return absl::OkStatus();
@@ -203,7 +207,8 @@ absl::StatusOr<std::vector<CatalogVersion>> VersionCatalog::List(DatasetId datas
 absl::StatusOr<std::optional<CatalogVersion>> VersionCatalog::Find(DatasetId dataset, VersionNumber number) {
   std::vector<CatalogVersion> rows;
   BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT envelope FROM versions WHERE dataset = ? AND number = ?"));
+    BW_ASSIGN_OR_RETURN(sql::Statement select,
+                        db.Prepare("SELECT envelope FROM versions WHERE dataset = ? AND number = ?"));
     select.BindBlob(1, dataset.view()).Bind(2, number);
     BW_ASSIGN_OR_RETURN(rows, Rows(select));
     return absl::OkStatus();

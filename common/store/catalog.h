@@ -1,8 +1,8 @@
 // Which versions this agent holds, in the agent's database, with the reference counts of their manifest nodes.
 //
-// Invariants: a version with state complete has every node and chunk in the store, durable; refs(node) = number of counted
-// parents + roots, so refs > 0 means the whole subtree is here; counts change in the transaction that adds or drops the
-// version. Thread-safe.
+// Invariants: a version with state complete has every node and chunk in the store, durable; refs(node) = number of
+// counted parents + roots, so refs > 0 means the whole subtree is here; counts change in the transaction that adds or
+// drops the version. Thread-safe.
 #pragma once
 
 #include <memory>
@@ -53,7 +53,7 @@ struct RetentionRule {
   uint32_t hourly = 24;
   uint32_t daily = 30;
 };
-std::vector<VersionNumber> Expired(const std::vector<std::pair<VersionNumber, absl::Time>>& versions, const RetentionRule& rule,
-                                   absl::Time now);
+std::vector<VersionNumber> Expired(const std::vector<std::pair<VersionNumber, absl::Time>>& versions,
+                                   const RetentionRule& rule, absl::Time now);
 
 }  // namespace bailiwick::store

@@ -6,12 +6,13 @@
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "common/base/status.h"
 
 namespace bailiwick::store {
@@ -27,11 +28,16 @@ constexpr size_t kBatch = 4096;
 
 absl::Status FromRocks(const rocksdb::Status& s, std::string_view what) {
   if (s.ok()) return absl::OkStatus();
-  const std::string text = absl::StrCat("chunk index: ", std::string(what), ": ", s.ToString());
+  const std::string text =
+      absl::StrCat("chunk index: ", absl::string_view(what.data(), what.size()), ": ", s.ToString());
   if (s.IsNoSpace()) return absl::ResourceExhaustedError(text);
-  if (s.IsCorruption()) return absl::DataLossError(text);
+  if (s.IsCorruption())
+    return absl::DataLossError(absl::StrCat(text, "; a restart of the agent rebuilds the index from the packs"));
   return absl::InternalError(text);
 }
+
+// Beside the index: it was found corrupt while in use, the next Open makes a new one.
+std::string MarkerOf(const std::string& path) { return path + ".damaged"; }
 
 std::string ChunkKey(DatasetId dataset, const Digest& digest) {
   std::string key(1, kChunk);
@@ -87,14 +93,14 @@ absl::StatusOr<ChunkLocation> DecodeLocation(std::string_view in) {
 
 class RocksIndex : public ChunkIndex {
  public:
-  explicit RocksIndex(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
+  RocksIndex(std::unique_ptr<rocksdb::DB> db, std::string path) : path_(std::move(path)), db_(std::move(db)) {}
   ~RocksIndex() override { Flush().IgnoreError(); }
 
   absl::StatusOr<std::optional<ChunkLocation>> Get(DatasetId dataset, const Digest& digest) override {
     rocksdb::PinnableSlice value;
     rocksdb::Status s = db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), ChunkKey(dataset, digest), &value);
     if (s.IsNotFound()) return std::nullopt;
-    BW_RETURN_IF_ERROR(FromRocks(s, "read"));
+    BW_RETURN_IF_ERROR(Checked(s, "read"));
     BW_ASSIGN_OR_RETURN(ChunkLocation l, DecodeLocation({value.data(), value.size()}));
     return l;
   }
@@ -107,17 +113,20 @@ class RocksIndex : public ChunkIndex {
     std::vector<rocksdb::Slice> slices(keys.begin(), keys.end());
     std::vector<rocksdb::PinnableSlice> values(keys.size());
     std::vector<rocksdb::Status> statuses(keys.size());
-    db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), slices.size(), slices.data(), values.data(), statuses.data());
+    db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), slices.size(), slices.data(), values.data(),
+                  statuses.data());
     std::vector<std::optional<ChunkLocation>> out(keys.size());
     for (size_t i = 0; i < keys.size(); ++i) {
       if (statuses[i].IsNotFound()) continue;
-      BW_RETURN_IF_ERROR(FromRocks(statuses[i], "read"));
+      BW_RETURN_IF_ERROR(Checked(statuses[i], "read"));
       BW_ASSIGN_OR_RETURN(out[i], DecodeLocation({values[i].data(), values[i].size()}));
     }
     return out;
   }
 
-  absl::Status PutPack(DatasetId dataset, PackId pack, std::span<const std::pair<Digest, ChunkLocation>> chunks) override {
+  absl::Status PutPack(DatasetId dataset, PackId pack,
+                       std::span<const std::pair<Digest, ChunkLocation>> chunks) override {
+    absl::MutexLock lock(&write_mutex_);
     // The mark goes with the last batch: a pack whose mark is there has all its entries.
     rocksdb::WriteBatch batch;
     for (size_t i = 0; i < chunks.size(); ++i) {
@@ -135,11 +144,13 @@ class RocksIndex : public ChunkIndex {
     std::string value;
     rocksdb::Status s = db_->Get(rocksdb::ReadOptions(), PackKey(dataset, pack), &value);
     if (s.IsNotFound()) return false;
-    BW_RETURN_IF_ERROR(FromRocks(s, "read"));
+    BW_RETURN_IF_ERROR(Checked(s, "read"));
     return true;
   }
 
   absl::Status DropPack(DatasetId dataset, PackId pack, std::span<const Digest> digests) override {
+    // Not between the look and the removal may another pack come to hold the chunk.
+    absl::MutexLock lock(&write_mutex_);
     rocksdb::WriteBatch batch;
     batch.Delete(PackKey(dataset, pack));
     for (size_t i = 0; i < digests.size(); ++i) {
@@ -153,19 +164,27 @@ class RocksIndex : public ChunkIndex {
     return Write(&batch);
   }
 
+  absl::Status Forget(DatasetId dataset, const Digest& digest, PackId pack) override {
+    absl::MutexLock lock(&write_mutex_);
+    BW_ASSIGN_OR_RETURN(std::optional<ChunkLocation> at, Get(dataset, digest));
+    if (!at.has_value() || at->pack != pack) return absl::OkStatus();
+    rocksdb::WriteBatch batch;
+    batch.Delete(ChunkKey(dataset, digest));
+    return Write(&batch);
+  }
+
   absl::Status DropDataset(DatasetId dataset) override {
     for (char kind : {kChunk, kPack}) {
       std::string from(1, kind), to(1, kind);
       from.append(dataset.view());
       to.append(dataset.view());
       to.append(64, '\xff');
-      BW_RETURN_IF_ERROR(
-          FromRocks(db_->DeleteRange(Options(), db_->DefaultColumnFamily(), from, to), "delete"));
+      BW_RETURN_IF_ERROR(Checked(db_->DeleteRange(Options(), db_->DefaultColumnFamily(), from, to), "delete"));
     }
     return absl::OkStatus();
   }
 
-  absl::Status Flush() override { return FromRocks(db_->Flush(rocksdb::FlushOptions()), "flush"); }
+  absl::Status Flush() override { return Checked(db_->Flush(rocksdb::FlushOptions()), "flush"); }
 
  private:
   static rocksdb::WriteOptions Options() {
@@ -173,8 +192,14 @@ class RocksIndex : public ChunkIndex {
     o.disableWAL = true;  // the packs' sidecars are the log
     return o;
   }
-  absl::Status Write(rocksdb::WriteBatch* batch) { return FromRocks(db_->Write(Options(), batch), "write"); }
+  absl::Status Checked(const rocksdb::Status& s, std::string_view what) const {
+    if (s.IsCorruption()) std::ofstream(MarkerOf(path_)) << s.ToString() << "\n";
+    return FromRocks(s, what);
+  }
+  absl::Status Write(rocksdb::WriteBatch* batch) { return Checked(db_->Write(Options(), batch), "write"); }
+  const std::string path_;
   std::unique_ptr<rocksdb::DB> db_;
+  absl::Mutex write_mutex_;
 };
 
 rocksdb::Options IndexOptions(uint64_t cache_bytes) {
@@ -186,9 +211,17 @@ rocksdb::Options IndexOptions(uint64_t cache_bytes) {
   o.keep_log_file_num = 2;
   o.max_background_jobs = 2;
   o.compression = rocksdb::kNoCompression;  // digests do not compress
-  o.max_total_wal_size = 1 << 20;
-  o.atomic_flush = true;
+  // Its own log and manifest stay small however long the agent runs.
+  o.max_log_file_size = 1 << 20;
+  o.info_log_level = rocksdb::WARN_LEVEL;
+  o.max_manifest_file_size = 4 << 20;
+  o.stats_dump_period_sec = 0;
+  o.stats_persist_period_sec = 0;
   rocksdb::BlockBasedTableOptions table;
+  // Filters and indexes in pieces, so that a lookup never needs one whole in the cache.
+  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  table.partition_filters = true;
+  table.metadata_block_size = 4096;
   table.block_cache = rocksdb::NewLRUCache(cache_bytes);
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   table.cache_index_and_filter_blocks = true;
@@ -201,20 +234,23 @@ rocksdb::Options IndexOptions(uint64_t cache_bytes) {
 
 absl::StatusOr<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& path, uint64_t cache_bytes) {
   rocksdb::DB* db = nullptr;
-  rocksdb::Status s = rocksdb::DB::Open(IndexOptions(cache_bytes), path, &db);
-  if (!s.ok() && (s.IsCorruption() || s.IsInvalidArgument())) {
+  std::error_code error;
+  rocksdb::Status s;
+  const bool marked = std::filesystem::exists(MarkerOf(path), error);
+  if (!marked) s = rocksdb::DB::Open(IndexOptions(cache_bytes), path, &db);
+  if (marked || s.IsCorruption() || s.IsInvalidArgument()) {
     // It can be made anew from the sidecars; the bad one is kept for whoever wants to know why.
-    std::error_code error;
     for (int n = 1; n < 1000; ++n) {
       const std::string aside = absl::StrCat(path, ".corrupt-", n);
       if (std::filesystem::exists(aside, error)) continue;
       std::filesystem::rename(path, aside, error);
       break;
     }
+    std::filesystem::remove(MarkerOf(path), error);
     s = rocksdb::DB::Open(IndexOptions(cache_bytes), path, &db);
   }
   BW_RETURN_IF_ERROR(FromRocks(s, absl::StrCat("open ", path)));
-  return std::unique_ptr<ChunkIndex>(std::make_unique<RocksIndex>(std::unique_ptr<rocksdb::DB>(db)));
+  return std::unique_ptr<ChunkIndex>(std::make_unique<RocksIndex>(std::unique_ptr<rocksdb::DB>(db), path));
 }
 
 }  // namespace bailiwick::store

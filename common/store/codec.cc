@@ -1,6 +1,8 @@
 // Chunks as stored: raw, or zstd where it pays.
 #include <zstd.h>
 
+#include <memory>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
@@ -56,7 +58,8 @@ StoredChunk EncodeChunk(std::string_view raw) {
 }
 
 absl::StatusOr<std::string> Decompress(const StoredChunk& chunk) {
-  if (chunk.raw_length > kMaxChunkBytes) return absl::DataLossError("a chunk larger than a chunk can be");
+  if (chunk.raw_length > kMaxChunkBytes || chunk.bytes.size() > kMaxChunkBytes)
+    return absl::DataLossError("a chunk larger than a chunk can be");
   if (chunk.codec == Codec::kRaw) {
     if (chunk.bytes.size() != chunk.raw_length) return absl::DataLossError("a chunk of the wrong length");
     return chunk.bytes;

@@ -36,16 +36,20 @@ std::string StoreImpl::SidecarPath(PackId pack) const {
   return os::JoinPath(packs_directory(), absl::StrFormat("%016x.idx", pack));
 }
 
-// Random, so that an id never comes back: an index that lost its newest entries can still name packs of the past.
+// Ids grow, so that a rebuilt index ends with the newest copy of a chunk; by random steps, so that an id never comes
+// back: an index that lost its newest entries can still name packs of the past.
 PackId StoreImpl::NewPackId() {
-  PackId pack = 0;
-  while (pack == 0) os::Random::System()->Fill({reinterpret_cast<uint8_t*>(&pack), sizeof pack});
-  return pack;
+  uint32_t step = 0;
+  os::Random::System()->Fill({reinterpret_cast<uint8_t*>(&step), sizeof step});
+  absl::MutexLock lock(&mutex_);
+  newest_pack_ += uint64_t{step} + 1;
+  return newest_pack_;
 }
 
 absl::Status StoreImpl::Recover() {
   os::Files* files = options_.files;
-  BW_RETURN_IF_ERROR(files->MakeDirs(packs_directory()));
+  BW_ASSIGN_OR_RETURN(bool there, files->Exists(packs_directory()));
+  if (!there) BW_RETURN_IF_ERROR(files->MakeDirs(packs_directory()));
   BW_ASSIGN_OR_RETURN(std::vector<std::string> names, files->List(packs_directory()));
   std::set<PackId> packs, sidecars;
   for (const std::string& name : names) {
@@ -54,10 +58,14 @@ absl::Status StoreImpl::Recover() {
       packs.insert(pack);
     } else if (ParsePackName(name, ".idx", &pack)) {
       sidecars.insert(pack);
-    } else {
-      // A temporary of an interrupted write: it was never acknowledged.
+    } else if (name.size() > 20 && ParsePackName(std::string_view(name).substr(0, 20), ".idx", &pack)) {
+      // A temporary of an interrupted write: it was never acknowledged. Names of others are left alone.
       BW_RETURN_IF_ERROR(files->Remove(os::JoinPath(packs_directory(), name)));
     }
+  }
+  if (!packs.empty()) {
+    absl::MutexLock lock(&mutex_);
+    newest_pack_ = *packs.rbegin();
   }
   for (PackId pack : sidecars) {
     if (packs.count(pack) != 0) continue;
@@ -69,7 +77,9 @@ absl::Status StoreImpl::Recover() {
     BW_RETURN_IF_ERROR(files->Remove(SidecarPath(pack)));
   }
   for (PackId pack : packs) {
-    BW_RETURN_IF_ERROR(sidecars.count(pack) != 0 ? RecoverSealed(pack) : RecoverUnfinished(pack));
+    absl::Status status = sidecars.count(pack) != 0 ? RecoverSealed(pack) : RecoverUnfinished(pack);
+    // A full disk delays what needs room for a sidecar to a later Open; the rest of the dataset is there.
+    if (!status.ok() && !absl::IsResourceExhausted(status)) return status;
   }
   return absl::OkStatus();
 }
@@ -93,10 +103,11 @@ absl::Status StoreImpl::RecoverSealed(PackId pack) {
     auto entries = ReadSidecar(pack);
     if (absl::IsDataLoss(entries.status())) {
       uint64_t valid = 0;
-      entries = ScanPack(*file, options_.dataset, pack, &valid);
-      if (absl::IsDataLoss(entries.status())) return absl::OkStatus();  // unreadable: left as it is, its chunks are missing
+      entries = ScanPack(*file, options_.dataset, pack, PackScan::kWhatIsWhole, &valid);
+      // Not readable as a pack of ours: left as it is for a person to look at, its chunks are missing.
+      if (absl::IsDataLoss(entries.status()) || (entries.ok() && entries->empty())) return absl::OkStatus();
       BW_RETURN_IF_ERROR(entries.status());
-      BW_RETURN_IF_ERROR(WriteSidecar(pack, valid, *entries));
+      BW_RETURN_IF_ERROR(WriteSidecar(pack, size, *entries));
     }
     BW_RETURN_IF_ERROR(entries.status());
     BW_RETURN_IF_ERROR(options_.index->PutPack(options_.dataset, pack, *entries));
@@ -109,9 +120,11 @@ absl::Status StoreImpl::RecoverSealed(PackId pack) {
 absl::Status StoreImpl::RecoverUnfinished(PackId pack) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, options_.files->OpenReadWrite(PackPath(pack), false));
   uint64_t valid = 0;
-  auto entries = ScanPack(*file, options_.dataset, pack, &valid);
-  if (!entries.ok() && !absl::IsDataLoss(entries.status())) return entries.status();
-  if (!entries.ok() || entries->empty()) return options_.files->Remove(PackPath(pack));
+  auto entries = ScanPack(*file, options_.dataset, pack, PackScan::kPrefix, &valid);
+  if (absl::IsDataLoss(entries.status()))
+    return absl::OkStatus();  // another dataset's or a newer format's: not ours to remove
+  BW_RETURN_IF_ERROR(entries.status());
+  if (entries->empty()) return options_.files->Remove(PackPath(pack));
   BW_RETURN_IF_ERROR(file->Truncate(valid));
   BW_RETURN_IF_ERROR(file->Sync());
   BW_RETURN_IF_ERROR(WriteSidecar(pack, valid, *entries));
@@ -122,24 +135,26 @@ absl::Status StoreImpl::RecoverUnfinished(PackId pack) {
 }
 
 bool StoreImpl::Usable(const Digest& digest, const std::optional<ChunkLocation>& at) {
-  if (!at.has_value()) return false;
-  absl::MutexLock lock(&mutex_);
-  return packs_.contains(at->pack) && !condemned_.contains(at->pack) && !quarantined_.contains(digest);
+  if (!at.has_value() || !packs_.contains(at->pack) || quarantined_.contains(digest)) return false;
+  if (condemned_.contains(at->pack)) rescued_.insert(digest);
+  return true;
 }
 
 absl::StatusOr<bool> StoreImpl::Has(const Digest& digest) {
   BW_ASSIGN_OR_RETURN(std::optional<ChunkLocation> at, options_.index->Get(options_.dataset, digest));
+  absl::MutexLock lock(&mutex_);
   return Usable(digest, at);
 }
 
 absl::StatusOr<std::vector<bool>> StoreImpl::HasMany(std::span<const Digest> digests) {
   BW_ASSIGN_OR_RETURN(auto locations, options_.index->GetMany(options_.dataset, digests));
   std::vector<bool> has(digests.size());
+  absl::MutexLock lock(&mutex_);
   for (size_t i = 0; i < digests.size(); ++i) has[i] = Usable(digests[i], locations[i]);
   return has;
 }
 
-absl::StatusOr<std::shared_ptr<os::File>> StoreImpl::OpenPack(PackId pack) {
+absl::StatusOr<std::shared_ptr<os::File>> StoreImpl::OpenPackFile(PackId pack) {
   {
     absl::MutexLock lock(&mutex_);
     for (auto it = files_.begin(); it != files_.end(); ++it) {
@@ -151,6 +166,7 @@ absl::StatusOr<std::shared_ptr<os::File>> StoreImpl::OpenPack(PackId pack) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> opened, options_.files->OpenRead(PackPath(pack)));
   std::shared_ptr<os::File> file = std::move(opened);
   absl::MutexLock lock(&mutex_);
+  if (!packs_.contains(pack)) return file;  // on its way out: do not hold its space
   files_.emplace_front(pack, file);
   if (files_.size() > kOpenFiles) files_.pop_back();
   return file;
@@ -161,39 +177,58 @@ void StoreImpl::ForgetFile(PackId pack) {
 }
 
 absl::StatusOr<StoredChunk> StoreImpl::ReadAt(const Digest& digest, const ChunkLocation& at) {
-  BW_ASSIGN_OR_RETURN(std::shared_ptr<os::File> file, OpenPack(at.pack));
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<os::File> file, OpenPackFile(at.pack));
   StoredChunk chunk{.codec = static_cast<Codec>(at.codec), .raw_length = at.raw_length, .bytes = ""};
   chunk.bytes.resize(at.stored_length);
   auto n = file->ReadAt(at.offset, chunk.bytes.data(), chunk.bytes.size());
   if (n.ok() && *n == chunk.bytes.size() && PackChecksum(chunk.bytes) == at.checksum) return chunk;
   if (!n.ok() && !absl::IsDataLoss(n.status())) return n.status();
-  absl::MutexLock lock(&mutex_);
-  quarantined_.insert(digest);
-  return absl::DataLossError(absl::StrCat("chunk ", digest.ShortHex(), " is damaged on disk; it is fetched anew from another replica"));
+  return Quarantine(digest, at.pack);
+}
+
+absl::Status StoreImpl::Quarantine(const Digest& digest, PackId pack) {
+  {
+    absl::MutexLock lock(&mutex_);
+    quarantined_.insert(digest);
+  }
+  // Also for after a restart. Failing to note it changes nothing: the next read finds the damage again.
+  options_.index->Forget(options_.dataset, digest, pack).IgnoreError();
+  return absl::DataLossError(
+      absl::StrCat("chunk ", digest.ShortHex(), " is damaged on disk; it must be fetched anew from another replica"));
 }
 
 absl::StatusOr<StoredChunk> StoreImpl::Read(const Digest& digest) {
-  // A collection may move the chunk between the look-up and the read: the second look finds it where it went.
+  std::vector<std::shared_ptr<OpenPack>> open;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, pack] : open_) open.push_back(pack);
+  }
+  for (const auto& pack : open) {
+    BW_ASSIGN_OR_RETURN(std::optional<StoredChunk> chunk, pack->Read(digest));
+    if (chunk.has_value()) return *std::move(chunk);
+  }
+  // A collection may move the chunk between the look-up and the read: another look finds it where it went.
+  std::optional<ChunkLocation> at;
   for (int attempt = 0; attempt < 3; ++attempt) {
+    BW_ASSIGN_OR_RETURN(at, options_.index->Get(options_.dataset, digest));
     {
       absl::MutexLock lock(&mutex_);
-      if (auto it = unsealed_.find(digest); it != unsealed_.end()) {
-        const ChunkLocation at = it->second.second;
-        BW_ASSIGN_OR_RETURN(std::string bytes, it->second.first->ReadLocal(at));
-        return StoredChunk{.codec = static_cast<Codec>(at.codec), .raw_length = at.raw_length, .bytes = std::move(bytes)};
+      if (quarantined_.contains(digest)) {
+        return absl::DataLossError(absl::StrCat("chunk ", digest.ShortHex(),
+                                                " is damaged on disk; it must be fetched anew from another replica"));
       }
-      if (quarantined_.contains(digest)) return absl::DataLossError(absl::StrCat("chunk ", digest.ShortHex(), " is damaged on disk"));
+      if (!at.has_value() || !packs_.contains(at->pack)) continue;
     }
-    BW_ASSIGN_OR_RETURN(std::optional<ChunkLocation> at, options_.index->Get(options_.dataset, digest));
-    bool known = false;
-    if (at.has_value()) {
+    auto chunk = ReadAt(digest, *at);
+    if (!absl::IsNotFound(chunk.status())) return chunk;
+  }
+  if (at.has_value()) {
+    bool lost = false;
+    {
       absl::MutexLock lock(&mutex_);
-      known = packs_.contains(at->pack);
+      lost = packs_.contains(at->pack);
     }
-    if (known) {
-      auto chunk = ReadAt(digest, *at);
-      if (!absl::IsNotFound(chunk.status())) return chunk;
-    }
+    if (lost) return Quarantine(digest, at->pack);  // somebody removed the pack's file
   }
   return absl::NotFoundError(absl::StrCat("chunk ", digest.ShortHex(), " is not here"));
 }

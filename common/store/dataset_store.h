@@ -1,9 +1,9 @@
-// The chunks of one dataset on this machine: append-only packs with sidecar indexes under <dir>/packs. A chunk is named by
-// the SHA-256 of its raw bytes and kept raw or zstd-compressed, whichever is smaller by enough.
+// The chunks of one dataset on this machine: append-only packs with sidecar indexes under <dir>/packs. A chunk is named
+// by the SHA-256 of its raw bytes and kept raw or zstd-compressed, whichever is smaller by enough.
 //
-// Invariants: a pack with a sidecar is sealed and never changes; a pack without one is an unfinished write, kept up to its
-// last whole record on the next Open (so what arrived before a crash is not sent again); a chunk read back matches its XXH3
-// or is DATA_LOSS; an index entry points into a sealed pack or into the writer's own.
+// Invariants: a pack with a sidecar is sealed and never changes; a pack without one is an unfinished write, kept up to
+// its last whole record on the next Open (so what arrived before a crash is not sent again); a chunk read back matches
+// its XXH3 or is DATA_LOSS; an index entry points into a sealed pack or into the writer's own.
 //
 // Thread-safe. Writers may be open at the same time; each has its own pack.
 #pragma once
@@ -67,8 +67,8 @@ class DatasetStore {
     // Stores the chunk unless the dataset has it. Returns true if it was new. The caller has checked the digest.
     // RESOURCE_EXHAUSTED: the disk is full. After an error the writer takes no more; Flush still saves what it can.
     virtual absl::StatusOr<bool> Put(const Digest& digest, const StoredChunk& chunk) = 0;
-    // Everything put so far is durable and visible to every reader on OK. One fsync a pack. After a failed Put: seals what
-    // reached the disk and returns that error.
+    // Everything put so far is durable and visible to every reader on OK. One fsync a pack. After a failed Put: seals
+    // what reached the disk and returns that error.
     virtual absl::Status Flush() = 0;
     virtual uint64_t stored_bytes() const = 0;  // new bytes written, as stored
   };
@@ -77,14 +77,15 @@ class DatasetStore {
   // Sealed, durable chunks only: nobody may build on what another writer has not made durable yet.
   virtual absl::StatusOr<bool> Has(const Digest& digest) = 0;
   virtual absl::StatusOr<std::vector<bool>> HasMany(std::span<const Digest> digests) = 0;
-  // As stored, XXH3 checked; chunks of open writers are read too. NOT_FOUND, DATA_LOSS (the chunk is then quarantined: Has says no, so that it is fetched anew).
+  // As stored, XXH3 checked; chunks of open writers are read too. NOT_FOUND, DATA_LOSS (the chunk is then quarantined:
+  // Has says no, so that it is fetched anew).
   virtual absl::StatusOr<StoredChunk> Read(const Digest& digest) = 0;
   // Decompressed, SHA-256 not checked (XXH3 is): for local use.
   virtual absl::StatusOr<std::string> ReadRaw(const Digest& digest) = 0;
 
-  // Removes chunks that `live` does not say yes to. Runs beside commits and reads: packs are condemned (writers no longer
-  // deduplicate against them), writers that were open before are waited for, `mark` is called again to collect what is live,
-  // survivors of half-empty packs are copied, then the packs go. `mark` reports every live chunk digest.
+  // Removes chunks that `live` does not say yes to. Runs beside commits and reads: packs are condemned (writers no
+  // longer deduplicate against them), writers that were open before are waited for, `mark` is called again to collect
+  // what is live, survivors of half-empty packs are copied, then the packs go. `mark` reports every live chunk digest.
   using Mark = std::function<absl::Status(const std::function<void(const Digest&)>& live)>;
   struct GcResult {
     uint64_t freed_bytes = 0;

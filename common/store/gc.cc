@@ -1,8 +1,9 @@
 // Garbage collection of a dataset store, beside commits and reads.
 //
-// Condemn first, then wait for the writers that could have built on what is condemned, then mark again: what the second mark does
-// not reach, nobody can come to need. Drops of versions must not happen between the two marks (the caller runs them in the same
-// lane of work).
+// Condemn first, then wait for the writers that could have built on what is condemned, then mark again: what the second
+// mark does not reach, nobody that is open can still build on. Writers that come later and ask for a chunk of a
+// condemned pack rescue it: it is copied as if it were live. Drops of versions must not happen between the two marks
+// (the caller runs them in the same lane of work).
 #include <algorithm>
 #include <cstring>
 
@@ -24,8 +25,9 @@ uint64_t Head(const Digest& digest) {
 
 }  // namespace
 
-absl::StatusOr<PackEntries> StoreImpl::LiveEntries(PackId pack, const PackEntries& entries,
-                                                   const absl::flat_hash_set<uint64_t>& live) {
+// Those of a pack's entries that must survive it: live, and not found in another pack. One that is live but in no pack
+// by the index is taken too: that is how a lost index entry comes back.
+absl::StatusOr<PackEntries> StoreImpl::LiveEntries(PackId pack, const PackEntries& entries, const LiveSet& live) {
   PackEntries reached;
   std::vector<Digest> digests;
   for (const auto& e : entries) {
@@ -33,60 +35,150 @@ absl::StatusOr<PackEntries> StoreImpl::LiveEntries(PackId pack, const PackEntrie
     reached.push_back(e);
     digests.push_back(e.first);
   }
-  // One that the index finds elsewhere is a second copy.
   BW_ASSIGN_OR_RETURN(auto locations, options_.index->GetMany(options_.dataset, digests));
   PackEntries out;
+  absl::MutexLock lock(&mutex_);
   for (size_t i = 0; i < reached.size(); ++i) {
-    if (locations[i].has_value() && locations[i]->pack == pack) out.push_back(reached[i]);
+    const bool elsewhere =
+        locations[i].has_value() && locations[i]->pack != pack && packs_.contains(locations[i]->pack);
+    if (!elsewhere) out.push_back(reached[i]);
   }
   return out;
 }
 
-absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(const absl::flat_hash_set<uint64_t>& live) {
+absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(const LiveSet& live) {
   std::vector<std::pair<PackId, uint64_t>> packs;
-  size_t small = 0;
   {
     absl::MutexLock lock(&mutex_);
     packs.assign(packs_.begin(), packs_.end());
   }
   std::sort(packs.begin(), packs.end());
-  for (const auto& [pack, bytes] : packs) small += bytes < kSmallPackBytes;
+  const size_t small =
+      std::count_if(packs.begin(), packs.end(), [](const auto& p) { return p.second < kSmallPackBytes; });
   std::vector<Candidate> candidates;
   for (const auto& [pack, bytes] : packs) {
     auto entries = ReadSidecar(pack);
     if (!entries.ok()) continue;  // what cannot be read is not judged
     BW_ASSIGN_OR_RETURN(PackEntries reached, LiveEntries(pack, *entries, live));
     uint64_t live_bytes = 0;
-    for (const auto& e : reached) live_bytes += e.second.stored_length;
+    for (const auto& e : reached) live_bytes += kRecordHeaderBytes + e.second.stored_length;
     const bool merge = small > kManySmallPacks && bytes < kSmallPackBytes;
-    if (live_bytes * 2 < bytes || merge) candidates.push_back({pack, *std::move(entries)});
+    if (live_bytes * 2 < bytes || merge) candidates.push_back({pack, bytes, live_bytes});
   }
+  // What needs no copying goes first: on a full disk that is what makes room.
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.live_bytes < b.live_bytes; });
   return candidates;
 }
 
 bool StoreImpl::WaitForWriters(uint64_t before) {
   absl::MutexLock lock(&mutex_);
-  auto gone = [this, before]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return writers_.empty() || *writers_.begin() >= before; };
+  auto gone = [this, before]()
+                  ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return writers_.empty() || *writers_.begin() >= before; };
   return mutex_.AwaitWithTimeout(absl::Condition(&gone), kWriterPatience);
 }
 
-absl::Status StoreImpl::RemovePack(const Candidate& candidate) {
-  std::vector<Digest> digests;
-  digests.reserve(candidate.entries.size());
-  for (const auto& e : candidate.entries) digests.push_back(e.first);
-  BW_RETURN_IF_ERROR(options_.index->DropPack(options_.dataset, candidate.pack, digests));
-  {
-    absl::MutexLock lock(&mutex_);
-    packs_.erase(candidate.pack);  // from here on nobody looks for it
-    ForgetFile(candidate.pack);
+absl::StatusOr<bool> StoreImpl::CopySurvivors(PackId pack, const LiveSet& live, PackWriter* writer,
+                                              absl::flat_hash_set<Digest>* copied) {
+  BW_ASSIGN_OR_RETURN(PackEntries entries, ReadSidecar(pack));
+  BW_ASSIGN_OR_RETURN(PackEntries survivors, LiveEntries(pack, entries, live));
+  bool whole = true;
+  for (const auto& [digest, at] : survivors) {
+    auto chunk = ReadAt(digest, at);
+    if (absl::IsDataLoss(chunk.status())) {
+      whole = false;  // damaged: the pack stays until the chunk was fetched anew
+      continue;
+    }
+    BW_RETURN_IF_ERROR(chunk.status());
+    BW_RETURN_IF_ERROR(writer->Append(digest, *chunk));
+    copied->insert(digest);
   }
-  BW_RETURN_IF_ERROR(options_.files->Remove(PackPath(candidate.pack)));
-  return options_.files->Remove(SidecarPath(candidate.pack));
+  return whole;
+}
+
+absl::StatusOr<bool> StoreImpl::TakeOut(PackId pack, const absl::flat_hash_set<Digest>& copied,
+                                        const absl::flat_hash_set<Digest>& handled, std::vector<Digest>* missing) {
+  BW_ASSIGN_OR_RETURN(PackEntries entries, ReadSidecar(pack));
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [digest, at] : entries) {
+    if (rescued_.contains(digest) && !copied.contains(digest) && !handled.contains(digest)) missing->push_back(digest);
+  }
+  if (!missing->empty()) return false;
+  packs_.erase(pack);
+  ForgetFile(pack);
+  return true;
+}
+
+absl::Status StoreImpl::RemovePacks(const std::vector<PackId>& packs) {
+  if (packs.empty()) return absl::OkStatus();
+  for (PackId pack : packs) {
+    BW_ASSIGN_OR_RETURN(PackEntries entries, ReadSidecar(pack));
+    std::vector<Digest> digests;
+    digests.reserve(entries.size());
+    for (const auto& e : entries) digests.push_back(e.first);
+    BW_RETURN_IF_ERROR(options_.index->DropPack(options_.dataset, pack, digests));
+  }
+  // The index forgets for good before the files go: it has no log of its own, and entries of lost packs would stay in
+  // it.
+  BW_RETURN_IF_ERROR(options_.index->Flush());
+  for (PackId pack : packs) {
+    BW_RETURN_IF_ERROR(options_.files->Remove(PackPath(pack)));
+    BW_RETURN_IF_ERROR(options_.files->Remove(SidecarPath(pack)));
+  }
+  return options_.files->SyncDir(packs_directory());
+}
+
+absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const LiveSet& live, GcResult* result) {
+  size_t next = 0;
+  while (next < candidates.size()) {
+    // A group at a time, so that the room of one is there for the copies of the next. Survivors are durable before
+    // anything goes.
+    std::unique_ptr<Writer> owned = NewWriter();
+    auto* writer = static_cast<PackWriter*>(owned.get());
+    absl::flat_hash_set<Digest> copied;
+    std::vector<Candidate> group;
+    auto fits = [&] {
+      if (group.empty()) return true;
+      // What needs no room does not wait for what does.
+      if (group.front().live_bytes == 0 && candidates[next].live_bytes > 0) return false;
+      return writer->stored_bytes() + candidates[next].live_bytes <= kPackBytes;
+    };
+    while (next < candidates.size() && fits()) {
+      const Candidate& candidate = candidates[next++];
+      BW_ASSIGN_OR_RETURN(bool whole, CopySurvivors(candidate.pack, live, writer, &copied));
+      if (whole) group.push_back(candidate);
+    }
+    BW_RETURN_IF_ERROR(writer->Flush());
+    std::vector<PackId> out;
+    uint64_t freed = 0;
+    for (const Candidate& candidate : group) {
+      absl::flat_hash_set<Digest> handled;  // rescued, but found in another pack
+      bool whole = true;
+      while (whole) {
+        std::vector<Digest> missing;
+        BW_ASSIGN_OR_RETURN(bool taken, TakeOut(candidate.pack, copied, handled, &missing));
+        if (taken) {
+          out.push_back(candidate.pack);
+          freed += candidate.bytes;
+          break;
+        }
+        LiveSet more;
+        for (const Digest& digest : missing) more.insert(Head(digest));
+        BW_ASSIGN_OR_RETURN(whole, CopySurvivors(candidate.pack, more, writer, &copied));
+        handled.insert(missing.begin(), missing.end());
+        BW_RETURN_IF_ERROR(writer->Flush());
+      }
+    }
+    BW_RETURN_IF_ERROR(RemovePacks(out));
+    result->packs_removed += out.size();
+    result->freed_bytes += freed > writer->stored_bytes() ? freed - writer->stored_bytes() : 0;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<DatasetStore::GcResult> StoreImpl::CollectGarbage(const Mark& mark) {
   absl::MutexLock one(&gc_mutex_);
-  absl::flat_hash_set<uint64_t> live;
+  LiveSet live;
   auto collect = [&live](const Digest& digest) { live.insert(Head(digest)); };
   BW_RETURN_IF_ERROR(mark(collect));
   BW_ASSIGN_OR_RETURN(std::vector<Candidate> candidates, ChooseCandidates(live));
@@ -98,45 +190,18 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::CollectGarbage(const Mark& mar
     for (const Candidate& c : candidates) condemned_.insert(c.pack);
     ticket = next_ticket_++;
   }
-  auto run = [&]() -> absl::Status {
-    if (!WaitForWriters(ticket)) return absl::OkStatus();  // put off to the next collection
+  absl::Status status;
+  if (WaitForWriters(ticket)) {  // else put off to the next collection
     live.clear();
-    BW_RETURN_IF_ERROR(mark(collect));
-    // Survivors first, durable, before anything goes.
-    std::unique_ptr<Writer> writer = NewWriter();
-    uint64_t before = 0;
-    {
-      absl::MutexLock lock(&mutex_);
-      for (const Candidate& c : candidates) before += packs_[c.pack];
-    }
-    std::vector<const Candidate*> removable;
-    for (const Candidate& c : candidates) {
-      BW_ASSIGN_OR_RETURN(PackEntries survivors, LiveEntries(c.pack, c.entries, live));
-      bool whole = true;
-      for (const auto& [digest, at] : survivors) {
-        auto chunk = ReadAt(digest, at);
-        if (absl::IsDataLoss(chunk.status())) {
-          whole = false;  // damaged: the pack stays as evidence until the chunk was fetched anew
-          continue;
-        }
-        BW_RETURN_IF_ERROR(chunk.status());
-        BW_RETURN_IF_ERROR(writer->Put(digest, *chunk).status());
-      }
-      if (whole) removable.push_back(&c);
-    }
-    BW_RETURN_IF_ERROR(writer->Flush());
-    for (const Candidate* c : removable) BW_RETURN_IF_ERROR(RemovePack(*c));
-    result.packs_removed = removable.size();
-    result.freed_bytes = before > writer->stored_bytes() ? before - writer->stored_bytes() : 0;
-    BW_RETURN_IF_ERROR(options_.files->SyncDir(packs_directory()));
-    return absl::OkStatus();
-  };
-  absl::Status status = run();
+    status = mark(collect);
+    if (status.ok()) status = Sweep(candidates, live, &result);
+  }
   {
     absl::MutexLock lock(&mutex_);
-    for (const Candidate& c : candidates) condemned_.erase(c.pack);
+    condemned_.clear();
+    rescued_.clear();
   }
-  BW_RETURN_IF_ERROR(status);
+  if (!status.ok() && result.packs_removed == 0) return status;
   return result;
 }
 

@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/store/dataset_store.h"
+#include "common/store/manifest_walker.h"
 
 namespace bailiwick::store {
 namespace {
@@ -13,8 +15,10 @@ namespace {
 constexpr std::string_view kMagic("BWN\x01", 4);  // and the format, 1
 constexpr size_t kMaxPathBytes = 4096;
 constexpr size_t kMaxHoles = 16384;
-constexpr size_t kMaxNodeItems = 65536;
+constexpr size_t kMaxNodeItems =
+    1024;  // more than a builder puts into one; with the path limit it bounds what a node expands to
 constexpr uint32_t kModeMask = 07777;
+constexpr uint64_t kMaxFileBytes = INT64_MAX;  // an off_t
 
 constexpr uint8_t kTypeMask = 0x03;
 constexpr uint8_t kHasOwner = 0x04;
@@ -56,7 +60,9 @@ uint64_t HoleBytes(const Entry& e) {
   return sum;
 }
 
-absl::Status Bad(std::string_view what) { return absl::InvalidArgumentError(absl::StrCat("manifest node: ", std::string(what))); }
+absl::Status Bad(std::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("manifest node: ", std::string(what)));
+}
 
 // Reads and remembers the first failure: callers check once.
 class Reader {
@@ -127,7 +133,8 @@ void EncodeEntry(std::string& out, const Entry& e, std::string_view previous_pat
   out.push_back(static_cast<char>(flags));
   PutPath(out, previous_path, e.path);
   PutVarint(out, e.mode);
-  PutVarint(out, ZigZag(static_cast<int64_t>(static_cast<uint64_t>(e.mtime_ns) - static_cast<uint64_t>(previous_mtime))));
+  PutVarint(out,
+            ZigZag(static_cast<int64_t>(static_cast<uint64_t>(e.mtime_ns) - static_cast<uint64_t>(previous_mtime))));
   if (e.owner.has_value()) {
     PutVarint(out, e.owner->first);
     PutVarint(out, e.owner->second);
@@ -158,6 +165,7 @@ void EncodeEntry(std::string& out, const Entry& e, std::string_view previous_pat
 
 absl::Status DecodeFile(Reader& in, uint8_t flags, Entry& e) {
   e.size = in.Varint();
+  if (!in.ok() || e.size > kMaxFileBytes) return Bad("size");
   if (flags & kHasHoles) {
     const uint64_t n = in.Varint();
     if (!in.ok() || n == 0 || n > kMaxHoles) return Bad("number of holes");
@@ -188,7 +196,7 @@ absl::Status DecodeFile(Reader& in, uint8_t flags, Entry& e) {
     Reference r;
     r.digest = in.ReadDigest();
     r.length = n > 1 ? in.Varint() : data;
-    if (!in.ok() || r.length == 0 || r.length > data - sum) return Bad("chunk lengths");
+    if (!in.ok() || r.length == 0 || r.length > kMaxChunkBytes || r.length > data - sum) return Bad("chunk lengths");
     sum += r.length;
     e.chunks.push_back(r);
   }
@@ -200,12 +208,15 @@ absl::StatusOr<Entry> DecodeEntry(Reader& in, std::string_view previous_path, in
   Entry e;
   const uint8_t flags = in.Byte();
   const uint8_t type = flags & kTypeMask;
-  if (!in.ok() || type == 0 || (flags & ~(kTypeMask | kHasOwner | kHasHoles | kHasList)) != 0) return Bad("entry flags");
+  if (!in.ok() || type == 0 || (flags & ~(kTypeMask | kHasOwner | kHasHoles | kHasList)) != 0)
+    return Bad("entry flags");
   e.type = static_cast<EntryType>(type);
-  if (e.type != EntryType::kFile && (flags & (kHasHoles | kHasList)) != 0) return Bad("content of something that is no file");
+  if (e.type != EntryType::kFile && (flags & (kHasHoles | kHasList)) != 0)
+    return Bad("content of something that is no file");
   e.path = in.Path(previous_path);
   const uint64_t mode = in.Varint();
-  e.mtime_ns = static_cast<int64_t>(static_cast<uint64_t>(previous_mtime) + static_cast<uint64_t>(UnZigZag(in.Varint())));
+  e.mtime_ns =
+      static_cast<int64_t>(static_cast<uint64_t>(previous_mtime) + static_cast<uint64_t>(UnZigZag(in.Varint())));
   if (!in.ok() || (mode & ~uint64_t{kModeMask}) != 0) return Bad("mode");
   e.mode = static_cast<uint32_t>(mode);
   BW_RETURN_IF_ERROR(CheckPath(e.path));
@@ -250,6 +261,45 @@ absl::Status CheckPath(std::string_view path) {
     if (slash == std::string_view::npos) return absl::OkStatus();
     start = slash + 1;
   }
+}
+
+absl::Status CheckEntry(const Entry& e) {
+  BW_RETURN_IF_ERROR(CheckPath(e.path));
+  auto bad = [](std::string_view what) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a manifest entry with ", absl::string_view(what.data(), what.size())));
+  };
+  if ((e.mode & ~kModeMask) != 0) return bad("a mode that is more than permissions");
+  if (e.type != EntryType::kFile) {
+    if (e.type != EntryType::kDirectory && e.type != EntryType::kSymlink) return bad("an unknown type");
+    if (e.size != 0 || !e.holes.empty() || !e.chunks.empty() || e.list_height != 0) return bad("content, but no file");
+    if (e.type == EntryType::kDirectory) return e.target.empty() ? absl::OkStatus() : bad("a target, but no symlink");
+    const bool valid =
+        !e.target.empty() && e.target.size() <= kMaxPathBytes && e.target.find('\0') == std::string::npos;
+    return valid ? absl::OkStatus() : bad("an unusable symlink target");
+  }
+  if (!e.target.empty()) return bad("a target, but no symlink");
+  if (e.size > kMaxFileBytes) return bad("a size beyond any file's");
+  if (e.holes.size() > kMaxHoles) return bad("more holes than a manifest can hold");
+  uint64_t end = 0;
+  uint64_t covered = 0;
+  for (size_t i = 0; i < e.holes.size(); ++i) {
+    const Hole& h = e.holes[i];
+    if (h.length == 0 || h.offset < end || (i > 0 && h.offset == end))
+      return bad("holes that touch or are out of order");
+    if (h.offset > e.size || h.length > e.size - h.offset) return bad("holes beyond its size");
+    end = h.offset + h.length;
+    covered += h.length;
+  }
+  for (const Reference& r : e.chunks) {
+    const uint64_t longest = e.list_height > 0 ? kMaxFileBytes : kMaxChunkBytes;
+    if (r.digest.algorithm != Digest::kSha256) return bad("a chunk without a digest");
+    if (r.length == 0 || r.length > longest || r.length > e.size - covered) return bad("chunk lengths that cannot be");
+    covered += r.length;
+  }
+  if (covered != e.size) return bad("chunks and holes that do not add up to its size");
+  if (e.list_height > kMaxHeight || (e.list_height > 0 && e.chunks.size() != 1)) return bad("an unusable chunk list");
+  return absl::OkStatus();
 }
 
 std::vector<NodeChild> Node::Children() const {
@@ -326,6 +376,8 @@ absl::StatusOr<Node> DecodeNode(std::string_view bytes) {
   if (kind == static_cast<uint8_t>(NodeKind::kInner)) {
     node.kind = NodeKind::kInner;
     if (node.height == 0 || count == 0) return Bad("height of an inner node");
+    uint64_t entries = 0;
+    uint64_t bytes = 0;
     for (uint64_t i = 0; i < count; ++i) {
       Node::Child c;
       c.first_path = in.Path(node.inner.empty() ? std::string_view() : std::string_view(node.inner.back().first_path));
@@ -335,7 +387,11 @@ absl::StatusOr<Node> DecodeNode(std::string_view bytes) {
       if (!in.ok()) return Bad("cut short");
       BW_RETURN_IF_ERROR(CheckPath(c.first_path));
       if (c.entries == 0) return Bad("an empty child");
-      if (!node.inner.empty() && ComparePaths(node.inner.back().first_path, c.first_path) >= 0) return Bad("children out of order");
+      if (c.entries > UINT64_MAX - entries || c.bytes > UINT64_MAX - bytes) return Bad("counts");
+      entries += c.entries;
+      bytes += c.bytes;
+      if (!node.inner.empty() && ComparePaths(node.inner.back().first_path, c.first_path) >= 0)
+        return Bad("children out of order");
       node.inner.push_back(std::move(c));
     }
   } else if (kind == static_cast<uint8_t>(NodeKind::kLeaf)) {
@@ -351,11 +407,14 @@ absl::StatusOr<Node> DecodeNode(std::string_view bytes) {
   } else if (kind == static_cast<uint8_t>(NodeKind::kList)) {
     node.kind = NodeKind::kList;
     if (node.height == 0 || count == 0) return Bad("height of a chunk list");
+    const uint64_t longest = node.height == 1 ? kMaxChunkBytes : kMaxFileBytes;
+    uint64_t sum = 0;
     for (uint64_t i = 0; i < count; ++i) {
       Reference r;
       r.digest = in.ReadDigest();
       r.length = in.Varint();
-      if (!in.ok() || r.length == 0) return Bad("chunk list");
+      if (!in.ok() || r.length == 0 || r.length > longest || r.length > kMaxFileBytes - sum) return Bad("chunk list");
+      sum += r.length;
       node.references.push_back(r);
     }
   } else {

@@ -1,7 +1,7 @@
-// The manifest: a content-addressed tree of path entries, sorted so that a depth-first walk with sorted names produces it in
-// order ('/' sorts before every other byte). Node boundaries depend on the keys alone, so versions that share a run of
-// entries share its nodes. Nodes are chunks of the dataset store. The binary format is in ARCHITECTURE.md; parsing is
-// strict (every length checked, keys ascending, paths canonical) because nodes come from peers.
+// The manifest: a content-addressed tree of path entries, sorted so that a depth-first walk with sorted names produces
+// it in order ('/' sorts before every other byte). Node boundaries depend on the keys alone, so versions that share a
+// run of entries share its nodes. Nodes are chunks of the dataset store. The binary format is in ARCHITECTURE.md;
+// parsing is strict (every length checked, keys ascending, paths canonical) because nodes come from peers.
 //
 // Children of a node, in the order that `Want.spans` counts them:
 //   inner node: its child nodes; leaf: for each entry in order, its references; chunk-list node: likewise.
@@ -35,16 +35,17 @@ struct Hole {  // a run of zeros the source did not store; restored as a hole
 };
 
 struct Entry {
-  std::string path;  // relative, no leading or trailing '/', no empty, "." or ".." component, no NUL, at most 4096 bytes
+  std::string
+      path;  // relative, no leading or trailing '/', no empty, "." or ".." component, no NUL, at most 4096 bytes
   EntryType type = EntryType::kFile;
   uint32_t mode = 0;  // 07777
   int64_t mtime_ns = 0;
-  uint64_t size = 0;  // files: bytes, holes included
-  std::string target;  // symlinks
+  uint64_t size = 0;                                   // files: bytes, holes included
+  std::string target;                                  // symlinks
   std::optional<std::pair<uint32_t, uint32_t>> owner;  // uid, gid; only where the Dataset asks
-  std::vector<Hole> holes;        // ascending, not touching; chunks cover the rest, in order
-  std::vector<Reference> chunks;  // when list_height == 0
-  uint8_t list_height = 0;        // > 0: chunks has one reference, the root of a chunk-list tree of that height
+  std::vector<Hole> holes;                             // ascending, not touching; chunks cover the rest, in order
+  std::vector<Reference> chunks;                       // when list_height == 0
+  uint8_t list_height = 0;  // > 0: chunks has one reference, the root of a chunk-list tree of that height
 };
 
 inline constexpr size_t kMaxNodeBytes = 1 << 20;
@@ -106,7 +107,8 @@ class ManifestBuilder {
  public:
   explicit ManifestBuilder(NodeSink sink);
   ~ManifestBuilder();
-  absl::Status Add(Entry entry);  // entry.chunks flat: a list longer than kMaxInlineChunks becomes a chunk-list tree here
+  absl::Status Add(
+      Entry entry);  // entry.chunks flat: a list longer than kMaxInlineChunks becomes a chunk-list tree here
   absl::StatusOr<ManifestSummary> Finish();  // an empty manifest has a root too (an empty leaf)
 
  private:
@@ -130,7 +132,8 @@ class ManifestCursor {
 absl::StatusOr<std::optional<Entry>> FindEntry(NodeSource* source, const Digest& root, std::string_view path);
 
 // All chunk references of a file, walking its chunk list. `visit` in file order.
-absl::Status ForEachChunk(NodeSource* source, const Entry& entry, const std::function<absl::Status(const Reference&)>& visit);
+absl::Status ForEachChunk(NodeSource* source, const Entry& entry,
+                          const std::function<absl::Status(const Reference&)>& visit);
 
 // Entries that differ between two manifests (empty digest: nothing), in order; skips shared subtrees, so it reads what
 // changed. Exactly one of before/after may be null.
@@ -138,7 +141,8 @@ using DiffVisitor = std::function<absl::Status(const Entry* before, const Entry*
 absl::Status DiffManifests(NodeSource* source, const Digest& before, const Digest& after, const DiffVisitor& visit);
 
 // Every node and chunk digest below a root, nodes first visited once. `enter` returns false to skip a node's subtree.
-absl::Status WalkDag(NodeSource* source, const Digest& root, const std::function<absl::StatusOr<bool>(const Digest& node)>& enter,
+absl::Status WalkDag(NodeSource* source, const Digest& root,
+                     const std::function<absl::StatusOr<bool>(const Digest& node)>& enter,
                      const std::function<absl::Status(const NodeChild& chunk)>& chunk);
 
 }  // namespace bailiwick::store

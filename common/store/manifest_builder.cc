@@ -1,30 +1,30 @@
 // Builds manifest trees: a prolly tree whose node boundaries depend on the keys, so that shared runs share nodes.
+#include <xxhash.h>
+
 #include <algorithm>
 #include <utility>
-
-#include <xxhash.h>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
 #include "common/store/manifest.h"
+#include "common/store/manifest_walker.h"
 
 namespace bailiwick::store {
 namespace {
 
-constexpr uint64_t kLeafMask = 127;    // a leaf ends after 128 entries on average
+constexpr uint64_t kLeafMask = 127;  // a leaf ends after 128 entries on average
 constexpr size_t kMaxLeafEntries = 512;
 constexpr size_t kMaxLeafBytes = 64 << 10;
-constexpr uint64_t kInnerMask = 63;    // an inner node has 64 children on average
+constexpr uint64_t kInnerMask = 63;  // an inner node has 64 children on average
 constexpr size_t kMaxInnerChildren = 256;
 constexpr size_t kMaxInnerBytes = 256 << 10;
-constexpr uint64_t kListMask = 255;    // a chunk list node has 256 references on average
+constexpr uint64_t kListMask = 255;  // a chunk list node has 256 references on average
 constexpr size_t kMaxListReferences = 1024;
-constexpr size_t kMaxHolesOfFile = 16384;
 
 // Upper bound of an entry's encoding, to end a leaf before it grows out of bounds.
 size_t RoughSize(const Entry& e) {
-  return e.path.size() + e.target.size() + 48 + e.chunks.size() * 37 + e.holes.size() * 12;
+  return e.path.size() + e.target.size() + 48 + e.chunks.size() * 37 + e.holes.size() * 20;
 }
 
 bool ListBoundary(const Digest& digest, int height) {
@@ -69,7 +69,8 @@ struct ManifestBuilder::Impl {
         (XXH3_64bits_withSeed(child.first_path.data(), child.first_path.size(), height) & kInnerMask) == 0;
     level.bytes += child.first_path.size() + 56;
     level.pending.inner.push_back(std::move(child));
-    if (boundary || level.pending.inner.size() >= kMaxInnerChildren || level.bytes >= kMaxInnerBytes) return FlushInner(height);
+    if (boundary || level.pending.inner.size() >= kMaxInnerChildren || level.bytes >= kMaxInnerBytes)
+      return FlushInner(height);
     return absl::OkStatus();
   }
 
@@ -142,12 +143,13 @@ ManifestBuilder::ManifestBuilder(NodeSink sink) : impl_(std::make_unique<Impl>(s
 ManifestBuilder::~ManifestBuilder() = default;
 
 absl::Status ManifestBuilder::Add(Entry entry) {
-  BW_RETURN_IF_ERROR(CheckPath(entry.path));
+  if (impl_->finished) return absl::FailedPreconditionError("the manifest is finished already");
+  entry.mode &= 07777;
+  if (entry.type != EntryType::kFile) entry.size = 0;  // what a file system says of a directory's size is no content
+  BW_RETURN_IF_ERROR(CheckEntry(entry));
   if (!impl_->last_path.empty() && ComparePaths(impl_->last_path, entry.path) >= 0) {
     return absl::InvalidArgumentError("manifest entries must be added in order");
   }
-  if (entry.holes.size() > kMaxHolesOfFile) return absl::InvalidArgumentError("a file with more holes than a manifest can hold");
-  entry.mode &= 07777;
   if (entry.list_height == 0 && entry.chunks.size() > kMaxInlineChunks) {
     BW_ASSIGN_OR_RETURN(auto list, impl_->BuildList(std::move(entry.chunks)));
     entry.chunks = {list.first};
@@ -162,7 +164,8 @@ absl::Status ManifestBuilder::Add(Entry entry) {
   const bool boundary = (XXH3_64bits(entry.path.data(), entry.path.size()) & kLeafMask) == 0;
   impl_->leaf_bytes += RoughSize(entry);
   impl_->leaf.entries.push_back(std::move(entry));
-  if (boundary || impl_->leaf.entries.size() >= kMaxLeafEntries || impl_->leaf_bytes >= kMaxLeafBytes) return impl_->FlushLeaf();
+  if (boundary || impl_->leaf.entries.size() >= kMaxLeafEntries || impl_->leaf_bytes >= kMaxLeafBytes)
+    return impl_->FlushLeaf();
   return absl::OkStatus();
 }
 

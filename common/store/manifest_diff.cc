@@ -3,6 +3,7 @@
 
 #include "common/base/status.h"
 #include "common/store/manifest.h"
+#include "common/store/manifest_walker.h"
 
 namespace bailiwick::store {
 namespace {
@@ -25,73 +26,21 @@ bool SameHoles(const std::vector<Hole>& a, const std::vector<Hole>& b) {
 
 bool SameEntry(const Entry& a, const Entry& b) {
   return a.type == b.type && a.mode == b.mode && a.mtime_ns == b.mtime_ns && a.size == b.size && a.target == b.target &&
-         a.owner == b.owner && a.list_height == b.list_height && SameReferences(a.chunks, b.chunks) && SameHoles(a.holes, b.holes);
+         a.owner == b.owner && a.list_height == b.list_height && SameReferences(a.chunks, b.chunks) &&
+         SameHoles(a.holes, b.holes);
 }
-
-// A position in a tree: before an entry, or before a whole subtree that was not looked into.
-class Walker {
- public:
-  explicit Walker(NodeSource* source) : source_(source) {}
-
-  absl::Status Start(const Digest& root) {
-    if (root.empty()) return absl::OkStatus();
-    root_ = root;
-    BW_ASSIGN_OR_RETURN(auto node, source_->Load(root));
-    frames_.push_back({std::move(node), 0});
-    Settle();
-    return absl::OkStatus();
-  }
-  bool end() const { return frames_.empty(); }
-  bool at_entry() const { return frames_.back().node->kind == NodeKind::kLeaf; }
-  const Entry& entry() const { return frames_.back().node->entries[frames_.back().next]; }
-  const Node::Child& child() const { return frames_.back().node->inner[frames_.back().next]; }
-  int child_height() const { return frames_.back().node->height - 1; }
-  std::string_view path() const { return at_entry() ? std::string_view(entry().path) : std::string_view(child().first_path); }
-  void Skip() {
-    ++frames_.back().next;
-    Settle();
-  }
-  absl::Status Expand() {
-    const Digest digest = child().digest;
-    const int height = child_height();
-    ++frames_.back().next;
-    BW_ASSIGN_OR_RETURN(auto node, source_->Load(digest));
-    const bool right = node->height == height && (height == 0 ? node->kind == NodeKind::kLeaf : node->kind == NodeKind::kInner);
-    if (!right) return absl::DataLossError("the manifest has a node of the wrong kind");
-    frames_.push_back({std::move(node), 0});
-    Settle();
-    return absl::OkStatus();
-  }
-
- private:
-  struct Frame {
-    std::shared_ptr<const Node> node;
-    size_t next = 0;
-  };
-  void Settle() {
-    while (!frames_.empty()) {
-      const Frame& top = frames_.back();
-      const size_t size = top.node->kind == NodeKind::kLeaf ? top.node->entries.size() : top.node->inner.size();
-      if (top.next < size) return;
-      frames_.pop_back();
-    }
-  }
-  NodeSource* const source_;
-  Digest root_;
-  std::vector<Frame> frames_;
-};
 
 }  // namespace
 
 absl::Status DiffManifests(NodeSource* source, const Digest& before, const Digest& after, const DiffVisitor& visit) {
   if (before == after) return absl::OkStatus();
-  Walker a(source);
-  Walker b(source);
+  ManifestWalker a(source);
+  ManifestWalker b(source);
   BW_RETURN_IF_ERROR(a.Start(before));
   BW_RETURN_IF_ERROR(b.Start(after));
   while (!a.end() || !b.end()) {
     if (a.end() || b.end()) {
-      Walker& w = a.end() ? b : a;
+      ManifestWalker& w = a.end() ? b : a;
       if (!w.at_entry()) {
         BW_RETURN_IF_ERROR(w.Expand());
         continue;

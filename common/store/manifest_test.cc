@@ -1,1 +1,246 @@
-// 
+#include "common/store/manifest.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+
+#include "common/crypto/digest.h"
+
+namespace bailiwick::store {
+namespace {
+
+class MemoryNodes : public NodeSource {
+ public:
+  absl::StatusOr<std::shared_ptr<const Node>> Load(const Digest& digest) override {
+    ++loads;
+    auto it = nodes.find(digest);
+    if (it == nodes.end()) return absl::NotFoundError("no node");
+    auto node = DecodeNode(it->second);
+    if (!node.ok()) return node.status();
+    return std::make_shared<const Node>(*std::move(node));
+  }
+  NodeSink Sink() {
+    return [this](const Digest& d, std::string_view encoded) {
+      EXPECT_EQ(crypto::Sha256(encoded), d);
+      EXPECT_LE(encoded.size(), kMaxNodeBytes);
+      nodes[d] = std::string(encoded);
+      return absl::OkStatus();
+    };
+  }
+  std::map<Digest, std::string> nodes;
+  int loads = 0;
+};
+
+Entry File(const std::string& path, int chunks, const std::string& salt = "") {
+  Entry e;
+  e.path = path;
+  e.mode = 0644;
+  e.mtime_ns = 1'700'000'000'000'000'000 + static_cast<int64_t>(path.size());
+  for (int i = 0; i < chunks; ++i) e.chunks.push_back({crypto::Sha256(path + salt + std::to_string(i)), 100});
+  e.size = 100u * static_cast<uint64_t>(chunks);
+  return e;
+}
+
+std::map<std::string, Entry, bool (*)(const std::string&, const std::string&)> Sorted() {
+  return std::map<std::string, Entry, bool (*)(const std::string&, const std::string&)>(
+      [](const std::string& a, const std::string& b) { return ComparePaths(a, b) < 0; });
+}
+
+template <typename Map>
+Digest Build(MemoryNodes& nodes, const Map& entries) {
+  ManifestBuilder builder(nodes.Sink());
+  for (const auto& [path, entry] : entries) EXPECT_TRUE(builder.Add(entry).ok()) << path;
+  auto summary = builder.Finish();
+  EXPECT_TRUE(summary.ok());
+  EXPECT_EQ(summary->entries, entries.size());
+  return summary->root;
+}
+
+TEST(Paths, SlashSortsFirstAndBadPathsAreRefused) {
+  EXPECT_LT(ComparePaths("a", "a/b"), 0);
+  EXPECT_LT(ComparePaths("a/b", "a-b"), 0);
+  EXPECT_LT(ComparePaths("a/b", "a\x01"), 0);
+  EXPECT_EQ(ComparePaths("x", "x"), 0);
+  for (const char* bad : {"", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b"})
+    EXPECT_FALSE(CheckPath(bad).ok()) << bad;
+  EXPECT_FALSE(CheckPath(std::string("a\0b", 3)).ok());
+  EXPECT_FALSE(CheckPath(std::string(256, 'x')).ok());
+  for (const char* good : {"a", "...", "a/..b", ".git", "\xff\xfe", "new\nline"})
+    EXPECT_TRUE(CheckPath(good).ok()) << good;
+}
+
+TEST(Manifest, EveryKindOfEntryComesBackAsItWas) {
+  MemoryNodes nodes;
+  auto entries = Sorted();
+  Entry dir;
+  dir.path = "d";
+  dir.type = EntryType::kDirectory;
+  dir.mode = 01777;
+  dir.mtime_ns = -5;
+  entries["d"] = dir;
+  Entry link;
+  link.path = "d/link";
+  link.type = EntryType::kSymlink;
+  link.mode = 0777;
+  link.target = "../../\xff elsewhere";
+  entries["d/link"] = link;
+  Entry empty = File("empty", 0);
+  empty.owner = {{1000, 65534}};
+  entries["empty"] = empty;
+  Entry sparse = File("sparse", 2);
+  sparse.holes = {{0, 4096}, {4196, 1 << 20}};
+  sparse.size = 200 + 4096 + (1 << 20);
+  entries["sparse"] = sparse;
+  entries["big"] = File("big", 5000);
+  Digest root = Build(nodes, entries);
+  ManifestCursor cursor(&nodes, root);
+  Entry e;
+  for (const auto& [path, expected] : entries) {
+    ASSERT_TRUE(*cursor.Next(&e));
+    EXPECT_EQ(e.path, path);
+    EXPECT_EQ(e.type, expected.type);
+    EXPECT_EQ(e.mode, expected.mode);
+    EXPECT_EQ(e.mtime_ns, expected.mtime_ns);
+    EXPECT_EQ(e.size, expected.size);
+    EXPECT_EQ(e.target, expected.target);
+    EXPECT_EQ(e.owner, expected.owner);
+    EXPECT_EQ(e.holes.size(), expected.holes.size());
+    size_t n = 0;
+    ASSERT_TRUE(ForEachChunk(&nodes, e, [&](const Reference& r) {
+                  EXPECT_EQ(r.digest, expected.chunks[n].digest);
+                  ++n;
+                  return absl::OkStatus();
+                }).ok());
+    EXPECT_EQ(n, expected.chunks.size());
+  }
+  EXPECT_FALSE(*cursor.Next(&e));
+}
+
+TEST(Manifest, AListThatIsPassedThroughGivesTheSameRoot) {
+  MemoryNodes nodes;
+  auto flat = Sorted();
+  flat["big"] = File("big", 3000);
+  Digest root = Build(nodes, flat);
+  auto found = FindEntry(&nodes, root, "big");
+  ASSERT_TRUE(found.ok() && found->has_value());
+  EXPECT_GT((*found)->list_height, 0);
+  auto again = Sorted();
+  again["big"] = **found;
+  EXPECT_EQ(Build(nodes, again), root);
+}
+
+TEST(Manifest, TenChangesInAHundredThousandReadFewNodes) {
+  MemoryNodes nodes;
+  auto entries = Sorted();
+  for (int i = 0; i < 100'000; ++i) {
+    std::string path = "dir" + std::to_string(i / 1000) + "/f" + std::to_string(i);
+    entries[path] = File(path, 1);
+  }
+  Digest before = Build(nodes, entries);
+  const size_t all = nodes.nodes.size();
+  std::mt19937 rng(7);
+  std::vector<std::string> paths;
+  for (const auto& [path, e] : entries) paths.push_back(path);
+  std::map<std::string, std::string> expected;
+  for (int i = 0; i < 10; ++i) {
+    const std::string path = paths[rng() % paths.size()];
+    if (expected.count(path) != 0) continue;
+    if (i % 3 == 0) {
+      entries.erase(path);
+      expected[path] = "removed";
+    } else if (i % 3 == 1) {
+      entries[path] = File(path, 1, "changed");
+      expected[path] = "changed";
+    } else {
+      entries[path + ".new"] = File(path + ".new", 1);
+      expected[path + ".new"] = "added";
+    }
+  }
+  Digest after = Build(nodes, entries);
+  EXPECT_LT(nodes.nodes.size() - all, 60u) << "a version stores what changed";
+  nodes.loads = 0;
+  std::map<std::string, std::string> found;
+  ASSERT_TRUE(DiffManifests(&nodes, before, after, [&](const Entry* a, const Entry* b) {
+                found[a != nullptr ? a->path : b->path] =
+                    a == nullptr ? "added" : (b == nullptr ? "removed" : "changed");
+                return absl::OkStatus();
+              }).ok());
+  EXPECT_EQ(found, expected);
+  EXPECT_LT(nodes.loads, 150);
+}
+
+TEST(Manifest, DiffOfRandomTreesIsExact) {
+  std::mt19937 rng(11);
+  for (int round = 0; round < 60; ++round) {
+    MemoryNodes nodes;
+    auto a = Sorted(), b = Sorted();
+    const int n = 1 + static_cast<int>(rng() % 1500);
+    for (int i = 0; i < n; ++i) {
+      std::string path = "p" + std::to_string(rng() % 3000);
+      if (rng() % 3 != 0) path += "/q" + std::to_string(rng() % 50);
+      if (rng() % 10 != 0) a[path] = File(path, static_cast<int>(rng() % 3));
+      if (rng() % 10 != 0)
+        b[path] = rng() % 20 == 0 ? File(path, 2, "x")
+                                  : File(path, a.count(path) ? static_cast<int>(a[path].chunks.size()) : 1);
+    }
+    Digest ra = Build(nodes, a), rb = Build(nodes, b);
+    size_t differences = 0;
+    for (const auto& [path, e] : a)
+      differences += b.count(path) == 0 || EncodeNode({.entries = {e}}) != EncodeNode({.entries = {b[path]}});
+    for (const auto& [path, e] : b) differences += a.count(path) == 0;
+    size_t found = 0;
+    std::string last;
+    ASSERT_TRUE(DiffManifests(&nodes, ra, rb, [&](const Entry* x, const Entry* y) {
+                  const std::string& path = x != nullptr ? x->path : y->path;
+                  EXPECT_TRUE(last.empty() || ComparePaths(last, path) < 0);
+                  last = path;
+                  ++found;
+                  return absl::OkStatus();
+                }).ok());
+    EXPECT_EQ(found, differences) << "round " << round;
+  }
+}
+
+TEST(Manifest, EmptyHasARootToo) {
+  MemoryNodes nodes;
+  Digest root = Build(nodes, Sorted());
+  EXPECT_FALSE(root.empty());
+  ManifestCursor cursor(&nodes, root);
+  Entry e;
+  EXPECT_FALSE(*cursor.Next(&e));
+}
+
+TEST(Manifest, RefusesEntriesOutOfOrder) {
+  MemoryNodes nodes;
+  ManifestBuilder builder(nodes.Sink());
+  ASSERT_TRUE(builder.Add(File("b", 1)).ok());
+  EXPECT_FALSE(builder.Add(File("a", 1)).ok());
+  EXPECT_FALSE(builder.Add(File("b", 1)).ok());
+  EXPECT_FALSE(builder.Add(File("../etc", 1)).ok());
+}
+
+TEST(Node, NoMutationIsAcceptedAsTheSameOrCrashes) {
+  // Every accepted mutation must be a canonical node of its own; none may escape the path rules.
+  Node leaf;
+  for (int i = 0; i < 20; ++i) leaf.entries.push_back(File("dir/file" + std::to_string(100 + i), i % 4));
+  const std::string good = EncodeNode(leaf);
+  ASSERT_TRUE(DecodeNode(good).ok());
+  std::mt19937 rng(3);
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bad = good;
+    const int flips = 1 + static_cast<int>(rng() % 3);
+    for (int f = 0; f < flips; ++f) bad[rng() % bad.size()] = static_cast<char>(rng());
+    if (rng() % 4 == 0) bad.resize(rng() % bad.size());
+    auto node = DecodeNode(bad);
+    if (!node.ok()) continue;
+    EXPECT_EQ(EncodeNode(*node), bad);
+    for (const Entry& e : node->entries) EXPECT_TRUE(CheckPath(e.path).ok());
+  }
+  EXPECT_FALSE(DecodeNode(good + "x").ok());
+  EXPECT_FALSE(DecodeNode("").ok());
+}
+
+}  // namespace
+}  // namespace bailiwick::store

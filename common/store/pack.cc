@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -59,43 +60,80 @@ std::string EncodeRecordHeader(const Digest& digest, const ChunkLocation& locati
   return out;
 }
 
-absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId pack, uint64_t* valid_bytes) {
+namespace {
+
+// The record at `offset`, or nullopt when there is none that is whole.
+absl::StatusOr<std::optional<std::pair<Digest, ChunkLocation>>> ReadRecord(os::File& file, PackId pack, uint64_t offset,
+                                                                           uint64_t size, std::string& stored) {
+  char header[kRecordHeaderBytes];
+  if (size - offset < sizeof header) return std::nullopt;
+  BW_ASSIGN_OR_RETURN(size_t n, file.ReadAt(offset, header, sizeof header));
+  std::string_view in(header, n);
+  if (n < sizeof header || in.substr(0, kRecordMagic.size()) != kRecordMagic) return std::nullopt;
+  in.remove_prefix(kRecordMagic.size());
+  ChunkLocation at;
+  at.pack = pack;
+  at.offset = offset + kRecordHeaderBytes;
+  at.codec = Take<uint8_t>(in);
+  const uint8_t algorithm = Take<uint8_t>(in);
+  in.remove_prefix(2);
+  at.stored_length = Take<uint32_t>(in);
+  at.raw_length = Take<uint32_t>(in);
+  at.checksum = Take<uint64_t>(in);
+  auto digest = Digest::From(algorithm, in.substr(0, Digest::kSize));
+  if (!digest.ok() || at.stored_length > kMaxChunkBytes || at.raw_length > kMaxChunkBytes ||
+      at.stored_length > size - at.offset) {
+    return std::nullopt;
+  }
+  stored.resize(at.stored_length);
+  BW_ASSIGN_OR_RETURN(n, file.ReadAt(at.offset, stored.data(), stored.size()));
+  if (n < stored.size() || PackChecksum(stored) != at.checksum) return std::nullopt;
+  return std::make_pair(*digest, at);
+}
+
+// Where the next record may begin, from `offset` on; `size` when nowhere.
+absl::StatusOr<uint64_t> FindRecord(os::File& file, uint64_t offset, uint64_t size) {
+  std::string window(256 << 10, '\0');
+  while (size - offset >= kRecordHeaderBytes) {
+    BW_ASSIGN_OR_RETURN(size_t n, file.ReadAt(offset, window.data(), window.size()));
+    const size_t at = std::string_view(window).substr(0, n).find(kRecordMagic);
+    if (at != std::string_view::npos) return offset + at;
+    if (n < window.size()) break;
+    offset += n - (kRecordMagic.size() - 1);  // the magic may lie across two windows
+  }
+  return size;
+}
+
+}  // namespace
+
+absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId pack, PackScan scan,
+                                     uint64_t* valid_bytes) {
   BW_ASSIGN_OR_RETURN(const uint64_t size, file.Size());
   std::string header(kPackHeaderBytes, '\0');
   BW_ASSIGN_OR_RETURN(size_t n, file.ReadAt(0, header.data(), header.size()));
   *valid_bytes = 0;
-  if (n < kPackHeaderBytes) return PackEntries{};  // cut off before anything was in it
-  if (header != EncodePackHeader(dataset, pack)) {
-    return absl::DataLossError(absl::StrCat("pack ", pack, " is not a pack of this dataset or of a newer format"));
+  PackEntries entries;
+  const bool whole = n == kPackHeaderBytes && header == EncodePackHeader(dataset, pack);
+  if (!whole) {
+    if (n == kPackHeaderBytes && header.compare(0, kPackMagic.size(), kPackMagic) == 0) {
+      return absl::DataLossError(absl::StrCat("pack ", pack, " is not a pack of this dataset or of a newer format"));
+    }
+    return entries;  // cut off, or never written, before anything was in it
   }
   *valid_bytes = kPackHeaderBytes;
-  PackEntries entries;
   std::string stored;
-  while (*valid_bytes + kRecordHeaderBytes <= size) {
-    std::string record(kRecordHeaderBytes, '\0');
-    BW_ASSIGN_OR_RETURN(n, file.ReadAt(*valid_bytes, record.data(), record.size()));
-    std::string_view in = record;
-    if (n < kRecordHeaderBytes || in.substr(0, kRecordMagic.size()) != kRecordMagic) break;
-    in.remove_prefix(kRecordMagic.size());
-    ChunkLocation location;
-    location.pack = pack;
-    location.codec = Take<uint8_t>(in);
-    const uint8_t algorithm = Take<uint8_t>(in);
-    in.remove_prefix(2);
-    location.stored_length = Take<uint32_t>(in);
-    location.raw_length = Take<uint32_t>(in);
-    location.checksum = Take<uint64_t>(in);
-    auto digest = Digest::From(algorithm, in.substr(0, Digest::kSize));
-    location.offset = *valid_bytes + kRecordHeaderBytes;
-    if (!digest.ok() || location.stored_length > kMaxChunkBytes || location.raw_length > kMaxChunkBytes ||
-        location.offset + location.stored_length > size) {
+  uint64_t offset = kPackHeaderBytes;
+  while (offset < size) {
+    BW_ASSIGN_OR_RETURN(auto record, ReadRecord(file, pack, offset, size, stored));
+    if (record.has_value()) {
+      offset = record->second.offset + record->second.stored_length;
+      *valid_bytes = offset;
+      entries.push_back(*record);
+    } else if (scan == PackScan::kPrefix) {
       break;
+    } else {
+      BW_ASSIGN_OR_RETURN(offset, FindRecord(file, offset + 1, size));
     }
-    stored.resize(location.stored_length);
-    BW_ASSIGN_OR_RETURN(n, file.ReadAt(location.offset, stored.data(), stored.size()));
-    if (n < stored.size() || PackChecksum(stored) != location.checksum) break;
-    entries.emplace_back(*digest, location);
-    *valid_bytes = location.offset + location.stored_length;
   }
   return entries;
 }
@@ -126,7 +164,8 @@ std::string EncodeSidecar(PackId pack, uint64_t pack_bytes, const PackEntries& u
 
 absl::StatusOr<PackEntries> DecodeSidecar(std::string_view bytes, PackId pack, uint64_t* pack_bytes) {
   const absl::Status bad = absl::DataLossError(absl::StrCat("the sidecar of pack ", pack, " is damaged"));
-  if (bytes.size() < kSidecarHeaderBytes + 8 || bytes.substr(0, kSidecarMagic.size()) != kSidecarMagic || bytes[6] != kFormat) {
+  if (bytes.size() < kSidecarHeaderBytes + 8 || bytes.substr(0, kSidecarMagic.size()) != kSidecarMagic ||
+      bytes[6] != kFormat) {
     return bad;
   }
   std::string_view trailer = bytes.substr(bytes.size() - 8);

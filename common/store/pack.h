@@ -1,8 +1,9 @@
-// The file formats of packs: append-only records in <id>.pack, and the sorted sidecar <id>.idx of a sealed one. Private to the
-// store. Numbers are little-endian.
+// The file formats of packs: append-only records in <id>.pack, and the sorted sidecar <id>.idx of a sealed one. Private
+// to the store. Numbers are little-endian.
 //   pack:    "BWPACK" format(1) cipher(1: 0 = none) dataset(16) pack id(8), then records
-//   record:  "BWCR" codec(1) algorithm(1) 0(2) stored length(4) raw length(4) xxh3(8) digest(32) 0(4), then the stored bytes
-//   sidecar: "BWPIDX" format(1) 0(1) pack id(8) pack size(8) count(8), entries(digest 32, algorithm 1, codec 1, 0 2,
+//   record:  "BWCR" codec(1) algorithm(1) 0(2) stored length(4) raw length(4) xxh3(8) digest(32) 0(4), then the stored
+//   bytes sidecar: "BWPIDX" format(1) 0(1) pack id(8) pack size(8) count(8), entries(digest 32, algorithm 1, codec 1, 0
+//   2,
 //            stored length 4, raw length 4, offset 8, xxh3 8), XXH3-64 of all before
 #pragma once
 
@@ -29,9 +30,14 @@ std::string EncodePackHeader(DatasetId dataset, PackId pack);
 std::string EncodeRecordHeader(const Digest& digest, const ChunkLocation& location);
 uint64_t PackChecksum(std::string_view stored);  // XXH3-64
 
-// Whole records from the start of a pack file, their checksums verified, up to the first that is cut short or wrong;
-// `valid_bytes` is where it ends. DATA_LOSS: not a pack of this dataset.
-absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId pack, uint64_t* valid_bytes);
+enum class PackScan {
+  kPrefix,       // an unfinished pack: up to the first record that is cut short or wrong
+  kWhatIsWhole,  // a sealed pack whose sidecar is lost: over damage to the next whole record
+};
+// The records of a pack file whose checksums are right. `valid_bytes` is where the last one ends, 0 when not even the
+// header is whole. DATA_LOSS: a pack of another dataset or of a newer format.
+absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId pack, PackScan scan,
+                                     uint64_t* valid_bytes);
 
 std::string EncodeSidecar(PackId pack, uint64_t pack_bytes, const PackEntries& entries);
 absl::StatusOr<PackEntries> DecodeSidecar(std::string_view bytes, PackId pack, uint64_t* pack_bytes);  // DATA_LOSS

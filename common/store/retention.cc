@@ -5,12 +5,13 @@
 
 namespace bailiwick::store {
 
-std::vector<VersionNumber> Expired(const std::vector<std::pair<VersionNumber, absl::Time>>& versions, const RetentionRule& rule,
-                                   absl::Time now) {
+std::vector<VersionNumber> Expired(const std::vector<std::pair<VersionNumber, absl::Time>>& versions,
+                                   const RetentionRule& rule, absl::Time now) {
   std::vector<std::pair<VersionNumber, absl::Time>> newest_first = versions;
   std::sort(newest_first.begin(), newest_first.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   std::set<VersionNumber> keep;
-  for (size_t i = 0; i < newest_first.size() && i < std::max<uint32_t>(1, rule.last); ++i) keep.insert(newest_first[i].first);
+  for (size_t i = 0; i < newest_first.size() && i < std::max<uint32_t>(1, rule.last); ++i)
+    keep.insert(newest_first[i].first);
   // Of each hour and day, counted back from now, the newest version stays.
   auto by_period = [&](absl::Duration period, uint32_t periods) {
     std::set<int64_t> seen;

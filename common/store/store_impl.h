@@ -4,6 +4,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 
 namespace bailiwick::store {
 
+class OpenPack;
 class PackWriter;
 
 class StoreImpl : public DatasetStore {
@@ -46,35 +48,77 @@ class StoreImpl : public DatasetStore {
   absl::Status WriteSidecar(PackId pack, uint64_t bytes, const PackEntries& entries);
   absl::StatusOr<PackEntries> ReadSidecar(PackId pack);
 
-  // Whether a sealed pack that may be built on holds it.
-  bool Usable(const Digest& digest, const std::optional<ChunkLocation>& at);
-  absl::StatusOr<std::shared_ptr<os::File>> OpenPack(PackId pack);
+  // Whether a sealed pack that may be built on holds it. Saying yes of a condemned pack rescues the chunk.
+  bool Usable(const Digest& digest, const std::optional<ChunkLocation>& at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::shared_ptr<os::File>> OpenPackFile(PackId pack);
   absl::StatusOr<StoredChunk> ReadAt(const Digest& digest, const ChunkLocation& at);
+  absl::Status Quarantine(const Digest& digest, PackId pack);
   void ForgetFile(PackId pack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Garbage collection, see gc.cc.
+  // Garbage collection, see gc.cc. Live chunks are known by the first 8 bytes of their digests.
+  using LiveSet = absl::flat_hash_set<uint64_t>;
   struct Candidate {
     PackId pack = 0;
-    PackEntries entries;
+    uint64_t bytes = 0;
+    uint64_t live_bytes = 0;  // as it was when the pack was chosen
   };
-  absl::StatusOr<std::vector<Candidate>> ChooseCandidates(const absl::flat_hash_set<uint64_t>& live);
-  absl::StatusOr<PackEntries> LiveEntries(PackId pack, const PackEntries& entries, const absl::flat_hash_set<uint64_t>& live);
-  absl::Status RemovePack(const Candidate& candidate);
+  absl::StatusOr<std::vector<Candidate>> ChooseCandidates(const LiveSet& live);
+  absl::StatusOr<PackEntries> LiveEntries(PackId pack, const PackEntries& entries, const LiveSet& live);
+  absl::Status Sweep(const std::vector<Candidate>& candidates, const LiveSet& live, GcResult* result);
+  // Copies what must survive; false when something of it is damaged, so that the pack must stay.
+  absl::StatusOr<bool> CopySurvivors(PackId pack, const LiveSet& live, PackWriter* writer,
+                                     absl::flat_hash_set<Digest>* copied);
+  // Nobody finds the pack from here on; false when chunks of it were rescued that are neither copied nor handled: those
+  // are `missing`.
+  absl::StatusOr<bool> TakeOut(PackId pack, const absl::flat_hash_set<Digest>& copied,
+                               const absl::flat_hash_set<Digest>& handled, std::vector<Digest>* missing);
+  absl::Status RemovePacks(const std::vector<PackId>& packs);
   bool WaitForWriters(uint64_t before);
 
   const Options options_;
-  absl::Mutex gc_mutex_;  // one collection at a time
-  absl::Mutex mutex_;
+  absl::Mutex gc_mutex_;                                                 // one collection at a time
+  absl::Mutex mutex_;                                                    // never held over I/O
   absl::flat_hash_map<PackId, uint64_t> packs_ ABSL_GUARDED_BY(mutex_);  // sealed: size in bytes
+  PackId newest_pack_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_set<PackId> condemned_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<Digest> rescued_ ABSL_GUARDED_BY(mutex_);  // asked for since their pack was condemned
   absl::flat_hash_set<Digest> quarantined_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<Digest, std::pair<PackWriter*, ChunkLocation>> unsealed_ ABSL_GUARDED_BY(mutex_);
-  std::set<uint64_t> writers_ ABSL_GUARDED_BY(mutex_);  // tickets of open ones
+  std::map<PackId, std::shared_ptr<OpenPack>> open_ ABSL_GUARDED_BY(mutex_);  // being written
+  std::set<uint64_t> writers_ ABSL_GUARDED_BY(mutex_);                        // tickets of open ones
   uint64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;
   std::list<std::pair<PackId, std::shared_ptr<os::File>>> files_ ABSL_GUARDED_BY(mutex_);  // newest first
 };
 
-// Writes packs. Its own mutex lets readers of other threads see what is not written out yet.
+// A pack while it is written: its writer appends, any thread reads. Readers share it, so it may outlive its writer.
+class OpenPack {
+ public:
+  OpenPack(DatasetId dataset, PackId id, std::shared_ptr<os::File> file);
+
+  PackId id() const { return id_; }
+  bool Contains(const Digest& digest) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::optional<StoredChunk>> Read(const Digest& digest) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The writer's thread only. Bytes of the pack once all is written out.
+  uint64_t Append(const Digest& digest, const StoredChunk& chunk) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Writes out what is buffered if there are at least so many bytes of it. On an error the file ends with its last
+  // whole record.
+  absl::Status WriteOut(size_t at_least) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Sync() { return file_->Sync(); }  // without the lock: reads go on
+  // Drops what was not written out, and whole records from the end until `bytes` are free.
+  absl::Status CutBack(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  const PackEntries& entries() const { return entries_; }
+  uint64_t written() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  const PackId id_;
+  const std::shared_ptr<os::File> file_;
+  PackEntries entries_;  // in order; the writer's thread only
+  absl::Mutex mutex_;
+  absl::flat_hash_map<Digest, ChunkLocation> chunks_ ABSL_GUARDED_BY(mutex_);
+  std::string buffer_ ABSL_GUARDED_BY(mutex_);
+  uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes of the file
+};
+
 class PackWriter : public DatasetStore::Writer {
  public:
   static constexpr size_t kBufferBytes = 1 << 20;
@@ -84,24 +128,21 @@ class PackWriter : public DatasetStore::Writer {
   absl::StatusOr<bool> Put(const Digest& digest, const StoredChunk& chunk) override;
   absl::Status Flush() override;
   uint64_t stored_bytes() const override { return stored_bytes_; }
-  absl::StatusOr<std::string> ReadLocal(const ChunkLocation& at);
+  // Whether the store has it or not, only not twice into one pack.
+  absl::Status Append(const Digest& digest, const StoredChunk& chunk);
 
  private:
   absl::Status Begin();
-  absl::Status WriteOut();
   absl::Status Seal();
   void Abandon();
+  void SaveWhatIsThere();
 
   StoreImpl* const store_;
   const uint64_t ticket_;
   absl::Status failed_;
-  PackId pack_ = 0;
-  PackEntries entries_;
+  std::shared_ptr<OpenPack> pack_;
+  bool has_sidecar_ = false;  // the pack is sealed on disk
   uint64_t stored_bytes_ = 0;
-  absl::Mutex mutex_;
-  std::unique_ptr<os::File> file_ ABSL_GUARDED_BY(mutex_);
-  std::string buffer_ ABSL_GUARDED_BY(mutex_);
-  uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes of the file
 };
 
 }  // namespace bailiwick::store

@@ -49,7 +49,8 @@ absl::StatusOr<VersionRecord> DecodeVersionRecord(std::string_view bytes) {
   if (r.format() != kFormat) {
     return absl::InvalidArgumentError(absl::StrCat("version record format ", r.format(), " is not known here"));
   }
-  if (r.number() == 0 || r.number() > INT64_MAX) return absl::InvalidArgumentError("the version record has no valid number");
+  if (r.number() == 0 || r.number() > INT64_MAX)
+    return absl::InvalidArgumentError("the version record has no valid number");
   if (r.dataset().empty() || r.home_site().empty()) {
     return absl::InvalidArgumentError("the version record names no dataset or home");
   }

@@ -1,0 +1,304 @@
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "common/base/status.h"
+#include "common/os/fault_files.h"
+#include "common/store/pack.h"
+#include "common/store/store_fixture.h"
+
+namespace bailiwick::store {
+namespace {
+
+class GarbageTest : public StoreFixture {
+ protected:
+  void SetUp() override { Open(); }
+  // Live are chunks [from, to) of each range.
+  using Ranges = std::vector<std::pair<uint64_t, uint64_t>>;
+  static DatasetStore::Mark Live(Ranges ranges, size_t size = 3000) {
+    return [ranges, size](const std::function<void(const Digest&)>& live) {
+      for (auto [from, to] : ranges) {
+        for (uint64_t n = from; n < to; ++n) live(ChunkDigest(n, size));
+      }
+      return absl::OkStatus();
+    };
+  }
+  DatasetStore::GcResult Collect(const DatasetStore::Mark& mark) {
+    auto result = store_->CollectGarbage(mark);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? *result : DatasetStore::GcResult{};
+  }
+};
+
+TEST_F(GarbageTest, FreesWhatIsDeadAndKeepsWhatIsLive) {
+  PutRange(0, 100);
+  PutRange(100, 200);
+  PutRange(200, 300);
+  // All of the first is dead, most of the second, little of the third.
+  auto result = Collect(Live({{150, 160}, {210, 300}}));
+  EXPECT_EQ(result.packs_removed, 2u);
+  EXPECT_GT(result.freed_bytes, 180u * 3000);
+  ExpectThere(150, 160);
+  ExpectThere(210, 300);
+  EXPECT_FALSE(Has(0));
+  EXPECT_TRUE(absl::IsNotFound(Reads(0)));
+  EXPECT_FALSE(Has(149));
+  EXPECT_EQ(Names(".pack").size(), 2u);
+  EXPECT_EQ(Names(".idx").size(), 2u);
+  LoseIndex();
+  Open();
+  ExpectThere(150, 160);
+  ExpectThere(210, 300);
+  EXPECT_FALSE(Has(149));
+}
+
+TEST_F(GarbageTest, AMarkThatFailsDeletesNothing) {
+  PutRange(0, 100);
+  EXPECT_FALSE(store_->CollectGarbage([](const auto&) { return absl::DataLossError("unreadable"); }).ok());
+  int calls = 0;
+  auto second = [&](const auto&) { return ++calls == 2 ? absl::DataLossError("unreadable") : absl::OkStatus(); };
+  EXPECT_FALSE(store_->CollectGarbage(second).ok());
+  ExpectThere(0, 100);
+}
+
+TEST_F(GarbageTest, PacksOfTinyLiveChunksAreNotWrittenOverAndOver) {
+  for (int pack = 0; pack < 3; ++pack) PutRange(pack * 100, pack * 100 + 100, 20);
+  EXPECT_EQ(Collect(Live({{0, 300}}, 20)).packs_removed, 0u);
+}
+
+TEST_F(GarbageTest, ManySmallPacksBecomeFew) {
+  for (uint64_t n = 0; n < 70; ++n) PutRange(n, n + 1);
+  EXPECT_EQ(Names(".pack").size(), 70u);
+  Collect(Live({{0, 70}}));
+  EXPECT_EQ(Names(".pack").size(), 1u);
+  ExpectThere(0, 70);
+  Open();
+  ExpectThere(0, 70);
+}
+
+TEST_F(GarbageTest, ACommitThatComesInBetweenKeepsWhatItFound) {
+  PutRange(0, 100);
+  std::unique_ptr<DatasetStore::Writer> writer;
+  int calls = 0;
+  // Between the second mark and the removal a commit finds chunks 0 to 9 and leans on them.
+  Collect([&](const auto&) {
+    if (++calls == 2) {
+      writer = store_->NewWriter();
+      for (uint64_t n = 0; n < 10; ++n) EXPECT_FALSE(*Put(*writer, n)) << "it is there";
+    }
+    return absl::OkStatus();
+  });
+  ExpectThere(0, 10);
+  EXPECT_FALSE(Has(10));
+  ASSERT_TRUE(writer->Flush().ok());
+  writer = nullptr;
+  Collect(Live({{0, 10}}));
+  ExpectThere(0, 10);
+  Collect(Live({}));
+  EXPECT_FALSE(Has(0)) << "rescued once, not for ever";
+}
+
+TEST_F(GarbageTest, WaitsForACommitThatWasThereBefore) {
+  PutRange(0, 100);
+  auto writer = store_->NewWriter();
+  EXPECT_FALSE(*Put(*writer, 7));
+  std::set<uint64_t> committed;
+  absl::Mutex mutex;
+  bool marked = false;
+  std::thread collector([&] {
+    Collect([&](const std::function<void(const Digest&)>& live) {
+      absl::MutexLock lock(&mutex);
+      for (uint64_t n : committed) live(ChunkDigest(n));
+      marked = true;
+      return absl::OkStatus();
+    });
+  });
+  {
+    absl::MutexLock lock(&mutex);
+    mutex.Await(absl::Condition(&marked));
+    committed.insert(7);  // the catalog row
+  }
+  ASSERT_TRUE(writer->Flush().ok());
+  writer = nullptr;
+  collector.join();
+  ExpectThere(7, 8);
+  EXPECT_FALSE(Has(8));
+}
+
+TEST_F(GarbageTest, ADamagedLiveChunkKeepsItsPackUntilItWasFetchedAnew) {
+  PutRange(0, 100);
+  Overwrite(Names(".pack")[0], kPackHeaderBytes + kRecordHeaderBytes + 100, "damage");  // chunk 0
+  EXPECT_EQ(Collect(Live({{0, 5}})).packs_removed, 0u);
+  ExpectThere(1, 5);
+  EXPECT_FALSE(Has(0));
+  PutRange(0, 1);
+  EXPECT_EQ(Collect(Live({{0, 5}})).packs_removed, 1u);
+  ExpectThere(0, 5);
+}
+
+TEST_F(GarbageTest, ALiveChunkThatTheIndexLostComesBack) {
+  PutRange(0, 100);
+  auto at = index_->Get(dataset_, ChunkDigest(3));
+  ASSERT_TRUE(at.ok() && at->has_value());
+  ASSERT_TRUE(index_->Forget(dataset_, ChunkDigest(3), (*at)->pack).ok());
+  EXPECT_FALSE(Has(3));
+  Collect(Live({{0, 5}}));
+  ExpectThere(0, 5);
+}
+
+TEST_F(GarbageTest, OnAFullDiskWhatIsAllDeadStillGoes) {
+  os::FaultFiles faults(&hasty_, dir_.path());
+  Open(&faults);
+  PutRange(0, 100);
+  PutRange(100, 200);
+  faults.FailNext("create ", absl::ResourceExhaustedError("no space"));
+  auto result = Collect(Live({{100, 110}}));
+  EXPECT_EQ(result.packs_removed, 1u);
+  EXPECT_FALSE(Has(0));
+  ExpectThere(100, 110);
+  EXPECT_EQ(Collect(Live({{100, 110}})).packs_removed, 1u);
+  ExpectThere(100, 110);
+  store_ = nullptr;
+}
+
+// Versions are sets of chunks; a catalog row is a row in `versions_`. Whatever order commits, drops and collections
+// come in, every chunk of every version reads back.
+class GarbagePropertyTest : public GarbageTest {
+ protected:
+  using Version = std::set<uint64_t>;
+
+  DatasetStore::Mark Mark() {
+    return [this](const std::function<void(const Digest&)>& live) {
+      absl::MutexLock lock(&mutex_);
+      for (const auto& [id, version] : versions_) {
+        for (uint64_t n : version) live(digests_[n]);
+      }
+      return absl::OkStatus();
+    };
+  }
+  void CheckAll() {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, version] : versions_) {
+      for (uint64_t n : version) {
+        auto raw = store_->ReadRaw(digests_[n]);
+        ASSERT_TRUE(raw.ok()) << "seed " << seed_ << " version " << id << " chunk " << n << ": " << raw.status();
+        ASSERT_EQ(crypto::Sha256(*raw), digests_[n]);
+      }
+    }
+  }
+  void MakeDigests() {
+    for (uint64_t n = 0; n < kUniverse; ++n) digests_.push_back(ChunkDigest(n, kSize));
+  }
+  // Puts what it lacks, as commits and transfers do: some ask Has first, some just put.
+  Version Write(DatasetStore::Writer& writer, std::mt19937& rng) {
+    Version version;
+    const uint64_t start = rng() % kUniverse;
+    for (int i = 0; i < 40; ++i) {
+      const uint64_t n = (start + rng() % 120) % kUniverse;
+      version.insert(n);
+      if (rng() % 2 == 0 && *store_->Has(digests_[n])) continue;
+      EXPECT_TRUE(Put(writer, n, kSize).ok());
+    }
+    EXPECT_TRUE(writer.Flush().ok());
+    return version;
+  }
+
+  static constexpr uint64_t kUniverse = 400;
+  static constexpr size_t kSize = 200;
+  uint32_t seed_ = 0;
+  std::vector<Digest> digests_;
+  absl::Mutex mutex_;
+  std::map<int, Version> versions_ ABSL_GUARDED_BY(mutex_);
+};
+
+TEST_F(GarbagePropertyTest, InterleavedInOneThread) {
+  MakeDigests();
+  for (seed_ = 1; seed_ <= 4; ++seed_) {
+    std::mt19937 rng(seed_);
+    std::vector<std::pair<std::unique_ptr<DatasetStore::Writer>, Version>> pending;
+    int next = 0;
+    auto commit_pending = [&] {
+      for (auto& [writer, version] : pending) {
+        absl::MutexLock lock(&mutex_);
+        versions_[next++] = version;
+      }
+      pending.clear();
+    };
+    for (int step = 0; step < 60; ++step) {
+      const uint32_t what = rng() % 6;
+      if (what <= 2) {
+        auto writer = store_->NewWriter();
+        Version version = Write(*writer, rng);
+        absl::MutexLock lock(&mutex_);
+        versions_[next++] = std::move(version);
+      } else if (what == 3) {
+        absl::MutexLock lock(&mutex_);
+        if (!versions_.empty())
+          versions_.erase(std::next(versions_.begin(), static_cast<long>(rng() % versions_.size())));
+      } else if (what == 4) {
+        int calls = 0;
+        Collect([&](const std::function<void(const Digest&)>& live) {
+          BW_RETURN_IF_ERROR(Mark()(live));
+          // A commit begins after the last look at what is live, and ends after the collection.
+          if (++calls == 2) {
+            auto writer = store_->NewWriter();
+            Version version = Write(*writer, rng);
+            pending.emplace_back(std::move(writer), std::move(version));
+          }
+          return absl::OkStatus();
+        });
+        commit_pending();
+      } else {
+        if (rng() % 3 == 0) LoseIndex();
+        Open();
+      }
+      CheckAll();
+      if (HasFatalFailure()) return;
+    }
+    absl::MutexLock lock(&mutex_);
+    versions_.clear();
+  }
+}
+
+TEST_F(GarbagePropertyTest, CollectingBesideCommitsOfTwoThreads) {
+  MakeDigests();
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> committers;
+  for (int t = 0; t < 2; ++t) {
+    committers.emplace_back([&, t] {
+      std::mt19937 rng(static_cast<uint32_t>(100 + t));
+      for (int i = 0; i < 60; ++i) {
+        auto writer = store_->NewWriter();
+        Version version = Write(*writer, rng);
+        absl::MutexLock lock(&mutex_);
+        versions_[i * 2 + t] = std::move(version);
+      }
+    });
+  }
+  std::thread collector([&] {
+    std::mt19937 rng(5);
+    while (!stop) {
+      {
+        absl::MutexLock lock(&mutex_);
+        while (versions_.size() > 5)
+          versions_.erase(std::next(versions_.begin(), static_cast<long>(rng() % versions_.size())));
+      }
+      Collect(Mark());
+      CheckAll();
+    }
+  });
+  for (std::thread& thread : committers) thread.join();
+  stop = true;
+  collector.join();
+  CheckAll();
+  LoseIndex();
+  Open();
+  CheckAll();
+}
+
+}  // namespace
+}  // namespace bailiwick::store
