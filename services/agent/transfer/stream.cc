@@ -59,8 +59,8 @@ class Queues {
     StartWrite();
   }
 
-  // The RPC is over; the reactor is about to be destroyed.
-  void OnDone() {
+  // The RPC is over or about to be: no operation is started from here on.
+  void Kill() {
     absl::MutexLock lock(&mutex_);
     live_ = false;
     read_ended_ = true;
@@ -99,6 +99,8 @@ class Queues {
     };
     bool done = mutex_.AwaitWithTimeout(absl::Condition(&drained), kCloseTimeout);
     if (!live_) return;
+    // The last operation on the call: it may be gone as soon as this returns.
+    live_ = false;
     if (done && !aborted_ && !broken_) {
       ops_.finish();
     } else {
@@ -110,12 +112,14 @@ class Queues {
     absl::MutexLock lock(&mutex_);
     if (aborted_) return;
     aborted_ = true;
-    if (live_ && ops_.cancel) ops_.cancel();
+    if (!live_) return;
+    live_ = false;
+    ops_.cancel();
   }
 
  private:
   void StartRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (!live_ || reading_ || read_ended_ || aborted_ || in_.size() >= FrameStream::kQueueFrames) return;
+    if (!live_ || closing_ || reading_ || read_ended_ || aborted_ || in_.size() >= FrameStream::kQueueFrames) return;
     reading_ = true;
     ops_.start_read(&read_buffer_);
   }
@@ -175,9 +179,12 @@ class ServerReactor : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   }
   void OnReadDone(bool ok) override { queues_->OnReadDone(ok); }
   void OnWriteDone(bool ok) override { queues_->OnWriteDone(ok); }
-  void OnCancel() override { FinishOnce(grpc::Status::CANCELLED); }
+  void OnCancel() override {
+    queues_->Kill();  // before Finish: a write started after it would complete into a reactor that is gone
+    FinishOnce(grpc::Status::CANCELLED);
+  }
   void OnDone() override {
-    queues_->OnDone();
+    queues_->Kill();
     done_();
     delete this;
   }
@@ -215,13 +222,12 @@ class ClientReactor : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byt
                         }});
     StartCall();
   }
-  void OnReadDone(bool ok) override {
-    queues_->OnReadDone(ok);
-    if (!ok) Release();
-  }
+  // The hold stays when the peer ends the stream: our threads may be about to start something. Close or Abort, which every
+  // stream gets, releases it.
+  void OnReadDone(bool ok) override { queues_->OnReadDone(ok); }
   void OnWriteDone(bool ok) override { queues_->OnWriteDone(ok); }
   void OnDone(const grpc::Status&) override {
-    queues_->OnDone();
+    queues_->Kill();
     delete this;
   }
 
@@ -239,6 +245,8 @@ class ClientStream : public QueueStream {
  public:
   ClientStream(std::shared_ptr<Queues> queues, std::shared_ptr<grpc::ClientContext> context)
       : QueueStream(std::move(queues)), context_(std::move(context)) {}
+  // Messages that nobody will read would keep the call open.
+  ~ClientStream() override { context_->TryCancel(); }
   // Valid once the first frame was read.
   absl::StatusOr<rpc::Peer> peer(absl::Time now) override {
     auto auth = context_->auth_context();

@@ -18,6 +18,7 @@ using telemetry::Log;
 constexpr uint32_t kDefaultChunkAverage = 32 * 1024;
 constexpr absl::Duration kKeepEvery = absl::Minutes(10);        // retention by age, without a commit
 constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);   // collects the drops of a burst of commits at once
+constexpr absl::Duration kAssignmentPatience = absl::Seconds(5);
 constexpr absl::Duration kRetryShow = absl::Seconds(1);         // every slot leased
 constexpr absl::Duration kRetryFailedShow = absl::Seconds(15);  // disk full and the like
 
@@ -113,6 +114,12 @@ absl::StatusOr<CommitOutcome> Agent::CommitNow(const std::string& dataset, const
                                                const std::function<void(const CommitProgress&)>& progress,
                                                const std::atomic<bool>& cancelled) {
   std::shared_ptr<Work> work = FindWork(dataset);
+  // A dataset declared a moment ago: its assignment is on its way.
+  const absl::Duration deadline = state_->env().clock->BootTime() + kAssignmentPatience;
+  while (work == nullptr && session_->connected() && !cancelled && state_->env().clock->BootTime() < deadline) {
+    state_->env().clock->SleepFor(absl::Milliseconds(20));
+    work = FindWork(dataset);
+  }
   if (work == nullptr) {
     return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " has no dataset ", dataset));
   }
