@@ -2,7 +2,6 @@
 
 #include <iostream>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/version.h"
@@ -47,6 +46,8 @@ std::string Near(const std::string& word, const std::vector<std::string>& option
   return near.empty() ? "" : absl::StrCat("; did you mean ", near, "?");
 }
 
+bool IsFlag(const std::string& word) { return word.size() > 1 && word[0] == '-'; }
+
 // "; did you mean ...?" for a command that was left out or mistyped; else what there is.
 std::string NearCommand(const std::string& word, const CLI::App& at) {
   const std::vector<std::string> commands = CommandNames(at);
@@ -70,15 +71,15 @@ std::vector<std::string> LeftOver(const CLI::App& app) {
 
 std::string Sentence(const CLI::App& app, const CLI::App& at, const CLI::ParseError& error) {
   const std::vector<std::string> words = LeftOver(app), commands = CommandNames(at);
-  for (const std::string& word : words) {
-    if (absl::StartsWith(word, "-") && word.size() > 1) {
-      const std::string flag = word.substr(0, word.find('='));
-      return absl::StrCat("unknown flag ", flag, Near(flag, FlagNames(at)));
-    }
+  if (!commands.empty() && words.empty()) {
+    return absl::StrCat("name a command of ", CommandLine(at), ": ", absl::StrJoin(commands, ", "));
   }
-  if (!commands.empty()) {
-    if (words.empty()) return absl::StrCat("name a command of ", CommandLine(at), ": ", absl::StrJoin(commands, ", "));
+  if (!commands.empty() && !IsFlag(words[0]))
     return absl::StrCat("unknown command ", words[0], NearCommand(words[0], at));
+  for (const std::string& word : words) {
+    if (!IsFlag(word)) continue;
+    const std::string flag = word.substr(0, word.find('='));
+    return absl::StrCat("unknown flag ", flag, flag.size() > 2 ? Near(flag, FlagNames(at)) : "");
   }
   if (!words.empty()) return absl::StrCat("one argument too many: ", words[0]);
   return error.what();
