@@ -79,10 +79,24 @@ class CatalogTest : public ::testing::Test {
       }
     };
     for (const auto& [number, root] : versions) count(root);
+    std::map<Digest, int> table;
+    ASSERT_TRUE(db_->Read([&](sql::Database& db) -> absl::Status {
+                     auto select = db.Prepare("SELECT node, refs FROM node_refs");
+                     if (!select.ok()) return select.status();
+                     while (true) {
+                       auto row = select->Step();
+                       if (!row.ok()) return row.status();
+                       if (!*row) return absl::OkStatus();
+                       const std::string key = select->Blob(0);
+                       table[*Digest::From(static_cast<uint8_t>(key[0]), std::string_view(key).substr(1))] =
+                           static_cast<int>(select->Int(1));
+                     }
+                   })
+                    .ok());
+    EXPECT_TRUE(table == counts);
     auto live = catalog_->LiveNodes(id_);
     ASSERT_TRUE(live.ok());
-    EXPECT_EQ(live->size(), counts.size());
-    for (const Digest& d : *live) EXPECT_GT(counts[d], 0);
+    EXPECT_EQ(std::set<Digest>(live->begin(), live->end()).size(), counts.size());
     for (const auto& [d, n] : counts) EXPECT_TRUE(*catalog_->IsComplete(id_, d));
   }
 
@@ -108,6 +122,41 @@ TEST_F(CatalogTest, CountsFollowAddsAndDropsInAnyOrder) {
   }
   EXPECT_TRUE(catalog_->LiveNodes(id_)->empty());
   EXPECT_TRUE(absl::IsNotFound(catalog_->Drop(id_, 1, &nodes_)));
+}
+
+TEST_F(CatalogTest, ANodeThatOneParentNamesTwiceCountsTwice) {
+  // Two files with the same long content share its chunk list.
+  ManifestBuilder builder([&](const Digest& d, std::string_view bytes) {
+    nodes_.nodes[d] = std::string(bytes);
+    return absl::OkStatus();
+  });
+  Entry e;
+  for (int i = 0; i < 500; ++i) e.chunks.push_back({crypto::Sha256(std::to_string(i)), 10});
+  e.size = 5000;
+  for (const char* path : {"one", "two"}) {
+    e.path = path;
+    ASSERT_TRUE(builder.Add(e).ok());
+  }
+  const Digest root = builder.Finish()->root;
+  ASSERT_TRUE(catalog_->Add(Version(1, root), &nodes_).ok());
+  CheckCounts({{1, root}});
+  ASSERT_TRUE(catalog_->Add(Version(2, root), &nodes_).ok());
+  CheckCounts({{1, root}, {2, root}});
+  ASSERT_TRUE(catalog_->Drop(id_, 1, &nodes_).ok());
+  CheckCounts({{2, root}});
+  ASSERT_TRUE(catalog_->Drop(id_, 2, &nodes_).ok());
+  CheckCounts({});
+}
+
+TEST_F(CatalogTest, DroppingADatasetLeavesTheOthers) {
+  ASSERT_TRUE(catalog_->Add(Version(1, Manifest(10, 1)), &nodes_).ok());
+  const DatasetId first = id_;
+  id_.bytes[0] = 8;
+  ASSERT_TRUE(catalog_->Add(Version(1, Manifest(10, 1)), &nodes_).ok());
+  ASSERT_TRUE(catalog_->DropDataset(first).ok());
+  EXPECT_TRUE(catalog_->List(first)->empty());
+  EXPECT_TRUE(catalog_->LiveNodes(first)->empty());
+  CheckCounts({{1, Manifest(10, 1)}});
 }
 
 TEST_F(CatalogTest, SameVersionTwiceIsFineAnotherUnderItsNumberIsNot) {

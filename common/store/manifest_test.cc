@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <random>
+#include <set>
 
 #include "common/crypto/digest.h"
 
@@ -219,6 +220,186 @@ TEST(Manifest, RefusesEntriesOutOfOrder) {
   EXPECT_FALSE(builder.Add(File("a", 1)).ok());
   EXPECT_FALSE(builder.Add(File("b", 1)).ok());
   EXPECT_FALSE(builder.Add(File("../etc", 1)).ok());
+}
+
+// A tree that a builder would never make, as a hostile peer might send it.
+class HostileTree : public ::testing::Test {
+ protected:
+  Digest Add(const Node& node) {
+    const std::string encoded = EncodeNode(node);
+    EXPECT_TRUE(DecodeNode(encoded).ok()) << "each node is fine by itself";
+    const Digest digest = crypto::Sha256(encoded);
+    nodes_.nodes[digest] = encoded;
+    return digest;
+  }
+  Node::Child Leaf(const std::vector<std::string>& paths) {
+    Node leaf;
+    Node::Child child;
+    for (const std::string& path : paths) {
+      leaf.entries.push_back(File(path, 1));
+      child.bytes += 100;
+    }
+    child.first_path = paths[0];
+    child.entries = paths.size();
+    child.digest = Add(leaf);
+    return child;
+  }
+  Digest Inner(std::vector<Node::Child> children, uint8_t height = 1) {
+    Node inner;
+    inner.kind = NodeKind::kInner;
+    inner.height = height;
+    inner.inner = std::move(children);
+    return Add(inner);
+  }
+  absl::Status ReadAll(const Digest& root) {
+    ManifestCursor cursor(&nodes_, root);
+    Entry e;
+    while (true) {
+      auto more = cursor.Next(&e);
+      if (!more.ok()) return more.status();
+      if (!*more) return absl::OkStatus();
+    }
+  }
+  // Every reader refuses it.
+  void ExpectRefused(const Digest& root, const std::string& path) {
+    EXPECT_TRUE(absl::IsDataLoss(ReadAll(root))) << ReadAll(root);
+    EXPECT_TRUE(absl::IsDataLoss(
+        DiffManifests(&nodes_, Digest(), root, [](const Entry*, const Entry*) { return absl::OkStatus(); })));
+    EXPECT_TRUE(absl::IsDataLoss(FindEntry(&nodes_, root, path).status()));
+  }
+  MemoryNodes nodes_;
+};
+
+TEST_F(HostileTree, AWellMadeOneIsRead) { EXPECT_TRUE(ReadAll(Inner({Leaf({"a", "b"}), Leaf({"c"})})).ok()); }
+
+TEST_F(HostileTree, AChildThatIsNotWhatItsParentSaysIsRefused) {
+  auto wrong = [&](auto change) {
+    Node::Child child = Leaf({"a", "b"});
+    change(child);
+    ExpectRefused(Inner({child, Leaf({"x"})}), "b");
+  };
+  wrong([](Node::Child& c) { ++c.entries; });
+  wrong([](Node::Child& c) { c.bytes = 0; });
+  wrong([](Node::Child& c) { c.first_path = "Z"; });
+  wrong([&](Node::Child& c) { c.digest = Inner({Leaf({"a", "b"})}); });  // of another height
+}
+
+TEST_F(HostileTree, ChildrenThatOverlapAreRefused) {
+  ExpectRefused(Inner({Leaf({"a", "m"}), Leaf({"b"})}), "aa");
+  ExpectRefused(Inner({Leaf({"a", "b"}), Leaf({"b"})}), "aa");
+  // One level further down.
+  Node::Child left{"a", Inner({Leaf({"a"}), Leaf({"m", "n"})}), 3, 300};
+  Node::Child right{"n", Inner({Leaf({"n"})}), 1, 100};
+  EXPECT_TRUE(absl::IsDataLoss(ReadAll(Inner({left, right}, 2))));
+}
+
+TEST_F(HostileTree, AChunkListThatDoesNotAddUpIsRefused) {
+  Node list;
+  list.kind = NodeKind::kList;
+  list.height = 1;
+  list.references = {{crypto::Sha256("1"), 100}, {crypto::Sha256("2"), 200}};
+  Entry e;
+  e.path = "f";
+  e.size = 301;
+  e.list_height = 1;
+  e.chunks = {{Add(list), 301}};
+  auto visit = [](const Reference&) { return absl::OkStatus(); };
+  EXPECT_TRUE(absl::IsDataLoss(ForEachChunk(&nodes_, e, visit)));
+  e.chunks[0].length = 300;
+  EXPECT_TRUE(ForEachChunk(&nodes_, e, visit).ok());
+  e.list_height = 2;
+  EXPECT_TRUE(absl::IsDataLoss(ForEachChunk(&nodes_, e, visit)));
+}
+
+TEST(Node, RefusesWhatNoBuilderMakes) {
+  auto refused = [](const Node& node) { return absl::IsInvalidArgument(DecodeNode(EncodeNode(node)).status()); };
+  Node many;
+  for (int i = 0; i < 1025; ++i) many.entries.push_back(File("f" + std::to_string(100'000 + i), 0));
+  EXPECT_TRUE(refused(many)) << "small when encoded, not when decoded";
+  Node list;
+  list.kind = NodeKind::kList;
+  list.height = 1;
+  list.references = {{crypto::Sha256("1"), (16 << 20) + 1}};
+  EXPECT_TRUE(refused(list)) << "no chunk is that long";
+  list.height = 2;
+  EXPECT_FALSE(refused(list));
+  list.references.assign(3, {crypto::Sha256("1"), uint64_t{1} << 62});
+  EXPECT_TRUE(refused(list)) << "the sum overflows";
+  Node inner;
+  inner.kind = NodeKind::kInner;
+  inner.height = 1;
+  inner.inner = {{"a", crypto::Sha256("1"), UINT64_MAX, 0}, {"b", crypto::Sha256("2"), 2, 0}};
+  EXPECT_TRUE(refused(inner)) << "the counts overflow";
+}
+
+TEST(Manifest, TheBuilderRefusesEntriesThatNobodyCouldRead) {
+  MemoryNodes nodes;
+  auto refused = [&](auto change) {
+    Entry e = File("f", 2);
+    change(e);
+    ManifestBuilder builder(nodes.Sink());
+    return absl::IsInvalidArgument(builder.Add(e));
+  };
+  EXPECT_FALSE(refused([](Entry&) {}));
+  EXPECT_TRUE(refused([](Entry& e) { e.size = 201; }));
+  EXPECT_TRUE(refused([](Entry& e) { e.chunks[0].length = 0; }));
+  EXPECT_TRUE(refused([](Entry& e) { e.chunks[0].digest = Digest(); }));
+  EXPECT_TRUE(refused([](Entry& e) { e.target = "x"; }));
+  EXPECT_TRUE(refused([](Entry& e) { e.type = EntryType::kDirectory; }));
+  EXPECT_TRUE(refused([](Entry& e) { e.holes = {{0, 10}}; }));
+  EXPECT_TRUE(refused([](Entry& e) { e.size = 220, e.holes = {{0, 10}, {10, 10}}; }));
+  EXPECT_TRUE(refused([](Entry& e) { e.size = 210, e.holes = {{205, 10}}; }));
+  EXPECT_TRUE(refused([](Entry& e) { e = Entry{.path = "l", .type = EntryType::kSymlink}; }));
+  EXPECT_FALSE(refused([](Entry& e) { e = Entry{.path = "d", .type = EntryType::kDirectory, .size = 4096}; }))
+      << "a directory's size is no content";
+}
+
+TEST(Node, ASmallFileCostsLessThanNinetyBytes) {
+  MemoryNodes nodes;
+  ManifestBuilder builder(nodes.Sink());
+  std::mt19937_64 rng(5);
+  for (int i = 0; i < 5000; ++i) {
+    Entry e = File("camera-front/2026-11-23/frame-" + std::to_string(1'000'000 + i) + ".jpeg", 1);
+    e.mtime_ns += static_cast<int64_t>(rng() % 86'400'000'000'000);
+    ASSERT_TRUE(builder.Add(e).ok());
+  }
+  ASSERT_TRUE(builder.Finish().ok());
+  size_t bytes = 0;
+  for (const auto& [digest, encoded] : nodes.nodes) bytes += encoded.size();
+  EXPECT_LT(bytes / 5000, 90u);
+}
+
+TEST(Manifest, WalkingTheGraphMeetsEveryNodeOnceAndEveryChunk) {
+  MemoryNodes nodes;
+  auto entries = Sorted();
+  for (int i = 0; i < 3000; ++i) entries["f" + std::to_string(i)] = File("f" + std::to_string(i), 2);
+  entries["big"] = File("big", 2000);
+  entries["copy"] = entries["big"];
+  entries["copy"].path = "copy";
+  Digest root = Build(nodes, entries);
+  std::map<Digest, int> met;
+  std::set<Digest> chunks;
+  auto chunk = [&](const NodeChild& c) {
+    EXPECT_FALSE(c.is_node);
+    chunks.insert(c.digest);
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(WalkDag(
+                  &nodes, root,
+                  [&](const Digest& d) -> absl::StatusOr<bool> {
+                    ++met[d];
+                    return true;
+                  },
+                  chunk)
+                  .ok());
+  EXPECT_EQ(met.size(), nodes.nodes.size());
+  for (const auto& [digest, times] : met) EXPECT_EQ(times, 1);
+  EXPECT_EQ(chunks.size(), 2u * 3000 + 2000);
+  nodes.loads = 0;
+  ASSERT_TRUE(WalkDag(
+                  &nodes, root, [&](const Digest&) -> absl::StatusOr<bool> { return false; }, chunk)
+                  .ok());
+  EXPECT_EQ(nodes.loads, 0) << "what is not entered is not read";
 }
 
 TEST(Node, NoMutationIsAcceptedAsTheSameOrCrashes) {
