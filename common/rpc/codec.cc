@@ -42,7 +42,9 @@ void ToProto(const Digest& digest, types::v1::Digest* out) {
   out->set_value(std::string(digest.view()));
 }
 
-absl::StatusOr<Digest> FromProto(const types::v1::Digest& digest) { return Digest::From(digest.algorithm(), digest.value()); }
+absl::StatusOr<Digest> FromProto(const types::v1::Digest& digest) {
+  return Digest::From(digest.algorithm(), digest.value());
+}
 
 void ToProto(absl::Time time, google::protobuf::Timestamp* out) {
   const int64_t nanos = absl::ToUnixNanos(time);
@@ -85,7 +87,8 @@ absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const 
   BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kGrantType, grant_keys), "grant"));
   transfer::v1::Grant g;
   if (!g.ParseFromString(envelope.payload)) return absl::InvalidArgumentError("the grant cannot be read");
-  if (g.format() != kGrantFormat) return absl::InvalidArgumentError(absl::StrCat("grant format ", g.format(), " is not known here"));
+  if (g.format() != kGrantFormat)
+    return absl::InvalidArgumentError(absl::StrCat("grant format ", g.format(), " is not known here"));
   policy::Grant grant;
   grant.grant_id = g.grant_id();
   if (grant.grant_id.size() != 16) return absl::InvalidArgumentError("a grant id has 16 bytes");
@@ -104,38 +107,44 @@ absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const 
   grant.not_before = FromProto(g.not_before());
   grant.not_after = FromProto(g.not_after());
   grant.transfer_id = g.transfer_id();
-  if (grant.transfer_id.empty() || grant.transfer_id.size() > 64) return absl::InvalidArgumentError("a grant without its transfer");
+  if (grant.transfer_id.empty() || grant.transfer_id.size() > 64)
+    return absl::InvalidArgumentError("a grant without its transfer");
   return grant;
 }
 
-crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& certificate_sha256, const crypto::SigningKey& key) {
+crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& certificate_sha256,
+                             const crypto::SigningKey& key) {
   transfer::v1::CertificateBinding binding;
   binding.set_spiffe_id(spiffe_id);
   binding.set_certificate_sha256(certificate_sha256);
   return crypto::SignEnvelope(crypto::kBindingType, binding.SerializeAsString(), key);
 }
 
-absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri, const std::string& peer_certificate_sha256,
-                          const policy::World& world) {
-  BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(peer_uri));
+absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri,
+                          const std::string& peer_certificate_sha256, const policy::World& world) {
+  auto parsed = identity::ParseSpiffeId(peer_uri);
+  if (!parsed.ok()) return absl::PermissionDeniedError(parsed.status().message());
+  const identity::SpiffeId& id = *parsed;
   if (id.kind != identity::Kind::kAgent) return absl::PermissionDeniedError(absl::StrCat(peer_uri, " is not an agent"));
   auto site = world.sites.find(id.site);
-  if (site == world.sites.end()) return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not in the signed registry"));
+  if (site == world.sites.end())
+    return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not in the signed registry"));
   auto key = site->second.enrolment_keys.find(id.name);
   if (key == site->second.enrolment_keys.end()) {
-    return absl::PermissionDeniedError(absl::StrCat("the policy bundle pins no key for agent ", id.name, " of site ", id.site,
-                                                    "; run: bailiwick site approve ", id.site));
+    return absl::PermissionDeniedError(absl::StrCat("the policy bundle pins no key for agent ", id.name, " of site ",
+                                                    id.site, "; run: bailiwick site approve ", id.site));
   }
   absl::Status verified = crypto::VerifyEnvelope(envelope, crypto::kBindingType, {key->second});
   if (!verified.ok()) {
-    return absl::PermissionDeniedError(absl::StrCat("the certificate of ", peer_uri,
-                                                    " is not backed by the key that the policy bundle pins: ",
-                                                    std::string(verified.message())));
+    return absl::PermissionDeniedError(
+        absl::StrCat("the certificate of ", peer_uri,
+                     " is not backed by the key that the policy bundle pins: ", std::string(verified.message())));
   }
   transfer::v1::CertificateBinding binding;
-  if (!binding.ParseFromString(envelope.payload) || binding.spiffe_id() != peer_uri || peer_certificate_sha256.empty() ||
-      binding.certificate_sha256() != peer_certificate_sha256) {
-    return absl::PermissionDeniedError(absl::StrCat("the certificate binding is not for this certificate of ", peer_uri));
+  if (!binding.ParseFromString(envelope.payload) || binding.spiffe_id() != peer_uri ||
+      peer_certificate_sha256.empty() || binding.certificate_sha256() != peer_certificate_sha256) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("the certificate binding is not for this certificate of ", peer_uri));
   }
   return absl::OkStatus();
 }

@@ -21,9 +21,10 @@ std::string EncodeGrant(const policy::Grant& grant);
 // Checks type, signature against `grant_keys` and every field's shape. PERMISSION_DENIED or INVALID_ARGUMENT.
 absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const std::vector<std::string>& grant_keys);
 // Signed statement that the TLS certificate with this hash belongs to the enrolment key.
-crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& certificate_sha256, const crypto::SigningKey& key);
+crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& certificate_sha256,
+                             const crypto::SigningKey& key);
 // PERMISSION_DENIED unless it binds exactly this peer and the key is one that the world pins for the peer's site.
-absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri, const std::string& peer_certificate_sha256,
-                          const policy::World& world);
+absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri,
+                          const std::string& peer_certificate_sha256, const policy::World& world);
 
 }  // namespace bailiwick::rpc

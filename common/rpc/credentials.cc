@@ -1,19 +1,21 @@
 #include "common/rpc/credentials.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
-#include <grpc/support/log.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
-
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "common/base/status.h"
 #include "common/identity/certificates.h"
+#include "common/os/clock.h"
 #include "common/os/files.h"
 #include "common/telemetry/log.h"
 
@@ -29,6 +31,8 @@ constexpr size_t kServerMemoryBytes = 256u << 20;
 constexpr int kPingMillis = 20'000;
 constexpr int kPingTimeoutMillis = 20'000;
 constexpr int kMinPingIntervalMillis = 10'000;
+constexpr int kMaxChainCertificates = 8;  // what we send has two
+constexpr absl::Duration kJoinConnectTimeout = absl::Seconds(20);
 
 std::shared_ptr<tls::CertificateProviderInterface> Watch(const CredentialFiles& files) {
   return std::make_shared<tls::FileWatcherCertificateProvider>(os::JoinPath(files.directory, "key.pem"),
@@ -40,7 +44,8 @@ std::shared_ptr<tls::CertificateProviderInterface> Watch(const CredentialFiles& 
 absl::Status CheckFiles(const CredentialFiles& files) {
   os::Files* system = os::Files::System();
   BW_ASSIGN_OR_RETURN(std::string key, os::ReadFile(system, os::JoinPath(files.directory, "key.pem"), 1 << 20));
-  BW_ASSIGN_OR_RETURN(std::string certificate, os::ReadFile(system, os::JoinPath(files.directory, "cert.pem"), 1 << 20));
+  BW_ASSIGN_OR_RETURN(std::string certificate,
+                      os::ReadFile(system, os::JoinPath(files.directory, "cert.pem"), 1 << 20));
   BW_RETURN_IF_ERROR(os::ReadFile(system, os::JoinPath(files.directory, "ca.pem"), 1 << 20).status());
   return Annotate(identity::CheckPair(certificate, key), files.directory);
 }
@@ -59,8 +64,8 @@ class ExpectIdentity : public tls::ExternalCertificateVerifier {
     } else {
       const std::string got = names.size() == 1 ? Text(names[0]) : absl::StrCat(names.size(), " URI names");
       telemetry::Log(telemetry::Level::kWarning, "peer-identity-refused", {{"expected", expected_}, {"got", got}});
-      *sync_status = grpc::Status(grpc::StatusCode::UNAUTHENTICATED,
-                                  absl::StrCat("the peer is ", got, ", not ", expected_));
+      *sync_status =
+          grpc::Status(grpc::StatusCode::UNAUTHENTICATED, absl::StrCat("the peer is ", got, ", not ", expected_));
     }
     return true;
   }
@@ -78,14 +83,15 @@ struct OpenSslFree {
   void operator()(STACK_OF(X509) * p) const { sk_X509_pop_free(p, X509_free); }
 };
 
-// The chain must hold a CA certificate with the pinned hash, and the leaf must be signed by it, valid now, and be a coordinator.
+// The chain must hold a CA certificate with the pinned hash, and the leaf must be signed by it, valid now, and be a
+// coordinator.
 absl::Status VerifyPinnedChain(const std::string& chain_pem, const std::string& ca_sha256) {
   std::unique_ptr<BIO, OpenSslFree> bio(BIO_new_mem_buf(chain_pem.data(), static_cast<int>(chain_pem.size())));
   std::unique_ptr<X509, OpenSslFree> leaf(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
   if (leaf == nullptr) return absl::PermissionDeniedError("the server presented no certificate");
   std::unique_ptr<X509_STORE, OpenSslFree> roots(X509_STORE_new());
   bool pinned = false;
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 1; i < kMaxChainCertificates; ++i) {
     std::unique_ptr<X509, OpenSslFree> next(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
     if (next == nullptr) break;
     unsigned char hash[EVP_MAX_MD_SIZE];
@@ -99,11 +105,12 @@ absl::Status VerifyPinnedChain(const std::string& chain_pem, const std::string& 
   ERR_clear_error();
   if (!pinned) return absl::PermissionDeniedError("the server's CA is not the one that the join string pins");
   std::unique_ptr<X509_STORE_CTX, OpenSslFree> context(X509_STORE_CTX_new());
-  if (X509_STORE_CTX_init(context.get(), roots.get(), leaf.get(), nullptr) != 1 || X509_verify_cert(context.get()) != 1) {
+  if (context == nullptr || X509_STORE_CTX_init(context.get(), roots.get(), leaf.get(), nullptr) != 1 ||
+      X509_STORE_CTX_set_purpose(context.get(), X509_PURPOSE_SSL_SERVER) != 1 || X509_verify_cert(context.get()) != 1) {
     const int code = X509_STORE_CTX_get_error(context.get());
     ERR_clear_error();
-    return absl::PermissionDeniedError(
-        absl::StrCat("the server's certificate is not valid under the pinned CA: ", X509_verify_cert_error_string(code)));
+    return absl::PermissionDeniedError(absl::StrCat("the server's certificate is not valid under the pinned CA: ",
+                                                    X509_verify_cert_error_string(code)));
   }
   auto info = identity::InspectCertificate(chain_pem);
   if (!info.ok()) return info.status();
@@ -114,10 +121,27 @@ absl::Status VerifyPinnedChain(const std::string& chain_pem, const std::string& 
   return absl::OkStatus();
 }
 
+// Why a verifier refused. gRPC itself only says UNAVAILABLE, as of a peer that is down.
+class Refusal {
+ public:
+  void Set(const absl::Status& why) {
+    absl::MutexLock lock(&mutex_);
+    why_ = why;
+  }
+  absl::Status Get() const {
+    absl::MutexLock lock(&mutex_);
+    return why_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::Status why_ ABSL_GUARDED_BY(mutex_);
+};
+
 class ExpectPinnedCa : public tls::ExternalCertificateVerifier {
  public:
-  ExpectPinnedCa(std::string ca_sha256, std::string trust_domain)
-      : ca_sha256_(std::move(ca_sha256)), trust_domain_(std::move(trust_domain)) {}
+  ExpectPinnedCa(std::string ca_sha256, std::string trust_domain, std::shared_ptr<Refusal> refusal)
+      : ca_sha256_(std::move(ca_sha256)), trust_domain_(std::move(trust_domain)), refusal_(std::move(refusal)) {}
   bool Verify(tls::TlsCustomVerificationCheckRequest* request, std::function<void(grpc::Status)>,
               grpc::Status* sync_status) override {
     absl::Status status = VerifyPinnedChain(Text(request->peer_cert_full_chain()), ca_sha256_);
@@ -128,7 +152,9 @@ class ExpectPinnedCa : public tls::ExternalCertificateVerifier {
       }
     }
     if (!status.ok()) telemetry::Log(telemetry::Level::kWarning, "peer-identity-refused", {{"reason", status}});
-    *sync_status = status.ok() ? grpc::Status::OK : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, std::string(status.message()));
+    refusal_->Set(status);
+    *sync_status =
+        status.ok() ? grpc::Status::OK : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, std::string(status.message()));
     return true;
   }
   void Cancel(tls::TlsCustomVerificationCheckRequest*) override {}
@@ -136,7 +162,20 @@ class ExpectPinnedCa : public tls::ExternalCertificateVerifier {
  private:
   const std::string ca_sha256_;
   const std::string trust_domain_;
+  const std::shared_ptr<Refusal> refusal_;
 };
+
+// Proxies of the environment are for the way out, never for this machine.
+bool IsLoopback(const std::string& address) {
+  const std::string host = address.substr(0, address.rfind(':'));
+  return host == "localhost" || host == "[::1]" || absl::StartsWith(host, "127.");
+}
+
+grpc::ChannelArguments ArgumentsFor(const std::string& address) {
+  grpc::ChannelArguments arguments = ClientArguments();
+  if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return arguments;
+}
 
 }  // namespace
 
@@ -157,8 +196,8 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> JoinServerCredentials(c
   return tls::TlsServerCredentials(options);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentials(const CredentialFiles& files,
-                                                                                   const std::string& expected_spiffe_id) {
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentials(
+    const CredentialFiles& files, const std::string& expected_spiffe_id) {
   BW_RETURN_IF_ERROR(CheckFiles(files));
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(Watch(files));
@@ -173,13 +212,25 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentia
 absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const std::string& ca_sha256,
                                                            const std::string& expected_trust_domain_or_empty) {
   if (ca_sha256.size() != 32) return absl::InvalidArgumentError("the pinned CA hash must have 32 bytes");
+  auto refusal = std::make_shared<Refusal>();
   tls::TlsChannelCredentialsOptions options;
   // The chain is verified by our own verifier against the pin: there is no root to know beforehand.
   options.set_verify_server_certs(false);
   options.set_check_call_host(false);
   options.set_certificate_verifier(
-      tls::ExternalCertificateVerifier::Create<ExpectPinnedCa>(ca_sha256, expected_trust_domain_or_empty));
-  return grpc::CreateCustomChannel(address, tls::TlsCredentials(options), ClientArguments());
+      tls::ExternalCertificateVerifier::Create<ExpectPinnedCa>(ca_sha256, expected_trust_domain_or_empty, refusal));
+  auto channel = grpc::CreateCustomChannel(address, tls::TlsCredentials(options), ArgumentsFor(address));
+  // Connected here, so that a refusal is told as what it is and not as a coordinator that is down.
+  const auto deadline = absl::ToChronoTime(os::Clock::System()->Now() + kJoinConnectTimeout);
+  grpc_connectivity_state state = channel->GetState(true);
+  while (state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING) {
+    if (!channel->WaitForStateChange(state, deadline)) break;
+    state = channel->GetState(true);
+  }
+  if (state == GRPC_CHANNEL_READY) return channel;
+  if (absl::Status why = refusal->Get(); !why.ok()) return why;
+  return absl::UnavailableError(absl::StrCat("cannot connect to the join service at ", address,
+                                             "; is the coordinator running, and its join port reachable from here?"));
 }
 
 void RouteGrpcLog() {
@@ -219,8 +270,9 @@ grpc::ChannelArguments ClientArguments() {
   return arguments;
 }
 
-std::shared_ptr<grpc::Channel> Dial(const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
-  return grpc::CreateCustomChannel(address, credentials, ClientArguments());
+std::shared_ptr<grpc::Channel> Dial(const std::string& address,
+                                    const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+  return grpc::CreateCustomChannel(address, credentials, ArgumentsFor(address));
 }
 
 absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context, absl::Time now) {
@@ -241,7 +293,8 @@ absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context, absl::Time now) {
     return absl::UnauthenticatedError(absl::StrCat("the certificate of ", peer.uri, " expired at ",
                                                    absl::FormatTime(info->not_after, absl::UTCTimeZone())));
   }
-  if (now < info->not_before) return absl::UnauthenticatedError(absl::StrCat("the certificate of ", peer.uri, " is not valid yet"));
+  if (now < info->not_before)
+    return absl::UnauthenticatedError(absl::StrCat("the certificate of ", peer.uri, " is not valid yet"));
   peer.certificate_sha256 = info->sha256;
   return peer;
 }

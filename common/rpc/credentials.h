@@ -1,11 +1,11 @@
-// mTLS for gRPC: what a server demands of a client and a client of a server. Files are watched, so a renewed certificate is
-// used for new connections without a restart (field: swap a directory link, never single files).
+// mTLS for gRPC: what a server demands of a client and a client of a server. Files are watched, so a renewed
+// certificate is used for new connections without a restart (field: swap a directory link, never single files).
 #pragma once
+
+#include <grpcpp/grpcpp.h>
 
 #include <memory>
 #include <string>
-
-#include <grpcpp/grpcpp.h>
 
 #include "absl/status/statusor.h"
 #include "common/identity/spiffe.h"
@@ -19,23 +19,27 @@ struct CredentialFiles {
 
 // Server that demands a client certificate of our CA before the first RPC.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MutualServerCredentials(const CredentialFiles& files);
-// Server without client certificates, for the join port only.
+// Server without client certificates, for the join port only. Its cert.pem must hold the leaf and then the CA
+// certificate: who joins knows the CA only by its hash and finds it in what the server sends.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> JoinServerCredentials(const CredentialFiles& files);
 // Client that presents its certificate and accepts only a server of our CA whose one URI SAN is `expected`.
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentials(const CredentialFiles& files,
-                                                                                   const std::string& expected_spiffe_id);
-// Client without a certificate that accepts only the CA with this SHA-256 (the join string pins it). The CA certificate is
-// fetched from the server's own chain and compared first. UNAVAILABLE: cannot connect. PERMISSION_DENIED: another CA.
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentials(
+    const CredentialFiles& files, const std::string& expected_spiffe_id);
+// Client without a certificate, connected, that accepts only a coordinator whose chain ends in the CA with this SHA-256
+// (the join string pins it). Waits for the handshake, at most 20 s. UNAVAILABLE: cannot connect. PERMISSION_DENIED:
+// another CA, an expired certificate, not a coordinator.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const std::string& ca_sha256,
                                                            const std::string& expected_trust_domain_or_empty);
 
-// gRPC's own words go to our log at debug level: what matters of them comes back as a status. Call once, before any channel.
+// gRPC's own words go to our log at debug level: what matters of them comes back as a status. Call once, before any
+// channel.
 void RouteGrpcLog();
 
 // Keepalive, sizes, limits as measured; both ends must use these.
 void ApplyServerLimits(grpc::ServerBuilder& builder);
 grpc::ChannelArguments ClientArguments();
-std::shared_ptr<grpc::Channel> Dial(const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials);
+std::shared_ptr<grpc::Channel> Dial(const std::string& address,
+                                    const std::shared_ptr<grpc::ChannelCredentials>& credentials);
 
 // The peer's identity as the handshake proved it, plus certificate checks gRPC does not do: exactly one SPIFFE id,
 // certificate not expired now. UNAUTHENTICATED otherwise.
