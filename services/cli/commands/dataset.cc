@@ -324,39 +324,48 @@ absl::Status Rollback(const Globals& globals, const std::string& name, const std
   BW_RETURN_IF_ERROR(admin->Check(admin->control().Pin(Admin::Call().get(), request, &response)));
   os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + timeout;
-  std::vector<Json> rows;
+  std::string waiting, offline, shown;
+  std::vector<Json> shown_json, offline_json;
   while (true) {
     BW_ASSIGN_OR_RETURN(auto replicas, Patiently(deadline, [&] { return Replicas(*admin, name); }));
-    std::string waiting;
-    for (const std::string& s : response.sites()) {
-      for (const auto& r : replicas) {
-        if (r.site() != s) continue;
-        const uint64_t want = number == 0 ? r.version() : number;
-        if (r.current() != want && r.state() != "offline") absl::StrAppend(&waiting, waiting.empty() ? "" : ", ", s);
-      }
+    waiting.clear();
+    offline.clear();
+    shown.clear();
+    shown_json.clear();
+    offline_json.clear();
+    for (const auto& r : replicas) {
+      if (std::find(response.sites().begin(), response.sites().end(), r.site()) == response.sites().end()) continue;
+      if (r.version() == 0) continue;  // holds nothing that it could show
+      const bool there = r.current() == (number == 0 ? r.version() : number) || !r.materialize();
+      std::string* list = there ? &shown : (r.state() == "offline" ? &offline : &waiting);
+      absl::StrAppend(list, list->empty() ? "" : ", ", r.site());
+      if (list == &shown) shown_json.push_back(Text(r.site()));
+      if (list == &offline) offline_json.push_back(Text(r.site()));
     }
     if (waiting.empty()) break;
-    if (clock->BootTime() > deadline) {
+    if (clock->BootTime() >= deadline) {
       return absl::DeadlineExceededError(absl::StrCat(
           "timed out after ", FormatAge(timeout), ": ", name, " is told to show ",
           number == 0 ? "its newest version" : absl::StrCat("version ", number), ", but does not yet at ", waiting));
     }
     clock->SleepFor(kPoll);
   }
-  std::string sites;
-  for (const std::string& s : response.sites()) {
-    absl::StrAppend(&sites, sites.empty() ? "" : ", ", s);
-    rows.push_back(Text(s));
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"dataset", Text(name)},
+                                 {"number", Number(number)},
+                                 {"sites", List(std::move(shown_json))},
+                                 {"offline", List(std::move(offline_json))}});
+    return absl::OkStatus();
   }
-  if (globals.format() != Format::kTable) {
-    PrintJson(globals.format(),
-              {{"dataset", Text(name)}, {"number", Number(number)}, {"sites", List(std::move(rows))}});
-  } else if (number == 0) {
-    std::cout << name << " follows the newest version again at " << sites << "\n";
-  } else {
-    std::cout << name << " shows version " << number << " at " << sites << " until: bailiwick dataset rollback " << name
+  if (!shown.empty() && number == 0) {
+    std::cout << name << " follows the newest version again at " << shown << "\n";
+  } else if (!shown.empty()) {
+    std::cout << name << " shows version " << number << " at " << shown << " until: bailiwick dataset rollback " << name
               << " latest\n";
   }
+  if (!offline.empty()) std::cout << "offline, will do so when back: " << offline << "\n";
+  if (shown.empty() && offline.empty())
+    std::cout << "no replica of " << name << " holds a version yet; those to come will\n";
   return absl::OkStatus();
 }
 

@@ -29,7 +29,7 @@ Json JsonOf(const control::v1::Replica& r) {
 
 std::vector<std::string> RowOf(const control::v1::Replica& r) {
   std::string shown = r.role() == "home" ? "-" : (r.current() == 0 ? "none" : absl::StrCat(r.current()));
-  if (r.pinned() != 0) absl::StrAppend(&shown, " (pinned)");
+  if (r.pinned() != 0 && r.version() != 0) absl::StrAppend(&shown, " (pinned)");
   std::string lag = r.lag().seconds() == 0 ? "-" : FormatAge(absl::Seconds(r.lag().seconds()));
   if (r.rpo_breached()) absl::StrAppend(&lag, " (over RPO)");
   return {r.dataset(), r.site(), r.role(),  r.state(), absl::StrCat(r.version(), "/", r.newest()),

@@ -52,7 +52,8 @@ absl::Status Admin::Error(const grpc::Status& status, const std::string& who) {
   if (!transport) return error;
   const size_t cause = text.rfind(": ");
   const std::string detail = cause == std::string::npos ? text : text.substr(cause + 2);
-  const bool foreign = absl::StrContains(text, "andshake") || absl::StrContains(text, "ertificate");
+  const bool foreign = absl::StrContains(text, "andshake") || absl::StrContains(text, "ertificate") ||
+                       absl::StrContains(text, "the peer is");
   return absl::UnavailableError(absl::StrCat(
       "cannot reach ", who, " (", detail, "); ",
       foreign ? "its certificate and this context's do not belong together" : "start it, or correct its address if it listens elsewhere"));
