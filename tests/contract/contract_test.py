@@ -173,7 +173,7 @@ class Contract(unittest.TestCase):
                 continue
             for number, line in enumerate(without_comments(read(name)).split("\n"), 1):
                 for pattern, what in CLOCK:
-                    if "mt19937" in pattern.pattern and name.endswith("_test.cc"):
+                    if "mt19937" in pattern.pattern and name.endswith(("_test.cc", "_fixture.h")):
                         continue  # a seeded generator of test data
                     if pattern.search(line):
                         problems.append(f"{name}:{number}: {what} by itself; use common/os (Clock, random.h): {line.strip()}")
