@@ -83,9 +83,13 @@ class DatasetStore {
   // Decompressed, SHA-256 not checked (XXH3 is): for local use.
   virtual absl::StatusOr<std::string> ReadRaw(const Digest& digest) = 0;
 
-  // Removes chunks that `live` does not say yes to. Runs beside commits and reads: packs are condemned (writers no
-  // longer deduplicate against them), writers that were open before are waited for, `mark` is called again to collect
-  // what is live, survivors of half-empty packs are copied, then the packs go. `mark` reports every live chunk digest.
+  // Removes chunks that `mark` does not report, and merges small packs when there are many. Runs beside commits and
+  // reads: packs that are half empty are condemned, writers that were open before are waited for (10 minutes at most,
+  // else nothing happens this time), `mark` is called again, survivors are copied, then the packs go. A chunk of a
+  // condemned pack that Has or Put says yes to is a survivor too. So: keep a writer open from before the first Has
+  // until the version is in the catalog, and do not drop versions while a collection runs. What is all dead goes first:
+  // that needs no room. `mark` reports every live chunk digest, nodes included; when it fails, nothing is removed. OK
+  // with a part done when a later part failed.
   using Mark = std::function<absl::Status(const std::function<void(const Digest&)>& live)>;
   struct GcResult {
     uint64_t freed_bytes = 0;

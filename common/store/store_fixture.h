@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <map>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,9 +32,12 @@ inline const TestChunk& ChunkOf(uint64_t n, size_t size) {
   absl::MutexLock lock(&mutex);
   TestChunk& chunk = (*chunks)[{n, size}];
   if (!chunk.digest.empty()) return chunk;
-  std::mt19937_64 rng(n);
   chunk.bytes.resize(size);
-  for (char& c : chunk.bytes) c = static_cast<char>(rng());
+  uint64_t state = n * 0x9e3779b97f4a7c15 + 1;
+  for (char& c : chunk.bytes) {
+    state = state * 6364136223846793005 + 1442695040888963407;
+    c = static_cast<char>(state >> 56);
+  }
   chunk.digest = crypto::Sha256(chunk.bytes);
   chunk.stored = EncodeChunk(chunk.bytes);
   return chunk;
@@ -73,7 +76,11 @@ class HastyFiles : public os::Files {
   absl::Status Remove(const std::string& path) override { return base_->Remove(path); }
   absl::Status RemoveTree(const std::string& path) override { return base_->RemoveTree(path); }
   absl::Status SyncDir(const std::string&) override { return absl::OkStatus(); }
-  absl::Status MakeDirs(const std::string& path) override { return base_->MakeDirs(path); }
+  absl::Status MakeDirs(const std::string& path) override {
+    std::error_code error;
+    std::filesystem::create_directories(path, error);
+    return error ? absl::InternalError(error.message()) : absl::OkStatus();
+  }
   absl::StatusOr<std::vector<std::string>> List(const std::string& path) override { return base_->List(path); }
   absl::StatusOr<bool> Exists(const std::string& path) override { return base_->Exists(path); }
   absl::StatusOr<uint64_t> FreeBytes(const std::string& path) override { return base_->FreeBytes(path); }
