@@ -169,8 +169,8 @@ class ServerStream : public QueueStream {
 
 class ServerReactor : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  ServerReactor(grpc::CallbackServerContext* context, std::shared_ptr<Queues> queues, std::function<void()> done)
-      : context_(context), queues_(std::move(queues)), done_(std::move(done)) {}
+  ServerReactor(std::shared_ptr<Queues> queues, std::function<void()> done)
+      : queues_(std::move(queues)), done_(std::move(done)) {}
   void Begin() {
     queues_->Begin({.start_read = [this](grpc::ByteBuffer* b) { StartRead(b); },
                     .start_write = [this](const grpc::ByteBuffer* b) { StartWrite(b); },
@@ -193,7 +193,6 @@ class ServerReactor : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   void FinishOnce(const grpc::Status& status) {
     if (!finished_.exchange(true)) Finish(status);
   }
-  grpc::CallbackServerContext* context_;
   std::shared_ptr<Queues> queues_;
   std::function<void()> done_;
   std::atomic<bool> finished_{false};
@@ -302,7 +301,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* TransferService::Ex
     refuse = state->stopping || state->streams >= 2 * kMaxStreams;
     state->streams += 1;
   }
-  auto* reactor = new ServerReactor(context, queues, [state] { state->Leave(); });
+  auto* reactor = new ServerReactor(queues, [state] { state->Leave(); });
   if (refuse) {
     reactor->Finish(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many transfer streams"));
     return reactor;
