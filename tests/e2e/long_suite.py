@@ -75,8 +75,9 @@ class Kills(unittest.TestCase):
                 fleet.dev("kill", victim)
                 kills += 1
                 fleet.dev("start", victim)
-                peak = max(peak, arrived)
-            print(f"{kills} kills, {peak >> 20} MiB had arrived at the last one")
+                if victim != "coordinator":  # flows outlive the coordinator: only a dead end begins a new transfer
+                    peak = max(peak, arrived)
+            print(f"{kills} kills, {peak >> 20} MiB had arrived at the last one that broke the stream")
             self.assertLess(peak, self.SIZE)
             fleet.wait_version("huge", 1, "core", timeout=300)
             f.wait_until(lambda: os.path.islink(fleet.current("core", "huge")), timeout=120, what="laid out")
