@@ -171,12 +171,6 @@ bool IsLoopback(const std::string& address) {
   return host == "localhost" || host == "[::1]" || absl::StartsWith(host, "127.");
 }
 
-grpc::ChannelArguments ArgumentsFor(const std::string& address) {
-  grpc::ChannelArguments arguments = ClientArguments();
-  if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return arguments;
-}
-
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MutualServerCredentials(const CredentialFiles& files) {
@@ -213,8 +207,9 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& ad
                                                            const std::string& expected_trust_domain_or_empty) {
   if (ca_sha256.size() != 32) return absl::InvalidArgumentError("the pinned CA hash must have 32 bytes");
   auto refusal = std::make_shared<Refusal>();
-  // The chain is verified by our own verifier against the pin: there is no root to know beforehand. gRPC wants one all the same and
-  // would look for the system's, which a bare edge box does not have: it gets one that nobody holds the key of.
+  // The chain is verified by our own verifier against the pin: there is no root to know beforehand. gRPC wants one all
+  // the same and would look for the system's, which a bare edge box does not have: it gets one that nobody holds the
+  // key of.
   const absl::Time now = os::Clock::System()->Now();
   BW_ASSIGN_OR_RETURN(identity::CertificateAuthority unused, identity::NewAuthority("unused", now, absl::Hours(1)));
   tls::TlsChannelCredentialsOptions options;
@@ -224,7 +219,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& ad
   options.set_check_call_host(false);
   options.set_certificate_verifier(
       tls::ExternalCertificateVerifier::Create<ExpectPinnedCa>(ca_sha256, expected_trust_domain_or_empty, refusal));
-  auto channel = grpc::CreateCustomChannel(address, tls::TlsCredentials(options), ArgumentsFor(address));
+  auto channel = grpc::CreateCustomChannel(address, tls::TlsCredentials(options), ClientArguments(address));
   // Connected here, so that a refusal is told as what it is and not as a coordinator that is down.
   const auto deadline = absl::ToChronoTime(os::Clock::System()->Now() + kJoinConnectTimeout);
   grpc_connectivity_state state = channel->GetState(true);
@@ -261,7 +256,7 @@ void ApplyServerLimits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
 }
 
-grpc::ChannelArguments ClientArguments() {
+grpc::ChannelArguments ClientArguments(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingMillis);
@@ -271,13 +266,13 @@ grpc::ChannelArguments ClientArguments() {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // identities differ: connections are never shared
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 1);
+  if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
 }
 
 std::shared_ptr<grpc::Channel> Dial(const std::string& address,
                                     const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
-  return grpc::CreateCustomChannel(address, credentials, ArgumentsFor(address));
+  return grpc::CreateCustomChannel(address, credentials, ClientArguments(address));
 }
 
 absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context, absl::Time now) {

@@ -37,7 +37,8 @@ void RouteGrpcLog();
 
 // Keepalive, sizes, limits as measured; both ends must use these.
 void ApplyServerLimits(grpc::ServerBuilder& builder);
-grpc::ChannelArguments ClientArguments();
+// To a loopback address never through a proxy of the environment, to others as gRPC does by default.
+grpc::ChannelArguments ClientArguments(const std::string& address = "");
 std::shared_ptr<grpc::Channel> Dial(const std::string& address,
                                     const std::shared_ptr<grpc::ChannelCredentials>& credentials);
 

@@ -1,6 +1,5 @@
 // Real handshakes on the loopback interface: who gets in, who does not, and what is said then.
 #include "common/rpc/credentials.h"
-#include "common/telemetry/log.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,6 +14,7 @@
 #include "common/identity/certificate_fixture.h"
 #include "common/os/clock.h"
 #include "common/os/files.h"
+#include "common/telemetry/log.h"
 
 namespace bailiwick::rpc {
 namespace {
@@ -288,6 +288,16 @@ TEST_F(MutualTlsTest, ARenewedCertificateIsUsedForNewConnectionsWithoutARestart)
   EXPECT_EQ(response_.ca_pem(), renewed);
   ASSERT_TRUE(Ask(old, &response_).ok()) << "the live connection goes on";
   EXPECT_EQ(response_.ca_pem(), before);
+}
+
+TEST_F(MutualTlsTest, AProxyOfTheEnvironmentIsNotForThisMachine) {
+  setenv("https_proxy", "http://127.0.0.1:1", 1);
+  setenv("http_proxy", "http://127.0.0.1:1", 1);
+  Serve(MutualServerCredentials(Issue("server", kCoordinator)));
+  grpc::Status status = Ask(Issue("client", kFactory), kCoordinator.str());
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  unsetenv("https_proxy");
+  unsetenv("http_proxy");
 }
 
 TEST_F(MutualTlsTest, AMessageLargerThanTheLimitIsRefusedAndTheNextIsServed) {

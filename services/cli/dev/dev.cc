@@ -1,6 +1,7 @@
 #include "services/cli/dev/dev.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
@@ -14,9 +15,13 @@ namespace {
 // --dir, else the context's directory, else ./bailiwick-dev.
 std::string DirectoryOf(const std::string& flag, const Globals& globals) {
   if (!flag.empty()) return flag;
-  if (!globals.context.empty()) return globals.context;
-  const char* env = std::getenv("BAILIWICK_CONTEXT");
-  return env != nullptr && *env != '\0' ? env : "bailiwick-dev";
+  std::string context = globals.context;
+  if (const char* env = std::getenv("BAILIWICK_CONTEXT"); context.empty() && env != nullptr) context = env;
+  if (context.empty()) return "bailiwick-dev";
+  // A context may be named by its file.
+  const std::filesystem::path path(context);
+  if (path.filename() != "context.yaml") return context;
+  return path.has_parent_path() ? path.parent_path().string() : ".";
 }
 
 absl::Status Up(const std::string& directory, const std::vector<std::string>& texts) {
@@ -28,7 +33,7 @@ absl::Status Up(const std::string& directory, const std::vector<std::string>& te
   if (sites.empty()) {
     BW_RETURN_IF_ERROR(Fleet::Load(directory).status());  // without --site only an existing fleet can come up
   }
-  BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::LoadOrCreate(directory));
+  BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::OpenOrCreate(directory));
   BW_RETURN_IF_ERROR(fleet.Up(sites));
   std::cout << "\nuse it with:  export BAILIWICK_CONTEXT=" << fleet.directory() << "\nthen:         bailiwick status\n"
             << "stop it with: bailiwick dev down --dir " << fleet.directory() << "\n";
@@ -41,15 +46,20 @@ absl::Status Status(const Globals& globals, const std::string& directory) {
   std::vector<std::vector<std::string>> rows;
   auto add = [&](const std::string& name, const Process& process) {
     const bool alive = Alive(process);
-    rows.push_back({name, alive ? "running" : "stopped", alive ? absl::StrCat(process.pid) : "-", fleet.Address(name)});
-    json.push_back(Object({{"name", Text(name)}, {"running", Bool(alive)}, {"pid", Number(alive ? process.pid : 0)}, {"address", Text(fleet.Address(name))}}));
+    rows.push_back({name, alive ? "running" : "stopped", alive ? absl::StrCat(process.pid) : "-", fleet.Address(name),
+                    fleet.LogOf(name)});
+    json.push_back(Object({{"name", Text(name)},
+                           {"running", Bool(alive)},
+                           {"pid", Number(alive ? process.pid : 0)},
+                           {"address", Text(fleet.Address(name))},
+                           {"log", Text(fleet.LogOf(name))}}));
   };
   add("coordinator", fleet.coordinator());
   for (const auto& [name, site] : fleet.sites()) add(name, site.process);
   if (globals.format() != Format::kTable) {
     PrintJson(globals.format(), {{"directory", Text(fleet.directory())}, {"processes", List(std::move(json))}});
   } else {
-    PrintTable({"PROCESS", "STATE", "PID", "ADDRESS"}, rows);
+    PrintTable({"PROCESS", "STATE", "PID", "ADDRESS", "LOG"}, rows);
   }
   return absl::OkStatus();
 }
@@ -60,7 +70,9 @@ void RegisterDev(CLI::App& app, Globals& globals) {
   auto* dev = app.add_subcommand("dev", "a fleet on this machine: a coordinator and an agent for each site");
   dev->require_subcommand(1);
   auto dir = std::make_shared<std::string>();
-  auto add_dir = [dir](CLI::App* c) { c->add_option("--dir", *dir, "directory of the fleet (default: the context's, else ./bailiwick-dev)"); };
+  auto add_dir = [dir](CLI::App* c) {
+    c->add_option("--dir", *dir, "directory of the fleet (default: the context's, else ./bailiwick-dev)");
+  };
   {
     auto* c = dev->add_subcommand("up", "start the fleet; makes what is missing, joins new sites");
     auto sites = std::make_shared<std::vector<std::string>>();
@@ -81,15 +93,15 @@ void RegisterDev(CLI::App& app, Globals& globals) {
     c->add_option("NAME", *name, "a site, or coordinator")->required();
     c->footer(absl::StrCat("Example:\n  bailiwick dev ", verb, " core"));
     OnRun(c, globals, [&globals, dir, name, act = std::move(act)]() -> absl::Status {
-      BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Load(DirectoryOf(*dir, globals)));
+      BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Open(DirectoryOf(*dir, globals)));
       return act(fleet, *name);
     });
   };
   single("start", "start one process", [](Fleet& fleet, const std::string& name) { return fleet.Start(name); });
-  single("stop", "stop one process in good order", [](Fleet& fleet, const std::string& name) { return fleet.Stop(name, absl::Seconds(10)); });
-  single("kill", "SIGKILL one process: what a power cut looks like", [](Fleet& fleet, const std::string& name) {
-    return fleet.Stop(name, absl::ZeroDuration());
-  });
+  single("stop", "stop one process in good order",
+         [](Fleet& fleet, const std::string& name) { return fleet.Stop(name, absl::Seconds(10)); });
+  single("kill", "SIGKILL one process: what a power cut looks like",
+         [](Fleet& fleet, const std::string& name) { return fleet.Stop(name, absl::ZeroDuration()); });
   {
     auto* c = dev->add_subcommand("down", "stop every process of the fleet");
     auto purge = std::make_shared<bool>(false);
@@ -97,10 +109,8 @@ void RegisterDev(CLI::App& app, Globals& globals) {
     c->add_flag("--purge", *purge, "remove the directory too, with all data in it");
     c->footer("Example:\n  bailiwick dev down --dir fleet --purge");
     OnRun(c, globals, [&globals, dir, purge]() -> absl::Status {
-      BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Load(DirectoryOf(*dir, globals)));
-      BW_RETURN_IF_ERROR(fleet.Down());
-      if (*purge) BW_RETURN_IF_ERROR(os::Files::System()->RemoveTree(fleet.directory()));
-      return absl::OkStatus();
+      BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Open(DirectoryOf(*dir, globals)));
+      return *purge ? fleet.Purge() : fleet.Down();
     });
   }
 }

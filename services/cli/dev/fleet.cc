@@ -21,6 +21,9 @@ namespace {
 constexpr const char* kTrustDomain = "dev.bailiwick";
 constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr absl::Duration kConnectTimeout = absl::Seconds(60);
+constexpr absl::Duration kLockTimeout = absl::Seconds(60);
+constexpr absl::Duration kStopPatience = absl::Seconds(10);
+constexpr const char* kLockName = "fleet.lock";
 
 using google::protobuf::Struct;
 using google::protobuf::Value;
@@ -38,7 +41,19 @@ void Set(Struct* s, const std::string& key, const std::string& t) { (*s->mutable
 
 void Step(const std::string& text) { std::cout << text << std::endl; }
 
+std::string Absolute(const std::string& directory) {
+  std::error_code error;
+  std::string path = std::filesystem::absolute(directory, error).lexically_normal();
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
 std::string Loopback(int port) { return absl::StrCat("127.0.0.1:", port); }
+
+absl::Status NotMade(const std::string& directory, const std::string& who) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(who, " was never completely made; run: bailiwick dev up --dir ", directory));
+}
 
 // A document of YAML for each region on the way to this one.
 std::string RegionYaml(const std::string& region, std::set<std::string>* written) {
@@ -60,7 +75,9 @@ std::string SiteYaml(const FleetSite& site) {
 
 }  // namespace
 
-std::string Fleet::SiteDirectory(const std::string& name) const { return os::JoinPath(os::JoinPath(directory_, "sites"), name); }
+std::string Fleet::SiteDirectory(const std::string& name) const {
+  return os::JoinPath(os::JoinPath(directory_, "sites"), name);
+}
 std::string Fleet::LogOf(const std::string& name) const {
   return name == "coordinator" ? os::JoinPath(directory_, "coordinator.log") : SiteDirectory(name) + ".log";
 }
@@ -93,14 +110,12 @@ absl::StatusOr<FleetSite> Fleet::ParseSite(const std::string& text) {
 }
 
 absl::StatusOr<Fleet> Fleet::Load(const std::string& directory) {
-  std::error_code error;
   Fleet fleet;
-  fleet.directory_ = std::filesystem::absolute(directory, error).lexically_normal();
-  while (fleet.directory_.size() > 1 && fleet.directory_.back() == '/') fleet.directory_.pop_back();
+  fleet.directory_ = Absolute(directory);
   auto text = os::ReadFile(os::Files::System(), os::JoinPath(fleet.directory_, "fleet.json"), 16 << 20);
   if (absl::IsNotFound(text.status())) {
-    return absl::NotFoundError(absl::StrCat("there is no fleet in ", fleet.directory_, "; run: bailiwick dev up --dir ", fleet.directory_,
-                                            " --site NAME=REGION"));
+    return absl::NotFoundError(absl::StrCat("there is no fleet in ", fleet.directory_, "; run: bailiwick dev up --dir ",
+                                            fleet.directory_, " --site NAME=REGION"));
   }
   BW_RETURN_IF_ERROR(text.status());
   Struct root;
@@ -130,23 +145,50 @@ absl::StatusOr<Fleet> Fleet::Load(const std::string& directory) {
   return fleet;
 }
 
-absl::StatusOr<Fleet> Fleet::LoadOrCreate(const std::string& directory) {
-  auto loaded = Load(directory);
-  if (!absl::IsNotFound(loaded.status())) return loaded;
+absl::Status Fleet::Lock() {
+  os::Clock* clock = os::Clock::System();
+  const absl::Duration deadline = clock->BootTime() + kLockTimeout;
+  while (true) {
+    auto lock = os::Files::System()->Lock(os::JoinPath(directory_, kLockName));
+    if (lock.ok()) {
+      lock_ = *std::move(lock);
+      return absl::OkStatus();
+    }
+    if (!absl::IsFailedPrecondition(lock.status())) return lock.status();
+    if (clock->BootTime() > deadline) return Annotate(lock.status(), "another dev command works on this fleet");
+    clock->SleepFor(absl::Milliseconds(50));
+  }
+}
+
+absl::StatusOr<Fleet> Fleet::Open(const std::string& directory) {
+  BW_ASSIGN_OR_RETURN(Fleet looked, Load(directory));
+  BW_RETURN_IF_ERROR(looked.Lock());
+  BW_ASSIGN_OR_RETURN(Fleet fleet, Load(directory));  // as the command before left it
+  fleet.lock_ = std::move(looked.lock_);
+  return fleet;
+}
+
+absl::StatusOr<Fleet> Fleet::OpenOrCreate(const std::string& directory) {
+  auto opened = Open(directory);
+  if (!absl::IsNotFound(opened.status())) return opened;
   Fleet fleet;
-  std::error_code error;
-  fleet.directory_ = std::filesystem::absolute(directory, error).lexically_normal();
-  while (fleet.directory_.size() > 1 && fleet.directory_.back() == '/') fleet.directory_.pop_back();
+  fleet.directory_ = Absolute(directory);
   os::Files* files = os::Files::System();
   BW_RETURN_IF_ERROR(files->MakeDirs(fleet.directory_));
   // A fleet is begun anew and purged as a whole, so nothing of somebody else's may lie in its directory.
   BW_ASSIGN_OR_RETURN(std::vector<std::string> names, files->List(fleet.directory_));
+  std::erase(names, kLockName);
   if (!names.empty()) {
     return absl::FailedPreconditionError(absl::StrCat(fleet.directory_, " holds other files (", names[0],
                                                       ") and no fleet; name an empty or a new directory with --dir"));
   }
-  BW_RETURN_IF_ERROR(fleet.Save());
+  BW_RETURN_IF_ERROR(fleet.Lock());
+  if (auto made = Load(directory); made.ok()) {  // by the command that had the lock
+    made->lock_ = std::move(fleet.lock_);
+    return made;
+  }
   BW_RETURN_IF_ERROR(files->MakeDirs(os::JoinPath(fleet.directory_, "sites")));
+  BW_RETURN_IF_ERROR(fleet.Save());
   return fleet;
 }
 
@@ -172,7 +214,8 @@ absl::Status Fleet::Save() const {
     for (const auto& [k, v] : site.labels) Set(labels, k, v);
   }
   std::string text;
-  if (!google::protobuf::util::MessageToJsonString(root, &text).ok()) return absl::InternalError("cannot write fleet.json");
+  if (!google::protobuf::util::MessageToJsonString(root, &text).ok())
+    return absl::InternalError("cannot write fleet.json");
   return os::WriteFileAtomically(os::Files::System(), os::JoinPath(directory_, "fleet.json"), text + "\n");
 }
 
@@ -184,6 +227,21 @@ absl::StatusOr<FleetSite*> Fleet::Find(const std::string& name) {
   return absl::NotFoundError(absl::StrCat("the fleet in ", directory_, " has no ", name, "; it has: ", names));
 }
 
+std::set<int> Fleet::Ports() const {
+  std::set<int> ports = {control_port_, join_port_, health_port_};
+  for (const auto& [name, site] : sites_) ports.insert(site.port);
+  return ports;
+}
+
+absl::Status Fleet::CheckPorts(const std::string& who, const std::vector<int>& ports) const {
+  for (int port : ports) {
+    if (!PortIsTaken(port)) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("port ", port, " of ", who, " is taken by another process; stop that one (ss -ltnp shows it)"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Fleet::WaitForFile(const std::string& path, const Process& process, const std::string& log) {
   os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + kStartTimeout;
@@ -191,12 +249,13 @@ absl::Status Fleet::WaitForFile(const std::string& path, const Process& process,
     BW_ASSIGN_OR_RETURN(bool there, os::Files::System()->Exists(path));
     if (there) return absl::OkStatus();
     if (!Alive(process)) {
-      return absl::UnavailableError(absl::StrCat("the process ended at once; the last lines of ", log, ":", LastLines(log, 5)));
+      return absl::UnavailableError(
+          absl::StrCat("the process ended at once; the last lines of ", log, ":", LastLines(log, 5)));
     }
     clock->SleepFor(absl::Milliseconds(20));
   }
-  return absl::DeadlineExceededError(absl::StrCat("the process does not serve after ", absl::FormatDuration(kStartTimeout), "; see ", log, ":",
-                                                  LastLines(log, 5)));
+  return absl::DeadlineExceededError(absl::StrCat(
+      "the process does not serve after ", absl::FormatDuration(kStartTimeout), "; see ", log, ":", LastLines(log, 5)));
 }
 
 absl::Status Fleet::Init() {
@@ -204,12 +263,12 @@ absl::Status Fleet::Init() {
   const std::string data = os::JoinPath(directory_, "coordinator");
   const std::string keys = os::JoinPath(directory_, "keys");
   for (int* port : {&control_port_, &join_port_, &health_port_}) {
-    BW_ASSIGN_OR_RETURN(*port, FreePort());
+    BW_ASSIGN_OR_RETURN(*port, FreePort(Ports()));
   }
   // An init that was interrupted is begun anew: nothing has joined yet.
   BW_RETURN_IF_ERROR(files->RemoveTree(data));
-  BW_RETURN_IF_ERROR(RunToEnd({os::JoinPath(BinaryDirectory(), "bailiwick-coordinator"), "init", "--data-dir", data, "--trust-domain",
-                               kTrustDomain, "--admin-dir", os::JoinPath(directory_, "admin")}));
+  BW_RETURN_IF_ERROR(RunToEnd({os::JoinPath(BinaryDirectory(), "bailiwick-coordinator"), "init", "--data-dir", data,
+                               "--trust-domain", kTrustDomain, "--admin-dir", os::JoinPath(directory_, "admin")}));
   BW_RETURN_IF_ERROR(files->MakeDirs(keys));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey key, crypto::SigningKey::Generate());
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(keys, "policy.pem"), key.ToPem()));
@@ -227,15 +286,18 @@ absl::Status Fleet::Init() {
 
 absl::Status Fleet::StartCoordinator() {
   if (Alive(coordinator_)) return absl::OkStatus();
+  if (!initialized_) return NotMade(directory_, "the coordinator");
+  BW_RETURN_IF_ERROR(CheckPorts("the coordinator", {control_port_, join_port_, health_port_}));
   os::Files* files = os::Files::System();
   const std::string data = os::JoinPath(directory_, "coordinator");
   const std::string endpoints = os::JoinPath(data, "endpoints.json");
   absl::Status stale = files->Remove(endpoints);
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
-  BW_ASSIGN_OR_RETURN(coordinator_,
-                      StartDaemon({os::JoinPath(BinaryDirectory(), "bailiwick-coordinator"), "serve", "--data-dir", data, "--control-listen",
-                                   Loopback(control_port_), "--join-listen", Loopback(join_port_), "--health-listen", Loopback(health_port_)},
-                                  LogOf("coordinator")));
+  BW_ASSIGN_OR_RETURN(
+      coordinator_, StartDaemon({os::JoinPath(BinaryDirectory(), "bailiwick-coordinator"), "serve", "--data-dir", data,
+                                 "--control-listen", Loopback(control_port_), "--join-listen", Loopback(join_port_),
+                                 "--health-listen", Loopback(health_port_)},
+                                LogOf("coordinator")));
   BW_RETURN_IF_ERROR(Save());
   BW_RETURN_IF_ERROR(Annotate(WaitForFile(endpoints, coordinator_, LogOf("coordinator")), "coordinator"));
   Step(absl::StrCat("coordinator: serving on ", Loopback(control_port_), ", pid ", coordinator_.pid));
@@ -244,16 +306,21 @@ absl::Status Fleet::StartCoordinator() {
 
 absl::Status Fleet::StartAgent(FleetSite& site) {
   if (Alive(site.process)) return absl::OkStatus();
+  if (!site.joined) return NotMade(directory_, absl::StrCat("the agent of ", site.name));
+  BW_RETURN_IF_ERROR(CheckPorts(absl::StrCat("the agent of ", site.name), {site.port}));
   os::Files* files = os::Files::System();
   const std::string endpoints = os::JoinPath(SiteDirectory(site.name), "endpoints.json");
   absl::Status stale = files->Remove(endpoints);
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
-  BW_ASSIGN_OR_RETURN(site.process, StartDaemon({os::JoinPath(BinaryDirectory(), "bailiwick-agent"), "run", "--data-dir",
-                                                 SiteDirectory(site.name), "--listen", Loopback(site.port)},
-                                                LogOf(site.name)));
+  BW_ASSIGN_OR_RETURN(site.process,
+                      StartDaemon({os::JoinPath(BinaryDirectory(), "bailiwick-agent"), "run", "--data-dir",
+                                   SiteDirectory(site.name), "--listen", Loopback(site.port)},
+                                  LogOf(site.name)));
   BW_RETURN_IF_ERROR(Save());
-  BW_RETURN_IF_ERROR(Annotate(WaitForFile(endpoints, site.process, LogOf(site.name)), absl::StrCat("agent of ", site.name)));
-  Step(absl::StrCat("agent of ", site.name, " (", site.region, "): serving on ", Loopback(site.port), ", pid ", site.process.pid));
+  BW_RETURN_IF_ERROR(
+      Annotate(WaitForFile(endpoints, site.process, LogOf(site.name)), absl::StrCat("agent of ", site.name)));
+  Step(absl::StrCat("agent of ", site.name, " (", site.region, "): serving on ", Loopback(site.port), ", pid ",
+                    site.process.pid));
   return absl::OkStatus();
 }
 
@@ -272,18 +339,43 @@ absl::Status Fleet::WaitUntilConnected(const std::vector<std::string>& names) {
     for (const std::string& name : names) {
       bool ready = false;
       for (const auto& site : sites.sites()) {
-        ready |= site.name() == name && site.connected() && site.approved() && site.policy_revision() == info.policy_revision();
+        ready |= site.name() == name && site.connected() && site.approved() &&
+                 site.policy_revision() == info.policy_revision();
       }
       if (!ready) absl::StrAppend(&missing, missing.empty() ? "" : ", ", name);
     }
     if (listed.ok() && missing.empty()) return absl::OkStatus();
+    for (const auto& [name, site] : sites_) {
+      if (site.process.pid == 0 || Alive(site.process)) continue;
+      return absl::UnavailableError(absl::StrCat("the agent of ", name, " ended; the last lines of ", LogOf(name), ":",
+                                                 LastLines(LogOf(name), 5)));
+    }
+    if (!Alive(coordinator_)) {
+      const std::string log = LogOf("coordinator");
+      return absl::UnavailableError(
+          absl::StrCat("the coordinator ended; the last lines of ", log, ":", LastLines(log, 5)));
+    }
     clock->SleepFor(absl::Milliseconds(50));
   }
-  return absl::DeadlineExceededError(absl::StrCat("not connected after ", absl::FormatDuration(kConnectTimeout), ": ", missing,
-                                                  "; see the logs in ", directory_, "/sites"));
+  return absl::DeadlineExceededError(absl::StrCat("not connected after ", absl::FormatDuration(kConnectTimeout), ": ",
+                                                  missing, "; see the logs in ", directory_, "/sites"));
 }
 
 absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
+  std::set<std::string> once;
+  for (const FleetSite& site : wanted) {
+    if (!once.insert(site.name).second)
+      return absl::InvalidArgumentError(absl::StrCat("--site ", site.name, " is given twice"));
+    auto it = sites_.find(site.name);
+    if (it == sites_.end()) continue;
+    if (it->second.region != site.region) {
+      return absl::FailedPreconditionError(absl::StrCat("site ", site.name, " exists in region ", it->second.region));
+    }
+    if (it->second.labels != site.labels) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("site ", site.name, " exists with other labels; change them with: bailiwick apply -f FILE"));
+    }
+  }
   if (!initialized_) {
     Step(absl::StrCat("making a coordinator and a policy key in ", directory_));
     BW_RETURN_IF_ERROR(Init());
@@ -299,12 +391,7 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
   }
   std::string yaml;
   for (const FleetSite& site : wanted) {
-    if (auto it = sites_.find(site.name); it != sites_.end()) {
-      if (it->second.region != site.region) {
-        return absl::FailedPreconditionError(absl::StrCat("site ", site.name, " exists in region ", it->second.region));
-      }
-      continue;
-    }
+    if (sites_.count(site.name) != 0) continue;
     absl::StrAppend(&yaml, RegionYaml(site.region, &regions), SiteYaml(site));
   }
   if (!yaml.empty()) {
@@ -320,12 +407,12 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
   for (auto& [name, site] : sites_) {
     names.push_back(name);
     if (site.port == 0) {
-      BW_ASSIGN_OR_RETURN(site.port, FreePort());
+      BW_ASSIGN_OR_RETURN(site.port, FreePort(Ports()));
     }
     if (!site.joined) {
       BW_ASSIGN_OR_RETURN(std::string join, MakeJoinString(*admin, name, absl::Minutes(10)));
-      BW_RETURN_IF_ERROR(Annotate(RunToEnd({os::JoinPath(BinaryDirectory(), "bailiwick-agent"), "join", "--data-dir", SiteDirectory(name),
-                                            "--join", join}),
+      BW_RETURN_IF_ERROR(Annotate(RunToEnd({os::JoinPath(BinaryDirectory(), "bailiwick-agent"), "join", "--data-dir",
+                                            SiteDirectory(name), "--join", join}),
                                   absl::StrCat("joining ", name)));
       site.joined = true;
       BW_RETURN_IF_ERROR(Save());
@@ -347,20 +434,45 @@ absl::Status Fleet::Start(const std::string& name) {
 }
 
 absl::Status Fleet::Stop(const std::string& name, absl::Duration patience) {
-  if (name == "coordinator") {
-    BW_RETURN_IF_ERROR(StopProcess(coordinator_, patience));
-    coordinator_ = {};
-  } else {
+  Process* process = &coordinator_;
+  if (name != "coordinator") {
     BW_ASSIGN_OR_RETURN(FleetSite * site, Find(name));
-    BW_RETURN_IF_ERROR(StopProcess(site->process, patience));
-    site->process = {};
+    process = &site->process;
   }
+  const bool alive = Alive(*process);
+  BW_RETURN_IF_ERROR(Annotate(StopProcess(*process, patience), name));
+  Step(absl::StrCat(name, ": ", !alive ? "was not running" : patience > absl::ZeroDuration() ? "stopped" : "killed"));
+  *process = {};
   return Save();
 }
 
 absl::Status Fleet::Down() {
-  for (auto& [name, site] : sites_) BW_RETURN_IF_ERROR(Stop(name, absl::Seconds(10)));
-  return Stop("coordinator", absl::Seconds(10));
+  // All agents at once, since each takes its time; the coordinator last, so that they can take leave.
+  std::vector<std::pair<std::string, Process*>> order;
+  for (auto& [name, site] : sites_) order.emplace_back(name, &site.process);
+  order.emplace_back("coordinator", &coordinator_);
+  std::set<std::string> running;
+  for (const auto& [name, process] : order) {
+    if (Alive(*process)) running.insert(name);
+    if (process != &coordinator_) AskToStop(*process);
+  }
+  absl::Status first;
+  for (const auto& [name, process] : order) {
+    const absl::Status stopped = Annotate(StopProcess(*process, kStopPatience), name);
+    if (stopped.ok()) *process = {};
+    if (stopped.ok() && running.count(name) != 0) Step(absl::StrCat(name, ": stopped"));
+    if (first.ok()) first = stopped;
+  }
+  if (first.ok() && running.empty()) Step("nothing was running");
+  const absl::Status saved = Save();
+  return first.ok() ? saved : first;
+}
+
+absl::Status Fleet::Purge() {
+  BW_RETURN_IF_ERROR(Down());
+  BW_RETURN_IF_ERROR(os::Files::System()->RemoveTree(directory_));
+  Step(absl::StrCat(directory_, ": removed"));
+  return absl::OkStatus();
 }
 
 }  // namespace bailiwick::cli

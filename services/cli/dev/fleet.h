@@ -1,12 +1,16 @@
 // A fleet on this machine: a coordinator and one agent a site, really joined by token over mTLS.
-//   D/context.yaml, D/fleet.json, D/admin/, D/keys/policy.pem, D/coordinator/, D/coordinator.log, D/sites/<site>/, D/sites/<site>.log
+//   D/context.yaml, D/fleet.json, D/fleet.lock, D/admin/, D/keys/policy.pem, D/coordinator/, D/coordinator.log,
+//   D/sites/<site>/, D/sites/<site>.log
 #pragma once
 
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/os/files.h"
 #include "services/cli/dev/process.h"
 
 namespace bailiwick::cli {
@@ -22,8 +26,11 @@ struct FleetSite {
 
 class Fleet {
  public:
-  static absl::StatusOr<Fleet> Load(const std::string& directory);  // NOT_FOUND: no fleet there
-  static absl::StatusOr<Fleet> LoadOrCreate(const std::string& directory);
+  static absl::StatusOr<Fleet> Load(const std::string& directory);  // to look; NOT_FOUND: no fleet there
+  // To change: one command at a time, the next one waits for it (FAILED_PRECONDITION after a minute).
+  static absl::StatusOr<Fleet> Open(const std::string& directory);
+  // FAILED_PRECONDITION: other files lie there.
+  static absl::StatusOr<Fleet> OpenOrCreate(const std::string& directory);
   absl::Status Save() const;
 
   // NAME=REGION[,label=value...]. INVALID_ARGUMENT.
@@ -32,12 +39,14 @@ class Fleet {
   absl::Status Up(const std::vector<FleetSite>& sites);
   absl::Status Start(const std::string& name);  // "coordinator" or a site
   absl::Status Stop(const std::string& name, absl::Duration patience);
-  absl::Status Down();
+  absl::Status Down();   // every process; goes on after a failure and tells the first
+  absl::Status Purge();  // and the directory with all data in it
 
   const std::string& directory() const { return directory_; }
   const std::map<std::string, FleetSite>& sites() const { return sites_; }
   const Process& coordinator() const { return coordinator_; }
   std::string Address(const std::string& name) const;
+  std::string LogOf(const std::string& name) const;
 
  private:
   absl::StatusOr<FleetSite*> Find(const std::string& name);
@@ -47,13 +56,16 @@ class Fleet {
   absl::Status WaitForFile(const std::string& path, const Process& process, const std::string& log);
   absl::Status WaitUntilConnected(const std::vector<std::string>& names);
   std::string SiteDirectory(const std::string& name) const;
-  std::string LogOf(const std::string& name) const;
+  absl::Status Lock();
+  absl::Status CheckPorts(const std::string& who, const std::vector<int>& ports) const;
+  std::set<int> Ports() const;
 
   std::string directory_;
   bool initialized_ = false;
   int control_port_ = 0, join_port_ = 0, health_port_ = 0;
   Process coordinator_;
   std::map<std::string, FleetSite> sites_;
+  std::unique_ptr<os::FileLock> lock_;
 };
 
 }  // namespace bailiwick::cli

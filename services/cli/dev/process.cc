@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -15,9 +16,14 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/os/clock.h"
+#include "common/os/random.h"
 
 namespace bailiwick::cli {
 namespace {
+
+constexpr int kLowestPort = 20000;  // few services are registered above it
+constexpr int kEnoughPorts = 1000;
+constexpr int kPortTries = 500;
 
 // Start time in clock ticks and state of a process; 0 when there is none.
 uint64_t StartTicks(int pid, char* state) {
@@ -68,6 +74,7 @@ absl::StatusOr<Process> StartDaemon(const std::vector<std::string>& command, con
       (void)!write(channel[1], &daemon, sizeof daemon);
       _exit(0);
     }
+    if (chdir("/") != 0) _exit(127);  // the shell's directory may be unmounted while the daemon runs
     const int null = open("/dev/null", O_RDONLY);
     dup2(null, 0);
     dup2(out, 1);
@@ -86,6 +93,10 @@ absl::StatusOr<Process> StartDaemon(const std::vector<std::string>& command, con
   char state = '?';
   process.start_ticks = StartTicks(process.pid, &state);
   return process;
+}
+
+void AskToStop(const Process& process) {
+  if (Alive(process)) kill(process.pid, SIGTERM);
 }
 
 absl::Status StopProcess(const Process& process, absl::Duration patience) {
@@ -123,7 +134,8 @@ absl::Status RunToEnd(const std::vector<std::string>& command) {
   std::string said;
   char buffer[4096];
   ssize_t n;
-  while ((n = read(channel[0], buffer, sizeof buffer)) > 0 && said.size() < 65536) said.append(buffer, static_cast<size_t>(n));
+  while ((n = read(channel[0], buffer, sizeof buffer)) > 0 && said.size() < 65536)
+    said.append(buffer, static_cast<size_t>(n));
   close(channel[0]);
   int status = 0;
   waitpid(child, &status, 0);
@@ -144,18 +156,35 @@ std::string LastLines(const std::string& path, int lines) {
   return out;
 }
 
-absl::StatusOr<int> FreePort() {
+absl::StatusOr<int> FreePort(const std::set<int>& taken) {
+  int first = 32768, last = 60999;  // Linux's default
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first >> last;
+  // Below the range where there is room, else above it, else anywhere that is not for the system.
+  int from = kLowestPort, to = first - 1;
+  if (to - from < kEnoughPorts) from = last + 1, to = 65535;
+  if (to - from < kEnoughPorts) from = kLowestPort, to = 65535;
+  for (int i = 0; i < kPortTries; ++i) {
+    const std::string bytes = os::Random::System()->Bytes(4);
+    uint32_t number = 0;
+    std::memcpy(&number, bytes.data(), sizeof number);
+    const int port = from + static_cast<int>(number % static_cast<uint32_t>(to - from + 1));
+    if (taken.count(port) == 0 && !PortIsTaken(port)) return port;
+  }
+  return absl::UnavailableError("no free port on the loopback interface");
+}
+
+bool PortIsTaken(int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return ErrnoStatus(errno, "socket");
+  if (fd < 0) return true;
+  const int on = 1;  // as servers do: what a closed connection leaves behind is no obstacle
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   sockaddr_in address{};
   address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  const bool ok = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
-                  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0;
+  const bool taken = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(fd, 1) != 0;
   close(fd);
-  if (!ok) return absl::UnavailableError("no free port on the loopback interface");
-  return ntohs(address.sin_port);
+  return taken;
 }
 
 std::string BinaryDirectory() {

@@ -1,8 +1,9 @@
-// Daemons of a local fleet: started so that they survive the shell, recognized by pid and start time so that a reused pid is never
-// signalled.
+// Daemons of a local fleet: started so that they survive the shell, recognized by pid and start time so that a reused
+// pid is never signalled.
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,12 +21,17 @@ struct Process {
 bool Alive(const Process& process);
 // Detached (own session, no terminal), output appended to the log.
 absl::StatusOr<Process> StartDaemon(const std::vector<std::string>& command, const std::string& log);
+// SIGTERM, and no waiting. Nothing when it is not running.
+void AskToStop(const Process& process);
 // SIGTERM, then SIGKILL after `patience`; only SIGKILL when it is zero. OK when it is not running.
 absl::Status StopProcess(const Process& process, absl::Duration patience);
 // Runs to the end. The exit code is 0 or this is an error with what it said.
 absl::Status RunToEnd(const std::vector<std::string>& command);
 std::string LastLines(const std::string& path, int lines);
-absl::StatusOr<int> FreePort();
+// A port of 127.0.0.1 that nobody has now, none of `taken`, and outside the range that the kernel gives to outgoing
+// connections: so that it is still free when its daemon comes back after a while. UNAVAILABLE.
+absl::StatusOr<int> FreePort(const std::set<int>& taken);
+bool PortIsTaken(int port);     // on 127.0.0.1
 std::string BinaryDirectory();  // of this executable
 
 }  // namespace bailiwick::cli
