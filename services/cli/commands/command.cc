@@ -107,7 +107,8 @@ absl::StatusOr<control::v1::WhyResponse> AskWhy(Admin& admin, const std::string&
 }
 
 absl::Status SiteAgent::Check(const grpc::Status& status) const {
-  return Admin::Error(status, absl::StrCat("the agent of site ", site, " at ", address));
+  return Admin::Error(
+      status, absl::StrCat("the agent of site ", site, connected ? "" : ", which is offline,", " at ", address));
 }
 
 absl::StatusOr<SiteAgent> AgentOf(Admin& admin, const std::string& site) {
@@ -119,14 +120,11 @@ absl::StatusOr<SiteAgent> AgentOf(Admin& admin, const std::string& site) {
     return absl::UnavailableError(
         absl::StrCat("no agent of site ", site, " has joined; run: bailiwick site join-token ", site));
   }
-  if (!it->second.connected()) {
-    return absl::UnavailableError(absl::StrCat("site ", site, " is offline; its agent must run for this"));
-  }
   if (it->second.admin_endpoint().empty()) {
     return absl::UnavailableError(
-        absl::StrCat("the agent of site ", site, " serves no admin port; start it with --admin-listen"));
+        absl::StrCat("the agent of site ", site, " has not told yet where it serves; is it running?"));
   }
-  SiteAgent agent{site, it->second.admin_endpoint(), nullptr};
+  SiteAgent agent{site, it->second.admin_endpoint(), it->second.connected(), nullptr};
   BW_ASSIGN_OR_RETURN(agent.stub, admin.Agent(agent.address, it->second.agent()));
   return agent;
 }

@@ -46,11 +46,12 @@ absl::StatusOr<control::v1::WhyResponse> AskWhy(Admin& admin, const std::string&
 // The agent of a site, for its admin service.
 struct SiteAgent {
   std::string site, address;
+  bool connected = true;  // to the coordinator; an agent that is not may serve all the same
   std::unique_ptr<agent::v1::AgentAdmin::Stub> stub;
   agent::v1::AgentAdmin::Stub* operator->() const { return stub.get(); }
   absl::Status Check(const grpc::Status& status) const;  // of a call to it
 };
-// NOT_FOUND, UNAVAILABLE when it is not connected.
+// NOT_FOUND, UNAVAILABLE when nobody knows where it serves.
 absl::StatusOr<SiteAgent> AgentOf(Admin& admin, const std::string& site);
 
 // A whole number of at least `least`. INVALID_ARGUMENT.

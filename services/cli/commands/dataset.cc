@@ -72,10 +72,14 @@ absl::Status Commit(const Globals& globals, const std::string& name, const std::
     Progress progress(absl::StrCat("committing ", name));
     while (stream->Read(&event)) {
       if (event.has_progress()) {
-        // The version before says how much to expect, until there is more.
         const auto& p = event.progress();
-        progress.Update(p.scanned_bytes(), p.scanned_bytes() <= dataset.logical_bytes() ? dataset.logical_bytes() : 0,
-                        absl::StrCat(p.files(), " files, ", FormatBytes(p.new_bytes()), " new"));
+        const std::string more = absl::StrCat(p.files(), " files, ", FormatBytes(p.new_bytes()), " new");
+        if (p.scanned_bytes() < dataset.logical_bytes()) {
+          progress.Update(p.scanned_bytes(), dataset.logical_bytes(),
+                          more);  // the version before says how much to expect
+        } else {
+          progress.Update(p.read_bytes(), 0, more);
+        }
       } else {
         result = event.result();
       }

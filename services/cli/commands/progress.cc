@@ -18,6 +18,7 @@ constexpr absl::Duration kWindow = absl::Seconds(10);
 constexpr absl::Duration kTerminalEvery = absl::Milliseconds(100);
 constexpr absl::Duration kPlainEvery = absl::Seconds(1);
 constexpr int kBar = 30;
+constexpr int kSmallestBar = 8;  // numbers matter more
 
 int TerminalColumns() {
   winsize size{};
@@ -94,8 +95,13 @@ void ProgressBoard::Draw() {
   next_ = now + (terminal_ ? kTerminalEvery : kPlainEvery);
   Clear();
   for (const Row& row : rows_) {
-    std::string text =
-        ProgressText(row.label, row.done, row.total, row.rate.bytes_per_second(), row.more, terminal_ ? kBar : 0);
+    auto text_with = [&row](int bar) {
+      return ProgressText(row.label, row.done, row.total, row.rate.bytes_per_second(), row.more, bar);
+    };
+    std::string text = text_with(0);
+    if (const int room = columns_ - static_cast<int>(text.size()) - 4; terminal_ && room >= kSmallestBar) {
+      text = text_with(std::min(room, kBar));
+    }
     // A line that wraps could not be taken back.
     if (terminal_ && text.size() >= static_cast<size_t>(columns_)) text.resize(std::max(columns_ - 1, 0));
     *out_ << text << "\n";
