@@ -96,6 +96,7 @@ class Fleet:
         self.owns = directory is None
         self.dir = os.path.join(self.base, "fleet")
         self.sites = sites or THREE_SITES
+        self.stopped = set()   # by us; whatever else does not run at the end has died
 
     def __enter__(self):
         arguments = ["dev", "up", "--dir", self.dir]
@@ -111,8 +112,9 @@ class Fleet:
         return self
 
     def __exit__(self, kind, *_):
-        if kind is not None and kind is not unittest.SkipTest:
-            print(f"\n--- the fleet's last words ({kind.__name__})\n{self.logs()}", file=sys.stderr)
+        dead = self.died() if kind is None else []
+        if kind is not None or dead:
+            print(f"\n--- the fleet's last words ({kind.__name__ if kind else dead})\n{self.logs()}", file=sys.stderr)
         if os.path.isdir(self.dir):
             run([CLI, "dev", "down", "--dir", self.dir], timeout=60)
         if self.owns:
@@ -120,6 +122,15 @@ class Fleet:
                 print(f"kept: {self.base}", file=sys.stderr)
             else:
                 remove_tree(self.base)
+        if dead:
+            raise AssertionError(f"died by themselves: {', '.join(dead)}")
+
+    def died(self):
+        """Processes that should run and do not."""
+        status = run([CLI, "dev", "status", "--dir", self.dir, "-o", "json"])
+        if status.code != OK:
+            return []
+        return [p["name"] for p in json.loads(status.out)["processes"] if not p["running"] and p["name"] not in self.stopped]
 
     def logs(self, lines=25):
         text = []
@@ -195,6 +206,10 @@ class Fleet:
         return sum(int(r.get("wireBytes", 0)) for r in self.transfers(dataset, version, destination))
 
     def dev(self, *arguments, expect=OK, timeout=90):
+        if arguments[0] in ("stop", "kill"):
+            self.stopped.add(arguments[1])
+        elif arguments[0] == "start":
+            self.stopped.discard(arguments[1])
         return self.cli("dev", *arguments, "--dir", self.dir, expect=expect, timeout=timeout)
 
     def restart(self, name, how="stop"):

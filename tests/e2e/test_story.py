@@ -320,6 +320,7 @@ class Hourglass(unittest.TestCase):
             for name in ("coordinator", "factory", "core"):
                 self.assertIn(name, status)
             f.run([f.CLI, "dev", "down", "--dir", fleet.dir])
+            self.assertEqual(sorted(fleet.died()), ["coordinator", "core", "factory"])
             fleet.cli("status", expect=f.UNAVAILABLE)
             f.run([f.CLI, "dev", "up", "--dir", fleet.dir, "--site", f.FACTORY, "--site", f.CORE], timeout=90)
             self.assertFalse(f.differences(fleet.path("kept"), fleet.current("core", "kept")))
