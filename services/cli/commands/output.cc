@@ -88,7 +88,8 @@ std::string Quoted(const std::string& text) {
     }
     i += length == 0 ? 1 : length;
   }
-  return out + "\"";
+  out += '"';
+  return out;
 }
 
 // `indent` < 0: all on one line.
@@ -112,12 +113,12 @@ void WriteJson(const Json& value, int indent, std::string* out) {
   bool first = true;
   for (const auto& [name, item] : value.items) {
     if (!first) *out += indent < 0 ? ", " : ",";
-    if (indent >= 0) *out += "\n" + std::string(inner, ' ');
+    if (indent >= 0) out->append("\n").append(inner, ' ');
     first = false;
-    if (object) *out += Quoted(name) + ": ";
+    if (object) absl::StrAppend(out, Quoted(name), ": ");
     WriteJson(item, inner, out);
   }
-  if (indent >= 0 && !first) *out += "\n" + std::string(indent, ' ');
+  if (indent >= 0 && !first) out->append("\n").append(indent, ' ');
   *out += object ? "}" : "]";
 }
 
@@ -226,8 +227,8 @@ std::string FormatLine(Fields fields) {
 void PrintJson(Format format, Fields fields) { std::cout << FormatFields(format, std::move(fields)) << std::flush; }
 
 void PrintNext(Format format, Fields fields) {
-  std::cout << (format == Format::kYaml ? "---\n" + FormatFields(format, std::move(fields))
-                                        : FormatLine(std::move(fields)))
+  if (format == Format::kYaml) std::cout << "---\n";
+  std::cout << (format == Format::kYaml ? FormatFields(format, std::move(fields)) : FormatLine(std::move(fields)))
             << std::flush;
 }
 
