@@ -421,7 +421,8 @@ def remove_tree(path):
     """Also what was laid out without write bits."""
     def unlock(function, name, _):
         with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(name), 0o700)
+            if os.path.dirname(name).startswith(path):  # never the directory that the tree lies in
+                os.chmod(os.path.dirname(name), 0o700)
             os.chmod(name, 0o700)
             function(name)
     shutil.rmtree(path, onerror=unlock)
