@@ -111,12 +111,12 @@ void WriteJson(const Json& value, int indent, std::string* out) {
   *out += object ? "{" : "[";
   const int inner = indent < 0 ? -1 : indent + 2;
   bool first = true;
-  for (const auto& [name, item] : value.items) {
+  for (size_t i = 0; i < value.items.size(); ++i) {
     if (!first) *out += indent < 0 ? ", " : ",";
     if (indent >= 0) out->append("\n").append(inner, ' ');
     first = false;
-    if (object) absl::StrAppend(out, Quoted(name), ": ");
-    WriteJson(item, inner, out);
+    if (object) absl::StrAppend(out, Quoted(value.names[i]), ": ");
+    WriteJson(value.items[i], inner, out);
   }
   if (indent >= 0 && !first) out->append("\n").append(indent, ' ');
   *out += object ? "}" : "]";
@@ -152,15 +152,15 @@ void WriteYaml(const Json& value, YAML::Emitter& out) {
     case Json::Kind::kList:
       if (value.items.empty()) out << YAML::Flow;
       out << YAML::BeginSeq;
-      for (const auto& [name, item] : value.items) WriteYaml(item, out);
+      for (const Json& item : value.items) WriteYaml(item, out);
       out << YAML::EndSeq;
       break;
     case Json::Kind::kObject:
       if (value.items.empty()) out << YAML::Flow;
       out << YAML::BeginMap;
-      for (const auto& [name, item] : value.items) {
-        out << YAML::Key << name << YAML::Value;
-        WriteYaml(item, out);
+      for (size_t i = 0; i < value.items.size(); ++i) {
+        out << YAML::Key << value.names[i] << YAML::Value;
+        WriteYaml(value.items[i], out);
       }
       out << YAML::EndMap;
       break;
@@ -171,10 +171,13 @@ Json FromNode(const YAML::Node& node) {
   Json value;
   if (node.IsMap()) {
     value.kind = Json::Kind::kObject;
-    for (const auto& field : node) value.items.emplace_back(field.first.Scalar(), FromNode(field.second));
+    for (const auto& field : node) {
+      value.names.push_back(field.first.Scalar());
+      value.items.push_back(FromNode(field.second));
+    }
   } else if (node.IsSequence()) {
     value.kind = Json::Kind::kList;
-    for (const auto& item : node) value.items.emplace_back("", FromNode(item));
+    for (const auto& item : node) value.items.push_back(FromNode(item));
   } else if (node.IsScalar()) {
     value.kind = node.Tag() == "!" ? Json::Kind::kText : Json::Kind::kLiteral;  // what JSON quotes is tagged so
     value.text = node.Scalar();
@@ -199,15 +202,18 @@ size_t Width(const std::string& s) {  // of UTF-8 text
 
 }  // namespace
 
-Json Text(const std::string& s) { return Json{Json::Kind::kText, s, {}}; }
-Json Real(double n) { return Json{Json::Kind::kLiteral, absl::StrFormat("%.15g", n), {}}; }
-Json Bool(bool b) { return Json{Json::Kind::kLiteral, b ? "true" : "false", {}}; }
-Json List(std::vector<Json> items) {
-  Json value{Json::Kind::kList, "", {}};
-  for (Json& item : items) value.items.emplace_back("", std::move(item));
+Json Text(const std::string& s) { return Json{Json::Kind::kText, s, {}, {}}; }
+Json Real(double n) { return Json{Json::Kind::kLiteral, absl::StrFormat("%.15g", n), {}, {}}; }
+Json Bool(bool b) { return Json{Json::Kind::kLiteral, b ? "true" : "false", {}, {}}; }
+Json List(std::vector<Json> items) { return Json{Json::Kind::kList, "", std::move(items), {}}; }
+Json Object(Fields fields) {
+  Json value{Json::Kind::kObject, "", {}, {}};
+  for (auto& [name, item] : fields) {
+    value.names.push_back(std::move(name));
+    value.items.push_back(std::move(item));
+  }
   return value;
 }
-Json Object(Fields fields) { return Json{Json::Kind::kObject, "", std::move(fields)}; }
 Json FromJson(const std::string& json) { return FromNode(YAML::Load(json)); }  // all JSON is YAML
 
 std::string FormatFields(Format format, Fields fields) {

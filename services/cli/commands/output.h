@@ -20,8 +20,9 @@ enum class Format { kTable, kJson, kYaml };
 struct Json {
   enum class Kind { kNull, kLiteral, kText, kList, kObject };
   Kind kind = Kind::kNull;
-  std::string text;                                 // of a literal as JSON writes it, of a text its bytes
-  std::vector<std::pair<std::string, Json>> items;  // of a list (without names) or an object
+  std::string text;                // of a literal as JSON writes it, of a text its bytes
+  std::vector<Json> items;         // of a list or an object
+  std::vector<std::string> names;  // of an object's items
 };
 
 using Fields = std::vector<std::pair<std::string, Json>>;
@@ -30,7 +31,7 @@ Json Text(const std::string& s);
 Json Bool(bool b);
 Json Real(double n);
 template <std::integral T>
-requires(!std::same_as<T, bool>) Json Number(T n) { return Json{Json::Kind::kLiteral, absl::StrCat(n), {}}; }
+requires(!std::same_as<T, bool>) Json Number(T n) { return Json{Json::Kind::kLiteral, absl::StrCat(n), {}, {}}; }
 inline Json Number(double n) { return Real(n); }
 Json List(std::vector<Json> items);
 Json Object(Fields fields);
