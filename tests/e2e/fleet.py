@@ -203,7 +203,12 @@ class Fleet:
         return sorted(rows, key=lambda r: r.get("started") or "")
 
     def wire_bytes(self, dataset, version, destination):
-        return sum(int(r.get("wireBytes", 0)) for r in self.transfers(dataset, version, destination))
+        """Of a version that has arrived; the last word about a transfer may come a moment after."""
+        def total():
+            return sum(int(r.get("wireBytes", 0)) for r in self.transfers(dataset, version, destination))
+        with contextlib.suppress(AssertionError):
+            wait_until(total, timeout=2)
+        return total()
 
     def dev(self, *arguments, expect=OK, timeout=90):
         if arguments[0] in ("stop", "kill"):
