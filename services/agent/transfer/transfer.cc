@@ -403,6 +403,7 @@ End Flow::Receive() {
   if (!end.complete()) return end;
   if (absl::Status audited = Audit("version-received", End{}); !audited.ok()) return Broken(audited);
   if (absl::Status added = dataset_->catalog->Add(record_envelope_, dataset_->nodes.get()); !added.ok()) return Broken(added);
+  Report(TransferUpdate::State::kRunning, End{}, true);  // its byte counts, before the news that ends it
   env_.received(*dataset_);
   return End{};
 }
