@@ -128,6 +128,10 @@ class Story(f.FleetTest):
         self.fleet.cli("dataset", "rollback", "back", "2")
         f.wait_until(lambda: os.path.exists(os.path.join(current, "added")), what="core shows version 2")
         self.assertFalse(os.path.exists(os.path.join(current, "later")))
+        self.fleet.cli("dataset", "rollback", "back", "latest", "--site", "core")   # one site leaves a rollback of all
+        f.wait_until(lambda: os.path.exists(os.path.join(current, "later")), what="core alone follows the newest again")
+        self.fleet.cli("dataset", "rollback", "back", "2")
+        f.wait_until(lambda: not os.path.exists(os.path.join(current, "later")), what="core shows version 2 again")
         self.fleet.cli("dataset", "rollback", "back", "latest")
         f.wait_until(lambda: os.path.exists(os.path.join(current, "later")), what="core follows the newest again")
         self.assertSame(source, current)

@@ -24,20 +24,21 @@ absl::StatusOr<config::Classification> LawSnapshot::Classify(DatasetId id, const
 absl::StatusOr<store::VersionRecord> OpenVersionRecord(const crypto::Envelope& envelope, const LawSnapshot& law) {
   BW_ASSIGN_OR_RETURN(store::VersionRecord record, store::DecodeVersionRecord(envelope.payload));
   auto site = law.world.sites.find(record.home_site);
-  if (site == law.world.sites.end()) {
-    return absl::PermissionDeniedError(absl::StrCat("version record of unknown home site ", record.home_site));
+  if (site == law.world.sites.end() || site->second.enrolment_keys.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the policy here pins no agent of ", record.home_site, ", home of ", record.dataset));
   }
   std::vector<std::string> keys;
   for (const auto& [agent, key] : site->second.enrolment_keys) keys.push_back(key);
   BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kVersionType, keys),
                               absl::StrCat("version record of ", record.dataset)));
   auto classification = law.Classify(record.dataset_id, record.dataset);
-  if (!classification.ok()) return absl::PermissionDeniedError(classification.status().message());
-  if (record.home_epoch > classification->epoch ||
-      (record.home_epoch == classification->epoch && record.home_site != classification->home_site)) {
-    return absl::PermissionDeniedError(absl::StrCat("version ", record.number, " of ", record.dataset, " was committed by ",
-                                                    record.home_site, ", which is not its home in epoch ",
-                                                    record.home_epoch));
+  if (!classification.ok()) return absl::FailedPreconditionError(classification.status().message());
+  const std::string claim = absl::StrCat("version ", record.number, " of ", record.dataset, " was committed by ",
+                                         record.home_site, ", which is not its home in epoch ", record.home_epoch);
+  if (record.home_epoch > classification->epoch) return absl::FailedPreconditionError(claim);
+  if (record.home_epoch == classification->epoch && record.home_site != classification->home_site) {
+    return absl::PermissionDeniedError(claim);
   }
   return record;
 }

@@ -33,7 +33,8 @@ struct LawSnapshot {
 };
 
 // Whether a version record may be believed: signed by a key that the bundle pins to the home site named in it, for this
-// dataset, and not from an epoch later than the classification's. PERMISSION_DENIED otherwise.
+// dataset, and not from an epoch later than the classification's. FAILED_PRECONDITION: what is installed here does not know
+// enough (site, key, classification, epoch), which a newer policy may mend. PERMISSION_DENIED: it is false.
 absl::StatusOr<store::VersionRecord> OpenVersionRecord(const crypto::Envelope& envelope, const LawSnapshot& law);
 
 class Law {

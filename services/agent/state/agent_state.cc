@@ -11,6 +11,9 @@
 namespace bailiwick::agent {
 namespace {
 
+// Beyond their end, so that a clock that is set back a little brings no grant back to life.
+constexpr absl::Duration kRememberGrants = absl::Hours(1);
+
 std::vector<std::string> AllMigrations() {
   std::vector<std::string> all = {
       "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;"
@@ -19,6 +22,8 @@ std::vector<std::string> AllMigrations() {
   };
   for (auto& m : Law::Migrations()) all.push_back(m);
   for (auto& m : store::VersionCatalog::Migrations()) all.push_back(m);
+  // What came later, each at the end: a database counts how many of the list it has seen, so nothing above may grow.
+  all.push_back("CREATE TABLE spent_grants(id BLOB PRIMARY KEY, forget_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;");
   return all;
 }
 
@@ -135,6 +140,18 @@ DatasetHandle* AgentState::FindDataset(const std::string& name) {
     if (handle->name == name) return handle.get();
   }
   return nullptr;
+}
+
+absl::Status AgentState::SpendGrant(std::string_view grant_id, absl::Time not_after) {
+  const absl::Time now = env_.clock->Now();
+  absl::Status status = db_->Transaction([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement forget, db.Prepare("DELETE FROM spent_grants WHERE forget_at < ?"));
+    BW_RETURN_IF_ERROR(forget.Bind(1, absl::ToUnixSeconds(now)).Run());
+    BW_ASSIGN_OR_RETURN(sql::Statement spend, db.Prepare("INSERT INTO spent_grants(id, forget_at) VALUES(?, ?)"));
+    return spend.BindBlob(1, grant_id).Bind(2, absl::ToUnixSeconds(not_after + kRememberGrants)).Run();
+  });
+  if (absl::IsAlreadyExists(status)) return absl::AlreadyExistsError("the grant was used before; a new one is needed");
+  return status;
 }
 
 absl::Status AgentState::PutAssignments(const std::vector<std::pair<DatasetId, std::string>>& assignments) {

@@ -52,6 +52,10 @@ class AgentState {
   DatasetHandle* FindDataset(DatasetId id);  // null when not here
   DatasetHandle* FindDataset(const std::string& name);
 
+  // Each grant begins one flow, or goes on with it, once at each end: ALREADY_EXISTS when it was spent before, also by an
+  // earlier process. Durable on OK.
+  absl::Status SpendGrant(std::string_view grant_id, absl::Time not_after);
+
   // The last assignment of each dataset, as the coordinator sent it, so that work goes on without it.
   absl::Status PutAssignments(const std::vector<std::pair<DatasetId, std::string>>& assignments);
   absl::StatusOr<std::vector<std::string>> Assignments();

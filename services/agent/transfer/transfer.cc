@@ -120,7 +120,10 @@ End Flow::Authorize(const crypto::Envelope& grant) {
     env_.clock->SleepFor(absl::Milliseconds(50));
     decision = guard_.Offer(grant);
   }
-  return decision.permitted ? End{} : Refused(decision);
+  if (!decision.permitted) return Refused(decision);
+  absl::Status spent = env_.spend(guard_.grant());
+  if (absl::IsAlreadyExists(spent)) return {"GRANT_REPLAYED", std::string(spent.message()), ""};
+  return spent.ok() ? End{} : Broken(spent);
 }
 
 // Who, what and whether, before any byte. The record is believed only if the home's pinned key signed it.
@@ -128,7 +131,8 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
   auto law = env_.law->current();
   if (law == nullptr) return {"POLICY_DENIED", "no policy is installed here yet", ""};
   auto opened = OpenVersionRecord(record, *law);
-  for (absl::Duration until = env_.clock->BootTime() + kPolicyCatchUp; !opened.ok() && env_.clock->BootTime() < until;) {
+  const absl::Duration until = env_.clock->BootTime() + kPolicyCatchUp;
+  while (absl::IsFailedPrecondition(opened.status()) && env_.clock->BootTime() < until) {
     env_.clock->SleepFor(absl::Milliseconds(100));
     law = env_.law->current();
     opened = OpenVersionRecord(record, *law);

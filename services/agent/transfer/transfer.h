@@ -12,6 +12,7 @@
 #include "common/audit/log.h"
 #include "common/crypto/sign.h"
 #include "common/os/clock.h"
+#include "common/policy/grant.h"
 #include "services/agent/law/law.h"
 #include "services/agent/state/dataset.h"
 #include "services/agent/transfer/stream.h"
@@ -39,6 +40,7 @@ struct TransferEnvironment {
   std::function<crypto::Envelope()> binding;      // of the certificate in use now
   std::function<absl::StatusOr<DatasetHandle*>(DatasetId, const std::string& name)> open_dataset;  // makes it when new
   std::function<DatasetHandle*(DatasetId)> find_dataset;                                            // null: not here
+  std::function<absl::Status(const policy::Grant&)> spend;  // ALREADY_EXISTS: this grant was used before
   std::function<void(const TransferUpdate&)> report;
   std::function<void(DatasetHandle&)> received;  // a version is complete and durable
 };

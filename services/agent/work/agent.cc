@@ -34,6 +34,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
   transfer_env_.binding = [this] { return identity_->Binding(); };
   transfer_env_.open_dataset = [this](DatasetId id, const std::string& name) { return state_->OpenDataset(id, name); };
   transfer_env_.find_dataset = [this](DatasetId id) { return state_->FindDataset(id); };
+  transfer_env_.spend = [this](const policy::Grant& grant) { return state_->SpendGrant(grant.grant_id, grant.not_after); };
   transfer_env_.report = [this](const TransferUpdate& update) {
     agent::v1::AgentMessage message;
     auto* report = message.mutable_transfer();

@@ -94,7 +94,9 @@ class Catalog {
   virtual absl::Status PutAgent(const AgentRow& agent) = 0;
   virtual absl::Status PutVersion(const VersionRow& version) = 0;
   virtual absl::Status PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& replica) = 0;
-  virtual absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) = 0;  // 0 removes
+  // Number 0 at a site: it follows the newest although every other replica is pinned.
+  virtual absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) = 0;
+  virtual absl::Status RemovePin(DatasetId dataset, const std::string& site) = 0;
   virtual absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) = 0;
   // The token's site, and the token is spent. UNAUTHENTICATED: unknown, used or expired.
   virtual absl::StatusOr<std::string> SpendToken(const std::string& sha256, absl::Time now) = 0;

@@ -126,7 +126,8 @@ TEST_F(CatalogTest, AgentsReplicasAndPinsAreKept) {
   ASSERT_TRUE(catalog_->PutReplica(Id(1), "core", replica).ok());
   ASSERT_TRUE(catalog_->PutPin(Id(1), "", 2).ok());
   ASSERT_TRUE(catalog_->PutPin(Id(1), "core", 1).ok());
-  ASSERT_TRUE(catalog_->PutPin(Id(1), "core", 0).ok());
+  ASSERT_TRUE(catalog_->RemovePin(Id(1), "core").ok());
+  ASSERT_TRUE(catalog_->PutPin(Id(1), "edge", 0).ok());
 
   Snapshot s = Reloaded();
   EXPECT_EQ(s.agents.at("core").enrolment_key, agent.enrolment_key);
@@ -134,8 +135,9 @@ TEST_F(CatalogTest, AgentsReplicasAndPinsAreKept) {
   EXPECT_EQ(s.agents.at("core").last_seen, agent.last_seen);
   EXPECT_THAT(s.replicas.at(Id(1)).at("core").versions, ElementsAre(1, 2, 500));
   EXPECT_EQ(s.replicas.at(Id(1)).at("core").source_problem, "a source problem");
-  EXPECT_EQ(s.pins.size(), 1u);
+  EXPECT_EQ(s.pins.size(), 2u);
   EXPECT_EQ(s.pins.at({Id(1), ""}), 2u);
+  EXPECT_EQ(s.pins.at({Id(1), "edge"}), 0u);
 }
 
 TEST_F(CatalogTest, AVersionIsNeverReplaced) {

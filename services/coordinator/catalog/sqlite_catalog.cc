@@ -161,12 +161,15 @@ class SqliteCatalog : public Catalog {
 
   absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) override {
     return Write([&](sql::Database& db) -> absl::Status {
-      if (number == 0) {
-        BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM pins WHERE dataset = ? AND site = ?"));
-        return remove.BindBlob(1, dataset.view()).BindText(2, site).Run();
-      }
       BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO pins(dataset, site, number) VALUES(?, ?, ?)"));
       return put.BindBlob(1, dataset.view()).BindText(2, site).Bind(3, number).Run();
+    });
+  }
+
+  absl::Status RemovePin(DatasetId dataset, const std::string& site) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM pins WHERE dataset = ? AND site = ?"));
+      return remove.BindBlob(1, dataset.view()).BindText(2, site).Run();
     });
   }
 

@@ -400,6 +400,15 @@ TEST_F(AgentsTest, APinReachesTheReplicasThatHoldIt) {
   Connect("core");
   EXPECT_EQ(sessions_.at("core")->Last(Message::kAssignments)->assignments().datasets(0).pinned(), 1u);
   pin.set_number(0);
+  pin.set_site("core");  // although the pin is of every replica
+  core_->Reconcile();
+  ASSERT_TRUE(core_->Pin("alice", pin).ok());
+  EXPECT_EQ(sessions_.at("core")->Last(Message::kAssignments)->assignments().datasets(0).pinned(), 0u);
+  pin.set_number(1);
+  pin.set_site("");
+  ASSERT_TRUE(core_->Pin("alice", pin).ok());
+  EXPECT_EQ(sessions_.at("core")->Last(Message::kAssignments)->assignments().datasets(0).pinned(), 1u);
+  pin.set_number(0);
   core_->Reconcile();
   ASSERT_TRUE(core_->Pin("alice", pin).ok());
   EXPECT_EQ(sessions_.at("core")->Last(Message::kAssignments)->assignments().datasets(0).pinned(), 0u);

@@ -274,22 +274,22 @@ absl::StatusOr<control::v1::PinResponse> Core::Pin(const std::string& who, const
   }
   BW_RETURN_IF_ERROR(Audit("replicas-pinned", absl::StrCat(stream->name, "/", request.number()),
                            absl::StrCat("{\"by\":\"", who, "\",\"site\":\"", request.site(), "\"}")));
-  if (request.site().empty()) {
-    // For every replica: single sites' pins give way.
-    std::vector<std::pair<DatasetId, std::string>> single;
-    for (const auto& [key, number] : state_.pins) {
-      if (key.first == stream->id && !key.second.empty()) single.push_back(key);
-    }
-    for (const auto& key : single) {
-      BW_RETURN_IF_ERROR(catalog_->PutPin(key.first, key.second, 0));
-      state_.pins.erase(key);
-    }
+  std::vector<std::pair<DatasetId, std::string>> superseded;  // for every replica: single sites' pins give way
+  for (const auto& [key, number] : state_.pins) {
+    if (key.first == stream->id && !key.second.empty() && request.site().empty()) superseded.push_back(key);
   }
-  BW_RETURN_IF_ERROR(catalog_->PutPin(stream->id, request.site(), request.number()));
-  if (request.number() == 0) {
-    state_.pins.erase({stream->id, request.site()});
+  const std::pair<DatasetId, std::string> own{stream->id, request.site()};
+  // A site is released from a pin of all replicas by a pin of its own, to the newest.
+  const bool everywhere = state_.pins.count({stream->id, ""}) != 0;
+  if (request.number() == 0 && (request.site().empty() || !everywhere)) {
+    superseded.push_back(own);
   } else {
-    state_.pins[{stream->id, request.site()}] = request.number();
+    BW_RETURN_IF_ERROR(catalog_->PutPin(own.first, own.second, request.number()));
+    state_.pins[own] = request.number();
+  }
+  for (const auto& key : superseded) {
+    BW_RETURN_IF_ERROR(catalog_->RemovePin(key.first, key.second));
+    state_.pins.erase(key);
   }
   Event(request.number() == 0 ? "replicas-released" : "replicas-rolled-back", request.site(), stream->name,
         request.number(), absl::StrCat("by ", who));
