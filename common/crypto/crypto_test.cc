@@ -51,6 +51,10 @@ TEST(Ed25519, KnownVector) {
   ASSERT_TRUE(key.ok()) << key.status();
   EXPECT_EQ(key->public_key(), public_key);
   EXPECT_EQ(key->Sign(message), expected);
+  auto from_seed = SigningKey::FromSeed(seed);
+  ASSERT_TRUE(from_seed.ok()) << from_seed.status();
+  EXPECT_EQ(from_seed->Sign(message), expected);
+  EXPECT_FALSE(SigningKey::FromSeed("short").ok());
   EXPECT_TRUE(VerifySignature(public_key, message, expected));
 }
 

@@ -81,6 +81,19 @@ absl::StatusOr<SigningKey> SigningKey::FromPem(std::string_view pem) {
   return out;
 }
 
+absl::StatusOr<SigningKey> SigningKey::FromSeed(std::string_view seed) {
+  if (seed.size() != 32) return absl::InvalidArgumentError("the seed of an Ed25519 key has 32 bytes");
+  Pkey key(EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nullptr, Bytes(seed), seed.size()));
+  if (key == nullptr) {
+    ERR_clear_error();
+    return absl::InternalError("OpenSSL could not make an Ed25519 key of a seed");
+  }
+  SigningKey out;
+  BW_ASSIGN_OR_RETURN(out.public_key_, RawPublicKey(key.get()));
+  out.key_ = Share(std::move(key));
+  return out;
+}
+
 std::string SigningKey::ToPem() const {
   Bio bio(BIO_new(BIO_s_secmem()));
   if (bio == nullptr ||

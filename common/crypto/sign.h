@@ -18,10 +18,11 @@ inline constexpr size_t kSignatureSize = 64;
 class SigningKey {
  public:
   static absl::StatusOr<SigningKey> Generate();
-  static absl::StatusOr<SigningKey> FromPem(std::string_view pem);  // PKCS#8
-  std::string ToPem() const;                                        // secret: write it 0600
-  const std::string& public_key() const { return public_key_; }     // raw, 32 bytes
-  std::string Sign(std::string_view message) const;                 // 64 bytes
+  static absl::StatusOr<SigningKey> FromPem(std::string_view pem);    // PKCS#8
+  static absl::StatusOr<SigningKey> FromSeed(std::string_view seed);  // the 32 secret bytes of RFC 8032
+  std::string ToPem() const;                                          // secret: write it 0600
+  const std::string& public_key() const { return public_key_; }       // raw, 32 bytes
+  std::string Sign(std::string_view message) const;                   // 64 bytes
 
  private:
   std::shared_ptr<void> key_;

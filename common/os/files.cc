@@ -256,6 +256,21 @@ absl::Status WriteFileAtomically(Files* files, const std::string& path, std::str
   return files->SyncDir(dir);
 }
 
+absl::Status CheckPrivate(const File& file, const std::string& path) {
+  if (file.fd() < 0) return absl::OkStatus();
+  struct stat st;
+  if (::fstat(file.fd(), &st) != 0) return ErrnoStatus(errno, absl::StrCat("cannot look at ", path));
+  if ((st.st_mode & 077) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " can be read or written by others than its owner; run: chmod 600 ", path));
+  }
+  if (st.st_uid != ::geteuid() && st.st_uid != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " belongs to another user, who can read it; give it to the agent's user"));
+  }
+  return absl::OkStatus();
+}
+
 std::string JoinPath(std::string_view a, std::string_view b) {
   if (a.empty()) return std::string(b);
   while (!b.empty() && b.front() == '/') b.remove_prefix(1);

@@ -57,6 +57,9 @@ class Files {
 absl::StatusOr<std::string> ReadFile(Files* files, const std::string& path, uint64_t limit = 64 << 20);
 // temp in the same directory, write, fsync, rename, fsync directory: old or new, never half; durable on OK.
 absl::Status WriteFileAtomically(Files* files, const std::string& path, std::string_view data);
+// OK when nobody but its owner, who is this process's user, can read or write the file; FAILED_PRECONDITION names the
+// remedy. OK too for what is not a kernel file (tests).
+absl::Status CheckPrivate(const File& file, const std::string& path);
 std::string JoinPath(std::string_view a, std::string_view b);
 
 }  // namespace bailiwick::os

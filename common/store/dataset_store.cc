@@ -14,6 +14,8 @@ namespace bailiwick::store {
 namespace {
 
 constexpr uint64_t kMaxSidecarBytes = uint64_t{1} << 30;
+constexpr const char* kPackSuffix[] = {".pack", ".spack"};  // plain, encrypted
+constexpr const char* kSidecarSuffix[] = {".idx", ".sidx"};
 
 bool ParsePackName(std::string_view name, std::string_view suffix, PackId* pack) {
   if (name.size() != 16 + suffix.size() || name.substr(16) != suffix) return false;
@@ -29,11 +31,11 @@ absl::StatusOr<std::unique_ptr<DatasetStore>> DatasetStore::Open(Options options
 }
 
 std::string StoreImpl::packs_directory() const { return os::JoinPath(options_.directory, "packs"); }
-std::string StoreImpl::PackPath(PackId pack) const {
-  return os::JoinPath(packs_directory(), absl::StrFormat("%016x.pack", pack));
+std::string StoreImpl::PackPath(PackId pack, bool encrypted) const {
+  return os::JoinPath(packs_directory(), absl::StrFormat("%016x%s", pack, kPackSuffix[encrypted]));
 }
-std::string StoreImpl::SidecarPath(PackId pack) const {
-  return os::JoinPath(packs_directory(), absl::StrFormat("%016x.idx", pack));
+std::string StoreImpl::SidecarPath(PackId pack, bool encrypted) const {
+  return os::JoinPath(packs_directory(), absl::StrFormat("%016x%s", pack, kSidecarSuffix[encrypted]));
 }
 
 // Ids grow, so that a rebuilt index ends with the newest copy of a chunk; by random steps, so that an id never comes
@@ -50,87 +52,128 @@ absl::Status StoreImpl::Recover() {
   os::Files* files = options_.files;
   BW_ASSIGN_OR_RETURN(bool there, files->Exists(packs_directory()));
   if (!there) BW_RETURN_IF_ERROR(files->MakeDirs(packs_directory()));
+  BW_RETURN_IF_ERROR(LoadKey());
+  if (!Cipher().ok()) return absl::OkStatus();  // locked: nothing is touched
+  return RecoverPacks();
+}
+
+absl::Status StoreImpl::RecoverPacks() {
+  os::Files* files = options_.files;
   BW_ASSIGN_OR_RETURN(std::vector<std::string> names, files->List(packs_directory()));
-  std::set<PackId> packs, sidecars;
+  std::map<PackId, bool> packs, sidecars;  // whether encrypted
   for (const std::string& name : names) {
     PackId pack;
-    if (ParsePackName(name, ".pack", &pack)) {
-      packs.insert(pack);
-    } else if (ParsePackName(name, ".idx", &pack)) {
-      sidecars.insert(pack);
-    } else if (name.size() > 20 && ParsePackName(std::string_view(name).substr(0, 20), ".idx", &pack)) {
-      // A temporary of an interrupted write: it was never acknowledged. Names of others are left alone.
-      BW_RETURN_IF_ERROR(files->Remove(os::JoinPath(packs_directory(), name)));
+    for (const bool encrypted : {false, true}) {
+      const std::string_view sidecar = kSidecarSuffix[encrypted];
+      if (ParsePackName(name, kPackSuffix[encrypted], &pack)) {
+        packs[pack] = encrypted;
+      } else if (ParsePackName(name, sidecar, &pack)) {
+        sidecars[pack] = encrypted;
+      } else if (name.size() > 16 + sidecar.size() &&
+                 ParsePackName(std::string_view(name).substr(0, 16 + sidecar.size()), sidecar, &pack)) {
+        // A temporary of an interrupted write: it was never acknowledged. Names of others are left alone.
+        BW_RETURN_IF_ERROR(files->Remove(os::JoinPath(packs_directory(), name)));
+      }
     }
   }
   if (!packs.empty()) {
     absl::MutexLock lock(&mutex_);
-    newest_pack_ = *packs.rbegin();
+    newest_pack_ = packs.rbegin()->first;
   }
-  for (PackId pack : sidecars) {
+  for (const auto& [pack, encrypted] : sidecars) {
     if (packs.count(pack) != 0) continue;
-    if (auto entries = ReadSidecar(pack); entries.ok()) {
-      std::vector<Digest> digests;
-      for (const auto& [digest, at] : *entries) digests.push_back(digest);
-      BW_RETURN_IF_ERROR(options_.index->DropPack(options_.dataset, pack, digests));
+    if (auto entries = ReadSidecar(pack, encrypted); entries.ok()) {
+      BW_RETURN_IF_ERROR(UnindexPack(pack, encrypted, *entries));
     }
-    BW_RETURN_IF_ERROR(files->Remove(SidecarPath(pack)));
+    BW_RETURN_IF_ERROR(files->Remove(SidecarPath(pack, encrypted)));
   }
-  for (PackId pack : packs) {
-    absl::Status status = sidecars.count(pack) != 0 ? RecoverSealed(pack) : RecoverUnfinished(pack);
+  for (const auto& [pack, encrypted] : packs) {
+    absl::Status status =
+        sidecars.count(pack) != 0 ? RecoverSealed(pack, encrypted) : RecoverUnfinished(pack, encrypted);
     // A full disk delays what needs room for a sidecar to a later Open; the rest of the dataset is there.
     if (!status.ok() && !absl::IsResourceExhausted(status)) return status;
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<PackEntries> StoreImpl::ReadSidecar(PackId pack) {
-  BW_ASSIGN_OR_RETURN(std::string bytes, os::ReadFile(options_.files, SidecarPath(pack), kMaxSidecarBytes));
+absl::StatusOr<PackEntries> StoreImpl::ReadSidecar(PackId pack, bool encrypted) {
+  BW_ASSIGN_OR_RETURN(std::string bytes, os::ReadFile(options_.files, SidecarPath(pack, encrypted), kMaxSidecarBytes));
   uint64_t pack_bytes = 0;
-  return DecodeSidecar(bytes, pack, &pack_bytes);
+  if (!encrypted) return DecodeSidecar(bytes, pack, &pack_bytes);
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<const DatasetCipher> cipher, NeedCipher());
+  return cipher->OpenSidecar(bytes, pack, &pack_bytes);
 }
 
-absl::Status StoreImpl::WriteSidecar(PackId pack, uint64_t bytes, const PackEntries& entries) {
+absl::StatusOr<PackEntries> StoreImpl::ReadSidecar(PackId pack) {
+  bool encrypted = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    auto it = packs_.find(pack);
+    encrypted = it != packs_.end() && it->second.encrypted;
+  }
+  return ReadSidecar(pack, encrypted);
+}
+
+absl::Status StoreImpl::WriteSidecar(PackId pack, bool encrypted, uint64_t bytes, const PackEntries& entries) {
+  std::string sidecar;
+  if (encrypted) {
+    BW_ASSIGN_OR_RETURN(std::shared_ptr<const DatasetCipher> cipher, NeedCipher());
+    crypto::Nonce nonce;
+    options_.random->Fill(nonce);
+    sidecar = cipher->SealSidecar(pack, bytes, entries, nonce);
+  } else {
+    sidecar = EncodeSidecar(pack, bytes, entries);
+  }
   // Also makes the pack's own name durable: both are in this directory.
-  return os::WriteFileAtomically(options_.files, SidecarPath(pack), EncodeSidecar(pack, bytes, entries));
+  return os::WriteFileAtomically(options_.files, SidecarPath(pack, encrypted), sidecar);
 }
 
-absl::Status StoreImpl::RecoverSealed(PackId pack) {
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, options_.files->OpenRead(PackPath(pack)));
+absl::StatusOr<PackEntries> StoreImpl::Scan(os::File& file, PackId pack, bool encrypted, PackScan scan,
+                                            uint64_t* valid_bytes) {
+  if (!encrypted) return ScanPack(file, options_.dataset, pack, scan, valid_bytes);
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<const DatasetCipher> cipher, NeedCipher());
+  return ScanSealedPack(file, *cipher, options_.dataset, pack, scan, valid_bytes);
+}
+
+absl::Status StoreImpl::RecoverSealed(PackId pack, bool encrypted) {
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, options_.files->OpenRead(PackPath(pack, encrypted)));
   BW_ASSIGN_OR_RETURN(const uint64_t size, file->Size());
   BW_ASSIGN_OR_RETURN(bool indexed, options_.index->HasPack(options_.dataset, pack));
   if (!indexed) {
-    auto entries = ReadSidecar(pack);
+    auto entries = ReadSidecar(pack, encrypted);
     if (absl::IsDataLoss(entries.status())) {
       uint64_t valid = 0;
-      entries = ScanPack(*file, options_.dataset, pack, PackScan::kWhatIsWhole, &valid);
+      entries = Scan(*file, pack, encrypted, PackScan::kWhatIsWhole, &valid);
       // Not readable as a pack of ours: left as it is for a person to look at, its chunks are missing.
       if (absl::IsDataLoss(entries.status()) || (entries.ok() && entries->empty())) return absl::OkStatus();
       BW_RETURN_IF_ERROR(entries.status());
-      BW_RETURN_IF_ERROR(WriteSidecar(pack, size, *entries));
+      BW_RETURN_IF_ERROR(WriteSidecar(pack, encrypted, size, *entries));
     }
     BW_RETURN_IF_ERROR(entries.status());
-    BW_RETURN_IF_ERROR(options_.index->PutPack(options_.dataset, pack, *entries));
+    BW_RETURN_IF_ERROR(IndexPack(pack, encrypted, *entries));
   }
   absl::MutexLock lock(&mutex_);
-  packs_[pack] = size;
+  packs_[pack] = {.bytes = size, .encrypted = encrypted};
+  plain_packs_ += encrypted ? 0 : 1;
   return absl::OkStatus();
 }
 
-absl::Status StoreImpl::RecoverUnfinished(PackId pack) {
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, options_.files->OpenReadWrite(PackPath(pack), false));
+absl::Status StoreImpl::RecoverUnfinished(PackId pack, bool encrypted) {
+  const std::string path = PackPath(pack, encrypted);
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, options_.files->OpenReadWrite(path, false));
   uint64_t valid = 0;
-  auto entries = ScanPack(*file, options_.dataset, pack, PackScan::kPrefix, &valid);
+  auto entries = Scan(*file, pack, encrypted, PackScan::kPrefix, &valid);
   if (absl::IsDataLoss(entries.status()))
     return absl::OkStatus();  // another dataset's or a newer format's: not ours to remove
   BW_RETURN_IF_ERROR(entries.status());
-  if (entries->empty()) return options_.files->Remove(PackPath(pack));
+  if (entries->empty()) return options_.files->Remove(path);
   BW_RETURN_IF_ERROR(file->Truncate(valid));
   BW_RETURN_IF_ERROR(file->Sync());
-  BW_RETURN_IF_ERROR(WriteSidecar(pack, valid, *entries));
-  BW_RETURN_IF_ERROR(options_.index->PutPack(options_.dataset, pack, *entries));
+  BW_RETURN_IF_ERROR(WriteSidecar(pack, encrypted, valid, *entries));
+  BW_RETURN_IF_ERROR(IndexPack(pack, encrypted, *entries));
   absl::MutexLock lock(&mutex_);
-  packs_[pack] = valid;
+  packs_[pack] = {.bytes = valid, .encrypted = encrypted};
+  plain_packs_ += encrypted ? 0 : 1;
   return absl::OkStatus();
 }
 
@@ -141,58 +184,85 @@ bool StoreImpl::Usable(const Digest& digest, const std::optional<ChunkLocation>&
 }
 
 absl::StatusOr<bool> StoreImpl::Has(const Digest& digest) {
-  BW_ASSIGN_OR_RETURN(std::optional<ChunkLocation> at, options_.index->Get(options_.dataset, digest));
+  BW_ASSIGN_OR_RETURN(std::optional<ChunkLocation> at, Locate(digest));
   absl::MutexLock lock(&mutex_);
   return Usable(digest, at);
 }
 
 absl::StatusOr<std::vector<bool>> StoreImpl::HasMany(std::span<const Digest> digests) {
-  BW_ASSIGN_OR_RETURN(auto locations, options_.index->GetMany(options_.dataset, digests));
+  BW_ASSIGN_OR_RETURN(auto locations, Locate(digests));
   std::vector<bool> has(digests.size());
   absl::MutexLock lock(&mutex_);
   for (size_t i = 0; i < digests.size(); ++i) has[i] = Usable(digests[i], locations[i]);
   return has;
 }
 
-absl::StatusOr<std::shared_ptr<os::File>> StoreImpl::OpenPackFile(PackId pack) {
+absl::StatusOr<std::shared_ptr<const StoreImpl::PackFile>> StoreImpl::OpenPackFile(PackId pack) {
+  auto opened = std::make_shared<PackFile>();
+  opened->pack = pack;
+  std::shared_ptr<const DatasetCipher> cipher;
   {
     absl::MutexLock lock(&mutex_);
     for (auto it = files_.begin(); it != files_.end(); ++it) {
-      if (it->first != pack) continue;
+      if ((*it)->pack != pack) continue;
       files_.splice(files_.begin(), files_, it);
-      return files_.front().second;
+      return files_.front();
     }
+    BW_RETURN_IF_ERROR(locked_);
+    auto known = packs_.find(pack);
+    if (known != packs_.end() && known->second.encrypted) cipher = cipher_;
+    if (known == packs_.end()) return absl::NotFoundError(absl::StrCat("pack ", pack, " is gone"));
   }
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> opened, options_.files->OpenRead(PackPath(pack)));
-  std::shared_ptr<os::File> file = std::move(opened);
+  BW_ASSIGN_OR_RETURN(opened->file, options_.files->OpenRead(PackPath(pack, cipher != nullptr)));
+  if (cipher != nullptr) {
+    BW_ASSIGN_OR_RETURN(std::string salt, ReadSalt(*opened->file, options_.dataset, pack));
+    opened->cipher = cipher->ForPack(pack, salt);
+  }
   absl::MutexLock lock(&mutex_);
-  if (!packs_.contains(pack)) return file;  // on its way out: do not hold its space
-  files_.emplace_front(pack, file);
+  if (!packs_.contains(pack)) return opened;  // on its way out: do not hold its space
+  files_.push_front(opened);
   if (files_.size() > kOpenFiles) files_.pop_back();
-  return file;
+  return opened;
 }
 
 void StoreImpl::ForgetFile(PackId pack) {
-  files_.remove_if([pack](const auto& f) { return f.first == pack; });
+  files_.remove_if([pack](const auto& f) { return f->pack == pack; });
 }
 
 absl::StatusOr<StoredChunk> StoreImpl::ReadAt(const Digest& digest, const ChunkLocation& at) {
-  BW_ASSIGN_OR_RETURN(std::shared_ptr<os::File> file, OpenPackFile(at.pack));
+  auto pack = OpenPackFile(at.pack);
+  if (absl::IsDataLoss(pack.status())) return Quarantine(digest, at.pack);
+  BW_RETURN_IF_ERROR(pack.status());
+  const PackCipher* cipher = (*pack)->cipher.get();
+  const uint64_t begin = at.offset - (cipher != nullptr ? kRecordHeaderBytes : 0);
+  const uint64_t end = at.offset + at.stored_length + (cipher != nullptr ? kSealedTrailerBytes : 0);
   StoredChunk chunk{.codec = static_cast<Codec>(at.codec), .raw_length = at.raw_length, .bytes = ""};
-  chunk.bytes.resize(at.stored_length);
-  auto n = file->ReadAt(at.offset, chunk.bytes.data(), chunk.bytes.size());
-  if (n.ok() && *n == chunk.bytes.size() && PackChecksum(chunk.bytes) == at.checksum) return chunk;
+  chunk.bytes.resize(end - begin);
+  auto n = (*pack)->file->ReadAt(begin, chunk.bytes.data(), chunk.bytes.size());
   if (!n.ok() && !absl::IsDataLoss(n.status())) return n.status();
+  if (n.ok() && *n == chunk.bytes.size()) {
+    if (cipher == nullptr) {
+      if (PackChecksum(chunk.bytes) == at.checksum) return chunk;
+    } else if (auto record = cipher->OpenRecord(begin, chunk.bytes); record.ok() && record->digest == digest) {
+      chunk.codec = static_cast<Codec>(record->at.codec);
+      chunk.raw_length = record->at.raw_length;
+      chunk.bytes = std::move(record->stored);
+      return chunk;
+    }
+  }
   return Quarantine(digest, at.pack);
 }
 
 absl::Status StoreImpl::Quarantine(const Digest& digest, PackId pack) {
+  std::shared_ptr<const DatasetCipher> cipher;
   {
     absl::MutexLock lock(&mutex_);
     quarantined_.insert(digest);
+    auto known = packs_.find(pack);
+    if (known != packs_.end() && known->second.encrypted) cipher = cipher_;
   }
   // Also for after a restart. Failing to note it changes nothing: the next read finds the damage again.
-  options_.index->Forget(options_.dataset, digest, pack).IgnoreError();
+  options_.index->Forget(options_.dataset, cipher != nullptr ? cipher->Blind(digest) : digest, pack).IgnoreError();
   return absl::DataLossError(
       absl::StrCat("chunk ", digest.ShortHex(), " is damaged on disk; it must be fetched anew from another replica"));
 }
@@ -201,6 +271,7 @@ absl::StatusOr<StoredChunk> StoreImpl::Read(const Digest& digest) {
   std::vector<std::shared_ptr<OpenPack>> open;
   {
     absl::MutexLock lock(&mutex_);
+    BW_RETURN_IF_ERROR(locked_);
     for (const auto& [id, pack] : open_) open.push_back(pack);
   }
   for (const auto& pack : open) {
@@ -210,7 +281,7 @@ absl::StatusOr<StoredChunk> StoreImpl::Read(const Digest& digest) {
   // A collection may move the chunk between the look-up and the read: another look finds it where it went.
   std::optional<ChunkLocation> at;
   for (int attempt = 0; attempt < 3; ++attempt) {
-    BW_ASSIGN_OR_RETURN(at, options_.index->Get(options_.dataset, digest));
+    BW_ASSIGN_OR_RETURN(at, Locate(digest));
     {
       absl::MutexLock lock(&mutex_);
       if (quarantined_.contains(digest)) {
@@ -250,7 +321,7 @@ absl::StatusOr<StoreStats> StoreImpl::Stats() {
   absl::MutexLock lock(&mutex_);
   StoreStats stats;
   stats.packs = packs_.size();
-  for (const auto& [pack, bytes] : packs_) stats.pack_bytes += bytes;
+  for (const auto& [id, pack] : packs_) stats.pack_bytes += pack.bytes;
   return stats;
 }
 

@@ -5,6 +5,10 @@
 // its last whole record on the next Open (so what arrived before a crash is not sent again); a chunk read back matches
 // its XXH3 or is DATA_LOSS; an index entry points into a sealed pack or into the writer's own.
 //
+// At rest: a dataset with a data key (data_key.h) writes encrypted packs only; what was plain before is rewritten by
+// the next collection. The key file is durable before the first pack under it is begun. Without its key an encrypted
+// dataset is locked: every call is FAILED_PRECONDITION with the remedy, and nothing on disk is changed.
+//
 // Thread-safe. Writers may be open at the same time; each has its own pack.
 #pragma once
 
@@ -21,7 +25,9 @@
 #include "common/base/digest.h"
 #include "common/base/ids.h"
 #include "common/os/files.h"
+#include "common/os/random.h"
 #include "common/store/chunk_index.h"
+#include "common/store/key_provider.h"
 
 namespace bailiwick::store {
 
@@ -48,6 +54,14 @@ struct StoreStats {
   uint64_t pack_bytes = 0;
 };
 
+// How a dataset is kept at rest.
+struct AtRest {
+  std::string wrapping_key;  // id of the key that wraps the dataset's data key; empty: kept plain
+  uint64_t plain_packs = 0;  // that are still to be rewritten, when it is encrypted
+  absl::Status locked;       // not OK: why nothing of it can be read
+  bool encrypted() const { return !wrapping_key.empty() && plain_packs == 0 && locked.ok(); }
+};
+
 class DatasetStore {
  public:
   struct Options {
@@ -55,6 +69,8 @@ class DatasetStore {
     ChunkIndex* index = nullptr;
     std::string directory;  // <data>/datasets/<id>
     DatasetId dataset;
+    KeyProvider* keys = nullptr;  // null: an encrypted dataset is locked
+    os::Random* random = os::Random::System();
   };
   // Creates the directory if needed; recovers unfinished packs; indexes sealed packs that the index does not know.
   static absl::StatusOr<std::unique_ptr<DatasetStore>> Open(Options options);
@@ -98,6 +114,18 @@ class DatasetStore {
   virtual absl::StatusOr<GcResult> CollectGarbage(const Mark& mark) = 0;
 
   virtual absl::StatusOr<StoreStats> Stats() = 0;
+
+  virtual AtRest at_rest() = 0;
+  // From here on everything is written encrypted, under a data key that `wrapping_key` wraps: made when there is none,
+  // wrapped anew when another wraps it (no data is written again). What is plain stays until the next collection.
+  // Durable on OK. Errors of the provider: nothing changed.
+  virtual absl::Status Encrypt(const std::string& wrapping_key) = 0;
+  // Tries again to open a locked dataset: its wrapping key may be back.
+  virtual absl::Status Unlock() = 0;
+  // Destroys the data key: what is in the packs is noise from here on, for everybody. Durable on OK; idempotent. False:
+  // the dataset has no data key, its packs are plain. Locks the dataset; removing its files is left to the caller,
+  // after which Unlock begins it anew.
+  virtual absl::StatusOr<bool> CryptoErase() = 0;
 };
 
 }  // namespace bailiwick::store

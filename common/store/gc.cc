@@ -35,7 +35,7 @@ absl::StatusOr<PackEntries> StoreImpl::LiveEntries(PackId pack, const PackEntrie
     reached.push_back(e);
     digests.push_back(e.first);
   }
-  BW_ASSIGN_OR_RETURN(auto locations, options_.index->GetMany(options_.dataset, digests));
+  BW_ASSIGN_OR_RETURN(auto locations, Locate(digests));
   PackEntries out;
   absl::MutexLock lock(&mutex_);
   for (size_t i = 0; i < reached.size(); ++i) {
@@ -46,24 +46,41 @@ absl::StatusOr<PackEntries> StoreImpl::LiveEntries(PackId pack, const PackEntrie
   return out;
 }
 
+// A plain pack must go when the dataset is encrypted, so its list of records must be there.
+absl::Status StoreImpl::MendSidecar(PackId pack) {
+  if (!absl::IsDataLoss(ReadSidecar(pack, false).status())) return absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, options_.files->OpenRead(PackPath(pack, false)));
+  BW_ASSIGN_OR_RETURN(const uint64_t size, file->Size());
+  uint64_t valid = 0;
+  auto entries = ScanPack(*file, options_.dataset, pack, PackScan::kWhatIsWhole, &valid);
+  return WriteSidecar(pack, false, size, entries.ok() ? *entries : PackEntries{});
+}
+
 absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(const LiveSet& live) {
-  std::vector<std::pair<PackId, uint64_t>> packs;
+  std::map<PackId, Pack> packs;
+  bool encrypting = false;
   {
     absl::MutexLock lock(&mutex_);
-    packs.assign(packs_.begin(), packs_.end());
+    BW_RETURN_IF_ERROR(locked_);
+    packs.insert(packs_.begin(), packs_.end());
+    encrypting = cipher_ != nullptr;
   }
-  std::sort(packs.begin(), packs.end());
   const size_t small =
-      std::count_if(packs.begin(), packs.end(), [](const auto& p) { return p.second < kSmallPackBytes; });
+      std::count_if(packs.begin(), packs.end(), [](const auto& p) { return p.second.bytes < kSmallPackBytes; });
   std::vector<Candidate> candidates;
-  for (const auto& [pack, bytes] : packs) {
+  for (const auto& [pack, known] : packs) {
+    const uint64_t bytes = known.bytes;
+    const bool to_encrypt = encrypting && !known.encrypted;
+    if (to_encrypt) BW_RETURN_IF_ERROR(MendSidecar(pack));
     auto entries = ReadSidecar(pack);
     if (!entries.ok()) continue;  // what cannot be read is not judged
     BW_ASSIGN_OR_RETURN(PackEntries reached, LiveEntries(pack, *entries, live));
     uint64_t live_bytes = 0;
     for (const auto& e : reached) live_bytes += kRecordHeaderBytes + e.second.stored_length;
     const bool merge = small > kManySmallPacks && bytes < kSmallPackBytes;
-    if (live_bytes * 2 < bytes || merge) candidates.push_back({pack, bytes, live_bytes});
+    if (live_bytes * 2 < bytes || merge || to_encrypt) {
+      candidates.push_back({pack, bytes, live_bytes, known.encrypted, to_encrypt});
+    }
   }
   // What needs no copying goes first: on a full disk that is what makes room.
   std::stable_sort(candidates.begin(), candidates.end(),
@@ -104,26 +121,25 @@ absl::StatusOr<bool> StoreImpl::TakeOut(PackId pack, const absl::flat_hash_set<D
     if (rescued_.contains(digest) && !copied.contains(digest) && !handled.contains(digest)) missing->push_back(digest);
   }
   if (!missing->empty()) return false;
-  packs_.erase(pack);
+  auto known = packs_.find(pack);
+  plain_packs_ -= known->second.encrypted ? 0 : 1;
+  packs_.erase(known);
   ForgetFile(pack);
   return true;
 }
 
-absl::Status StoreImpl::RemovePacks(const std::vector<PackId>& packs) {
+absl::Status StoreImpl::RemovePacks(const std::map<PackId, bool>& packs) {
   if (packs.empty()) return absl::OkStatus();
-  for (PackId pack : packs) {
-    BW_ASSIGN_OR_RETURN(PackEntries entries, ReadSidecar(pack));
-    std::vector<Digest> digests;
-    digests.reserve(entries.size());
-    for (const auto& e : entries) digests.push_back(e.first);
-    BW_RETURN_IF_ERROR(options_.index->DropPack(options_.dataset, pack, digests));
+  for (const auto& [pack, encrypted] : packs) {
+    BW_ASSIGN_OR_RETURN(PackEntries entries, ReadSidecar(pack, encrypted));
+    BW_RETURN_IF_ERROR(UnindexPack(pack, encrypted, entries));
   }
   // The index forgets for good before the files go: it has no log of its own, and entries of lost packs would stay in
   // it.
   BW_RETURN_IF_ERROR(options_.index->Flush());
-  for (PackId pack : packs) {
-    BW_RETURN_IF_ERROR(options_.files->Remove(PackPath(pack)));
-    BW_RETURN_IF_ERROR(options_.files->Remove(SidecarPath(pack)));
+  for (const auto& [pack, encrypted] : packs) {
+    BW_RETURN_IF_ERROR(options_.files->Remove(PackPath(pack, encrypted)));
+    BW_RETURN_IF_ERROR(options_.files->Remove(SidecarPath(pack, encrypted)));
   }
   return options_.files->SyncDir(packs_directory());
 }
@@ -146,10 +162,10 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
     while (next < candidates.size() && fits()) {
       const Candidate& candidate = candidates[next++];
       BW_ASSIGN_OR_RETURN(bool whole, CopySurvivors(candidate.pack, live, writer, &copied));
-      if (whole) group.push_back(candidate);
+      if (whole || candidate.to_encrypt) group.push_back(candidate);
     }
     BW_RETURN_IF_ERROR(writer->Flush());
-    std::vector<PackId> out;
+    std::map<PackId, bool> out;  // whether encrypted
     uint64_t freed = 0;
     for (const Candidate& candidate : group) {
       absl::flat_hash_set<Digest> handled;  // rescued, but found in another pack
@@ -158,13 +174,14 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
         std::vector<Digest> missing;
         BW_ASSIGN_OR_RETURN(bool taken, TakeOut(candidate.pack, copied, handled, &missing));
         if (taken) {
-          out.push_back(candidate.pack);
+          out[candidate.pack] = candidate.encrypted;
           freed += candidate.bytes;
           break;
         }
         LiveSet more;
         for (const Digest& digest : missing) more.insert(Head(digest));
-        BW_ASSIGN_OR_RETURN(whole, CopySurvivors(candidate.pack, more, writer, &copied));
+        BW_ASSIGN_OR_RETURN(bool copied_all, CopySurvivors(candidate.pack, more, writer, &copied));
+        whole = copied_all || candidate.to_encrypt;
         handled.insert(missing.begin(), missing.end());
         BW_RETURN_IF_ERROR(writer->Flush());
       }

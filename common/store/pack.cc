@@ -91,20 +91,19 @@ absl::StatusOr<std::optional<std::pair<Digest, ChunkLocation>>> ReadRecord(os::F
   return std::make_pair(*digest, at);
 }
 
-// Where the next record may begin, from `offset` on; `size` when nowhere.
-absl::StatusOr<uint64_t> FindRecord(os::File& file, uint64_t offset, uint64_t size) {
+}  // namespace
+
+absl::StatusOr<uint64_t> FindMagic(os::File& file, std::string_view magic, uint64_t offset, uint64_t size) {
   std::string window(256 << 10, '\0');
-  while (size - offset >= kRecordHeaderBytes) {
+  while (offset < size && size - offset >= kRecordHeaderBytes) {
     BW_ASSIGN_OR_RETURN(size_t n, file.ReadAt(offset, window.data(), window.size()));
-    const size_t at = std::string_view(window).substr(0, n).find(kRecordMagic);
+    const size_t at = std::string_view(window).substr(0, n).find(magic);
     if (at != std::string_view::npos) return offset + at;
     if (n < window.size()) break;
-    offset += n - (kRecordMagic.size() - 1);  // the magic may lie across two windows
+    offset += n - (magic.size() - 1);  // the magic may lie across two windows
   }
   return size;
 }
-
-}  // namespace
 
 absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId pack, PackScan scan,
                                      uint64_t* valid_bytes) {
@@ -132,7 +131,7 @@ absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId p
     } else if (scan == PackScan::kPrefix) {
       break;
     } else {
-      BW_ASSIGN_OR_RETURN(offset, FindRecord(file, offset + 1, size));
+      BW_ASSIGN_OR_RETURN(offset, FindMagic(file, kRecordMagic, offset + 1, size));
     }
   }
   return entries;

@@ -1,5 +1,5 @@
-// The file formats of packs: append-only records in <id>.pack, and the sorted sidecar <id>.idx of a sealed one. Private
-// to the store. Numbers are little-endian.
+// The file formats of packs: append-only records in <id>.pack, and the sorted sidecar <id>.idx of a finished one.
+// Private to the store. Numbers are little-endian. Those of an encrypted dataset: pack_seal.h.
 //   pack:    "BWPACK" format(1) cipher(1: 0 = none) dataset(16) pack id(8), then records
 //   record:  "BWCR" codec(1) algorithm(1) 0(2) stored length(4) raw length(4) xxh3(8) digest(32) 0(4), then the stored
 //   bytes sidecar: "BWPIDX" format(1) 0(1) pack id(8) pack size(8) count(8), entries(digest 32, algorithm 1, codec 1, 0
@@ -38,6 +38,9 @@ enum class PackScan {
 // header is whole. DATA_LOSS: a pack of another dataset or of a newer format.
 absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId pack, PackScan scan,
                                      uint64_t* valid_bytes);
+
+// Where `magic` lies next from `offset` on; `size`, the file's, when nowhere.
+absl::StatusOr<uint64_t> FindMagic(os::File& file, std::string_view magic, uint64_t offset, uint64_t size);
 
 std::string EncodeSidecar(PackId pack, uint64_t pack_bytes, const PackEntries& entries);
 absl::StatusOr<PackEntries> DecodeSidecar(std::string_view bytes, PackId pack, uint64_t* pack_bytes);  // DATA_LOSS

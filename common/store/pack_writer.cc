@@ -6,9 +6,15 @@
 
 namespace bailiwick::store {
 
-OpenPack::OpenPack(DatasetId dataset, PackId id, std::shared_ptr<os::File> file) : id_(id), file_(std::move(file)) {
+OpenPack::OpenPack(PackId id, std::string header, std::shared_ptr<os::File> file,
+                   std::shared_ptr<const PackCipher> cipher)
+    : id_(id), header_bytes_(header.size()), file_(std::move(file)), cipher_(std::move(cipher)) {
   absl::MutexLock lock(&mutex_);
-  buffer_ = EncodePackHeader(dataset, id);
+  buffer_ = std::move(header);
+}
+
+uint64_t OpenPack::EndOf(const ChunkLocation& at) const {
+  return at.offset + at.stored_length + (cipher_ != nullptr ? kSealedTrailerBytes : 0);
 }
 
 bool OpenPack::Contains(const Digest& digest) {
@@ -23,26 +29,36 @@ uint64_t OpenPack::written() {
 
 absl::StatusOr<std::optional<StoredChunk>> OpenPack::Read(const Digest& digest) {
   ChunkLocation at;
-  StoredChunk chunk;
+  std::string bytes;  // an encrypted pack's whole record
+  uint64_t begin = 0;
+  bool buffered = false;
   {
     absl::MutexLock lock(&mutex_);
     auto it = chunks_.find(digest);
     if (it == chunks_.end()) return std::nullopt;
     at = it->second;
-    chunk.codec = static_cast<Codec>(at.codec);
-    chunk.raw_length = at.raw_length;
-    if (at.offset >= written_) {
-      chunk.bytes = buffer_.substr(at.offset - written_, at.stored_length);
-      return chunk;
-    }
+    begin = at.offset - (cipher_ != nullptr ? kRecordHeaderBytes : 0);
+    buffered = begin >= written_;
+    if (buffered) bytes = buffer_.substr(begin - written_, EndOf(at) - begin);
   }
-  chunk.bytes.resize(at.stored_length);
-  BW_ASSIGN_OR_RETURN(size_t n, file_->ReadAt(at.offset, chunk.bytes.data(), chunk.bytes.size()));
-  if (n != chunk.bytes.size() || PackChecksum(chunk.bytes) != at.checksum) {
+  bool whole = true;
+  if (!buffered) {
+    bytes.resize(EndOf(at) - begin);
+    BW_ASSIGN_OR_RETURN(size_t n, file_->ReadAt(begin, bytes.data(), bytes.size()));
+    whole = n == bytes.size();
+  }
+  if (cipher_ != nullptr && whole) {
+    auto record = cipher_->OpenRecord(begin, bytes);
+    whole = record.ok();
+    if (whole) bytes = std::move(record->stored);
+  } else if (!buffered) {
+    whole = whole && PackChecksum(bytes) == at.checksum;
+  }
+  if (!whole) {
     return absl::DataLossError(
         absl::StrCat("chunk ", digest.ShortHex(), " reads back damaged right after it was written"));
   }
-  return chunk;
+  return StoredChunk{.codec = static_cast<Codec>(at.codec), .raw_length = at.raw_length, .bytes = std::move(bytes)};
 }
 
 uint64_t OpenPack::Append(const Digest& digest, const StoredChunk& chunk) {
@@ -51,11 +67,15 @@ uint64_t OpenPack::Append(const Digest& digest, const StoredChunk& chunk) {
   at.stored_length = static_cast<uint32_t>(chunk.bytes.size());
   at.raw_length = chunk.raw_length;
   at.codec = static_cast<uint8_t>(chunk.codec);
-  at.checksum = PackChecksum(chunk.bytes);
+  if (cipher_ == nullptr) at.checksum = PackChecksum(chunk.bytes);  // else the tag checks it, and nothing tells of it
   absl::MutexLock lock(&mutex_);
   at.offset = written_ + buffer_.size() + kRecordHeaderBytes;
-  buffer_.append(EncodeRecordHeader(digest, at));
-  buffer_.append(chunk.bytes);
+  if (cipher_ != nullptr) {
+    cipher_->AppendRecord(digest, at, chunk.bytes, &buffer_);
+  } else {
+    buffer_.append(EncodeRecordHeader(digest, at));
+    buffer_.append(chunk.bytes);
+  }
   entries_.emplace_back(digest, at);
   chunks_[digest] = at;
   return written_ + buffer_.size();
@@ -79,12 +99,11 @@ absl::Status OpenPack::CutBack(uint64_t bytes) {
   const uint64_t target = written_ > bytes ? written_ - bytes : 0;
   while (!entries_.empty()) {
     const auto& [digest, at] = entries_.back();
-    if (at.offset + at.stored_length <= target) break;
+    if (EndOf(at) <= target) break;
     chunks_.erase(digest);
     entries_.pop_back();
   }
-  const uint64_t end = entries_.empty() ? std::min<uint64_t>(written_, kPackHeaderBytes)
-                                        : entries_.back().second.offset + entries_.back().second.stored_length;
+  const uint64_t end = entries_.empty() ? std::min<uint64_t>(written_, header_bytes_) : EndOf(entries_.back().second);
   if (end == written_) return absl::OkStatus();
   written_ = end;
   return file_->Truncate(end);
@@ -97,9 +116,18 @@ PackWriter::~PackWriter() {
 }
 
 absl::Status PackWriter::Begin() {
+  BW_ASSIGN_OR_RETURN(const std::shared_ptr<const DatasetCipher> cipher, store_->Cipher());
   const PackId id = store_->NewPackId();
-  BW_ASSIGN_OR_RETURN(std::shared_ptr<os::File> file, store_->options_.files->CreateNew(store_->PackPath(id)));
-  pack_ = std::make_shared<OpenPack>(store_->options_.dataset, id, std::move(file));
+  const DatasetId dataset = store_->options_.dataset;
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<os::File> file,
+                      store_->options_.files->CreateNew(store_->PackPath(id, cipher != nullptr)));
+  if (cipher != nullptr) {
+    const std::string salt = store_->options_.random->Bytes(kPackSaltBytes);
+    pack_ = std::make_shared<OpenPack>(id, EncodeSealedHeader(dataset, id, salt), std::move(file),
+                                       cipher->ForPack(id, salt));
+  } else {
+    pack_ = std::make_shared<OpenPack>(id, EncodePackHeader(dataset, id), std::move(file), nullptr);
+  }
   has_sidecar_ = false;
   absl::MutexLock lock(&store_->mutex_);
   store_->open_[id] = pack_;
@@ -140,13 +168,14 @@ absl::Status PackWriter::Seal() {
   if (!has_sidecar_) {
     BW_RETURN_IF_ERROR(pack_->WriteOut(0));
     BW_RETURN_IF_ERROR(pack_->Sync());
-    BW_RETURN_IF_ERROR(store_->WriteSidecar(pack_->id(), pack_->written(), pack_->entries()));
+    BW_RETURN_IF_ERROR(store_->WriteSidecar(pack_->id(), pack_->encrypted(), pack_->written(), pack_->entries()));
     has_sidecar_ = true;
   }
-  BW_RETURN_IF_ERROR(store_->options_.index->PutPack(store_->options_.dataset, pack_->id(), pack_->entries()));
+  BW_RETURN_IF_ERROR(store_->IndexPack(pack_->id(), pack_->encrypted(), pack_->entries()));
   const uint64_t size = pack_->written();
   absl::MutexLock lock(&store_->mutex_);
-  store_->packs_[pack_->id()] = size;
+  store_->packs_[pack_->id()] = {.bytes = size, .encrypted = pack_->encrypted()};
+  store_->plain_packs_ += pack_->encrypted() ? 0 : 1;
   store_->open_.erase(pack_->id());
   for (const auto& [digest, at] : pack_->entries()) store_->quarantined_.erase(digest);
   pack_ = nullptr;
@@ -180,8 +209,8 @@ void PackWriter::Abandon() {
   }
   // One that is sealed and only missing in the index is found by the next Open.
   if (!has_sidecar_) {
-    store_->options_.files->Remove(store_->PackPath(pack_->id())).IgnoreError();
-    store_->options_.files->Remove(store_->SidecarPath(pack_->id())).IgnoreError();
+    store_->options_.files->Remove(store_->PackPath(pack_->id(), pack_->encrypted())).IgnoreError();
+    store_->options_.files->Remove(store_->SidecarPath(pack_->id(), pack_->encrypted())).IgnoreError();
   }
   pack_ = nullptr;
 }

@@ -8,6 +8,7 @@
 
 #include "common/base/status.h"
 #include "common/os/fault_files.h"
+#include "common/store/key_files.h"
 #include "common/store/store_fixture.h"
 
 namespace bailiwick::store {
@@ -64,6 +65,34 @@ class StoreCrashTest : public StoreFixture {
     return Collect();
   }
 
+  // The same, encrypted: from the start; what was plain; under a new wrapping key.
+  absl::Status EncryptAndPut() {
+    BW_RETURN_IF_ERROR(TryOpen(faults_.get()));
+    BW_RETURN_IF_ERROR(store_->Encrypt(key_));
+    return PutAndFlush();  // opens it anew, with its key
+  }
+  absl::Status PutAndEncrypt() {
+    BW_RETURN_IF_ERROR(TryOpen(faults_.get()));
+    BW_RETURN_IF_ERROR(Commit(0, 30));
+    BW_RETURN_IF_ERROR(store_->Encrypt(key_));
+    BW_RETURN_IF_ERROR(Commit(30, 40));
+    BW_RETURN_IF_ERROR(Collect());
+    EXPECT_TRUE(store_->at_rest().encrypted());
+    return Commit(40, 60);
+  }
+  absl::Status PutAndRotate() {
+    BW_RETURN_IF_ERROR(TryOpen(faults_.get()));
+    BW_RETURN_IF_ERROR(store_->Encrypt(key_));
+    BW_RETURN_IF_ERROR(Commit(0, 30));
+    BW_RETURN_IF_ERROR(store_->Encrypt(other_key_));
+    return Commit(30, 60);
+  }
+  void MakeKeys() {
+    keys_ = &key_files_;
+    key_ = key_files_.Generate(absl::UnixEpoch())->id;
+    other_key_ = key_files_.Generate(absl::UnixEpoch())->id;
+  }
+
   void CheckAfterRestart(const std::string& where) {
     SCOPED_TRACE(where);
     absl::Status opened = TryOpen(faults_.get());
@@ -106,6 +135,9 @@ class StoreCrashTest : public StoreFixture {
     }
   }
 
+  TempDir key_dir_;
+  KeyFiles key_files_{&hasty_, os::Random::System(), key_dir_.path()};
+  std::string key_, other_key_;
   std::unique_ptr<os::FaultFiles> faults_;
   std::set<uint64_t> live_;
 };
@@ -116,6 +148,44 @@ TEST_F(StoreCrashTest, PuttingAndFlushing) {
 
 TEST_F(StoreCrashTest, CollectingGarbage) {
   Enumerate([this] { return PutAndCollect(); });
+}
+
+TEST_F(StoreCrashTest, PuttingEncrypted) {
+  MakeKeys();
+  Enumerate([this] { return EncryptAndPut(); });
+}
+
+TEST_F(StoreCrashTest, EncryptingWhatWasPlain) {
+  MakeKeys();
+  Enumerate([this] { return PutAndEncrypt(); });
+}
+
+TEST_F(StoreCrashTest, RotatingTheWrappingKey) {
+  MakeKeys();
+  Enumerate([this] { return PutAndRotate(); });
+}
+
+// After any power loss an erased dataset reads as it was or not at all, and erasing goes on from there.
+TEST_F(StoreCrashTest, ErasingTheDataKey) {
+  MakeKeys();
+  for (uint64_t n = 0; n < 8; ++n) {
+    for (int how = 0; how < 4; ++how) {
+      Fresh();
+      ASSERT_TRUE(TryOpen(faults_.get()).ok());
+      ASSERT_TRUE(store_->Encrypt(key_).ok());
+      ASSERT_TRUE(Commit(0, 5).ok());
+      faults_->ResetOperations();
+      faults_->StopAfter(n);
+      const bool erased = store_->CryptoErase().ok();
+      Restart(how & 1, how & 2);
+      ASSERT_TRUE(TryOpen(faults_.get()).ok());
+      const bool readable = store_->at_rest().locked.ok();
+      ASSERT_FALSE(erased && readable) << n;
+      for (uint64_t chunk = 0; chunk < 5; ++chunk) ASSERT_EQ(Reads(chunk).ok(), readable) << n;
+      ASSERT_TRUE(*store_->CryptoErase());
+      ASSERT_FALSE(Reads(0).ok());
+    }
+  }
 }
 
 TEST_F(StoreCrashTest, PowerIsLostAgainDuringTheRecovery) {

@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/store/dataset_store.h"
 #include "common/store/pack.h"
+#include "common/store/pack_seal.h"
 
 namespace bailiwick::store {
 
@@ -35,22 +36,52 @@ class StoreImpl : public DatasetStore {
   absl::StatusOr<std::string> ReadRaw(const Digest& digest) override;
   absl::StatusOr<GcResult> CollectGarbage(const Mark& mark) override;
   absl::StatusOr<StoreStats> Stats() override;
+  AtRest at_rest() override;
+  absl::Status Encrypt(const std::string& wrapping_key) override;
+  absl::Status Unlock() override;
+  absl::StatusOr<bool> CryptoErase() override;
 
  private:
   friend class PackWriter;
-  std::string PackPath(PackId pack) const;
-  std::string SidecarPath(PackId pack) const;
+  struct Pack {  // a finished one
+    uint64_t bytes = 0;
+    bool encrypted = false;
+  };
+  struct PackFile {  // open for reading
+    PackId pack = 0;
+    std::shared_ptr<os::File> file;
+    std::shared_ptr<const PackCipher> cipher;  // null: plain
+  };
+  std::string PackPath(PackId pack, bool encrypted) const;
+  std::string SidecarPath(PackId pack, bool encrypted) const;
   std::string packs_directory() const;
   PackId NewPackId();
 
-  absl::Status RecoverSealed(PackId pack);
-  absl::Status RecoverUnfinished(PackId pack);
-  absl::Status WriteSidecar(PackId pack, uint64_t bytes, const PackEntries& entries);
-  absl::StatusOr<PackEntries> ReadSidecar(PackId pack);
+  absl::Status RecoverPacks();
+  absl::Status RecoverSealed(PackId pack, bool encrypted);
+  absl::Status RecoverUnfinished(PackId pack, bool encrypted);
+  absl::StatusOr<PackEntries> Scan(os::File& file, PackId pack, bool encrypted, PackScan scan, uint64_t* valid_bytes);
+  absl::Status WriteSidecar(PackId pack, bool encrypted, uint64_t bytes, const PackEntries& entries);
+  absl::StatusOr<PackEntries> ReadSidecar(PackId pack, bool encrypted);
+  absl::StatusOr<PackEntries> ReadSidecar(PackId pack);  // of one that is known
+
+  // Keys, see store_keys.cc.
+  absl::Status LoadKey();
+  absl::Status Lock(const absl::Status& why);
+  absl::Status MakeKey(const std::string& wrapping_key);
+  // Null when plain. FAILED_PRECONDITION: locked.
+  absl::StatusOr<std::shared_ptr<const DatasetCipher>> Cipher();
+  // Of what is encrypted: never null.
+  absl::StatusOr<std::shared_ptr<const DatasetCipher>> NeedCipher();
+  // The index, in which the chunks of an encrypted dataset have blinded names. Those of plain packs keep their own.
+  absl::StatusOr<std::vector<std::optional<ChunkLocation>>> Locate(std::span<const Digest> digests);
+  absl::StatusOr<std::optional<ChunkLocation>> Locate(const Digest& digest);
+  absl::Status IndexPack(PackId pack, bool encrypted, const PackEntries& entries);
+  absl::Status UnindexPack(PackId pack, bool encrypted, const PackEntries& entries);
 
   // Whether a sealed pack that may be built on holds it. Saying yes of a condemned pack rescues the chunk.
   bool Usable(const Digest& digest, const std::optional<ChunkLocation>& at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<std::shared_ptr<os::File>> OpenPackFile(PackId pack);
+  absl::StatusOr<std::shared_ptr<const PackFile>> OpenPackFile(PackId pack);
   absl::StatusOr<StoredChunk> ReadAt(const Digest& digest, const ChunkLocation& at);
   absl::Status Quarantine(const Digest& digest, PackId pack);
   void ForgetFile(PackId pack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -61,7 +92,10 @@ class StoreImpl : public DatasetStore {
     PackId pack = 0;
     uint64_t bytes = 0;
     uint64_t live_bytes = 0;  // as it was when the pack was chosen
+    bool encrypted = false;
+    bool to_encrypt = false;  // goes because it is plain, also when something in it is damaged
   };
+  absl::Status MendSidecar(PackId pack);
   absl::StatusOr<std::vector<Candidate>> ChooseCandidates(const LiveSet& live);
   absl::StatusOr<PackEntries> LiveEntries(PackId pack, const PackEntries& entries, const LiveSet& live);
   absl::Status Sweep(const std::vector<Candidate>& candidates, const LiveSet& live, GcResult* result);
@@ -72,13 +106,18 @@ class StoreImpl : public DatasetStore {
   // are `missing`.
   absl::StatusOr<bool> TakeOut(PackId pack, const absl::flat_hash_set<Digest>& copied,
                                const absl::flat_hash_set<Digest>& handled, std::vector<Digest>* missing);
-  absl::Status RemovePacks(const std::vector<PackId>& packs);
+  absl::Status RemovePacks(const std::map<PackId, bool>& packs);  // whether encrypted
   bool WaitForWriters(uint64_t before);
 
   const Options options_;
-  absl::Mutex gc_mutex_;                                                 // one collection at a time
-  absl::Mutex mutex_;                                                    // never held over I/O
-  absl::flat_hash_map<PackId, uint64_t> packs_ ABSL_GUARDED_BY(mutex_);  // sealed: size in bytes
+  absl::Mutex key_mutex_;  // one change of keys at a time; taken before mutex_
+  absl::Mutex gc_mutex_;   // one collection at a time
+  absl::Mutex mutex_;      // never held over I/O
+  absl::flat_hash_map<PackId, Pack> packs_ ABSL_GUARDED_BY(mutex_);  // sealed
+  uint64_t plain_packs_ ABSL_GUARDED_BY(mutex_) = 0;                 // of them, not encrypted
+  absl::Status locked_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const DatasetCipher> cipher_ ABSL_GUARDED_BY(mutex_);  // null: no data key
+  std::string wrapping_key_ ABSL_GUARDED_BY(mutex_);
   PackId newest_pack_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_set<PackId> condemned_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_set<Digest> rescued_ ABSL_GUARDED_BY(mutex_);  // asked for since their pack was condemned
@@ -86,15 +125,17 @@ class StoreImpl : public DatasetStore {
   std::map<PackId, std::shared_ptr<OpenPack>> open_ ABSL_GUARDED_BY(mutex_);  // being written
   std::set<uint64_t> writers_ ABSL_GUARDED_BY(mutex_);                        // tickets of open ones
   uint64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;
-  std::list<std::pair<PackId, std::shared_ptr<os::File>>> files_ ABSL_GUARDED_BY(mutex_);  // newest first
+  std::list<std::shared_ptr<const PackFile>> files_ ABSL_GUARDED_BY(mutex_);  // newest first
 };
 
 // A pack while it is written: its writer appends, any thread reads. Readers share it, so it may outlive its writer.
 class OpenPack {
  public:
-  OpenPack(DatasetId dataset, PackId id, std::shared_ptr<os::File> file);
+  // `header` is how the pack begins; `cipher` null: plain.
+  OpenPack(PackId id, std::string header, std::shared_ptr<os::File> file, std::shared_ptr<const PackCipher> cipher);
 
   PackId id() const { return id_; }
+  bool encrypted() const { return cipher_ != nullptr; }
   bool Contains(const Digest& digest) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::optional<StoredChunk>> Read(const Digest& digest) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -111,7 +152,10 @@ class OpenPack {
 
  private:
   const PackId id_;
+  const size_t header_bytes_;
   const std::shared_ptr<os::File> file_;
+  const std::shared_ptr<const PackCipher> cipher_;
+  uint64_t EndOf(const ChunkLocation& at) const;
   PackEntries entries_;  // in order; the writer's thread only
   absl::Mutex mutex_;
   absl::flat_hash_map<Digest, ChunkLocation> chunks_ ABSL_GUARDED_BY(mutex_);
