@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/config/check.h"
+#include "common/config/time_zones.h"
 #include "common/config/world.h"
 #include "common/crypto/digest.h"
 
@@ -131,6 +132,8 @@ absl::StatusOr<Bundle> OpenBundle(const crypto::Envelope& envelope, std::string_
   BW_RETURN_IF_ERROR(AddEnrolmentKeys(bundle.message, &world));
   BW_ASSIGN_OR_RETURN(world.grant_keys, RawKeys(bundle.message.grant_keys(), "grant"));
   BW_ASSIGN_OR_RETURN(world.classifier_keys, RawKeys(bundle.message.classifier_keys(), "classifier"));
+  BW_ASSIGN_OR_RETURN(world.time_zones, TimeZonesOf(bundle.message));
+  world.issued_at = absl::FromUnixSeconds(bundle.message.issued_at().seconds());
   world.revision = bundle.message.revision();
   world.digest = std::string(crypto::Sha256(envelope.payload).view());
   world.trust_domain = bundle.message.trust_domain();

@@ -43,7 +43,7 @@ void RunCase(const policy::World& world, const pb::PolicyTest& test, const std::
   }
   const policy::Labels data(test.data().begin(), test.data().end());
   const policy::Decision decision =
-      policy::EvaluateReplication(world, data, SiteOf(world, test.from()), SiteOf(world, test.to()), now);
+      policy::EvaluateReplication(world, {data, SiteOf(world, test.from()), SiteOf(world, test.to())}, now);
   if (decision.permitted == (test.expect() == "permit")) return;
   complain(path,
            absl::StrCat("test \"", test.name(), "\" fails: expected ", test.expect(), ", but ", decision.sentence));
@@ -67,8 +67,8 @@ void RunInvariant(const policy::World& world, const std::vector<std::string>& si
     if (!policy::RegionContains(reach, world.sites.at(to).region)) continue;
     for (const std::string& from : sites) {
       if (policy::RegionContains(reach, world.sites.at(from).region)) continue;
-      if (!policy::PermitsReplication(world, data, from, to, now)) continue;
-      const policy::Decision decision = policy::EvaluateReplication(world, data, from, to, now);
+      if (!policy::PermitsReplication(world, {data, from, to}, now)) continue;
+      const policy::Decision decision = policy::EvaluateReplication(world, {data, from, to}, now);
       complain(path, absl::StrCat("test \"", test.name(), "\" fails: the data must never reach ", reach, ", but ",
                                   decision.sentence));
       return;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/config/check.h"
+#include "common/config/obligations.h"
 #include "common/config/policy_tests.h"
 #include "common/config/world.h"
 
@@ -16,7 +17,8 @@ namespace pb = resource::v1;
 // Checks references over the whole catalog and collects what is wrong, each at its place.
 class Validator {
  public:
-  Validator(const Catalog& catalog, const std::vector<Located>& located) : catalog_(catalog) {
+  Validator(const Catalog& catalog, const std::vector<Located>& located, const TimeZones& zones)
+      : catalog_(catalog), zones_(zones) {
     for (const Located& one : located) located_[{KindOf(one.resource), one.resource.metadata().name()}] = &one;
     for (const auto& [key, resource] : catalog) names_[key.first].push_back(key.second);
   }
@@ -37,6 +39,9 @@ class Validator {
         if (slash != std::string::npos) Region(key, "metadata.name", key.second.substr(0, slash), "its parent ");
       } else if (resource.has_site()) {
         Region(key, "spec.region", resource.site().region());
+        for (int i = 0; i < resource.site().storage_keys_size(); ++i) {
+          Region(key, absl::StrCat("spec.storageKeys[", i, "].region"), resource.site().storage_keys(i).region());
+        }
       } else if (resource.has_dataset()) {
         if (!resource.dataset().home().site().empty()) Site(key, "spec.home.site", resource.dataset().home().site());
       } else if (resource.has_replication_policy()) {
@@ -58,6 +63,7 @@ class Validator {
       problems_.push_back({{}, std::string(world.status().message())});
       return;
     }
+    world->time_zones = zones_;
     for (const auto& [key, resource] : catalog_) {
       if (resource.has_sovereignty_policy()) RunPolicyTests(*world, resource.sovereignty_policy(), now, At(key));
     }
@@ -129,10 +135,11 @@ class Validator {
         Places(key, absl::StrCat(path, side, ".in"), place->in(), sets);
         Places(key, absl::StrCat(path, side, ".notIn"), place->not_in(), sets);
       }
-      for (int k = 0; k < rule.obligations_size(); ++k) {
-        Fail(key, absl::StrCat(path, ".obligations[", k, "]"),
-             absl::StrCat("obligation ", rule.obligations(k).name(), " is not supported by this version's agents"));
-      }
+      Obligations(key, path + ".obligations", rule);
+      Zones(key, path + ".when.daily", rule.when());
+    }
+    for (int i = 0; i < spec.offline_size(); ++i) {
+      Region(key, absl::StrCat("spec.offline[", i, "].jurisdiction"), spec.offline(i).jurisdiction());
     }
     for (int i = 0; i < spec.tests_size(); ++i) {
       const pb::PolicyTest& test = spec.tests(i);
@@ -150,6 +157,29 @@ class Validator {
              absl::StrCat(*place, " is neither a region nor a site",
                           near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
       }
+    }
+  }
+
+  void Obligations(const ResourceKey& key, const std::string& path, const pb::Rule& rule) {
+    for (int i = 0; i < rule.obligations_size(); ++i) {
+      const std::string at = absl::StrCat(path, "[", i, "]");
+      const pb::Obligation& obligation = rule.obligations(i);
+      const std::string name(ObligationName(obligation));
+      if (!IsSupported(name)) {
+        Fail(key, at, absl::StrCat("obligation ", name, " is not supported by this version's agents; remove it"));
+      }
+      if (obligation.has_encrypt_at_rest()) {
+        Region(key, at + ".encryptAtRest.keyRegion", obligation.encrypt_at_rest().key_region());
+      }
+    }
+  }
+
+  void Zones(const ResourceKey& key, const std::string& path, const pb::When& when) {
+    for (int i = 0; i < when.daily_size(); ++i) {
+      if (zones_.count(when.daily(i).tz()) != 0) continue;
+      Fail(key, absl::StrCat(path, "[", i, "].tz"),
+           absl::StrCat("time zone ", when.daily(i).tz(),
+                        " is not known on this machine; write an IANA name such as Europe/Berlin (package tzdata)"));
     }
   }
 
@@ -172,6 +202,7 @@ class Validator {
   }
 
   const Catalog& catalog_;
+  const TimeZones& zones_;
   std::map<ResourceKey, const Located*> located_;
   std::map<std::string, std::vector<std::string>> names_;
   std::vector<Finding> problems_;
@@ -179,8 +210,9 @@ class Validator {
 
 }  // namespace
 
-absl::Status Validate(const Catalog& catalog, const std::vector<Located>& located, absl::Time now) {
-  Validator validator(catalog, located);
+absl::Status Validate(const Catalog& catalog, const std::vector<Located>& located, absl::Time now,
+                      const TimeZones& zones) {
+  Validator validator(catalog, located, zones);
   validator.Alone();
   if (validator.clean()) validator.References();
   if (validator.clean()) validator.Tests(now);

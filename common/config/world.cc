@@ -9,6 +9,8 @@
 #include "common/base/status.h"
 #include "common/config/check.h"
 #include "common/config/fields.h"
+#include "common/config/obligations.h"
+#include "common/config/when.h"
 
 namespace bailiwick::config {
 namespace {
@@ -35,6 +37,10 @@ bool HasUnknownFields(const Message& message) {
   return false;
 }
 
+absl::Duration ToDuration(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
 policy::Place ToPlace(const pb::Place& place) {
   policy::Place out;
   out.in.assign(place.in().begin(), place.in().end());
@@ -45,7 +51,7 @@ policy::Place ToPlace(const pb::Place& place) {
 }
 
 std::vector<policy::Action> ToActions(const pb::Rule& rule) {
-  if (rule.actions().empty()) return {policy::Action::kTransfer, policy::Action::kReside};
+  if (rule.actions().empty()) return {policy::Action::kTransfer, policy::Action::kReside, policy::Action::kTransit};
   std::vector<policy::Action> out;
   for (int action : rule.actions()) {
     switch (action) {
@@ -71,9 +77,31 @@ std::vector<policy::Action> ToActions(const pb::Rule& rule) {
   return out;
 }
 
-policy::Rule ToRule(const std::string& policy_name, const pb::Rule& rule) {
+// Of an obligation that this version does not know or enforce: why the rule is an error. Else it is added.
+void AddObligation(const pb::Obligation& obligation, policy::Rule* rule) {
+  const std::string_view name = ObligationName(obligation);
+  if (name.empty() || HasUnknownFields(obligation)) {
+    rule->unknown.push_back("an obligation of a newer version is not known to this one");
+    return;
+  }
+  if (!IsSupported(name)) {
+    rule->unknown.push_back(absl::StrCat("obligation ", std::string(name), " is not enforced by this version"));
+  }
+  policy::Obligations one;
+  if (obligation.has_encrypt_at_rest()) {
+    one.encrypt_key_regions = {obligation.encrypt_at_rest().key_region()};
+  } else if (obligation.has_max_retention()) {
+    one.max_retention = ToDuration(obligation.max_retention());
+  }
+  one.max_hops = obligation.max_hops();
+  one.no_transit = obligation.no_transit();
+  rule->obligations.Add(one);
+}
+
+policy::Rule ToRule(const std::string& policy_name, const pb::SovereigntyPolicySpec& spec, const pb::Rule& rule) {
   policy::Rule out;
   out.policy = policy_name;
+  out.tier = spec.tier() == pb::TIER_GUARDRAIL ? policy::Tier::kGuardrail : policy::Tier::kPolicy;
   out.id = rule.id();
   out.effect = rule.effect() == pb::EFFECT_PERMIT ? policy::Effect::kPermit : policy::Effect::kForbid;
   out.actions = ToActions(rule);
@@ -81,11 +109,26 @@ policy::Rule ToRule(const std::string& policy_name, const pb::Rule& rule) {
   out.from = ToPlace(rule.from());
   out.to = ToPlace(rule.to());
   if (const auto* basis = pb::Basis_descriptor()->FindValueByNumber(rule.basis())) out.basis = EnumWord(*basis);
-  for (const pb::Obligation& obligation : rule.obligations()) {
-    out.obligations.push_back(obligation.name().empty() ? "(unnamed)" : obligation.name());
+  for (const pb::Obligation& obligation : rule.obligations()) AddObligation(obligation, &out);
+  out.purposes.assign(rule.purposes().begin(), rule.purposes().end());
+  if (auto when = ToWhen(rule.when())) {
+    out.when = *std::move(when);
+  } else {
+    out.unknown.push_back("its `when` cannot be read by this version");
   }
-  if (out.obligations.empty() && HasUnknownFields(rule)) out.obligations.push_back("(a field of a newer version)");
+  if (out.unknown.empty() && HasUnknownFields(rule)) {
+    out.unknown.push_back("a condition of a newer version is not known to this one");
+  }
+  // What says how the rules of a policy count, in a word that this version does not have.
+  if (!spec.GetReflection()->GetUnknownFields(spec).empty() || !pb::Tier_IsValid(spec.tier())) {
+    out.unknown.push_back("its policy has a field of a newer version, not known to this one");
+  }
   return out;
+}
+
+std::string_view NameOf(int field) {
+  const auto* descriptor = pb::Obligation::descriptor()->FindFieldByNumber(field);
+  return descriptor == nullptr ? std::string_view() : std::string_view(descriptor->json_name());
 }
 
 policy::RegionSet ToSet(const pb::RegionSet& set) {
@@ -97,6 +140,8 @@ policy::RegionSet ToSet(const pb::RegionSet& set) {
 }
 
 }  // namespace
+
+std::string_view ObligationName(const pb::Obligation& obligation) { return NameOf(obligation.kind_case()); }
 
 policy::Selector ToSelector(const pb::LabelSelector& selector) {
   policy::Selector out;
@@ -143,9 +188,18 @@ absl::StatusOr<policy::World> BuildWorld(const Catalog& catalog) {
       site.region = resource.site().region();
       site.entity = resource.site().entity();
       site.labels.insert(resource.metadata().labels().begin(), resource.metadata().labels().end());
+      for (const pb::StorageKey& key : resource.site().storage_keys()) {
+        site.storage_keys.push_back({key.id(), key.region()});
+      }
+      site.encrypted_volume = resource.site().replica_volume() == pb::VOLUME_ENCRYPTED;
     } else if (resource.has_sovereignty_policy()) {
-      for (const auto& [set_name, set] : resource.sovereignty_policy().sets()) world.sets[name][set_name] = ToSet(set);
-      for (const pb::Rule& rule : resource.sovereignty_policy().rules()) world.rules.push_back(ToRule(name, rule));
+      const pb::SovereigntyPolicySpec& spec = resource.sovereignty_policy();
+      for (const auto& [set_name, set] : spec.sets()) world.sets[name][set_name] = ToSet(set);
+      for (const pb::Rule& rule : spec.rules()) world.rules.push_back(ToRule(name, spec, rule));
+      for (const pb::Offline& offline : spec.offline()) {
+        if (HasUnknownFields(offline)) continue;  // it delegates, so what is not understood is not delegated
+        world.offline.push_back({name, offline.jurisdiction(), ToDuration(offline.max_staleness())});
+      }
     }
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));

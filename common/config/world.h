@@ -19,13 +19,17 @@ namespace bailiwick::config {
 
 using ResourceKey = std::pair<std::string, std::string>;  // kind, name
 using Catalog = std::map<ResourceKey, Resource>;
+using TimeZones = std::map<std::string, policy::TimeZone>;
 
 // Checks that the whole catalog holds together: parents of regions, regions of sites, homes of datasets, sites and
 // regions in policies, sets in rules, at most one Target kind, obligations supported; runs the policies' own tests.
-// `located` (may be empty) gives positions for messages. INVALID_ARGUMENT lists every problem.
-absl::Status Validate(const Catalog& catalog, const std::vector<Located>& located, absl::Time now);
+// `located` (may be empty) gives positions for messages; `zones` holds the time zones that the rules name (from
+// CompileTimeZones where the law is signed, else from the bundle). INVALID_ARGUMENT lists every problem.
+absl::Status Validate(const Catalog& catalog, const std::vector<Located>& located, absl::Time now,
+                      const TimeZones& zones);
 
-// The world of a catalog: regions, sites, rules. INVALID_ARGUMENT when a resource is unusable.
+// The world of a catalog: regions, sites, rules. Its time zones are the caller's to set. INVALID_ARGUMENT when a
+// resource is unusable.
 absl::StatusOr<policy::World> BuildWorld(const Catalog& catalog);
 
 // An operator that this version does not know becomes a condition that is an error, never one that holds.

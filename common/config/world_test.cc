@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/time_zones.h"
 #include "common/crypto/digest.h"
 #include "common/policy/evaluator.h"
 
@@ -91,9 +92,11 @@ Fleet Read(const std::vector<std::string>& texts) {
   return fleet;
 }
 
+TimeZones Zones(const Fleet& fleet) { return CompileTimeZones(ZonesOf(fleet.catalog), kNow); }
+
 std::string Check(const std::vector<std::string>& texts) {
   const Fleet fleet = Read(texts);
-  return std::string(Validate(fleet.catalog, fleet.located, kNow).message());
+  return std::string(Validate(fleet.catalog, fleet.located, kNow, Zones(fleet)).message());
 }
 
 std::string Doc(const std::string& kind, const std::string& name, const std::string& spec) {
@@ -125,8 +128,9 @@ TEST(ValidateTest, BrokenReferencesAreFoundAtTheirPlace) {
        "f1.yaml:4:86: spec.rules[0].from.notIn[0]: this policy has no set god; did you mean set:good?"},
       {Doc("SovereigntyPolicy", "x", "{sets: {good: {regions: [mars]}}}"),
        "f1.yaml:4:32: spec.sets.good.regions[0]: region mars is not declared; add a Region of this name"},
-      {Doc("SovereigntyPolicy", "x", "{rules: [{id: a, effect: permit, obligations: [{name: encrypt}]}]}"),
-       "f1.yaml:4:54: spec.rules[0].obligations[0]: obligation encrypt is not supported by this version's agents"},
+      {Doc("SovereigntyPolicy", "x", "{rules: [{id: a, effect: permit, obligations: [{noTransit: true}]}]}"),
+       "f1.yaml:4:54: spec.rules[0].obligations[0]: obligation noTransit is not supported by this version's agents; "
+       "remove it"},
       {Doc("SovereigntyPolicy", "x", "{tests: [{name: t, from: eu, to: mars, expect: deny}]}"),
        "f1.yaml:4:40: spec.tests[0].to: mars is neither a region nor a site"},
       {Doc("SovereigntyPolicy", "x", "{tests: [{name: t, never: {reach: mars}}]}"),
@@ -137,14 +141,14 @@ TEST(ValidateTest, BrokenReferencesAreFoundAtTheirPlace) {
 
 TEST(ValidateTest, EveryProblemIsReportedAndUnlocatedOnesByName) {
   Fleet fleet = Read({Doc("Site", "a", "{region: x}"), Doc("Site", "b", "{region: y}")});
-  EXPECT_EQ(std::string(Validate(fleet.catalog, fleet.located, kNow).message()),
+  EXPECT_EQ(std::string(Validate(fleet.catalog, fleet.located, kNow, Zones(fleet)).message()),
             "f0.yaml:4:16: spec.region: region x is not declared; add a Region of this name\n"
             "f1.yaml:4:16: spec.region: region y is not declared; add a Region of this name");
-  EXPECT_EQ(std::string(Validate(fleet.catalog, {}, kNow).message()),
+  EXPECT_EQ(std::string(Validate(fleet.catalog, {}, kNow, {}).message()),
             "Site/a: spec.region: region x is not declared; add a Region of this name\n"
             "Site/b: spec.region: region y is not declared; add a Region of this name");
   fleet.catalog[{"Site", "a"}].mutable_metadata()->set_name("A!");
-  EXPECT_THAT(std::string(Validate(fleet.catalog, {}, kNow).message()), HasSubstr("Site/a: metadata.name:"));
+  EXPECT_THAT(std::string(Validate(fleet.catalog, {}, kNow, {}).message()), HasSubstr("Site/a: metadata.name:"));
 }
 
 TEST(ValidateTest, PolicyTestsGate) {
@@ -181,20 +185,20 @@ TEST(WorldTest, HoldsTheLaw) {
   EXPECT_EQ(world->sites.at("factory").entity, "acme");
   ASSERT_EQ(world->rules.size(), 2u);
   EXPECT_EQ(world->rules[0].basis, "residency");
-  EXPECT_EQ(world->rules[0].actions.size(), 2u);
+  EXPECT_EQ(world->rules[0].actions.size(), 3u);
   EXPECT_EQ(*world->sets.at("acme").at("adequate").expires,
             absl::FromCivil(absl::CivilDay(2027, 6, 1), absl::UTCTimeZone()));
   const policy::Labels data = {{"class", "telemetry"}, {"pii", "no"}};
-  EXPECT_TRUE(policy::EvaluateReplication(*world, data, "factory", "core", kNow).permitted);
-  EXPECT_FALSE(policy::EvaluateReplication(*world, data, "factory", "cloud", kNow).permitted);
+  EXPECT_TRUE(policy::EvaluateReplication(*world, {data, "factory", "core"}, kNow).permitted);
+  EXPECT_FALSE(policy::EvaluateReplication(*world, {data, "factory", "cloud"}, kNow).permitted);
 }
 
 TEST(WorldTest, ANewerConditionIsAnErrorNotARuleWithoutIt) {
   Catalog catalog = Read({kFleet, Doc("SovereigntyPolicy", "x", "{rules: [{id: a, effect: permit}]}")}).catalog;
-  EXPECT_TRUE(policy::EvaluateReplication(*BuildWorld(catalog), {}, "factory", "core", kNow).permitted);
+  EXPECT_TRUE(policy::EvaluateReplication(*BuildWorld(catalog), {{}, "factory", "core"}, kNow).permitted);
   auto* rule = catalog[{"SovereigntyPolicy", "x"}].mutable_sovereignty_policy()->mutable_rules(0);
   rule->GetReflection()->MutableUnknownFields(rule)->AddVarint(99, 1);
-  EXPECT_EQ(policy::EvaluateReplication(*BuildWorld(catalog), {}, "factory", "core", kNow).reason,
+  EXPECT_EQ(policy::EvaluateReplication(*BuildWorld(catalog), {{}, "factory", "core"}, kNow).reason,
             policy::Reason::kError);
 }
 

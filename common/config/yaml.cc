@@ -21,6 +21,7 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
+using google::protobuf::OneofDescriptor;
 using google::protobuf::Reflection;
 using Type = YamlNode::Type;
 
@@ -116,7 +117,7 @@ class Decoder {
 
   // The fields of a map by name, duplicates and names outside `allowed` reported. An empty `allowed` allows all.
   std::map<std::string, const YamlNode*> Fields(const YamlNode& map, const std::string& path,
-                                                const std::vector<std::string>& allowed, bool obligation = false) {
+                                                const std::vector<std::string>& allowed) {
     std::map<std::string, const YamlNode*> fields;
     for (size_t i = 0; i + 1 < map.items.size(); i += 2) {
       const YamlNode& key = map.items[i];
@@ -132,9 +133,7 @@ class Decoder {
       }
       const std::string where = path.empty() ? "" : absl::StrCat(" in ", path);
       if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), key.text) == allowed.end()) {
-        Fail(key.mark, obligation
-                           ? absl::StrCat("obligation ", Quoted(key.text), " is not supported by this version's agents")
-                           : absl::StrCat("unknown field ", What(key), where, "; ", Hint(key.text, allowed)));
+        Fail(key.mark, absl::StrCat("unknown field ", What(key), where, "; ", Hint(key.text, allowed)));
         continue;
       }
       if (!fields.emplace(key.text, &value).second) {
@@ -176,10 +175,20 @@ class Decoder {
     const Descriptor& type = *message->GetDescriptor();
     std::vector<std::string> names;
     for (int i = 0; i < type.field_count(); ++i) names.push_back(type.field(i)->json_name());
-    for (const auto& [name, value] : Fields(node, path, names, type.name() == "Obligation")) {
-      for (int i = 0; i < type.field_count(); ++i) {
-        if (type.field(i)->json_name() == name) DecodeField(*value, *type.field(i), message, Join(path, name));
+    std::map<const OneofDescriptor*, std::string> chosen;
+    for (const auto& [name, value] : Fields(node, path, names)) {
+      const FieldDescriptor& field =
+          *type.field(static_cast<int>(std::find(names.begin(), names.end(), name) - names.begin()));
+      if (const OneofDescriptor* one = field.real_containing_oneof()) {
+        auto [first, only] = chosen.emplace(one, name);
+        if (!only) {
+          Fail(value->mark, absl::StrCat(path, ": ", first->second, " and ", name,
+                                         " exclude each other here; write one "
+                                         "list item for each"));
+          continue;
+        }
       }
+      DecodeField(*value, field, message, Join(path, name));
     }
   }
 

@@ -167,8 +167,8 @@ const Broken kBroken[] = {
      "[\"set:\"]}}]}\n",
      "f.yaml:4:50: spec.rules[0].to.in[0]: a name is missing"},
     {"%kind: SovereigntyPolicy\nmetadata: {name: acme}\nspec: {rules: [{id: a, effect: permit, obligations: "
-     "[{maxHops: 2}]}]}\n",
-     "f.yaml:4:55: obligation \"maxHops\" is not supported by this version's agents"},
+     "[{maxHop: 2}]}]}\n",
+     "f.yaml:4:55: unknown field \"maxHop\" in spec.rules[0].obligations[0]; did you mean \"maxHops\"?"},
     {"%kind: SovereigntyPolicy\nmetadata: {name: acme}\nspec: {sets: {s: {regions: [eu], expires: 2026-02-30}}}\n",
      "f.yaml:4:43: spec.sets.s.expires: \"2026-02-30\" is not a date; write YYYY-MM-DD"},
     {"%kind: SovereigntyPolicy\nmetadata: {name: acme}\nspec: {sets: {s: {regions: []}}}\n",

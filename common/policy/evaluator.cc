@@ -12,22 +12,43 @@ namespace {
 
 bool NameBefore(const Rule& a, const Rule& b) { return std::tie(a.policy, a.id) < std::tie(b.policy, b.id); }
 
+bool Guards(const Rule& rule, Action action) {
+  return rule.tier == Tier::kGuardrail && rule.effect == Effect::kPermit &&
+         std::find(rule.actions.begin(), rule.actions.end(), action) != rule.actions.end();
+}
+
 // What was found, each the lowest by name so that the order of rules never shows.
 struct Tally {
+  explicit Tally(Action asked) : action(asked) {}
+
+  const Action action;
   const Rule* forbid = nullptr;
   const Rule* error = nullptr;
-  const Rule* permit = nullptr;
+  const Rule* permit = nullptr;     // of the policy tier
+  const Rule* guardrail = nullptr;  // permit of the guardrail tier
+  bool guarded = false;             // some guardrail rule permits the action for somebody: one must here
+  Obligations obligations;          // of all permits
 
+  bool permitted() const {
+    return forbid == nullptr && error == nullptr && permit != nullptr && (!guarded || guardrail != nullptr);
+  }
   void Count(const Rule& rule, Truth truth) {
+    guarded = guarded || Guards(rule, action);
     if (truth == Truth::kFalse) return;
-    const Rule** slot = truth == Truth::kError ? &error : rule.effect == Effect::kForbid ? &forbid : &permit;
+    const Rule** slot = &error;
+    if (truth == Truth::kTrue && rule.effect == Effect::kForbid) {
+      slot = &forbid;
+    } else if (truth == Truth::kTrue) {
+      slot = rule.tier == Tier::kGuardrail ? &guardrail : &permit;
+      if (!rule.obligations.none()) obligations.Add(rule.obligations);
+    }
     if (*slot == nullptr || NameBefore(rule, **slot)) *slot = &rule;
   }
 };
 
 std::string Where(const Site& site) { return absl::StrCat(site.name, " (", site.region, ")"); }
 
-std::string Flow(const Subject& subject) {
+std::string Describe(const Subject& subject) {
   if (subject.action == Action::kReside) {
     return absl::StrCat("reside at ", Where(*subject.to), " of data from ", Where(*subject.from));
   }
@@ -42,12 +63,12 @@ std::string Texts(const std::vector<Finding>& findings, Truth truth) {
   return absl::StrJoin(texts, ", ");
 }
 
-// The permit rule that fails by the fewest conditions, with what it found. Null when there is no permit rule.
-const Rule* Nearest(const Subject& subject, std::vector<Finding>* findings) {
+// The permit rule of the tier that fails by the fewest conditions, with what it found. Null when there is none.
+const Rule* Nearest(const Subject& subject, Tier tier, std::vector<Finding>* findings) {
   const Rule* nearest = nullptr;
   size_t fewest = 0;
   for (const Rule& rule : subject.world->rules) {
-    if (rule.effect != Effect::kPermit) continue;
+    if (rule.effect != Effect::kPermit || rule.tier != tier) continue;
     std::vector<Finding> found;
     Judge(subject, rule, &found);
     const size_t failing =
@@ -69,6 +90,19 @@ std::string Lacks(const std::vector<Finding>& findings) {
   return absl::StrJoin(texts, " and ");
 }
 
+// Why no permit is enough: the tier that lacks one, and its nearest rule.
+std::string NoPermit(const Subject& subject, const Tally& tally) {
+  const std::string flow = Describe(subject);
+  if (subject.world->rules.empty()) return absl::StrCat("no sovereignty policy is declared, which denies ", flow);
+  const Tier tier = tally.permit == nullptr ? Tier::kPolicy : Tier::kGuardrail;
+  const char* what = tier == Tier::kPolicy ? "rule" : "guardrail";
+  std::vector<Finding> findings;
+  const Rule* nearest = Nearest(subject, tier, &findings);
+  if (nearest == nullptr) return absl::StrCat("no ", what, " permits ", flow, ": there is no permit rule at all");
+  return absl::StrCat("no ", what, " permits ", flow, "; the nearest, ", nearest->name(),
+                      ", does not: ", Lacks(findings));
+}
+
 Decision Decide(const Subject& subject, const Tally& tally) {
   Decision decision;
   decision.revision = subject.world->revision;
@@ -77,7 +111,7 @@ Decision Decide(const Subject& subject, const Tally& tally) {
     Judge(subject, rule, &findings);
     decision.rule = rule.name();
     const std::string conditions = Texts(findings, Truth::kTrue);
-    decision.sentence = absl::StrCat("policy ", rule.name(), " ", verb, " ", Flow(subject), ": ",
+    decision.sentence = absl::StrCat("policy ", rule.name(), " ", verb, " ", Describe(subject), ": ",
                                      conditions.empty() ? "whatever the data" : conditions);
   };
   if (tally.forbid != nullptr) {
@@ -87,30 +121,28 @@ Decision Decide(const Subject& subject, const Tally& tally) {
     decision.reason = Reason::kError;
     Judge(subject, *tally.error, &findings);
     decision.rule = tally.error->name();
-    decision.sentence = absl::StrCat("policy ", decision.rule, " cannot be evaluated, which denies ", Flow(subject),
+    decision.sentence = absl::StrCat("policy ", decision.rule, " cannot be evaluated, which denies ", Describe(subject),
                                      ": ", Texts(findings, Truth::kError));
-  } else if (tally.permit != nullptr) {
+  } else if (tally.permitted()) {
     decision.reason = Reason::kPermitted;
     decision.permitted = true;
     because(*tally.permit, "permits");
+    decision.obligations = tally.obligations;
+    decision.basis = tally.permit->basis;
+    if (tally.guarded) {
+      absl::StrAppend(&decision.sentence, "; so does guardrail ", tally.guardrail->name());
+      if (decision.basis.empty()) decision.basis = tally.guardrail->basis;
+    }
   } else {
     decision.reason = Reason::kNoPermit;
-    const Rule* nearest = Nearest(subject, &findings);
-    if (subject.world->rules.empty()) {
-      decision.sentence = absl::StrCat("no sovereignty policy is declared, which denies ", Flow(subject));
-    } else if (nearest == nullptr) {
-      decision.sentence = absl::StrCat("no rule permits ", Flow(subject), ": there is no permit rule at all");
-    } else {
-      decision.sentence = absl::StrCat("no rule permits ", Flow(subject), "; the nearest, ", nearest->name(),
-                                       ", does not: ", Lacks(findings));
-    }
+    decision.sentence = NoPermit(subject, tally);
   }
   return decision;
 }
 
 // The sites of the request as the signed registry has them.
 bool Resolve(const World& world, const Request& request, absl::Time now, Subject* subject, Decision* decision) {
-  *subject = Subject{&world, &request.data, nullptr, nullptr, request.action, now};
+  *subject = Subject{&world, &request.data, nullptr, nullptr, request.action, now, request.purpose};
   decision->reason = Reason::kError;
   decision->revision = world.revision;
   for (auto [name, site] : {std::pair(&request.from_site, &subject->from), std::pair(&request.to_site, &subject->to)}) {
@@ -130,6 +162,20 @@ bool Resolve(const World& world, const Request& request, absl::Time now, Subject
     }
   }
   return true;
+}
+
+// What the tier that permits nothing lacks, added to the steps unless they say so already.
+void AddNearest(const Subject& subject, Tier tier, std::vector<std::string>* steps) {
+  std::vector<Finding> findings;
+  if (Nearest(subject, tier, &findings) == nullptr) {
+    steps->push_back(absl::StrCat("add a rule that permits ", ActionName(subject.action), " of this data from ",
+                                  subject.from->region, " to ", subject.to->region));
+    return;
+  }
+  for (const Finding& f : findings) {
+    const bool named = std::find(steps->begin(), steps->end(), f.remedy) != steps->end();
+    if (f.truth != Truth::kTrue && !named) steps->push_back(f.remedy);
+  }
 }
 
 std::string Remedy(const Subject& subject, const Tally& tally) {
@@ -153,20 +199,34 @@ std::string Remedy(const Subject& subject, const Tally& tally) {
   }
   std::sort(steps.begin(), steps.end());
   steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
-  if (tally.permit == nullptr) {
-    findings.clear();
-    const Rule* nearest = Nearest(subject, &findings);
-    if (nearest == nullptr) {
-      steps.push_back(absl::StrCat("add a rule that permits ", ActionName(subject.action), " of this data from ",
-                                   subject.from->region, " to ", subject.to->region));
-    } else {
-      for (const Finding& f : findings) {
-        const bool named = std::find(steps.begin(), steps.end(), f.remedy) != steps.end();
-        if (f.truth != Truth::kTrue && !named) steps.push_back(f.remedy);
-      }
-    }
-  }
+  if (tally.permit == nullptr) AddNearest(subject, Tier::kPolicy, &steps);
+  if (tally.guarded && tally.guardrail == nullptr) AddNearest(subject, Tier::kGuardrail, &steps);
   return absl::StrJoin(steps, ", and ");
+}
+
+Decision EvaluateSubject(const Subject& subject) {
+  Tally tally(subject.action);
+  for (const Rule& rule : subject.world->rules) tally.Count(rule, Judge(subject, rule, nullptr));
+  return Decide(subject, tally);
+}
+
+bool Permits(const Subject& subject) {
+  Tally tally(subject.action);
+  for (const Rule& rule : subject.world->rules) {
+    tally.Count(rule, Judge(subject, rule, nullptr));
+    if (tally.forbid != nullptr || tally.error != nullptr) return false;
+  }
+  return tally.permitted();
+}
+
+// The requests that a flow consists of, in the order in which they are judged.
+std::vector<Request> RequestsOf(const Flow& flow) {
+  std::vector<Request> requests = {{flow.data, flow.from_site, flow.to_site, Action::kTransfer, flow.purpose},
+                                   {flow.data, flow.from_site, flow.to_site, Action::kReside, flow.purpose}};
+  if (!flow.home_site.empty() && flow.home_site != flow.from_site) {
+    requests.push_back({flow.data, flow.home_site, flow.from_site, Action::kTransit, flow.purpose});
+  }
+  return requests;
 }
 
 }  // namespace
@@ -175,36 +235,43 @@ Decision Evaluate(const World& world, const Request& request, absl::Time now) {
   Subject subject;
   Decision decision;
   if (!Resolve(world, request, now, &subject, &decision)) return decision;
-  Tally tally;
-  for (const Rule& rule : world.rules) tally.Count(rule, Judge(subject, rule, nullptr));
-  return Decide(subject, tally);
+  return EvaluateSubject(subject);
 }
 
-Decision EvaluateReplication(const World& world, const Labels& data, const std::string& from_site,
-                             const std::string& to_site, absl::Time now) {
-  Decision transfer = Evaluate(world, {data, from_site, to_site, Action::kTransfer}, now);
-  if (!transfer.permitted) return transfer;
-  Decision reside = Evaluate(world, {data, from_site, to_site, Action::kReside}, now);
-  if (!reside.permitted) return reside;
-  if (reside.rule != transfer.rule) absl::StrAppend(&transfer.sentence, "; ", reside.sentence);
-  return transfer;
+Decision EvaluateSites(const World& world, const Labels& data, const Site& from, const Site& to, Action action,
+                       const std::string& purpose, absl::Time now) {
+  for (const Site* site : {&from, &to}) {
+    if (std::binary_search(world.regions.begin(), world.regions.end(), site->region)) continue;
+    Decision decision;
+    decision.reason = Reason::kError;
+    decision.revision = world.revision;
+    decision.sentence = absl::StrCat("region ", site->region, " of site ", site->name,
+                                     " is not declared, which denies ", ActionName(action));
+    return decision;
+  }
+  return EvaluateSubject({&world, &data, &from, &to, action, now, purpose});
 }
 
-bool PermitsReplication(const World& world, const Labels& data, const std::string& from_site,
-                        const std::string& to_site, absl::Time now) {
-  Request request{data, from_site, to_site, Action::kTransfer};
-  Subject subject;
-  Decision decision;
-  if (!Resolve(world, request, now, &subject, &decision)) return false;
-  for (Action action : {Action::kTransfer, Action::kReside}) {
-    subject.action = action;
-    bool permit = false;
-    for (const Rule& rule : world.rules) {
-      const Truth truth = Judge(subject, rule, nullptr);
-      if (truth == Truth::kError || (truth == Truth::kTrue && rule.effect == Effect::kForbid)) return false;
-      permit = permit || truth == Truth::kTrue;
+Decision EvaluateReplication(const World& world, const Flow& flow, absl::Time now) {
+  Decision all;
+  for (const Request& request : RequestsOf(flow)) {
+    Decision one = Evaluate(world, request, now);
+    if (!one.permitted) return one;
+    if (!all.permitted) {
+      all = std::move(one);
+      continue;
     }
-    if (!permit) return false;
+    if (one.rule != all.rule) absl::StrAppend(&all.sentence, "; ", one.sentence);
+    all.obligations.Add(one.obligations);
+  }
+  return all;
+}
+
+bool PermitsReplication(const World& world, const Flow& flow, absl::Time now) {
+  for (const Request& request : RequestsOf(flow)) {
+    Subject subject;
+    Decision decision;
+    if (!Resolve(world, request, now, &subject, &decision) || !Permits(subject)) return false;
   }
   return true;
 }
@@ -219,12 +286,12 @@ Explanation Explain(const World& world, const Request& request, absl::Time now) 
   std::vector<const Rule*> rules;
   for (const Rule& rule : world.rules) rules.push_back(&rule);
   std::sort(rules.begin(), rules.end(), [](const Rule* a, const Rule* b) { return NameBefore(*a, *b); });
-  Tally tally;
+  Tally tally(request.action);
   for (const Rule* rule : rules) {
     std::vector<Finding> findings;
     const Truth truth = Judge(subject, *rule, &findings);
     tally.Count(*rule, truth);
-    RuleOutcome outcome{rule->name(), rule->effect, truth == Truth::kTrue, truth == Truth::kError, ""};
+    RuleOutcome outcome{rule->name(), rule->effect, truth == Truth::kTrue, truth == Truth::kError, "", rule->tier};
     auto failing = std::find_if(findings.begin(), findings.end(), [&](const Finding& f) { return f.truth == truth; });
     if (truth != Truth::kTrue && failing != findings.end()) outcome.failing = failing->text;
     out.rules.push_back(std::move(outcome));

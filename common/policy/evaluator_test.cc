@@ -145,9 +145,9 @@ TEST(EvaluatorTest, UnknownSiteRegionAndObligationDeny) {
   EXPECT_EQ(Evaluate(world, Ask({}, "factory", "core"), kNow).reason, Reason::kError);
   world = Acme();
   world.rules = {MakeRule("all", Effect::kPermit)};
-  world.rules[0].obligations = {"encrypt-at-rest"};
+  world.rules[0].unknown = {"an obligation of a newer version is not known to this one"};
   EXPECT_EQ(Evaluate(world, Ask({}, "factory", "core"), kNow).reason, Reason::kError);
-  world.rules[0].obligations.clear();
+  world.rules[0].unknown.clear();
   world.rules[0].to.in = {"atlantis"};
   EXPECT_EQ(Evaluate(world, Ask({}, "factory", "core"), kNow).reason, Reason::kError);
 }
@@ -170,11 +170,11 @@ TEST(EvaluatorTest, ACopyNeedsTransferAndReside) {
   world.rules[0].actions = {Action::kTransfer};
   world.rules[1].actions = {Action::kReside};
   world.rules[1].to.in = {"us"};
-  EXPECT_EQ(EvaluateReplication(world, {}, "factory", "core", kNow).reason, Reason::kNoPermit);
-  EXPECT_EQ(EvaluateReplication(world, {}, "factory", "cloud-us", kNow).rule, "acme/no-lie");
+  EXPECT_EQ(EvaluateReplication(world, {{}, "factory", "core"}, kNow).reason, Reason::kNoPermit);
+  EXPECT_EQ(EvaluateReplication(world, {{}, "factory", "cloud-us"}, kNow).rule, "acme/no-lie");
   world.rules[0].actions = {Action::kTransfer, Action::kReside};
-  EXPECT_TRUE(EvaluateReplication(world, {}, "factory", "core", kNow).permitted);
-  EXPECT_FALSE(EvaluateReplication(world, {}, "factory", "cloud-us", kNow).permitted);
+  EXPECT_TRUE(EvaluateReplication(world, {{}, "factory", "core"}, kNow).permitted);
+  EXPECT_FALSE(EvaluateReplication(world, {{}, "factory", "cloud-us"}, kNow).permitted);
 }
 
 TEST(EvaluatorTest, ExplainListsEveryRuleAndWhatWouldHelp) {
@@ -274,7 +274,7 @@ Reason Reference(const World& world, const Request& request, absl::Time now) {
                                  : OfBool(std::count(place->entities.begin(), place->entities.end(), site.entity)));
       }
     }
-    if (!rule.obligations.empty()) conditions.push_back(Tri::kError);
+    if (!rule.unknown.empty()) conditions.push_back(Tri::kError);
     seen[rule.effect].insert(All(conditions));
   }
   if (seen[Effect::kForbid].count(Tri::kYes)) return Reason::kForbidden;
@@ -336,7 +336,7 @@ class Random {
       rule.data = SomeSelector();
       rule.from = SomePlace();
       rule.to = SomePlace();
-      if (Chance(4)) rule.obligations = {"x"};
+      if (Chance(4)) rule.unknown = {"x"};
       world.rules.push_back(rule);
     }
     return world;
@@ -371,8 +371,8 @@ TEST(EvaluatorPropertyTest, AgreesWithTheReferenceAndIgnoresTheOrderOfRules) {
     const Explanation explanation = Explain(world, request, kNow);
     ASSERT_EQ(explanation.decision.sentence, decision.sentence);
     ASSERT_EQ(explanation.remedy.empty(), decision.permitted);
-    ASSERT_EQ(PermitsReplication(world, request.data, request.from_site, request.to_site, kNow),
-              EvaluateReplication(world, request.data, request.from_site, request.to_site, kNow).permitted);
+    const policy::Flow flow{request.data, request.from_site, request.to_site, request.purpose, "s1"};
+    ASSERT_EQ(PermitsReplication(world, flow, kNow), EvaluateReplication(world, flow, kNow).permitted);
     random.Shuffle(&world.rules);
     const Decision shuffled = Evaluate(world, request, kNow);
     ASSERT_EQ(shuffled.reason, decision.reason);

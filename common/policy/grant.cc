@@ -7,7 +7,11 @@ namespace bailiwick::policy {
 namespace {
 
 GrantDecision Refuse(const char* code, std::string message, std::string rule = "") {
-  return {false, code, std::move(message), std::move(rule)};
+  GrantDecision refusal;
+  refusal.code = code;
+  refusal.message = std::move(message);
+  refusal.rule = std::move(rule);
+  return refusal;
 }
 
 std::string Name(const Grant& grant) { return absl::StrCat("the grant for ", grant.dataset); }
@@ -52,7 +56,9 @@ GrantDecision CheckTimes(const GrantCheck& check) {
                   absl::StrCat(Name(grant), " is not valid for another ",
                                absl::FormatDuration(grant.not_before - check.now), "; compare the clocks"));
   }
-  return {true, "", "", ""};
+  GrantDecision in_time;
+  in_time.permitted = true;
+  return in_time;
 }
 
 GrantDecision CheckPolicy(const GrantCheck& check, const std::string& from, const std::string& to) {
@@ -66,12 +72,13 @@ GrantDecision CheckPolicy(const GrantCheck& check, const std::string& from, cons
     return Refuse("GRANT_INVALID",
                   absl::StrCat(Name(grant), " was made under another policy of the same revision ", world.revision));
   }
-  const Decision decision = EvaluateReplication(world, check.data, from, to, check.now);
+  const Decision decision =
+      EvaluateReplication(world, {check.data, from, to, grant.purpose, check.home_site}, check.now);
   if (!decision.permitted) {
     return Refuse(decision.reason == Reason::kError ? "POLICY_ERROR" : "POLICY_DENIED", decision.sentence,
                   decision.rule);
   }
-  return {true, "", decision.sentence, decision.rule};
+  return {true, "", decision.sentence, decision.rule, decision.obligations, decision.basis};
 }
 
 }  // namespace

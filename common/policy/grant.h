@@ -28,6 +28,7 @@ struct Grant {
   std::string source_region;
   std::string destination_region;
   std::string action;
+  std::string purpose;  // of the flow; the coordinator's word, as all of a grant
   uint64_t policy_revision = 0;
   std::string policy_digest;
   absl::Time not_before;
@@ -42,6 +43,7 @@ struct GrantCheck {
   bool self_is_source = false;
   // From the verified classification record of the dataset and the verified version record.
   Labels data;
+  std::string home_site;
   DatasetId dataset_id;
   Digest version;
   Digest manifest_root;
@@ -54,12 +56,14 @@ struct GrantDecision {
                      // POLICY_ERROR, POLICY_STALE
   std::string message;
   std::string rule;
+  Obligations obligations;  // when permitted: what our own evaluation demands of the copy
+  std::string basis;
 };
 
 // Order of checks: action, dataset, version, manifest, both identities against self and the live peer and their roles,
 // regions in the identities equal the signed registry and the grant, times (lifetime at most kMaxGrantLife), the
 // grant's policy revision not above ours (POLICY_STALE: we must catch up first) and, when equal, the same digest, then
-// our own evaluation of transfer and reside.
+// our own evaluation of transfer and reside and, when the source is not the home, transit.
 GrantDecision CheckGrant(const GrantCheck& check);
 
 }  // namespace bailiwick::policy

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "common/policy/window.h"
 
 namespace bailiwick::policy {
 namespace {
@@ -177,6 +178,66 @@ void JudgePlace(const Subject& subject, const Rule& rule, const Place& place, co
   if (!place.entities.empty()) JudgeEntity(rule, place, site, side, field, verdict);
 }
 
+void JudgePurpose(const Subject& subject, const Rule& rule, Verdict* verdict) {
+  const std::string purpose(subject.purpose);
+  Truth truth = Truth::kError;
+  if (!purpose.empty()) {
+    const bool listed = std::find(rule.purposes.begin(), rule.purposes.end(), purpose) != rule.purposes.end();
+    truth = listed ? Truth::kTrue : Truth::kFalse;
+  }
+  Finding finding;
+  if (verdict->wants_text()) {
+    const std::string path = absl::StrCat("`purposes` of ", rule.name());
+    switch (truth) {
+      case Truth::kTrue:
+        finding.text = absl::StrCat("purpose ", purpose);
+        finding.remedy = absl::StrCat("take ", purpose, " out of ", path);
+        break;
+      case Truth::kFalse:
+        finding.text = absl::StrCat("purpose ", purpose, " is not one of: ", absl::StrJoin(rule.purposes, ", "));
+        finding.remedy = absl::StrCat("add ", purpose, " to ", path);
+        break;
+      case Truth::kError:
+        finding.text = "the request has no purpose";
+        finding.remedy = absl::StrCat("give the replication policy the `purpose` ", rule.purposes.front());
+        break;
+    }
+  }
+  verdict->Add(truth, std::move(finding));
+}
+
+std::string Moment(absl::Time time) { return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone()); }
+
+// When it holds: until when; when it does not: why not.
+std::string DescribeWhen(const When& when, const WindowState& state, absl::Time now) {
+  if (state.truth == Truth::kError) return absl::StrCat("time: ", state.error);
+  if (now < when.not_before) return absl::StrCat("it is before ", Moment(when.not_before));
+  if (now >= when.not_after) return absl::StrCat("it is not before ", Moment(when.not_after));
+  std::vector<std::string> windows;
+  for (const Daily& daily : when.daily) windows.push_back(DescribeDaily(daily));
+  const std::string list = absl::StrJoin(windows, " or ");
+  if (state.truth == Truth::kFalse) return absl::StrCat("the time ", Moment(now), " is not in ", list);
+  if (!windows.empty()) return absl::StrCat("time in ", list);
+  return absl::StrCat("time ", when.not_before == absl::InfinitePast() ? "before " : "not before ",
+                      Moment(when.not_before == absl::InfinitePast() ? when.not_after : when.not_before));
+}
+
+void JudgeTime(const Subject& subject, const Rule& rule, Verdict* verdict) {
+  const WindowState state = JudgeWhen(*subject.world, rule.when, subject.now);
+  Finding finding;
+  if (verdict->wants_text()) {
+    finding.text = DescribeWhen(rule.when, state, subject.now);
+    if (state.truth == Truth::kError) {
+      finding.remedy = "apply the policy again, which compiles newer time zone data into it";
+    } else if (state.truth == Truth::kFalse && subject.now < rule.when.not_before) {
+      finding.remedy = absl::StrCat("wait until ", Moment(rule.when.not_before));
+    } else {
+      finding.remedy = absl::StrCat("change `when` of ", rule.name());
+    }
+  }
+  verdict->Add(state.truth, std::move(finding));
+}
+
 }  // namespace
 
 Truth Judge(const Subject& subject, const Rule& rule, std::vector<Finding>* findings) {
@@ -199,11 +260,15 @@ Truth Judge(const Subject& subject, const Rule& rule, std::vector<Finding>* find
   if (verdict.done()) return verdict.truth();
   JudgePlace(subject, rule, rule.to, *subject.to, "destination", "to", &verdict);
   if (verdict.done()) return verdict.truth();
-  if (!rule.obligations.empty()) {
+  if (!rule.purposes.empty()) JudgePurpose(subject, rule, &verdict);
+  if (verdict.done()) return verdict.truth();
+  if (!rule.when.always()) JudgeTime(subject, rule, &verdict);
+  if (verdict.done()) return verdict.truth();
+  for (const std::string& unknown : rule.unknown) {
     Finding finding;
     if (findings != nullptr) {
-      finding.text = absl::StrCat("obligation ", rule.obligations.front(), " is not known to this version");
-      finding.remedy = absl::StrCat("remove the obligation ", rule.obligations.front(), " from ", rule.name());
+      finding.text = unknown;
+      finding.remedy = absl::StrCat("remove from ", rule.name(), " what this version does not enforce");
     }
     verdict.Add(Truth::kError, std::move(finding));
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -10,8 +11,6 @@
 #include "common/policy/model.h"
 
 namespace bailiwick::policy {
-
-enum class Truth { kTrue, kFalse, kError };
 
 // The request with its sites looked up: what every rule is judged against.
 struct Subject {
@@ -21,6 +20,7 @@ struct Subject {
   const Site* to = nullptr;
   Action action = Action::kTransfer;
   absl::Time now;
+  std::string_view purpose;  // empty: none was given
 };
 
 // One condition of a rule, judged.

@@ -1,6 +1,7 @@
 #include "common/policy/model.h"
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -25,6 +26,26 @@ Match MatchOne(const LabelCondition& condition, const Labels& labels) {
 }
 
 }  // namespace
+
+bool Obligations::none() const { return *this == Obligations(); }
+
+void Obligations::Add(const Obligations& other) {
+  std::set<std::string> regions(encrypt_key_regions.begin(), encrypt_key_regions.end());
+  regions.insert(other.encrypt_key_regions.begin(), other.encrypt_key_regions.end());
+  encrypt_key_regions.assign(regions.begin(), regions.end());
+  max_retention = std::min(max_retention, other.max_retention);
+  if (max_hops == 0 || (other.max_hops != 0 && other.max_hops < max_hops)) max_hops = other.max_hops;
+  no_transit = no_transit || other.no_transit;
+}
+
+bool operator==(const Obligations& a, const Obligations& b) {
+  return a.encrypt_key_regions == b.encrypt_key_regions && a.max_retention == b.max_retention &&
+         a.max_hops == b.max_hops && a.no_transit == b.no_transit;
+}
+
+bool When::always() const {
+  return not_before == absl::InfinitePast() && not_after == absl::InfiniteFuture() && daily.empty();
+}
 
 bool RegionContains(std::string_view subtree, std::string_view region) {
   if (subtree.empty() || region.substr(0, subtree.size()) != subtree) return false;

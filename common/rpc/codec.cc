@@ -80,6 +80,7 @@ std::string EncodeGrant(const policy::Grant& grant) {
   ToProto(grant.not_before, g.mutable_not_before());
   ToProto(grant.not_after, g.mutable_not_after());
   g.set_transfer_id(grant.transfer_id);
+  g.set_purpose(grant.purpose);
   return g.SerializeAsString();
 }
 
@@ -107,6 +108,7 @@ absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const 
   grant.not_before = FromProto(g.not_before());
   grant.not_after = FromProto(g.not_after());
   grant.transfer_id = g.transfer_id();
+  grant.purpose = g.purpose();
   if (grant.transfer_id.empty() || grant.transfer_id.size() > 64)
     return absl::InvalidArgumentError("a grant without its transfer");
   return grant;

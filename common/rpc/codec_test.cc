@@ -28,6 +28,7 @@ policy::Grant SomeGrant() {
   grant.source_region = "eu/de/fra";
   grant.destination_region = "eu/de";
   grant.action = "transfer";
+  grant.purpose = "training";
   grant.policy_revision = 7;
   grant.policy_digest = std::string(crypto::Sha256("bundle").view());
   grant.not_before = kNow;
@@ -99,6 +100,7 @@ TEST(Codec, AGrantComesBackAsItWasSigned) {
   EXPECT_EQ(opened->source_region, grant.source_region);
   EXPECT_EQ(opened->destination_region, grant.destination_region);
   EXPECT_EQ(opened->action, grant.action);
+  EXPECT_EQ(opened->purpose, grant.purpose);
   EXPECT_EQ(opened->policy_revision, grant.policy_revision);
   EXPECT_EQ(opened->policy_digest, grant.policy_digest);
   EXPECT_EQ(opened->not_before, grant.not_before);

@@ -248,7 +248,7 @@ spec:
   rules:
   - id: telemetry-within-the-eu
     effect: permit
-    actions: [transfer, reside]
+    actions: [transfer, reside, transit]
     data: {matchLabels: {class: telemetry}}
     from: {in: [eu]}
     to: {in: [eu]}

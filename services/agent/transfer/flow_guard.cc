@@ -77,6 +77,7 @@ policy::GrantDecision FlowGuard::CheckWith(const policy::Grant& grant, const Law
                              .peer = peer->uri,
                              .self_is_source = self_is_source_,
                              .data = classification->labels,
+                             .home_site = classification->home_site,
                              .dataset_id = record_.dataset_id,
                              .version = identity_,
                              .manifest_root = record_.manifest_root,

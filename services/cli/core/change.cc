@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "common/config/time_zones.h"
 #include "common/os/clock.h"
 #include "common/os/files.h"
 #include "common/rpc/codec.h"
@@ -143,7 +144,8 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     out.anything = true;
     law |= IsLaw(kind);
   }
-  BW_RETURN_IF_ERROR(config::Validate(after, change.upserts, now));
+  const config::TimeZones zones = config::CompileTimeZones(config::ZonesOf(after), now);
+  BW_RETURN_IF_ERROR(config::Validate(after, change.upserts, now, zones));
   out.report.policy_revision = known.bundle.world.revision;
   out.anything |= law;
   if (!out.anything) return out;
@@ -169,6 +171,7 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     rpc::ToProto(now, bundle.mutable_issued_at());
     bundle.set_root(known.bundle.world.revision == 0 ? config::EncodePolicyRoot(root) : known.bundle.message.root());
     config::AddLaw(after, &bundle);
+    config::AddTimeZones(zones, &bundle);
     std::map<std::pair<std::string, std::string>, resource::v1::EnrolmentKey> pins;
     for (const auto& pin : known.bundle.message.enrolment_keys()) {
       if (after.count({"Site", pin.site()}) != 0) pins[{pin.site(), pin.agent()}] = pin;

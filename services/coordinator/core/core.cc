@@ -167,6 +167,13 @@ void Core::SendPolicy(Session& session) {
   session.Send(std::move(message));
 }
 
+bool Core::Lawful(const Stream& stream, const Wanted& wanted) const {
+  return std::any_of(wanted.purposes.begin(), wanted.purposes.end(), [&](const std::string& purpose) {
+    return policy::PermitsReplication(bundle_->world, {stream.labels, stream.home_site, wanted.site, purpose},
+                                      clock_->Now());
+  });
+}
+
 void Core::SendAssignments(const std::string& site, Session& session) {
   agent::v1::CoordinatorMessage message;
   auto* assignments = message.mutable_assignments();
@@ -199,9 +206,7 @@ void Core::SendAssignments(const std::string& site, Session& session) {
     auto replicas = state_.replicas.find(wanted.dataset);
     const bool holds = replicas != state_.replicas.end() && replicas->second.count(site) != 0;
     const bool unlawful =
-        wanted.reason.code == "denied" || (wanted.reason.code == "no-version" &&
-                                           !policy::PermitsReplication(bundle_->world, stream->second.labels,
-                                                                       stream->second.home_site, site, clock_->Now()));
+        wanted.reason.code == "denied" || (wanted.reason.code == "no-version" && !Lawful(stream->second, wanted));
     if (unlawful && !holds) continue;
     add(stream->second, false, wanted.materialize);
   }

@@ -116,6 +116,8 @@ class Core {
   void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { dirty_ = true; }
 
   void SendPolicy(Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether the law lets the wanted copy come from the home, for any of its purposes.
+  bool Lawful(const Stream& stream, const Wanted& wanted) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendAssignments(const std::string& site, Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PushAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PushAssignments() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -91,8 +91,6 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     (*after)[{kind, resource.metadata().name()}] = resource;
     change.upserts.push_back(resource);
   }
-  BW_RETURN_IF_ERROR(config::Validate(*after, {}, clock_->Now()));
-
   // The law: signed by the policy keys, one revision after the other, and it must be what the catalog will say.
   std::optional<config::Bundle> bundle = bundle_;
   if (request.has_bundle()) {
@@ -118,6 +116,8 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     if (!ours) return absl::InvalidArgumentError("the bundle does not name this coordinator's grant key");
     change.bundle_revision = bundle->world.revision;
   }
+  const config::TimeZones zones = bundle.has_value() ? bundle->world.time_zones : config::TimeZones{};
+  BW_RETURN_IF_ERROR(config::Validate(*after, {}, clock_->Now(), zones));
   if (!SameCatalog(LawOf(*after), bundle.has_value() ? LawOf(bundle->resources) : config::Catalog{})) {
     return absl::InvalidArgumentError(
         "regions, sites and sovereignty policies change only with a signed policy bundle that holds them");

@@ -52,6 +52,7 @@ PlannedPolicy ToPolicy(const config::Resource& resource) {
   if (spec.priority() == resource::v1::PRIORITY_HIGH) p.priority = 3;
   p.order = spec.order() == resource::v1::ORDER_IN_ORDER ? Order::kInOrder : Order::kNewestFirst;
   if (spec.has_rpo()) p.rpo = FromProtoDuration(spec.rpo());
+  p.purpose = spec.purpose();
   p.materialize = !spec.has_materialize() || spec.materialize();
   return p;
 }
@@ -161,8 +162,11 @@ const Wanted* Core::FindWanted(DatasetId dataset, const std::string& site) const
 std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
   auto stream = streams_.find(transfer.dataset);
   if (stream == streams_.end() || !bundle_.has_value()) return std::nullopt;
-  policy::Decision decision = policy::EvaluateReplication(bundle_->world, stream->second.labels, transfer.view.source(),
-                                                          transfer.view.destination(), clock_->Now());
+  policy::Decision decision =
+      policy::EvaluateReplication(bundle_->world,
+                                  {stream->second.labels, transfer.view.source(), transfer.view.destination(),
+                                   transfer.view.purpose(), stream->second.home_site},
+                                  clock_->Now());
   if (!decision.permitted) return std::nullopt;
   const VersionRow& version = state_.versions[transfer.dataset][transfer.version];
   policy::Grant grant;
@@ -177,15 +181,17 @@ std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
   grant.source_region = bundle_->world.sites.at(transfer.view.source()).region;
   grant.destination_region = bundle_->world.sites.at(transfer.view.destination()).region;
   grant.action = policy::ActionName(policy::Action::kTransfer);
+  grant.purpose = transfer.view.purpose();
   grant.policy_revision = bundle_->world.revision;
   grant.policy_digest = bundle_->world.digest;
   grant.not_before = clock_->Now() - kBackdate;
   grant.not_after = clock_->Now() + kGrantLife;
-  absl::Status audited = Audit(
-      "grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
-      absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
-                   "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"rule\":\"",
-                   absl::CEscape(decision.rule), "\",\"policyRevision\":", grant.policy_revision, "}"));
+  absl::Status audited =
+      Audit("grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
+            absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"",
+                         grant.version.Hex(), "\",\"source\":\"", grant.source, "\",\"destination\":\"",
+                         grant.destination, "\",\"rule\":\"", absl::CEscape(decision.rule), "\",\"purpose\":\"",
+                         grant.purpose, "\",\"policyRevision\":", grant.policy_revision, "}"));
   if (!audited.ok()) {
     Log(Level::kError, "audit-failed", {{"error", audited}});
     return std::nullopt;
@@ -209,6 +215,7 @@ void Core::StartTransferNow(const StartTransfer& start) {
   view.set_destination(start.destination);
   view.set_state("starting");
   view.set_total_bytes(start.total_bytes);
+  view.set_purpose(start.purpose);
   rpc::ToProto(clock_->Now(), view.mutable_started());
   std::optional<crypto::Envelope> grant = MakeGrant(transfer);
   if (!grant.has_value()) return;  // denied meanwhile: the next plan says so

@@ -106,7 +106,7 @@ void AssessBackfill(const PlanInput& input, const Load& load, const Planner::Bac
 // Sets reason and lag of the pair, and `ready` when only a free slot is missing.
 void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap& backoffs, Wanted* wanted,
             Ready* ready) {
-  View view(input, *ready->dataset, wanted->site);
+  View view(input, *ready->dataset, wanted->site, wanted->purposes);
   if (ready->dataset->versions.empty()) {
     wanted->reason = view.NoVersion();
     return;
@@ -173,7 +173,7 @@ void StartOrWait(const PlanInput& input, const Ready& ready, Load* load, Plan* p
   if (limit.empty()) {
     load->Add(source->name, wanted.site);
     plan->start.push_back({wanted.dataset, wanted.dataset_name, version, source->name, wanted.site, source->dialable,
-                           LogicalBytes(*ready.dataset, version)});
+                           LogicalBytes(*ready.dataset, version), ready.sourcing.purposes.at(source->name)});
   }
   if (ready.backfill) {
     absl::StrAppend(&wanted.reason.sentence, "; older version ", version,

@@ -78,6 +78,7 @@ struct PlannedPolicy {
   Order order = Order::kNewestFirst;
   absl::Duration rpo = absl::InfiniteDuration();
   bool materialize = true;
+  std::string purpose;  // what the law is asked with; empty: none
 };
 
 struct RunningTransfer {
@@ -121,6 +122,7 @@ struct Wanted {
   Order order = Order::kNewestFirst;
   absl::Duration rpo = absl::InfiniteDuration();
   bool materialize = false;
+  std::set<std::string> purposes;  // of the policies that want it; any one that the law permits is enough
   Reason reason;
   absl::Duration lag;  // age of the oldest version that is missing there and newer than what it holds; 0: current
   bool rpo_breached = false;
@@ -134,6 +136,7 @@ struct StartTransfer {
   std::string destination;
   bool receiver_dials = false;  // else the source dials
   uint64_t total_bytes = 0;
+  std::string purpose;  // the one that the law permits
 };
 
 struct Plan {

@@ -35,7 +35,7 @@ class PlannerTest : public ::testing::Test {
     policy::Rule stays;
     stays.policy = "acme";
     stays.id = "eu-stays";
-    stays.actions = {policy::Action::kTransfer, policy::Action::kReside};
+    stays.actions = {policy::Action::kTransfer, policy::Action::kReside, policy::Action::kTransit};
     stays.from.in = {"eu"};
     stays.to.in = {"eu"};
     policy::Rule open = stays;

@@ -26,13 +26,15 @@ std::string Unreachable(const PlanInput& input, const PlannedSite* site) {
 
 }  // namespace
 
-View::View(const PlanInput& input, const PlannedDataset& dataset, const std::string& site)
+View::View(const PlanInput& input, const PlannedDataset& dataset, const std::string& site,
+           const std::set<std::string>& purposes)
     : input_(input),
       dataset_(dataset),
       name_(site),
       site_(FindSite(input, site)),
       held_(HeldAt(dataset, site)),
-      newest_held_(held_.empty() ? 0 : *held_.rbegin()) {}
+      newest_held_(held_.empty() ? 0 : *held_.rbegin()),
+      purposes_(purposes) {}
 
 absl::Duration View::Lag() const {
   for (const PlannedVersion& version : dataset_.versions) {
@@ -172,6 +174,7 @@ Sourcing View::Source(VersionNumber version) {
   for (const std::string& name : sourcing.holders) {
     if (!PermittedFrom(name)) continue;
     permitted = true;
+    sourcing.purposes[name] = *verdicts_.at(name);
     const PlannedSite* source = FindSite(input_, name);
     if (!Unreachable(input_, source).empty()) continue;
     reachable.push_back(source);
@@ -200,9 +203,9 @@ Sourcing View::Source(VersionNumber version) {
 }
 
 bool View::PermittedFrom(const std::string& source) {
-  auto [it, added] = verdicts_.emplace(source, false);
-  if (added) it->second = Permits(input_, dataset_, source, name_);
-  return it->second;
+  auto [it, added] = verdicts_.emplace(source, std::nullopt);
+  if (added) it->second = PermittedPurpose(input_, dataset_, source, name_, purposes_);
+  return it->second.has_value();
 }
 
 void View::Denial(const Sourcing& sourcing, Reason* reason) {
@@ -213,7 +216,7 @@ void View::Denial(const Sourcing& sourcing, Reason* reason) {
   // The home's decision says most; when the home may, it does not hold the version and another site may not.
   const std::string& from = PermittedFrom(dataset_.home_site) ? sourcing.holders.front() : dataset_.home_site;
   const policy::Decision decision =
-      policy::EvaluateReplication(*input_.world, dataset_.labels, from, name_, input_.now);
+      policy::EvaluateReplication(*input_.world, FlowOf(dataset_, from, name_, *purposes_.begin()), input_.now);
   reason->rule = decision.rule;
   reason->sentence = decision.sentence;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,14 +17,16 @@ struct Sourcing {
   Stage stage = Stage::kNoHolder;
   VersionNumber version = 0;
   std::vector<std::string> holders;
-  std::vector<const PlannedSite*> sources;  // those that reached the stage; of kStale: the sites that must catch up
+  std::map<std::string, std::string> purposes;  // of each holder that the law permits: the purpose that it permits
+  std::vector<const PlannedSite*> sources;      // those that reached the stage; of kStale: the sites that must catch up
 };
 
 // One dataset seen from one site.
 class View {
  public:
-  // The arguments must outlive the view.
-  View(const PlanInput& input, const PlannedDataset& dataset, const std::string& site);
+  // The arguments must outlive the view. `purposes`: those of the policies that want the pair, at least one.
+  View(const PlanInput& input, const PlannedDataset& dataset, const std::string& site,
+       const std::set<std::string>& purposes);
 
   // Whether the site holds the newest version. Only with at least one known version, as Lag and Choose.
   bool Current() const { return newest_held_ >= dataset_.versions.back().number; }
@@ -57,7 +60,8 @@ class View {
   const PlannedSite* site_;
   const std::set<VersionNumber>& held_;
   const VersionNumber newest_held_;
-  std::map<std::string, bool> verdicts_;  // source -> permitted
+  const std::set<std::string>& purposes_;                       // never empty
+  std::map<std::string, std::optional<std::string>> verdicts_;  // source -> the purpose that is permitted, if any
 };
 
 }  // namespace bailiwick::coordinator

@@ -20,8 +20,19 @@ const std::set<VersionNumber>& HeldAt(const PlannedDataset& dataset, const std::
   return it == dataset.held.end() ? *kNone : it->second;
 }
 
-bool Permits(const PlanInput& input, const PlannedDataset& dataset, const std::string& from, const std::string& to) {
-  return input.world != nullptr && policy::PermitsReplication(*input.world, dataset.labels, from, to, input.now);
+policy::Flow FlowOf(const PlannedDataset& dataset, const std::string& from, const std::string& to,
+                    const std::string& purpose) {
+  return {dataset.labels, from, to, purpose, dataset.home_site};
+}
+
+std::optional<std::string> PermittedPurpose(const PlanInput& input, const PlannedDataset& dataset,
+                                            const std::string& from, const std::string& to,
+                                            const std::set<std::string>& purposes) {
+  if (input.world == nullptr) return std::nullopt;
+  for (const std::string& purpose : purposes) {
+    if (policy::PermitsReplication(*input.world, FlowOf(dataset, from, to, purpose), input.now)) return purpose;
+  }
+  return std::nullopt;
 }
 
 std::vector<const PlannedDataset*> ByName(const std::vector<PlannedDataset>& datasets) {
@@ -54,7 +65,7 @@ std::vector<std::string> Matching(const PlanInput& input, const PlannedTarget& t
 
 // The destinations the target wants. The home is a copy already and never a destination.
 std::vector<std::string> Destinations(const PlanInput& input, const PlannedDataset& dataset,
-                                      const PlannedTarget& target) {
+                                      const PlannedPolicy& policy, const PlannedTarget& target) {
   std::vector<std::string> names = Matching(input, target);
   size_t copies = target.copies;
   auto home = std::find(names.begin(), names.end(), dataset.home_site);
@@ -66,7 +77,8 @@ std::vector<std::string> Destinations(const PlanInput& input, const PlannedDatas
   // Those that hold something come first: a choice once made does not wander when a site is added.
   std::vector<std::tuple<bool, bool, std::string>> ranked;
   for (const std::string& name : names) {
-    ranked.emplace_back(!Permits(input, dataset, dataset.home_site, name), HeldAt(dataset, name).empty(), name);
+    const bool denied = !PermittedPurpose(input, dataset, dataset.home_site, name, {policy.purpose});
+    ranked.emplace_back(denied, HeldAt(dataset, name).empty(), name);
   }
   std::sort(ranked.begin(), ranked.end());
   names.clear();
@@ -84,12 +96,13 @@ std::map<std::string, Wanted> Desired(const PlanInput& input, const PlannedDatas
   for (const PlannedPolicy& policy : input.policies) {
     if (!Selects(policy, dataset)) continue;
     for (const PlannedTarget& target : policy.to) {
-      for (const std::string& site : Destinations(input, dataset, target)) {
+      for (const std::string& site : Destinations(input, dataset, policy, target)) {
         auto [it, added] = desired.try_emplace(site);
         Wanted& wanted = it->second;
         wanted.priority = added ? policy.priority : std::max(wanted.priority, policy.priority);
         wanted.rpo = std::min(wanted.rpo, policy.rpo);
         wanted.materialize = wanted.materialize || policy.materialize;
+        wanted.purposes.insert(policy.purpose);
         if (policy.order == Order::kInOrder) wanted.order = Order::kInOrder;
       }
     }
@@ -137,7 +150,7 @@ Reason NotSelected(const PlanInput& input, const std::string& dataset_name, cons
     for (const PlannedTarget& target : policy->to) {
       const std::vector<std::string> matching = Matching(input, target);
       if (std::find(matching.begin(), matching.end(), site_name) == matching.end()) continue;
-      std::vector<std::string> chosen = Destinations(input, *dataset, target);
+      std::vector<std::string> chosen = Destinations(input, *dataset, *policy, target);
       if (std::find(chosen.begin(), chosen.end(), site_name) != chosen.end()) {
         return reason("wanted", absl::StrCat("policy ", name, " wants ", dataset_name, " at ", site_name));
       }

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "common/policy/evaluator.h"
 #include "services/coordinator/planner/planner.h"
 
 namespace bailiwick::coordinator {
@@ -14,8 +16,13 @@ namespace bailiwick::coordinator {
 const PlannedSite* FindSite(const PlanInput& input, const std::string& name);
 // The versions that lie at the site; empty when there is no replica.
 const std::set<VersionNumber>& HeldAt(const PlannedDataset& dataset, const std::string& site);
-// Whether the law lets a copy go from `from` to `to` and lie there.
-bool Permits(const PlanInput& input, const PlannedDataset& dataset, const std::string& from, const std::string& to);
+// What the law is asked about a copy of the dataset.
+policy::Flow FlowOf(const PlannedDataset& dataset, const std::string& from, const std::string& to,
+                    const std::string& purpose);
+// The first of the purposes for which the law lets a copy go from `from` to `to` and lie there.
+std::optional<std::string> PermittedPurpose(const PlanInput& input, const PlannedDataset& dataset,
+                                            const std::string& from, const std::string& to,
+                                            const std::set<std::string>& purposes);
 // In order of name.
 std::vector<const PlannedDataset*> ByName(const std::vector<PlannedDataset>& datasets);
 // By site: what the policies together ask of each desired pair; reason and lag are not set yet.

@@ -1,0 +1,25 @@
+// Which obligations this version's agents enforce. One list: `apply` refuses a rule with any other, and an agent treats
+// such a rule as an error, which denies. Whoever implements the enforcement of an obligation adds its name here in the
+// same change.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "bailiwick/resource/v1/resource.pb.h"
+
+namespace bailiwick::config {
+
+// By YAML name: encryptAtRest, maxRetention, maxHops, noTransit.
+inline constexpr std::array<std::string_view, 0> kSupportedObligations = {};
+
+// The YAML name of what the obligation asks; empty when it is of a newer version.
+std::string_view ObligationName(const resource::v1::Obligation& obligation);
+
+inline bool IsSupported(std::string_view obligation) {
+  return std::find(kSupportedObligations.begin(), kSupportedObligations.end(), obligation) !=
+         kSupportedObligations.end();
+}
+
+}  // namespace bailiwick::config
