@@ -118,6 +118,21 @@ int OpenForRead(const Place& place) {
   return fd;
 }
 
+struct MtimeOnly {
+  explicit MtimeOnly(int64_t mtime_ns) {
+    constexpr int64_t kBillion = 1'000'000'000;
+    int64_t seconds = mtime_ns / kBillion, nanos = mtime_ns % kBillion;
+    if (nanos < 0) {
+      --seconds;
+      nanos += kBillion;
+    }
+    times[0].tv_nsec = UTIME_OMIT;
+    times[1].tv_sec = static_cast<time_t>(seconds);
+    times[1].tv_nsec = static_cast<long>(nanos);
+  }
+  timespec times[2] = {};
+};
+
 class SystemTreeFile : public TreeFile {
  public:
   SystemTreeFile(UniqueFd fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
@@ -135,6 +150,16 @@ class SystemTreeFile : public TreeFile {
     }
     return absl::OkStatus();
   }
+  absl::Status SetMode(uint32_t mode) override {
+    if (mode > 07777) return absl::InvalidArgumentError(absl::StrCat("mode ", mode, " has bits beyond 07777"));
+    return Set(::fchmod(fd_.get(), mode), "cannot set the mode of ");
+  }
+  absl::Status SetMtime(int64_t mtime_ns) override {
+    return Set(::futimens(fd_.get(), MtimeOnly(mtime_ns).times), "cannot set the time of ");
+  }
+  absl::Status SetOwner(uint32_t uid, uint32_t gid) override {
+    return Set(::fchown(fd_.get(), uid, gid), "cannot set the owner of ");
+  }
   absl::Status Sync() override {
     BW_RETURN_IF_ERROR(Usable());
     if (::fsync(fd_.get()) == 0) return absl::OkStatus();
@@ -149,6 +174,9 @@ class SystemTreeFile : public TreeFile {
   int fd() const override { return fd_.get(); }
 
  private:
+  absl::Status Set(int result, const char* what) const {
+    return result == 0 ? absl::OkStatus() : ErrnoStatus(errno, absl::StrCat(what, name_));
+  }
   absl::Status Usable() const {
     if (!failed_.load(std::memory_order_acquire)) return absl::OkStatus();
     return absl::DataLossError(absl::StrCat(name_, " failed to sync before and is not used any more; write it anew"));
@@ -317,19 +345,10 @@ class SystemTreeDir : public TreeDir {
   }
 
   absl::Status SetMtime(const std::string& path, int64_t mtime_ns) override {
-    constexpr int64_t kBillion = 1'000'000'000;
-    int64_t seconds = mtime_ns / kBillion, nanos = mtime_ns % kBillion;
-    if (nanos < 0) {
-      --seconds;
-      nanos += kBillion;
-    }
-    timespec times[2] = {};
-    times[0].tv_nsec = UTIME_OMIT;
-    times[1].tv_sec = static_cast<time_t>(seconds);
-    times[1].tv_nsec = static_cast<long>(nanos);
-    if (path.empty()) return Done(::futimens(fd_.get(), times), "cannot set the time of", "the directory");
+    const MtimeOnly mtime(mtime_ns);
+    if (path.empty()) return Done(::futimens(fd_.get(), mtime.times), "cannot set the time of", "the directory");
     BW_ASSIGN_OR_RETURN(Place at, Resolve(fd_.get(), path, "cannot set the time of"));
-    return Done(::utimensat(at.dir, at.name.c_str(), times, AT_SYMLINK_NOFOLLOW), "cannot set the time of", path);
+    return Done(::utimensat(at.dir, at.name.c_str(), mtime.times, AT_SYMLINK_NOFOLLOW), "cannot set the time of", path);
   }
 
   absl::Status SetOwner(const std::string& path, uint32_t uid, uint32_t gid) override {

@@ -44,6 +44,9 @@ class TreeFile {
   virtual absl::StatusOr<size_t> ReadAt(uint64_t offset, char* out, size_t n) = 0;  // short only at the end
   virtual absl::Status WriteAt(uint64_t offset, std::string_view data) = 0;
   virtual absl::Status Truncate(uint64_t size) = 0;
+  virtual absl::Status SetMode(uint32_t mode) = 0;
+  virtual absl::Status SetMtime(int64_t mtime_ns) = 0;
+  virtual absl::Status SetOwner(uint32_t uid, uint32_t gid) = 0;
   virtual absl::Status Sync() = 0;
   virtual absl::StatusOr<NodeStat> Stat() = 0;
   virtual int fd() const = 0;

@@ -109,12 +109,12 @@ grpc::Status AdminService::Checkout(grpc::ServerContext* context, const agent::v
     BW_ASSIGN_OR_RETURN(store::CatalogVersion version, agent_->HeldVersion(request->dataset(), request->number()));
     BW_RETURN_IF_ERROR(agent::Checkout(
         *dataset, version, request->directory(), agent_->records_owner(request->dataset()),
-        [&](const LayoutProgress& progress) {
+        [&](uint64_t done_bytes) {
           if (context->IsCancelled()) cancelled = true;
           if (!pace.Due()) return;
           agent::v1::WorkEvent event;
-          event.set_done_bytes(progress.done_bytes);
-          event.set_total_bytes(progress.total_bytes);
+          event.set_done_bytes(done_bytes);
+          event.set_total_bytes(version.record.logical_bytes);
           writer->Write(event);
         },
         cancelled));

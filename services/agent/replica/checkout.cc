@@ -23,13 +23,12 @@ absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& versi
     return absl::FailedPreconditionError(
         absl::StrCat(directory, " is not empty; check out into a new or empty directory"));
   }
-  LayoutProgress counts;
-  counts.total_bytes = version.record.logical_bytes;
+  uint64_t done = 0;
   TreeWriter writer(
       &dataset, &target, {.writable = true, .owner = owner},
       [&](uint64_t bytes) {
-        counts.done_bytes += bytes;
-        if (progress) progress(counts);
+        done += bytes;
+        if (progress) progress(done);
       },
       &cancelled);
   absl::Status status = writer.Apply(Digest(), version.record.manifest_root);

@@ -41,17 +41,6 @@ absl::Status MakePublicDirs(os::Files* files, const std::string& path) {
   return absl::OkStatus();
 }
 
-// Bytes of the files that a change from one manifest to the other puts in place.
-absl::StatusOr<uint64_t> BytesToLay(DatasetHandle& dataset, const Digest& before, const Digest& after) {
-  uint64_t total = 0;
-  BW_RETURN_IF_ERROR(
-      store::DiffManifests(dataset.nodes.get(), before, after, [&](const store::Entry*, const store::Entry* b) {
-        if (b != nullptr && b->type == store::EntryType::kFile) total += b->size;
-        return absl::OkStatus();
-      }));
-  return total;
-}
-
 }  // namespace
 
 struct ReplicaTree::Impl {
@@ -187,13 +176,12 @@ absl::StatusOr<int> ReplicaTree::Impl::Claim(std::unique_ptr<os::DirLock>* lock)
 absl::Status ReplicaTree::Impl::Write(DatasetHandle& dataset, os::TreeDir& slot, const Digest& before,
                                       const SlotState& wanted, const LayoutCallback& progress,
                                       const std::atomic<bool>& cancelled) {
-  LayoutProgress counts;
-  BW_ASSIGN_OR_RETURN(counts.total_bytes, BytesToLay(dataset, before, wanted.manifest));
+  uint64_t done = 0;
   TreeWriter writer(
       &dataset, &slot, wanted.style,
       [&](uint64_t bytes) {
-        counts.done_bytes += bytes;
-        if (progress) progress(counts);
+        done += bytes;
+        if (progress) progress(done);
       },
       &cancelled);
   std::unique_ptr<os::TreeDir> donor;

@@ -22,11 +22,8 @@ struct LayoutOptions {
   bool owner = false;
 };
 
-struct LayoutProgress {
-  uint64_t done_bytes = 0;
-  uint64_t total_bytes = 0;
-};
-using LayoutCallback = std::function<void(const LayoutProgress&)>;
+// Bytes of content put in place so far. Called by one thread at a time, not always the same.
+using LayoutCallback = std::function<void(uint64_t done_bytes)>;
 
 class ReplicaTree {
  public:

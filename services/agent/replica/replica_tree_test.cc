@@ -71,7 +71,7 @@ class ReplicaTreeTest : public ::testing::Test {
   }
   absl::Status Show(const store::CatalogVersion& version, const LayoutOptions& options = {}) {
     return tree_->Show(
-        dataset_.handle(), version, options, [this](const LayoutProgress& p) { progress_ = p; }, dataset_.cancelled);
+        dataset_.handle(), version, options, [this](uint64_t done) { laid_bytes_ = done; }, dataset_.cancelled);
   }
   void ExpectEqualToSource(uint32_t drop_bits = 06222) {
     EXPECT_EQ(Describe(root_ + "/current", drop_bits), Describe(source_, drop_bits));
@@ -100,7 +100,7 @@ class ReplicaTreeTest : public ::testing::Test {
     ::chmod(At("a/tool").c_str(), 04755);
     WriteText(At("a/deep/er/file"), Noise(300000));
     WriteText(At("empty"), "");
-    WriteText(At("big"), Noise(6 << 20));
+    WriteText(At("big"), Noise(13 << 20));  // in several parts
     WriteText(At("\xFF name\n"), "odd");
     fs::create_directories(At("hollow/inner"));
     ::chmod(At("hollow/inner").c_str(), 0555);
@@ -123,7 +123,7 @@ class ReplicaTreeTest : public ::testing::Test {
   const std::string root_ = temp_ / "replicas/planner";
   DatasetFixture dataset_{temp_ / "agent"};
   std::unique_ptr<ReplicaTree> tree_;
-  LayoutProgress progress_;
+  uint64_t laid_bytes_ = 0;
 };
 
 TEST_F(ReplicaTreeTest, FirstLayoutIsEqualToTheSource) {
@@ -163,9 +163,8 @@ TEST_F(ReplicaTreeTest, LaterVersionsCostTheirDifference) {
     ExpectEqualToSource();
     ExpectSound();
     if (i > 3) {  // all slots have been used
-      EXPECT_LT(progress_.done_bytes, 1000u);
+      EXPECT_LT(laid_bytes_, 1000u);
     }
-    EXPECT_EQ(progress_.done_bytes, progress_.total_bytes);
     EXPECT_EQ(Inode(Current("big")), big);  // linked, or kept where it was
   }
   EXPECT_THAT(tree_->laid_out(), ElementsAre(4, 5, 6));
@@ -266,7 +265,7 @@ TEST_F(ReplicaTreeTest, AnInterruptedLayoutLeavesCurrentWhole) {
   store::CatalogVersion v2 = Commit();
   for (int after = 1; after < 30; after += 7) {
     int calls = 0;
-    auto stop = [&](const LayoutProgress&) { dataset_.cancelled = ++calls >= after; };
+    auto stop = [&](uint64_t) { dataset_.cancelled = ++calls >= after; };
     EXPECT_EQ(tree_->Show(dataset_.handle(), v2, {}, stop, dataset_.cancelled).code(), absl::StatusCode::kCancelled);
     dataset_.cancelled = false;
     EXPECT_EQ(Describe(root_ + "/current", 0), before);
@@ -364,7 +363,7 @@ TEST_F(ReplicaTreeTest, VerifyFindsAndShowMends) {
   ExpectEqualToSource();
   ExpectSound();
   ASSERT_TRUE(Show(v1).ok());  // its slot shared the spoiled file
-  EXPECT_EQ(ReadText(Current("big")), Noise(6 << 20));
+  EXPECT_TRUE(ReadText(Current("big")) == Noise(13 << 20));
   ExpectSound();
 }
 

@@ -13,7 +13,8 @@ namespace {
 constexpr uint32_t kWriteBits = 0222;
 constexpr uint32_t kSetIdBits = 06000;
 constexpr uint32_t kOwnerAll = 0700;
-constexpr size_t kMaxHandles = 128;  // deeper directories are reached by a path from the last handle
+constexpr size_t kMaxHandles = 128;       // deeper directories are reached by a path from the last handle
+constexpr uint64_t kPartBytes = 4 << 20;  // of a large file, what one thread writes before it looks for other work
 
 bool IsAbove(std::string_view directory, std::string_view path) {
   if (directory.empty()) return true;
@@ -33,7 +34,53 @@ absl::Status Unlock(os::TreeDir& dir, const std::string& name) {
   return absl::OkStatus();
 }
 
+// Where the bytes of a file's chunks go: one after the other, around its holes.
+class Placement {
+ public:
+  explicit Placement(const store::Entry* entry) : entry_(entry) { SkipHoles(); }
+  uint64_t at() const { return at_; }
+  uint64_t written_end() const { return written_end_; }
+
+  // The next `length` bytes of content, by `put(offset in the file, offset in the content, length)`.
+  template <typename Put>
+  absl::Status Place(uint64_t length, Put put) {
+    for (uint64_t from = 0; from < length;) {
+      const uint64_t room = (hole_ < entry_->holes.size() ? entry_->holes[hole_].offset : entry_->size) - at_;
+      const uint64_t n = std::min(length - from, room);
+      if (n == 0) return absl::DataLossError("the chunks are longer than the file that the manifest describes");
+      BW_RETURN_IF_ERROR(put(at_, from, n));
+      from += n;
+      at_ += n;
+      written_end_ = at_;
+      SkipHoles();
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  void SkipHoles() {
+    while (hole_ < entry_->holes.size() && entry_->holes[hole_].offset == at_) at_ += entry_->holes[hole_++].length;
+  }
+  const store::Entry* entry_;
+  uint64_t at_ = 0;
+  uint64_t written_end_ = 0;
+  size_t hole_ = 0;
+};
+
+absl::Status Write(os::TreeFile& file, std::string_view raw, Placement* placement) {
+  return placement->Place(
+      raw.size(), [&](uint64_t at, uint64_t from, uint64_t n) { return file.WriteAt(at, raw.substr(from, n)); });
+}
+
 }  // namespace
+
+struct TreeWriter::OpenFile {
+  std::unique_ptr<os::TreeFile> file;
+  LevelRef level;
+  store::Entry entry;
+  uint64_t written_end = 0;  // set before the last part is closed
+  std::atomic<int> open{1};  // parts, and the walk that hands them out
+};
 
 absl::Status RemoveAll(os::TreeDir& dir, const std::string& name) {
   absl::Status status = dir.RemoveTree(name);
@@ -75,6 +122,22 @@ TreeWriter::TreeWriter(DatasetHandle* dataset, os::TreeDir* target, const TreeSt
 
 TreeWriter::~TreeWriter() = default;
 
+void TreeWriter::Advanced(uint64_t bytes) {
+  if (!advance_) return;
+  absl::MutexLock lock(&advance_mutex_);
+  advance_(bytes);
+}
+
+void TreeWriter::Fail(const absl::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  if (failure_.ok()) failure_ = status;
+}
+
+absl::Status TreeWriter::Failure() {
+  absl::MutexLock lock(&mutex_);
+  return failure_;
+}
+
 absl::Status TreeWriter::CheckCancelled() const {
   if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("laying out was cancelled");
   return absl::OkStatus();
@@ -84,58 +147,70 @@ absl::Status TreeWriter::Named(const absl::Status& status, std::string_view path
   return Annotate(status, DisplayPath(path));
 }
 
-std::string TreeWriter::NameIn(const Level& level, std::string_view path) const {
+std::string TreeWriter::NameIn(const Level& level, std::string_view path) {
   std::string_view name = level.path.empty() ? path : path.substr(level.path.size() + 1);
   return level.prefix + std::string(name);
 }
 
 absl::Status TreeWriter::Push(std::string_view name) {
-  Level& parent = levels_.back();
-  Level level;
-  level.path = parent.path.empty() ? std::string(name) : parent.path + "/" + std::string(name);
+  Level& parent = *levels_.back();
+  auto level = std::make_shared<Level>();
+  level->path = parent.path.empty() ? std::string(name) : parent.path + "/" + std::string(name);
   const std::string in_parent = parent.prefix + std::string(name);
   absl::StatusOr<os::NodeStat> stat = parent.dir->Stat(in_parent);
-  if (!stat.ok()) return Named(stat.status(), level.path);
+  if (!stat.ok()) return Named(stat.status(), level->path);
   if (stat->type != os::NodeType::kDirectory) {
-    return absl::FailedPreconditionError(absl::StrCat(DisplayPath(level.path), " is not a directory here"));
+    return absl::FailedPreconditionError(absl::StrCat(DisplayPath(level->path), " is not a directory here"));
   }
   if ((stat->mode & kOwnerAll) != kOwnerAll) {
-    BW_RETURN_IF_ERROR(Named(parent.dir->SetMode(in_parent, stat->mode | kOwnerAll), level.path));
-    level.touched = true;
+    BW_RETURN_IF_ERROR(Named(parent.dir->SetMode(in_parent, stat->mode | kOwnerAll), level->path));
+    level->touched = true;
   }
   if (levels_.size() < kMaxHandles) {
     auto dir = parent.dir->OpenDir(in_parent);
-    if (!dir.ok()) return Named(dir.status(), level.path);
-    level.owned = *std::move(dir);
-    level.dir = level.owned.get();
+    if (!dir.ok()) return Named(dir.status(), level->path);
+    level->owned = *std::move(dir);
+    level->dir = level->owned.get();
   } else {
-    level.dir = parent.dir;
-    level.prefix = in_parent + "/";
+    level->dir = parent.dir;
+    level->prefix = in_parent + "/";
   }
+  level->parent = levels_.back();
+  ++level->parent->open;
   levels_.push_back(std::move(level));
   return absl::OkStatus();
 }
 
 absl::Status TreeWriter::Leave() {
-  Level level = std::move(levels_.back());
+  LevelRef level = std::move(levels_.back());
   levels_.pop_back();
-  if (!level.touched) return absl::OkStatus();
-  if (!level.entry) {
-    BW_ASSIGN_OR_RETURN(level.entry, store::FindEntry(dataset_->nodes.get(), after_root_, level.path));
-    if (!level.entry || level.entry->type != store::EntryType::kDirectory) {
-      return absl::DataLossError(absl::StrCat("the manifest has no directory entry for ", DisplayPath(level.path)));
+  if (level->touched && !level->entry) {
+    BW_ASSIGN_OR_RETURN(level->entry, store::FindEntry(dataset_->nodes.get(), after_root_, level->path));
+    if (!level->entry || level->entry->type != store::EntryType::kDirectory) {
+      return absl::DataLossError(absl::StrCat("the manifest has no directory entry for ", DisplayPath(level->path)));
     }
   }
-  Level& parent = levels_.back();
-  return SetMetadata(*level.entry, parent, NameIn(parent, level.path));
+  Close(std::move(level));
+  return absl::OkStatus();
+}
+
+void TreeWriter::Close(LevelRef level) {
+  while (level != nullptr && --level->open == 0 && level->parent != nullptr) {
+    if (level->touched && level->entry) {
+      absl::Status status = SetMetadata(*level->entry, *level->parent, NameIn(*level->parent, level->path));
+      if (!status.ok()) Fail(status);
+    }
+    LevelRef parent = level->parent;
+    level = std::move(parent);
+  }
 }
 
 absl::Status TreeWriter::EnterParent(std::string_view path) {
   size_t slash = path.rfind('/');
   std::string_view parent = slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
-  while (levels_.back().path != parent && !IsAbove(levels_.back().path, parent)) BW_RETURN_IF_ERROR(Leave());
-  while (levels_.back().path != parent) {
-    const std::string& top = levels_.back().path;
+  while (levels_.back()->path != parent && !IsAbove(levels_.back()->path, parent)) BW_RETURN_IF_ERROR(Leave());
+  while (levels_.back()->path != parent) {
+    const std::string& top = levels_.back()->path;
     std::string_view rest = top.empty() ? parent : parent.substr(top.size() + 1);
     BW_RETURN_IF_ERROR(Push(rest.substr(0, rest.find('/'))));
   }
@@ -153,7 +228,7 @@ absl::Status TreeWriter::SetMetadata(const store::Entry& entry, Level& level, co
 }
 
 absl::Status TreeWriter::Remove(const store::Entry& before) {
-  Level& parent = levels_.back();
+  Level& parent = *levels_.back();
   parent.touched = true;
   const std::string name = NameIn(parent, before.path);
   if (before.type == store::EntryType::kDirectory) {
@@ -165,38 +240,95 @@ absl::Status TreeWriter::Remove(const store::Entry& before) {
   return Named(RemoveAll(*parent.dir, name), before.path);
 }
 
-absl::Status TreeWriter::WriteFile(const store::Entry& entry, const std::string& name) {
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeFile> file, levels_.back().dir->CreateFile(name));
-  uint64_t at = 0, written_end = 0;
-  size_t hole = 0;
-  auto skip_holes = [&] {
-    while (hole < entry.holes.size() && entry.holes[hole].offset == at) at += entry.holes[hole++].length;
-  };
-  skip_holes();
-  auto write = [&](const store::Reference& piece) -> absl::Status {
-    BW_RETURN_IF_ERROR(CheckCancelled());
-    BW_ASSIGN_OR_RETURN(std::string raw, dataset_->store->ReadRaw(piece.digest));
-    if (raw.size() != piece.length) return absl::DataLossError("a chunk has not the length that the manifest says");
-    std::string_view left = raw;
-    while (!left.empty()) {
-      uint64_t room = (hole < entry.holes.size() ? entry.holes[hole].offset : entry.size) - at;
-      size_t n = std::min<uint64_t>(left.size(), room);
-      if (n == 0) return absl::DataLossError("the chunks are longer than the file that the manifest describes");
-      BW_RETURN_IF_ERROR(file->WriteAt(at, left.substr(0, n)));
-      left.remove_prefix(n);
-      at += n;
-      written_end = at;
-      skip_holes();
-    }
-    if (advance_) advance_(raw.size());
-    return absl::OkStatus();
-  };
-  BW_RETURN_IF_ERROR(store::ForEachChunk(dataset_->nodes.get(), entry, write));
-  if (at != entry.size) return absl::DataLossError("the chunks are shorter than the file that the manifest describes");
-  return written_end == entry.size ? absl::OkStatus() : file->Truncate(entry.size);
+absl::StatusOr<std::string> TreeWriter::ReadPiece(const store::Reference& piece) {
+  BW_RETURN_IF_ERROR(CheckCancelled());
+  BW_ASSIGN_OR_RETURN(std::string raw, dataset_->store->ReadRaw(piece.digest));
+  if (raw.size() != piece.length) return absl::DataLossError("a chunk has not the length that the manifest says");
+  return raw;
 }
 
-absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, const std::string& name) {
+absl::Status TreeWriter::FinishFile(const store::Entry& entry, os::TreeFile& file, uint64_t written_end) {
+  if (written_end != entry.size) BW_RETURN_IF_ERROR(file.Truncate(entry.size));
+  if (style_.owner && entry.owner) BW_RETURN_IF_ERROR(file.SetOwner(entry.owner->first, entry.owner->second));
+  BW_RETURN_IF_ERROR(file.SetMode(LaidOutMode(entry, style_)));  // after the owner: that clears setuid
+  return file.SetMtime(entry.mtime_ns);
+}
+
+absl::Status TreeWriter::WriteFile(const store::Entry& entry, Level& level, const std::string& name) {
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeFile> file, level.dir->CreateFile(name));
+  Placement placement(&entry);
+  BW_RETURN_IF_ERROR(
+      store::ForEachChunk(dataset_->nodes.get(), entry, [&](const store::Reference& piece) -> absl::Status {
+        BW_ASSIGN_OR_RETURN(std::string raw, ReadPiece(piece));
+        BW_RETURN_IF_ERROR(Write(*file, raw, &placement));
+        Advanced(raw.size());
+        return absl::OkStatus();
+      }));
+  if (placement.at() != entry.size) {
+    return absl::DataLossError("the chunks are shorter than the file that the manifest describes");
+  }
+  return FinishFile(entry, *file, placement.written_end());
+}
+
+// The walk hands out runs of chunks with their place; whoever ends the last of them sets the file's metadata.
+absl::Status TreeWriter::CreateInParts(const store::Entry& entry, const LevelRef& level, const std::string& name) {
+  auto open = std::make_shared<OpenFile>();
+  BW_ASSIGN_OR_RETURN(open->file, level->dir->CreateFile(name));
+  open->level = level;
+  open->entry = entry;
+  ++level->open;
+  Placement placement(&open->entry), part_placement = placement;
+  std::vector<store::Reference> part;
+  uint64_t part_bytes = 0;
+  auto hand_over = [&] {
+    ++open->open;
+    pool_.Submit([this, open, part = std::move(part), place = part_placement]() mutable {
+      for (const store::Reference& piece : part) {
+        absl::StatusOr<std::string> raw = ReadPiece(piece);
+        absl::Status status = raw.ok() ? Write(*open->file, *raw, &place) : raw.status();
+        if (!status.ok()) {
+          Fail(Named(status, open->entry.path));
+          break;
+        }
+        Advanced(raw->size());
+      }
+      ClosePart(open);
+    });
+    part.clear();
+    part_bytes = 0;
+    part_placement = placement;
+  };
+  absl::Status status =
+      store::ForEachChunk(dataset_->nodes.get(), open->entry, [&](const store::Reference& piece) -> absl::Status {
+        BW_RETURN_IF_ERROR(Failure());
+        part.push_back(piece);
+        part_bytes += piece.length;
+        auto skip = [](uint64_t, uint64_t, uint64_t) { return absl::OkStatus(); };
+        BW_RETURN_IF_ERROR(placement.Place(piece.length, skip));
+        if (part_bytes >= kPartBytes) hand_over();
+        return absl::OkStatus();
+      });
+  if (status.ok() && !part.empty()) hand_over();
+  if (status.ok() && placement.at() != entry.size) {
+    status = absl::DataLossError("the chunks are shorter than the file that the manifest describes");
+  }
+  open->written_end = placement.written_end();
+  if (!status.ok()) Fail(Named(status, entry.path));
+  ClosePart(open);
+  return status;
+}
+
+void TreeWriter::ClosePart(const std::shared_ptr<OpenFile>& open) {
+  if (--open->open != 0) return;
+  if (Failure().ok()) {
+    absl::Status status = FinishFile(open->entry, *open->file, open->written_end);
+    if (!status.ok()) Fail(Named(status, open->entry.path));
+  }
+  open->file.reset();
+  Close(open->level);
+}
+
+absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, Level& level, const std::string& name) {
   if (donor_.dir == nullptr || entry.size == 0 || (!clones_ && !donor_.hard_links)) return false;
   BW_ASSIGN_OR_RETURN(std::optional<store::Entry> theirs,
                       store::FindEntry(dataset_->nodes.get(), donor_.root, entry.path));
@@ -205,11 +337,11 @@ absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, const 
   const bool as_laid_out = stat.ok() && stat->type == os::NodeType::kFile && stat->size == theirs->size &&
                            stat->mtime_ns == theirs->mtime_ns && stat->mode == LaidOutMode(*theirs, style_);
   if (!as_laid_out) return false;  // somebody changed it: take the bytes from the store
-  os::TreeDir& dir = *levels_.back().dir;
+  os::TreeDir& dir = *level.dir;
   if (clones_) {
     absl::Status cloned = dir.Reflink(*donor_.dir, entry.path, name);
     if (cloned.ok()) {
-      BW_RETURN_IF_ERROR(SetMetadata(entry, levels_.back(), name));
+      BW_RETURN_IF_ERROR(SetMetadata(entry, level, name));
       return true;
     }
     if (absl::IsUnimplemented(cloned))
@@ -225,48 +357,66 @@ absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, const 
   return linked.ok();  // too many links, another file system: the bytes are in the store
 }
 
-absl::Status TreeWriter::CreateOnce(const store::Entry& entry, const std::string& name) {
-  Level& parent = levels_.back();
+absl::Status TreeWriter::CreateOnce(const store::Entry& entry, Level& level, const std::string& name) {
   switch (entry.type) {
     case store::EntryType::kDirectory:
-      return parent.dir->MakeDir(name);
+      return level.dir->MakeDir(name);
     case store::EntryType::kSymlink:
-      BW_RETURN_IF_ERROR(parent.dir->MakeSymlink(name, entry.target));
-      return SetMetadata(entry, parent, name);
+      BW_RETURN_IF_ERROR(level.dir->MakeSymlink(name, entry.target));
+      return SetMetadata(entry, level, name);
     case store::EntryType::kFile:
       break;
   }
-  BW_ASSIGN_OR_RETURN(bool taken, TakeFromDonor(entry, name));
-  if (taken) {
-    if (advance_) advance_(entry.size);
-    return absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(bool taken, TakeFromDonor(entry, level, name));
+  if (!taken) return WriteFile(entry, level, name);
+  Advanced(entry.size);
+  return absl::OkStatus();
+}
+
+absl::Status TreeWriter::CreateNow(const store::Entry& entry, Level& level, const std::string& name) {
+  absl::Status status = CreateOnce(entry, level, name);
+  if (absl::IsAlreadyExists(status)) {  // something that no manifest put there
+    BW_RETURN_IF_ERROR(Named(RemoveAll(*level.dir, name), entry.path));
+    status = CreateOnce(entry, level, name);
   }
-  BW_RETURN_IF_ERROR(WriteFile(entry, name));
-  return SetMetadata(entry, parent, name);
+  return Named(status, entry.path);
 }
 
 absl::Status TreeWriter::Create(const store::Entry& entry) {
-  levels_.back().touched = true;
-  const std::string name = NameIn(levels_.back(), entry.path);
-  absl::Status status = CreateOnce(entry, name);
-  if (absl::IsAlreadyExists(status)) {  // something that no manifest put there
-    BW_RETURN_IF_ERROR(Named(RemoveAll(*levels_.back().dir, name), entry.path));
-    status = CreateOnce(entry, name);
+  LevelRef level = levels_.back();
+  level->touched = true;
+  std::string name = NameIn(*level, entry.path);
+  if (entry.type != store::EntryType::kFile) {
+    BW_RETURN_IF_ERROR(CreateNow(entry, *level, name));
+    return entry.type == store::EntryType::kDirectory ? UpdateDirectory(entry) : absl::OkStatus();
   }
-  BW_RETURN_IF_ERROR(Named(status, entry.path));
-  return entry.type == store::EntryType::kDirectory ? UpdateDirectory(entry) : absl::OkStatus();
+  if (entry.size > 2 * kPartBytes) {
+    BW_RETURN_IF_ERROR(Named(RemoveAll(*level->dir, name), entry.path));  // something that no manifest put there
+    absl::StatusOr<bool> taken = TakeFromDonor(entry, *level, name);
+    if (!taken.ok()) return Named(taken.status(), entry.path);
+    if (!*taken) return Named(CreateInParts(entry, level, name), entry.path);
+    Advanced(entry.size);
+    return absl::OkStatus();
+  }
+  ++level->open;
+  pool_.Submit([this, level = std::move(level), name = std::move(name), entry]() mutable {
+    absl::Status status = CreateNow(entry, *level, name);
+    if (!status.ok()) Fail(status);
+    Close(std::move(level));
+  });
+  return absl::OkStatus();
 }
 
 absl::Status TreeWriter::UpdateDirectory(const store::Entry& entry) {
   size_t slash = entry.path.rfind('/');
   BW_RETURN_IF_ERROR(Push(std::string_view(entry.path).substr(slash == std::string::npos ? 0 : slash + 1)));
-  levels_.back().touched = true;
-  levels_.back().entry = entry;
+  levels_.back()->touched = true;
+  levels_.back()->entry = entry;
   return absl::OkStatus();
 }
 
 absl::StatusOr<bool> TreeWriter::UpdateMetadata(const store::Entry& entry) {
-  Level& parent = levels_.back();
+  Level& parent = *levels_.back();
   const std::string name = NameIn(parent, entry.path);
   absl::StatusOr<os::NodeStat> stat = parent.dir->Stat(name);
   if (!stat.ok() || stat->type != os::NodeType::kFile || stat->links != 1 || stat->size != entry.size) return false;
@@ -276,6 +426,7 @@ absl::StatusOr<bool> TreeWriter::UpdateMetadata(const store::Entry& entry) {
 
 absl::Status TreeWriter::Change(const store::Entry* before, const store::Entry* after) {
   BW_RETURN_IF_ERROR(CheckCancelled());
+  BW_RETURN_IF_ERROR(Failure());
   const std::string& path = after != nullptr ? after->path : before->path;
   if (after == nullptr && !removed_.empty() && IsAbove(removed_, path))
     return absl::OkStatus();  // went with its directory
@@ -289,7 +440,7 @@ absl::Status TreeWriter::Change(const store::Entry* before, const store::Entry* 
   if (SameContent(*before, *after)) {
     BW_ASSIGN_OR_RETURN(bool done, UpdateMetadata(*after));
     if (done) {
-      if (advance_) advance_(after->size);
+      Advanced(after->size);
       return absl::OkStatus();
     }
   }
@@ -300,16 +451,17 @@ absl::Status TreeWriter::Change(const store::Entry* before, const store::Entry* 
 absl::Status TreeWriter::Apply(const Digest& before, const Digest& after) {
   after_root_ = after;
   removed_.clear();
-  levels_.clear();
-  Level root;
-  root.dir = target_;
-  levels_.push_back(std::move(root));
-  BW_RETURN_IF_ERROR(
+  auto root = std::make_shared<Level>();
+  root->dir = target_;
+  levels_ = {std::move(root)};
+  absl::Status status =
       store::DiffManifests(dataset_->nodes.get(), before, after,
-                           [this](const store::Entry* a, const store::Entry* b) { return Change(a, b); }));
-  while (levels_.size() > 1) BW_RETURN_IF_ERROR(Leave());
+                           [this](const store::Entry* a, const store::Entry* b) { return Change(a, b); });
+  while (status.ok() && levels_.size() > 1) status = Leave();
   levels_.clear();
-  return absl::OkStatus();
+  pool_.Drain();
+  absl::Status failure = Failure();
+  return failure.ok() ? status : failure;
 }
 
 }  // namespace bailiwick::agent

@@ -2,8 +2,9 @@
 // the caller syncs the file system once at the end. Every operation is beneath the target directory (os::TreeDir).
 //
 // A file that changes becomes a new inode, and one whose inode is shared never has its metadata changed in place: other
-// slots may hold hard links to it. Directories get their final mode and mtime when the walk leaves them, children
-// first; memory is one level per component of the current path. One thread.
+// slots may hold hard links to it. The calling thread walks the difference; a few others write files, large ones in
+// parts. A directory gets its final mode and mtime when the walk has left it and all in it is finished. Memory: one
+// level per component of the current path and kMaxWaiting pieces of work. One thread calls.
 #pragma once
 
 #include <atomic>
@@ -14,9 +15,12 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
 #include "common/os/tree.h"
 #include "common/store/manifest.h"
+#include "services/agent/replica/write_pool.h"
 #include "services/agent/state/dataset.h"
 
 namespace bailiwick::agent {
@@ -41,7 +45,7 @@ struct TreeDonor {
 
 class TreeWriter {
  public:
-  // Bytes of content that have been put in place.
+  // Bytes of content that have been put in place. Called by one thread at a time, not always the same.
   using Advance = std::function<void(uint64_t bytes)>;
 
   TreeWriter(DatasetHandle* dataset, os::TreeDir* target, const TreeStyle& style, Advance advance,
@@ -56,30 +60,43 @@ class TreeWriter {
  private:
   struct Level {
     std::string path;  // of the directory, "" for the target
+    std::shared_ptr<Level> parent;
     std::unique_ptr<os::TreeDir> owned;
-    os::TreeDir* dir = nullptr;  // names below are relative to it
+    os::TreeDir* dir = nullptr;  // names below are relative to it; an ancestor's, where the path is deep
     std::string prefix;          // from dir to this directory: "" or with a trailing '/'
     bool touched = false;        // its mode or mtime has to be set again
     std::optional<store::Entry> entry;
+    std::atomic<int> open{1};  // the walk that is in it, and everything in it that is not finished
   };
+  using LevelRef = std::shared_ptr<Level>;
+  struct OpenFile;  // one that is written in parts
 
   absl::Status Change(const store::Entry* before, const store::Entry* after);
   absl::Status Remove(const store::Entry& before);
   absl::Status Create(const store::Entry& entry);
-  absl::Status CreateOnce(const store::Entry& entry, const std::string& name);
+  absl::Status CreateNow(const store::Entry& entry, Level& level, const std::string& name);
+  absl::Status CreateOnce(const store::Entry& entry, Level& level, const std::string& name);
+  absl::Status CreateInParts(const store::Entry& entry, const LevelRef& level, const std::string& name);
   absl::Status UpdateDirectory(const store::Entry& entry);
   absl::StatusOr<bool> UpdateMetadata(const store::Entry& entry);
-  absl::StatusOr<bool> TakeFromDonor(const store::Entry& entry, const std::string& name);
-  absl::Status WriteFile(const store::Entry& entry, const std::string& name);
+  absl::StatusOr<bool> TakeFromDonor(const store::Entry& entry, Level& level, const std::string& name);
+  absl::Status WriteFile(const store::Entry& entry, Level& level, const std::string& name);
+  absl::Status FinishFile(const store::Entry& entry, os::TreeFile& file, uint64_t written_end);
   absl::Status SetMetadata(const store::Entry& entry, Level& level, const std::string& name);
+  absl::StatusOr<std::string> ReadPiece(const store::Reference& piece);
 
   // Makes the parent of `path` the top level, leaving directories that do not lead there.
   absl::Status EnterParent(std::string_view path);
   absl::Status Push(std::string_view name);
   absl::Status Leave();
-  std::string NameIn(const Level& level, std::string_view path) const;
+  void Close(LevelRef level);  // one thing less is open in it
+  void ClosePart(const std::shared_ptr<OpenFile>& open);
+  static std::string NameIn(const Level& level, std::string_view path);
   absl::Status CheckCancelled() const;
   absl::Status Named(const absl::Status& status, std::string_view path) const;
+  void Advanced(uint64_t bytes);
+  void Fail(const absl::Status& status);  // of a thread that writes; the first error counts
+  absl::Status Failure();
 
   DatasetHandle* const dataset_;
   os::TreeDir* const target_;
@@ -87,10 +104,14 @@ class TreeWriter {
   const Advance advance_;
   const std::atomic<bool>* const cancelled_;
   TreeDonor donor_;
-  bool clones_ = true;  // until the file system says no
+  std::atomic<bool> clones_{true};  // until the file system says no
   Digest after_root_;
-  std::vector<Level> levels_;
+  std::vector<LevelRef> levels_;
   std::string removed_;  // the last directory that was removed with all it held
+  absl::Mutex mutex_;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  absl::Mutex advance_mutex_;
+  WritePool pool_;  // last: its threads end before what they use
 };
 
 // Removes everything in a directory, also where modes forbid it. The directory itself stays.

@@ -209,7 +209,7 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
       } else if (version->has_value()) {
         status = work->tree->Show(dataset, **version,
                                   {.writable = assignment.spec().writable(), .owner = assignment.spec().owner()},
-                                  [](const LayoutProgress&) {}, stopping_);
+                                  nullptr, stopping_);
       }
       after = work->tree->current();
       laid_out = work->tree->laid_out();
