@@ -1,8 +1,8 @@
 #include "services/agent/replica/hooks.h"
 
 #include <signal.h>
-#include <unistd.h>
 
+#include "common/os/clock.h"
 #include "services/agent/home/dataset_fixture.h"
 
 namespace bailiwick::agent {
@@ -53,7 +53,7 @@ TEST_F(HooksTest, KillsWhatRunsTooLongWithItsChildren) {
   for (int i = 0; i < 1000; ++i) {
     stat = ReadText("/proc/" + std::to_string(std::stoi(child)) + "/stat");
     if (stat.empty() || stat.find(") Z") != std::string::npos) return;
-    ::usleep(20'000);
+    os::Clock::System()->SleepFor(absl::Milliseconds(20));
   }
   ADD_FAILURE() << "still there: " << stat;
 }
