@@ -1,7 +1,6 @@
 #include "services/agent/replica/replica_tree.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <optional>
 #include <utility>
@@ -9,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/os/tree.h"
+#include "services/agent/replica/slot_plan.h"
 #include "services/agent/replica/slot_state.h"
 #include "services/agent/replica/tree_verifier.h"
 #include "services/agent/replica/tree_writer.h"
@@ -20,8 +20,6 @@ constexpr uint32_t kPublicMode = 0755;  // readers of other accounts walk throug
 constexpr const char* kTrees = "trees";
 constexpr const char* kCurrent = "current";
 constexpr const char* kNextCurrent = ".current.next";
-
-bool SameStyle(const TreeStyle& a, const TreeStyle& b) { return a.writable == b.writable && a.owner == b.owner; }
 
 // Directories that are made here are for everyone to walk through; those that were there keep their modes.
 absl::Status MakePublicDirs(os::Files* files, const std::string& path) {
@@ -47,18 +45,13 @@ struct ReplicaTree::Impl {
   os::Files* files = nullptr;
   std::string root;
   std::unique_ptr<os::TreeDir> dir;
-  std::array<std::optional<SlotState>, kSlots> slots;
+  Slots slots;
   int current = -1;  // what the link names, whatever the slot's state
 
   std::string Trees() const { return os::JoinPath(root, kTrees); }
   std::string SlotPath(int n) const { return os::JoinPath(Trees(), std::to_string(n)); }
   std::string StatePath(int n) const { return os::JoinPath(Trees(), absl::StrCat(".slot-", n)); }
   static std::string SlotName(int n) { return absl::StrCat(kTrees, "/", n); }
-
-  // Can be built upon: what people may write to can have changed since it was laid out.
-  bool Sound(int n, const TreeStyle& style) const {
-    return slots[n] && !slots[n]->suspect && !style.writable && SameStyle(slots[n]->style, style);
-  }
 
   absl::Status Load();
   absl::Status ReadCurrent();
@@ -67,8 +60,7 @@ struct ReplicaTree::Impl {
   absl::Status ForgetState(int n);
   absl::Status Swap(int n);
   absl::StatusOr<std::unique_ptr<os::TreeDir>> OpenSlot(int n);
-  std::vector<int> Candidates() const;
-  absl::StatusOr<int> Claim(std::unique_ptr<os::DirLock>* lock);
+  absl::StatusOr<int> Claim(const std::vector<int>& candidates, std::unique_ptr<os::DirLock>* lock);
   absl::Status LayOut(DatasetHandle& dataset, int n, const SlotState& wanted, const LayoutCallback& progress,
                       const std::atomic<bool>& cancelled);
   absl::Status Write(DatasetHandle& dataset, os::TreeDir& slot, const Digest& before, const SlotState& wanted,
@@ -146,21 +138,8 @@ absl::StatusOr<std::unique_ptr<os::TreeDir>> ReplicaTree::Impl::OpenSlot(int n) 
   return slot;
 }
 
-// Slots that are not current: those without a version first, then the oldest version.
-std::vector<int> ReplicaTree::Impl::Candidates() const {
-  std::vector<int> out;
-  for (int n = 0; n < kSlots; ++n) {
-    if (n != current) out.push_back(n);
-  }
-  std::stable_sort(out.begin(), out.end(), [&](int a, int b) {
-    auto age = [&](int n) { return slots[n] ? slots[n]->version : 0; };
-    return age(a) < age(b);
-  });
-  return out;
-}
-
-absl::StatusOr<int> ReplicaTree::Impl::Claim(std::unique_ptr<os::DirLock>* lock) {
-  for (int n : Candidates()) {
+absl::StatusOr<int> ReplicaTree::Impl::Claim(const std::vector<int>& candidates, std::unique_ptr<os::DirLock>* lock) {
+  for (int n : candidates) {
     BW_RETURN_IF_ERROR(OpenSlot(n).status());
     absl::StatusOr<std::unique_ptr<os::DirLock>> taken = os::TryLockDir(SlotPath(n), true);
     if (taken.ok()) {
@@ -185,7 +164,7 @@ absl::Status ReplicaTree::Impl::Write(DatasetHandle& dataset, os::TreeDir& slot,
       },
       &cancelled);
   std::unique_ptr<os::TreeDir> donor;
-  if (current >= 0 && Sound(current, wanted.style)) {
+  if (current >= 0 && CanBuildOn(slots[current], wanted.style)) {
     BW_ASSIGN_OR_RETURN(donor, dir->OpenDir(SlotName(current)));
     writer.SetDonor({donor.get(), slots[current]->manifest, /*hard_links=*/true});
   }
@@ -195,7 +174,7 @@ absl::Status ReplicaTree::Impl::Write(DatasetHandle& dataset, os::TreeDir& slot,
 absl::Status ReplicaTree::Impl::LayOut(DatasetHandle& dataset, int n, const SlotState& wanted,
                                        const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
   Digest base;
-  if (Sound(n, wanted.style)) base = slots[n]->manifest;
+  if (CanBuildOn(slots[n], wanted.style)) base = slots[n]->manifest;
   BW_RETURN_IF_ERROR(ForgetState(n));
   BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> slot, OpenSlot(n));
   absl::Status status;
@@ -235,29 +214,22 @@ absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersi
   wanted.identity = version.identity;
   wanted.manifest = version.record.manifest_root;
   wanted.style = {options.writable, options.owner};
-  auto holds = [&](int n) {
-    const std::optional<SlotState>& slot = impl.slots[n];
-    return slot && !slot->suspect && slot->manifest == wanted.manifest && SameStyle(slot->style, wanted.style);
-  };
-  int found = impl.current >= 0 && holds(impl.current) ? impl.current : -1;
-  for (int n = 0; n < kSlots && found < 0; ++n) {
-    // What people may write to can have changed since: only the slot that they see is taken as it is.
-    if (holds(n) && !options.writable) found = n;
-  }
-  if (found < 0) {
+  const SlotPlan plan = PlanSlots(impl.slots, impl.current, wanted);
+  int slot = plan.slot;
+  if (plan.action == SlotPlan::Action::kLayOut) {
     std::unique_ptr<os::DirLock> lock;
-    BW_ASSIGN_OR_RETURN(found, impl.Claim(&lock));
-    absl::Status status = impl.LayOut(dataset, found, wanted, progress, cancelled);
+    BW_ASSIGN_OR_RETURN(slot, impl.Claim(plan.candidates, &lock));
+    absl::Status status = impl.LayOut(dataset, slot, wanted, progress, cancelled);
     if (absl::IsResourceExhausted(status)) {
       return absl::ResourceExhaustedError(absl::StrCat("no space to lay out version ", wanted.version, " in ",
                                                        impl.root, "; the version shown before stays, free some space (",
                                                        status.message(), ")"));
     }
     if (!status.ok()) return Annotate(status, absl::StrCat("laying out version ", wanted.version, " in ", impl.root));
-  } else if (impl.slots[found]->identity != wanted.identity) {
-    BW_RETURN_IF_ERROR(impl.SaveState(found, wanted));  // the same tree under another number
+  } else if (impl.slots[slot]->identity != wanted.identity) {
+    BW_RETURN_IF_ERROR(impl.SaveState(slot, wanted));  // the same tree under another number
   }
-  return found == impl.current ? absl::OkStatus() : impl.Swap(found);
+  return slot == impl.current ? absl::OkStatus() : impl.Swap(slot);
 }
 
 VersionNumber ReplicaTree::current() const {
