@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/config/when.h"
 #include "common/os/time_zones.h"
+#include "common/policy/window.h"
 
 namespace bailiwick::config {
 namespace {
@@ -52,6 +53,21 @@ TimeZones CompileTimeZones(const std::set<std::string>& names, absl::Time now) {
     if (auto zone = os::LoadTimeZone(name); zone.ok()) zones[name] = Compile(*zone, now);
   }
   return zones;
+}
+
+bool ZonesStale(const TimeZones& in_force, const TimeZones& fresh, absl::Time now) {
+  for (const auto& [name, zone] : fresh) {
+    auto known = in_force.find(name);
+    if (known == in_force.end() || known->second.horizon < now + kZoneHorizon / 2) return true;
+    for (const auto* table : {&zone, &known->second}) {
+      for (const auto& transition : table->transitions) {
+        const auto before = policy::OffsetAt(known->second, transition.at),
+                   after = policy::OffsetAt(zone, transition.at);
+        if (before && after && *before != *after) return true;  // where one does not reach there is nothing to compare
+      }
+    }
+  }
+  return false;
 }
 
 void AddTimeZones(const TimeZones& zones, pb::PolicyBundle* bundle) {

@@ -24,6 +24,10 @@ std::set<std::string> ZonesOf(const Catalog& catalog);
 // Tables of those that the system knows; the others are left out, and Validate complains about them in their place.
 TimeZones CompileTimeZones(const std::set<std::string>& names, absl::Time now);
 
+// Whether the tables in force should be replaced by those made at `now`: less than half of their reach is left, or the
+// system knows other transitions by now.
+bool ZonesStale(const TimeZones& in_force, const TimeZones& fresh, absl::Time now);
+
 void AddTimeZones(const TimeZones& zones, resource::v1::PolicyBundle* bundle);
 // INVALID_ARGUMENT: not sorted, or a table that is not one.
 absl::StatusOr<TimeZones> TimeZonesOf(const resource::v1::PolicyBundle& bundle);

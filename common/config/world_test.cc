@@ -128,9 +128,6 @@ TEST(ValidateTest, BrokenReferencesAreFoundAtTheirPlace) {
        "f1.yaml:4:86: spec.rules[0].from.notIn[0]: this policy has no set god; did you mean set:good?"},
       {Doc("SovereigntyPolicy", "x", "{sets: {good: {regions: [mars]}}}"),
        "f1.yaml:4:32: spec.sets.good.regions[0]: region mars is not declared; add a Region of this name"},
-      {Doc("SovereigntyPolicy", "x", "{rules: [{id: a, effect: permit, obligations: [{noTransit: true}]}]}"),
-       "f1.yaml:4:54: spec.rules[0].obligations[0]: obligation noTransit is not supported by this version's agents; "
-       "remove it"},
       {Doc("SovereigntyPolicy", "x", "{tests: [{name: t, from: eu, to: mars, expect: deny}]}"),
        "f1.yaml:4:40: spec.tests[0].to: mars is neither a region nor a site"},
       {Doc("SovereigntyPolicy", "x", "{tests: [{name: t, never: {reach: mars}}]}"),

@@ -52,6 +52,10 @@ std::string Describe(const Subject& subject) {
   if (subject.action == Action::kReside) {
     return absl::StrCat("reside at ", Where(*subject.to), " of data from ", Where(*subject.from));
   }
+  if (subject.action == Action::kRelabel) return absl::StrCat("relabel at ", Where(*subject.to));
+  if (subject.action == Action::kMoveSite) {
+    return absl::StrCat("move-site of ", Where(*subject.from), " to ", subject.to->region);
+  }
   return absl::StrCat(ActionName(subject.action), " from ", Where(*subject.from), " to ", Where(*subject.to));
 }
 

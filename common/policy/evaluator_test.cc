@@ -4,36 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <set>
+
+#include "common/policy/world_fixture.h"
 
 namespace bailiwick::policy {
 namespace {
 
 using ::testing::HasSubstr;
-
-const absl::Time kNow = absl::FromCivil(absl::CivilDay(2026, 7, 1), absl::UTCTimeZone());
-
-LabelCondition In(std::string key, std::vector<std::string> values) {
-  return {std::move(key), Operator::kIn, std::move(values)};
-}
-
-Site MakeSite(std::string name, std::string region, Labels labels = {}, std::string entity = "") {
-  Site site;
-  site.name = std::move(name);
-  site.region = std::move(region);
-  site.labels = std::move(labels);
-  site.entity = std::move(entity);
-  return site;
-}
-
-Rule MakeRule(std::string id, Effect effect) {
-  Rule rule;
-  rule.policy = "acme";
-  rule.id = std::move(id);
-  rule.effect = effect;
-  rule.actions = {Action::kTransfer, Action::kReside};
-  return rule;
-}
 
 // The story of the quickstart: telemetry stays in the EU, personal data never leaves it.
 World Acme() {
@@ -208,181 +185,142 @@ TEST(RegionTest, SubtreeIsByWholeNames) {
   EXPECT_FALSE(RegionContains("", "eu"));
 }
 
-// The rules of the language again, written as plainly as possible: what the evaluator is compared with.
-enum class Tri { kNo, kYes, kError };
-
-Tri All(const std::vector<Tri>& conditions) {
-  Tri result = Tri::kYes;
-  for (Tri condition : conditions) {
-    if (condition == Tri::kNo) return Tri::kNo;
-    if (condition == Tri::kError) result = Tri::kError;
-  }
-  return result;
+TEST(EvaluatorTest, PurposeIsAskedForAndMissingDenies) {
+  World world = Acme();
+  world.rules = {MakeRule("p", Effect::kPermit)};
+  world.rules[0].purposes = {"care", "research"};
+  Request request = Ask({}, "factory", "core");
+  Decision decision = Evaluate(world, request, kNow);
+  EXPECT_EQ(decision.reason, Reason::kError);
+  EXPECT_THAT(decision.sentence, HasSubstr("the request has no purpose"));
+  request.purpose = "sales";
+  EXPECT_EQ(Evaluate(world, request, kNow).sentence,
+            "no rule permits transfer from factory (eu/de/fra) to core (eu/de); the nearest, acme/p, does not: purpose "
+            "sales is not one of: care, research");
+  EXPECT_EQ(Explain(world, request, kNow).remedy, "add sales to `purposes` of acme/p");
+  request.purpose = "care";
+  EXPECT_TRUE(Evaluate(world, request, kNow).permitted);
 }
 
-Tri OfBool(bool value) { return value ? Tri::kYes : Tri::kNo; }
-
-void Labelled(const Selector& selector, const Labels& labels, std::vector<Tri>* out) {
-  for (const LabelCondition& c : selector.conditions) {
-    const bool has = labels.count(c.key) != 0;
-    const bool listed = has && std::set<std::string>(c.values.begin(), c.values.end()).count(labels.at(c.key)) != 0;
-    if (c.op == Operator::kExists) out->push_back(OfBool(has));
-    if (c.op == Operator::kDoesNotExist) out->push_back(OfBool(!has));
-    if (c.op == Operator::kIn) out->push_back(!has ? Tri::kError : OfBool(listed));
-    if (c.op == Operator::kNotIn) out->push_back(!has ? Tri::kError : OfBool(!listed));
-  }
+TEST(EvaluatorTest, ATimeWindowOpensAndClosesInLocalTime) {
+  World world = Acme();  // kNow is Wednesday, 2026-07-01 00:00 UTC
+  world.time_zones["Europe/Berlin"] = {{{kNow - absl::Hours(2400), absl::Hours(2)}}, kNow + absl::Hours(24 * 30)};
+  world.rules = {MakeRule("p", Effect::kPermit)};
+  world.rules[0].when.daily = {{0x1f, 8 * 60, 18 * 60, "Europe/Berlin"}};  // mon-fri
+  auto at = [&](absl::Duration d) { return Evaluate(world, Ask({}, "factory", "core"), kNow + d); };
+  EXPECT_EQ(at(absl::Hours(6) - absl::Seconds(1)).reason, Reason::kNoPermit);
+  EXPECT_TRUE(at(absl::Hours(6)).permitted);
+  EXPECT_TRUE(at(absl::Hours(16) - absl::Seconds(1)).permitted);
+  EXPECT_THAT(at(absl::Hours(16)).sentence,
+              HasSubstr("the time 2026-07-01T16:00:00+00:00 is not in mon-fri 08:00-18:00 Europe/Berlin"));
+  EXPECT_FALSE(at(absl::Hours(24 * 3 + 8)).permitted);  // Saturday
+  const Decision late = at(absl::Hours(24 * 30));
+  EXPECT_EQ(late.reason, Reason::kError);
+  EXPECT_THAT(late.sentence, HasSubstr("data of time zone Europe/Berlin ends on 2026-07-31"));
+  world.rules[0].when.daily[0] = {1 << 4, 22 * 60, 6 * 60, "Europe/Berlin"};  // Friday night
+  EXPECT_TRUE(at(absl::Hours(24 * 2 + 20)).permitted);
+  EXPECT_TRUE(at(absl::Hours(24 * 3 + 3)).permitted);   // Saturday 05:00
+  EXPECT_FALSE(at(absl::Hours(24 * 3 + 4)).permitted);  // Saturday 06:00
+  EXPECT_FALSE(at(absl::Hours(24 * 2 + 3)).permitted);  // Friday 05:00: of no window
+  world.rules[0].when.daily[0].tz = "Mars/Olympus";
+  EXPECT_EQ(at(absl::ZeroDuration()).reason, Reason::kError);
+  world.rules[0].when = {kNow, kNow + absl::Hours(1), {}};
+  EXPECT_TRUE(at(absl::ZeroDuration()).permitted);
+  EXPECT_THAT(at(absl::Hours(1)).sentence, HasSubstr("it is not before 2026-07-01T01:00:00+00:00"));
+  EXPECT_EQ(Explain(world, Ask({}, "factory", "core"), kNow - absl::Hours(1)).remedy,
+            "wait until 2026-07-01T00:00:00+00:00");
 }
 
-Tri Inside(const World& world, const std::string& policy, const std::vector<std::string>& places,
-           const std::string& region, absl::Time now) {
-  std::vector<std::string> regions;
-  for (const std::string& place : places) {
-    if (place.rfind("set:", 0) != 0) {
-      regions.push_back(place);
-      continue;
-    }
-    if (world.sets.count(policy) == 0 || world.sets.at(policy).count(place.substr(4)) == 0) return Tri::kError;
-    const RegionSet& set = world.sets.at(policy).at(place.substr(4));
-    if (set.expires && *set.expires <= now) return Tri::kError;
-    regions.insert(regions.end(), set.regions.begin(), set.regions.end());
-  }
-  bool inside = false;
-  for (const std::string& candidate : regions) {
-    if (std::count(world.regions.begin(), world.regions.end(), candidate) == 0) return Tri::kError;
-    inside = inside || region == candidate || region.rfind(candidate + "/", 0) == 0;
-  }
-  return OfBool(inside);
+TEST(EvaluatorTest, AGuardrailIsNeededBesideAPolicyAndCannotBeWeakened) {
+  World world = Acme();
+  Rule policy = MakeRule("open", Effect::kPermit), guardrail = MakeRule("eu-only", Effect::kPermit);
+  guardrail.policy = "org";
+  guardrail.tier = Tier::kGuardrail;
+  guardrail.to.in = {"eu"};
+  guardrail.obligations.max_hops = 3;
+  policy.obligations.max_hops = 5;
+  policy.basis = "scc";
+  world.rules = {policy, guardrail};
+  const Decision inside = Evaluate(world, Ask({}, "factory", "core"), kNow);
+  EXPECT_TRUE(inside.permitted);
+  EXPECT_EQ(inside.rule, "acme/open");
+  EXPECT_EQ(inside.basis, "scc");
+  EXPECT_EQ(inside.obligations.max_hops, 3u);
+  EXPECT_THAT(inside.sentence, HasSubstr("so does guardrail org/eu-only"));
+  const Request out = Ask({}, "factory", "cloud-us");
+  EXPECT_EQ(
+      Evaluate(world, out, kNow).sentence,
+      "no guardrail permits transfer from factory (eu/de/fra) to cloud-us (us/east); the nearest, org/eu-only, does "
+      "not: destination us/east is not in eu");
+  EXPECT_EQ(Explain(world, out, kNow).remedy, "add us/east to `to.in` of org/eu-only");
+  world.rules = {guardrail};  // a guardrail alone permits nothing
+  EXPECT_EQ(Evaluate(world, Ask({}, "factory", "core"), kNow).reason, Reason::kNoPermit);
+  guardrail.actions = {Action::kReside};  // of another action: transfer is not guarded
+  world.rules = {policy, guardrail};
+  EXPECT_TRUE(Evaluate(world, out, kNow).permitted);
+  guardrail.effect = Effect::kForbid;
+  guardrail.actions = {Action::kTransfer};
+  guardrail.to.in = {"us"};
+  world.rules = {policy, guardrail};
+  EXPECT_EQ(Evaluate(world, out, kNow).reason, Reason::kForbidden);
 }
 
-Reason Reference(const World& world, const Request& request, absl::Time now) {
-  std::map<Effect, std::set<Tri>> seen;
-  for (const Rule& rule : world.rules) {
-    std::vector<Tri> conditions;
-    conditions.push_back(OfBool(std::count(rule.actions.begin(), rule.actions.end(), request.action) != 0));
-    Labelled(rule.data, request.data, &conditions);
-    for (auto [place, name] : {std::pair(&rule.from, &request.from_site), std::pair(&rule.to, &request.to_site)}) {
-      const Site& site = world.sites.at(*name);
-      if (!place->in.empty()) conditions.push_back(Inside(world, rule.policy, place->in, site.region, now));
-      if (!place->not_in.empty()) {
-        const Tri inside = Inside(world, rule.policy, place->not_in, site.region, now);
-        conditions.push_back(inside == Tri::kError ? inside : OfBool(inside == Tri::kNo));
-      }
-      Labelled(place->sites, site.labels, &conditions);
-      if (!place->entities.empty()) {
-        conditions.push_back(site.entity.empty()
-                                 ? Tri::kError
-                                 : OfBool(std::count(place->entities.begin(), place->entities.end(), site.entity)));
-      }
-    }
-    if (!rule.unknown.empty()) conditions.push_back(Tri::kError);
-    seen[rule.effect].insert(All(conditions));
-  }
-  if (seen[Effect::kForbid].count(Tri::kYes)) return Reason::kForbidden;
-  if (seen[Effect::kForbid].count(Tri::kError) || seen[Effect::kPermit].count(Tri::kError)) return Reason::kError;
-  return seen[Effect::kPermit].count(Tri::kYes) ? Reason::kPermitted : Reason::kNoPermit;
+TEST(EvaluatorTest, ObligationsOfAllPermitsAddUpToTheStrictest) {
+  World world = Acme();
+  world.rules = {MakeRule("a", Effect::kPermit), MakeRule("b", Effect::kPermit), MakeRule("c", Effect::kPermit)};
+  world.rules[0].obligations = {{"eu"}, absl::Hours(48), 0, false};
+  world.rules[1].obligations = {{"eu/de"}, absl::Hours(72), 4, false};
+  world.rules[1].actions = {Action::kReside};
+  world.rules[2].obligations = {{}, absl::InfiniteDuration(), 2, true};
+  world.rules[2].to.in = {"us"};
+  const Obligations core = EvaluateReplication(world, {{}, "factory", "core"}, kNow).obligations;
+  EXPECT_EQ(core, (Obligations{{"eu", "eu/de"}, absl::Hours(48), 4, false}));
+  EXPECT_EQ(EvaluateReplication(world, {{}, "factory", "cloud-us"}, kNow).obligations,
+            (Obligations{{"eu", "eu/de"}, absl::Hours(48), 2, true}));
 }
 
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  bool Chance(int percent) { return static_cast<int>(Next() % 100) < percent; }
-  template <typename T>
-  const T& Pick(const std::vector<T>& options) {
-    return options[Next() % options.size()];
-  }
-  template <typename T>
-  void Shuffle(std::vector<T>* items) {
-    for (size_t i = items->size(); i > 1; --i) std::swap((*items)[i - 1], (*items)[Next() % i]);
-  }
-  Labels SomeLabels() {
-    Labels labels;
-    for (const char* key : {"a", "b", "c"}) {
-      if (Chance(70)) labels[key] = Pick(kValues);
-    }
-    return labels;
-  }
-  Selector SomeSelector() {
-    Selector selector;
-    while (Chance(35)) {
-      LabelCondition c{Pick<std::string>({"a", "b", "c"}),
-                       Pick<Operator>({Operator::kIn, Operator::kNotIn, Operator::kExists, Operator::kDoesNotExist}),
-                       {}};
-      if (c.op == Operator::kIn || c.op == Operator::kNotIn) c.values = {Pick(kValues), Pick(kValues)};
-      selector.conditions.push_back(c);
-    }
-    return selector;
-  }
-  Place SomePlace() {
-    Place place;
-    while (Chance(35)) place.in.push_back(Pick(kPlaces));
-    while (Chance(25)) place.not_in.push_back(Pick(kPlaces));
-    if (Chance(20)) place.sites = SomeSelector();
-    if (Chance(15)) place.entities = {Pick<std::string>({"x", "y"})};
-    return place;
-  }
-  World SomeWorld() {
-    World world;
-    world.regions = {"eu", "eu/de", "eu/de/fra", "eu/den", "us"};
-    for (const char* name : {"s1", "s2", "s3"}) {
-      world.sites[name] = MakeSite(name, Pick(world.regions), SomeLabels(), Pick<std::string>({"", "x", "y"}));
-    }
-    world.sets["p"]["good"] = {{"eu/de", "us"}, std::nullopt};
-    world.sets["p"]["old"] = {{"eu"}, kNow};
-    for (int i = 0; i < 5; ++i) {
-      Rule rule = MakeRule(std::string(1, static_cast<char>('a' + i)), Chance(70) ? Effect::kPermit : Effect::kForbid);
-      rule.policy = Pick<std::string>({"p", "p", "q"});
-      rule.actions =
-          Chance(60) ? std::vector<Action>{Action::kTransfer, Action::kReside} : std::vector<Action>{Action::kReside};
-      rule.data = SomeSelector();
-      rule.from = SomePlace();
-      rule.to = SomePlace();
-      if (Chance(4)) rule.unknown = {"x"};
-      world.rules.push_back(rule);
-    }
-    return world;
-  }
-
- private:
-  uint64_t Next() {  // splitmix64: the same worlds from a seed on every machine
-    uint64_t z = state_ += 0x9E3779B97F4A7C15;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-    return z ^ (z >> 31);
-  }
-
-  const std::vector<std::string> kValues = {"1", "2", "3"};
-  const std::vector<std::string> kPlaces = {"eu",       "eu/de",   "us",       "eu/den", "set:good",
-                                            "set:good", "set:old", "set:none", "mars"};
-  uint64_t state_;
-};
+TEST(EvaluatorTest, SendingOnNeedsTransit) {
+  World world = Acme();
+  world.rules = {MakeRule("copies", Effect::kPermit), MakeRule("relays", Effect::kPermit)};
+  world.rules[1].actions = {Action::kTransit};
+  world.rules[1].to.in = {"eu"};
+  EXPECT_TRUE(EvaluateReplication(world, {{}, "core", "cloud-us", "", "factory"}, kNow).permitted);
+  EXPECT_TRUE(EvaluateReplication(world, {{}, "cloud-us", "core", "", "cloud-us"}, kNow).permitted);
+  const Decision relayed = EvaluateReplication(world, {{}, "cloud-us", "core", "", "factory"}, kNow);
+  EXPECT_THAT(relayed.sentence, HasSubstr("no rule permits transit from factory (eu/de/fra) to cloud-us (us/east)"));
+}
 
 TEST(EvaluatorPropertyTest, AgreesWithTheReferenceAndIgnoresTheOrderOfRules) {
   std::map<Reason, int> reasons;
-  for (uint64_t seed = 1; seed <= 4000; ++seed) {
+  int obliged = 0;
+  for (uint64_t seed = 1; seed <= 6000; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Random random(seed);
     World world = random.SomeWorld();
-    Request request{random.SomeLabels(), random.Pick<std::string>({"s1", "s2", "s3"}),
-                    random.Pick<std::string>({"s1", "s2", "s3"}),
-                    random.Pick<Action>({Action::kTransfer, Action::kReside})};
-    const Decision decision = Evaluate(world, request, kNow);
-    ASSERT_EQ(decision.reason, Reference(world, request, kNow)) << decision.sentence;
+    const Request request = random.SomeRequest();
+    const absl::Time now = random.SomeTime();
+    const Decision decision = Evaluate(world, request, now);
+    const Expected expected = Reference(world, request, now);
+    ASSERT_EQ(decision.reason, expected.reason) << decision.sentence;
+    ASSERT_EQ(decision.obligations, expected.obligations);
     ASSERT_EQ(decision.permitted, decision.reason == Reason::kPermitted);
-    const Explanation explanation = Explain(world, request, kNow);
+    const Explanation explanation = Explain(world, request, now);
     ASSERT_EQ(explanation.decision.sentence, decision.sentence);
     ASSERT_EQ(explanation.remedy.empty(), decision.permitted);
-    const policy::Flow flow{request.data, request.from_site, request.to_site, request.purpose, "s1"};
-    ASSERT_EQ(PermitsReplication(world, flow, kNow), EvaluateReplication(world, flow, kNow).permitted);
+    const Flow flow{request.data, request.from_site, request.to_site, request.purpose, "s1"};
+    ASSERT_EQ(PermitsReplication(world, flow, now), EvaluateReplication(world, flow, now).permitted);
     random.Shuffle(&world.rules);
-    const Decision shuffled = Evaluate(world, request, kNow);
+    const Decision shuffled = Evaluate(world, request, now);
     ASSERT_EQ(shuffled.reason, decision.reason);
     ASSERT_EQ(shuffled.rule, decision.rule);
     ASSERT_EQ(shuffled.sentence, decision.sentence);
     ++reasons[decision.reason];
+    obliged += !decision.obligations.none();
   }
   for (Reason reason : {Reason::kPermitted, Reason::kForbidden, Reason::kNoPermit, Reason::kError}) {
     EXPECT_GT(reasons[reason], 100) << ReasonName(reason) << ": the random worlds no longer exercise it";
   }
+  EXPECT_GT(obliged, 100);
 }
 
 }  // namespace

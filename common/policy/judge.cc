@@ -21,7 +21,7 @@ class Verdict {
   bool done() const { return truth_ == Truth::kFalse && findings_ == nullptr; }
   Truth truth() const { return truth_; }
   void Add(Truth truth, Finding finding = {}) {
-    if (truth == Truth::kFalse || (truth == Truth::kError && truth_ == Truth::kTrue)) truth_ = truth;
+    truth_ = Both(truth_, truth);
     if (findings_ == nullptr) return;
     finding.truth = truth;
     findings_->push_back(std::move(finding));
@@ -56,14 +56,14 @@ std::string LabelRemedy(const LabelCondition& condition, const Labels& labels, c
   return absl::StrCat("change the label ", condition.key, " of ", what, " (now \"", it->second, "\")");
 }
 
-void JudgeLabels(const Selector& selector, const Labels& labels, const char* subject, const std::string& what,
-                 Verdict* verdict) {
+void FindLabels(const Selector& selector, const Labels& labels, const char* subject, const std::string& what,
+                Verdict* verdict) {
   if (!verdict->wants_text()) {
-    verdict->Add(ToTruth(Matches(selector, labels, nullptr)));
+    verdict->Add(JudgeLabels(selector, labels));
     return;
   }
   for (const LabelCondition& condition : selector.conditions) {
-    const Truth truth = ToTruth(Matches({{condition}}, labels, nullptr));
+    const Truth truth = JudgeLabels({{condition}}, labels);
     Finding finding;
     finding.text =
         absl::StrCat(subject, truth == Truth::kTrue ? " " : ": ",
@@ -79,7 +79,7 @@ bool Declared(const World& world, const std::string& region) {
 
 // Whether `region` lies in one of `places`. Any place that cannot be resolved is an error, whatever the others say: a
 // set that expired must not keep working because a neighbour in the list happens to match.
-Truth InPlaces(const Subject& subject, const Rule& rule, const std::vector<std::string>& places,
+Truth InPlaces(const World& world, absl::Time now, const Rule& rule, const std::vector<std::string>& places,
                const std::string& region, std::string* error) {
   bool inside = false;
   auto fail = [error](const std::string& text) {
@@ -87,7 +87,7 @@ Truth InPlaces(const Subject& subject, const Rule& rule, const std::vector<std::
     return Truth::kError;
   };
   auto check = [&](const std::string& place) {
-    if (!Declared(*subject.world, place)) return false;
+    if (!Declared(world, place)) return false;
     inside = inside || RegionContains(place, region);
     return true;
   };
@@ -97,11 +97,11 @@ Truth InPlaces(const Subject& subject, const Rule& rule, const std::vector<std::
       continue;
     }
     const std::string name = place.substr(kSetPrefix.size());
-    auto sets = subject.world->sets.find(rule.policy);
-    if (sets == subject.world->sets.end()) return fail(absl::StrCat("policy ", rule.policy, " has no set ", name));
+    auto sets = world.sets.find(rule.policy);
+    if (sets == world.sets.end()) return fail(absl::StrCat("policy ", rule.policy, " has no set ", name));
     auto set = sets->second.find(name);
     if (set == sets->second.end()) return fail(absl::StrCat("policy ", rule.policy, " has no set ", name));
-    if (set->second.expires && subject.now >= *set->second.expires) {
+    if (set->second.expires && now >= *set->second.expires) {
       return fail(absl::StrCat("set ", name, " expired on ",
                                absl::FormatTime("%Y-%m-%d", *set->second.expires, absl::UTCTimeZone())));
     }
@@ -112,12 +112,18 @@ Truth InPlaces(const Subject& subject, const Rule& rule, const std::vector<std::
   return inside ? Truth::kTrue : Truth::kFalse;
 }
 
-void JudgeRegions(const Subject& subject, const Rule& rule, const std::vector<std::string>& places, bool negated,
-                  const Site& site, const char* side, const char* field, Verdict* verdict) {
+Truth Not(Truth truth) {
+  if (truth == Truth::kError) return truth;
+  return truth == Truth::kTrue ? Truth::kFalse : Truth::kTrue;
+}
+
+void FindRegions(const Subject& subject, const Rule& rule, const std::vector<std::string>& places, bool negated,
+                 const Site& site, const char* side, const char* field, Verdict* verdict) {
   std::string error;
-  Truth truth = InPlaces(subject, rule, places, site.region, verdict->wants_text() ? &error : nullptr);
-  const bool inside = truth == Truth::kTrue;
-  if (negated && truth != Truth::kError) truth = inside ? Truth::kFalse : Truth::kTrue;
+  const Truth inside_or_not =
+      InPlaces(*subject.world, subject.now, rule, places, site.region, verdict->wants_text() ? &error : nullptr);
+  const bool inside = inside_or_not == Truth::kTrue;
+  const Truth truth = negated ? Not(inside_or_not) : inside_or_not;
   Finding finding;
   if (verdict->wants_text()) {
     const std::string list = absl::StrJoin(places, ", ");
@@ -136,13 +142,9 @@ void JudgeRegions(const Subject& subject, const Rule& rule, const std::vector<st
   verdict->Add(truth, std::move(finding));
 }
 
-void JudgeEntity(const Rule& rule, const Place& place, const Site& site, const char* side, const char* field,
-                 Verdict* verdict) {
-  Truth truth = Truth::kError;
-  if (!site.entity.empty()) {
-    const bool listed = std::find(place.entities.begin(), place.entities.end(), site.entity) != place.entities.end();
-    truth = listed ? Truth::kTrue : Truth::kFalse;
-  }
+void FindEntity(const Rule& rule, const Place& place, const Site& site, const char* side, const char* field,
+                Verdict* verdict) {
+  const Truth truth = JudgeEntity(place, site.entity);
   Finding finding;
   if (verdict->wants_text()) {
     const std::string path = absl::StrCat("`", field, ".entities` of ", rule.name());
@@ -165,26 +167,22 @@ void JudgeEntity(const Rule& rule, const Place& place, const Site& site, const c
   verdict->Add(truth, std::move(finding));
 }
 
-void JudgePlace(const Subject& subject, const Rule& rule, const Place& place, const Site& site, const char* side,
-                const char* field, Verdict* verdict) {
-  if (!place.in.empty()) JudgeRegions(subject, rule, place.in, false, site, side, field, verdict);
+void FindPlace(const Subject& subject, const Rule& rule, const Place& place, const Site& site, const char* side,
+               const char* field, Verdict* verdict) {
+  if (!place.in.empty()) FindRegions(subject, rule, place.in, false, site, side, field, verdict);
   if (verdict->done()) return;
-  if (!place.not_in.empty()) JudgeRegions(subject, rule, place.not_in, true, site, side, field, verdict);
+  if (!place.not_in.empty()) FindRegions(subject, rule, place.not_in, true, site, side, field, verdict);
   if (verdict->done()) return;
   if (!place.sites.conditions.empty()) {
-    JudgeLabels(place.sites, site.labels, side, verdict->wants_text() ? absl::StrCat("site ", site.name) : "", verdict);
+    FindLabels(place.sites, site.labels, side, verdict->wants_text() ? absl::StrCat("site ", site.name) : "", verdict);
     if (verdict->done()) return;
   }
-  if (!place.entities.empty()) JudgeEntity(rule, place, site, side, field, verdict);
+  if (!place.entities.empty()) FindEntity(rule, place, site, side, field, verdict);
 }
 
-void JudgePurpose(const Subject& subject, const Rule& rule, Verdict* verdict) {
+void FindPurpose(const Subject& subject, const Rule& rule, Verdict* verdict) {
   const std::string purpose(subject.purpose);
-  Truth truth = Truth::kError;
-  if (!purpose.empty()) {
-    const bool listed = std::find(rule.purposes.begin(), rule.purposes.end(), purpose) != rule.purposes.end();
-    truth = listed ? Truth::kTrue : Truth::kFalse;
-  }
+  const Truth truth = JudgePurpose(rule, purpose);
   Finding finding;
   if (verdict->wants_text()) {
     const std::string path = absl::StrCat("`purposes` of ", rule.name());
@@ -222,7 +220,7 @@ std::string DescribeWhen(const When& when, const WindowState& state, absl::Time 
                       Moment(when.not_before == absl::InfinitePast() ? when.not_after : when.not_before));
 }
 
-void JudgeTime(const Subject& subject, const Rule& rule, Verdict* verdict) {
+void FindTime(const Subject& subject, const Rule& rule, Verdict* verdict) {
   const WindowState state = JudgeWhen(*subject.world, rule.when, subject.now);
   Finding finding;
   if (verdict->wants_text()) {
@@ -240,6 +238,37 @@ void JudgeTime(const Subject& subject, const Rule& rule, Verdict* verdict) {
 
 }  // namespace
 
+Truth Both(Truth a, Truth b) {
+  if (a == Truth::kFalse || b == Truth::kFalse) return Truth::kFalse;
+  return a == Truth::kError ? a : b;
+}
+
+Truth JudgeRegions(const World& world, const Rule& rule, const Place& place, const std::string& region,
+                   absl::Time now) {
+  Truth truth = Truth::kTrue;
+  if (!place.in.empty()) truth = InPlaces(world, now, rule, place.in, region, nullptr);
+  if (!place.not_in.empty()) truth = Both(truth, Not(InPlaces(world, now, rule, place.not_in, region, nullptr)));
+  return truth;
+}
+
+Truth JudgeEntity(const Place& place, const std::string& entity) {
+  if (place.entities.empty()) return Truth::kTrue;
+  if (entity.empty()) return Truth::kError;
+  const bool listed = std::find(place.entities.begin(), place.entities.end(), entity) != place.entities.end();
+  return listed ? Truth::kTrue : Truth::kFalse;
+}
+
+Truth JudgeLabels(const Selector& selector, const Labels& labels) {
+  return ToTruth(Matches(selector, labels, nullptr));
+}
+
+Truth JudgePurpose(const Rule& rule, std::string_view purpose) {
+  if (rule.purposes.empty()) return Truth::kTrue;
+  if (purpose.empty()) return Truth::kError;
+  const bool listed = std::find(rule.purposes.begin(), rule.purposes.end(), purpose) != rule.purposes.end();
+  return listed ? Truth::kTrue : Truth::kFalse;
+}
+
 Truth Judge(const Subject& subject, const Rule& rule, std::vector<Finding>* findings) {
   Verdict verdict(findings);
   const bool acts = std::find(rule.actions.begin(), rule.actions.end(), subject.action) != rule.actions.end();
@@ -253,16 +282,16 @@ Truth Judge(const Subject& subject, const Rule& rule, std::vector<Finding>* find
     if (verdict.done()) return verdict.truth();
   }
   if (!rule.data.conditions.empty()) {
-    JudgeLabels(rule.data, *subject.data, "data", findings != nullptr ? "the dataset" : "", &verdict);
+    FindLabels(rule.data, *subject.data, "data", findings != nullptr ? "the dataset" : "", &verdict);
     if (verdict.done()) return verdict.truth();
   }
-  JudgePlace(subject, rule, rule.from, *subject.from, "source", "from", &verdict);
+  FindPlace(subject, rule, rule.from, *subject.from, "source", "from", &verdict);
   if (verdict.done()) return verdict.truth();
-  JudgePlace(subject, rule, rule.to, *subject.to, "destination", "to", &verdict);
+  FindPlace(subject, rule, rule.to, *subject.to, "destination", "to", &verdict);
   if (verdict.done()) return verdict.truth();
-  if (!rule.purposes.empty()) JudgePurpose(subject, rule, &verdict);
+  if (!rule.purposes.empty()) FindPurpose(subject, rule, &verdict);
   if (verdict.done()) return verdict.truth();
-  if (!rule.when.always()) JudgeTime(subject, rule, &verdict);
+  if (!rule.when.always()) FindTime(subject, rule, &verdict);
   if (verdict.done()) return verdict.truth();
   for (const std::string& unknown : rule.unknown) {
     Finding finding;

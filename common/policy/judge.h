@@ -30,6 +30,14 @@ struct Finding {
   std::string remedy;  // what makes it true; when it is true, what makes it false (of a forbid). Empty: nothing simple
 };
 
+// The parts that Judge is made of, by what each depends on: what CompiledWorld is built from.
+Truth JudgeRegions(const World& world, const Rule& rule, const Place& place, const std::string& region, absl::Time now);
+Truth JudgeEntity(const Place& place, const std::string& entity);
+Truth JudgeLabels(const Selector& selector, const Labels& labels);
+Truth JudgePurpose(const Rule& rule, std::string_view purpose);
+// False beats error beats true.
+Truth Both(Truth a, Truth b);
+
 // With `findings` every condition is judged and described; without, it stops at the first that is definitely false.
 Truth Judge(const Subject& subject, const Rule& rule, std::vector<Finding>* findings);
 

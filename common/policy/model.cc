@@ -1,7 +1,6 @@
 #include "common/policy/model.h"
 
 #include <algorithm>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -30,9 +29,10 @@ Match MatchOne(const LabelCondition& condition, const Labels& labels) {
 bool Obligations::none() const { return *this == Obligations(); }
 
 void Obligations::Add(const Obligations& other) {
-  std::set<std::string> regions(encrypt_key_regions.begin(), encrypt_key_regions.end());
-  regions.insert(other.encrypt_key_regions.begin(), other.encrypt_key_regions.end());
-  encrypt_key_regions.assign(regions.begin(), regions.end());
+  for (const std::string& region : other.encrypt_key_regions) {
+    auto at = std::lower_bound(encrypt_key_regions.begin(), encrypt_key_regions.end(), region);
+    if (at == encrypt_key_regions.end() || *at != region) encrypt_key_regions.insert(at, region);
+  }
   max_retention = std::min(max_retention, other.max_retention);
   if (max_hops == 0 || (other.max_hops != 0 && other.max_hops < max_hops)) max_hops = other.max_hops;
   no_transit = no_transit || other.no_transit;

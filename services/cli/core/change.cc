@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "common/config/steps.h"
 #include "common/config/time_zones.h"
 #include "common/os/clock.h"
 #include "common/os/files.h"
@@ -146,6 +147,10 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
   }
   const config::TimeZones zones = config::CompileTimeZones(config::ZonesOf(after), now);
   BW_RETURN_IF_ERROR(config::Validate(after, change.upserts, now, zones));
+  std::vector<config::Classification> in_force;
+  for (const auto& [name, classification] : classified) in_force.push_back(*classification);
+  BW_RETURN_IF_ERROR(config::CheckSteps(known.bundle.world, in_force, after, change.upserts, now));
+  law |= known.bundle.world.revision != 0 && config::ZonesStale(known.bundle.world.time_zones, zones, now);
   out.report.policy_revision = known.bundle.world.revision;
   out.anything |= law;
   if (!out.anything) return out;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "common/config/steps.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
 #include "services/coordinator/core/core.h"
@@ -118,6 +119,14 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
   }
   const config::TimeZones zones = bundle.has_value() ? bundle->world.time_zones : config::TimeZones{};
   BW_RETURN_IF_ERROR(config::Validate(*after, {}, clock_->Now(), zones));
+  if (bundle_.has_value()) {
+    std::vector<config::Classification> in_force;
+    for (const auto& [name, id] : state_.dataset_ids) {
+      auto known = classifications_.find(id);
+      if (known != classifications_.end()) in_force.push_back(known->second);
+    }
+    BW_RETURN_IF_ERROR(config::CheckSteps(bundle_->world, in_force, *after, {}, clock_->Now()));
+  }
   if (!SameCatalog(LawOf(*after), bundle.has_value() ? LawOf(bundle->resources) : config::Catalog{})) {
     return absl::InvalidArgumentError(
         "regions, sites and sovereignty policies change only with a signed policy bundle that holds them");
