@@ -126,11 +126,6 @@ policy::Rule ToRule(const std::string& policy_name, const pb::SovereigntyPolicyS
   return out;
 }
 
-std::string_view NameOf(int field) {
-  const auto* descriptor = pb::Obligation::descriptor()->FindFieldByNumber(field);
-  return descriptor == nullptr ? std::string_view() : std::string_view(descriptor->json_name());
-}
-
 policy::RegionSet ToSet(const pb::RegionSet& set) {
   policy::RegionSet out;
   out.regions.assign(set.regions().begin(), set.regions().end());
@@ -140,8 +135,6 @@ policy::RegionSet ToSet(const pb::RegionSet& set) {
 }
 
 }  // namespace
-
-std::string_view ObligationName(const pb::Obligation& obligation) { return NameOf(obligation.kind_case()); }
 
 policy::Selector ToSelector(const pb::LabelSelector& selector) {
   policy::Selector out;

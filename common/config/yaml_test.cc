@@ -214,7 +214,9 @@ spec: {description: "a: \"b\" \\ \n\t # é \u0001"}
 apiVersion: bailiwick/v1
 kind: Site
 metadata: {name: core, labels: {tier: onprem, empty: "", number: "1.5", "yes": "no", example.com/a_b: C-d}}
-spec: {region: eu/de, entity: acme-gmbh, replicaPath: /srv/bailiwick, dial: outbound-only}
+spec:
+  {region: eu/de, entity: acme-gmbh, replicaPath: /srv/bailiwick, dial: outbound-only, replicaVolume: encrypted,
+   storageKeys: [{id: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08, region: eu}]}
 ---
 apiVersion: bailiwick/v1
 kind: Dataset
@@ -249,6 +251,7 @@ spec:
   order: in-order
   rpo: 30d
   materialize: false
+  purpose: research
 ---
 apiVersion: bailiwick/v1
 kind: SovereigntyPolicy
@@ -263,7 +266,17 @@ spec:
     from: {in: [eu]}
     to: {in: [eu, "set:adequate"], notIn: [us], siteSelector: {matchLabels: {tier: core}}, entities: [acme]}
     basis: residency
+  - id: obliged
+    effect: permit
+    purposes: [care, research]
+    obligations: [{encryptAtRest: {keyRegion: eu}}, {maxRetention: 30d}, {maxHops: 2}, {noTransit: true}]
+    when:
+      notBefore: 2026-07-01T00:00:00+02:00
+      notAfter: 2027-07-01T00:00:00Z
+      daily: [{days: "mon-wed,fri", hours: "22:00-06:00", tz: Europe/Berlin}, {tz: UTC}]
   - {id: abroad, effect: forbid, to: {notIn: [eu, set:adequate]}}
+  tier: guardrail
+  offline: [{jurisdiction: eu, maxStaleness: 12h}]
   tests:
   - {name: telemetry may go to core, data: {class: telemetry, pii: "no"}, from: eu, to: core, expect: permit}
   - {name: "never: us", never: {data: {pii: "yes"}, reach: us}}
@@ -319,10 +332,10 @@ TEST(YamlTest, PositionsPointAtFieldsOrWhatEnclosesThem) {
   auto parsed = ParseYaml(kEveryKind, "all.yaml");
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   const Located& policy = (*parsed)[4];
-  EXPECT_EQ(policy.At("metadata.name").str(), "all.yaml:50:18");
-  EXPECT_EQ(policy.At("spec.rules[0].to.in[1]").str(), "all.yaml:59:19");
-  EXPECT_EQ(policy.At("spec.rules[0].to.in[1].nothing").str(), "all.yaml:59:19");
-  EXPECT_EQ(policy.At("spec.rules[1].from.in[0]").str(), policy.At("spec.rules[1]").str());
+  EXPECT_EQ(policy.At("metadata.name").str(), "all.yaml:53:18");
+  EXPECT_EQ(policy.At("spec.rules[0].to.in[1]").str(), "all.yaml:62:19");
+  EXPECT_EQ(policy.At("spec.rules[0].to.in[1].nothing").str(), "all.yaml:62:19");
+  EXPECT_EQ(policy.At("spec.rules[2].from.in[0]").str(), policy.At("spec.rules[2]").str());
 }
 
 TEST(YamlTest, HostileTextsAreRefusedQuickly) {

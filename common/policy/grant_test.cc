@@ -145,6 +145,26 @@ TEST_F(GrantTest, AnyOtherFlowIsRefused) {
   EXPECT_TRUE(CheckGrant(check_).permitted);
 }
 
+TEST_F(GrantTest, PurposeRelayAndObligationsAreJudgedByTheLawHere) {
+  world_.rules[0].purposes = {"care"};
+  world_.rules[0].obligations.max_hops = 2;
+  world_.rules[0].basis = "residency";
+  EXPECT_EQ(Code(), "POLICY_ERROR");  // no purpose
+  grant_.purpose = "sales";
+  EXPECT_EQ(Code(), "POLICY_DENIED");
+  grant_.purpose = "care";
+  const GrantDecision decision = CheckGrant(check_);
+  EXPECT_TRUE(decision.permitted) << decision.message;
+  EXPECT_EQ(decision.obligations.max_hops, 2u);
+  EXPECT_EQ(decision.basis, "residency");
+  check_.home_site = "factory";
+  EXPECT_TRUE(CheckGrant(check_).permitted);
+  check_.home_site = "cloud-us";  // the factory only sends it on, and no rule permits transit
+  EXPECT_EQ(Code(), "POLICY_DENIED");
+  world_.rules[0].actions.push_back(Action::kTransit);
+  EXPECT_TRUE(CheckGrant(check_).permitted);
+}
+
 TEST_F(GrantTest, AnOlderPolicyOfTheGrantIsJudgedByOurs) {
   grant_.policy_revision = 6;
   grant_.policy_digest = "older";

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "common/config/obligations.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
@@ -86,6 +87,7 @@ void Agent::Start(const std::string& endpoint, const std::string& coordinator_ad
     if (!outbound_only) hello->set_endpoint(endpoint_);
     hello->set_admin_endpoint(endpoint_);
     hello->set_policy_revision(law_->revision());
+    for (const std::string& part : config::EnforcedParts()) hello->add_enforces(part);
     absl::MutexLock lock(&mutex_);
     hello->set_catalog_sequence(catalog_sequence_);
     return message;

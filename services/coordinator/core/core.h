@@ -108,6 +108,8 @@ class Core {
   bool Retired(DatasetId id, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Rebuild() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // streams_ after resources or sites changed
   absl::Status InstallBundle(const crypto::Envelope& envelope) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // FAILED_PRECONDITION: the law asks for the first time what a connected agent does not enforce.
+  absl::Status CheckEnforced(const config::Catalog& law) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Change> CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Event(const std::string& kind, const std::string& site, const std::string& dataset, VersionNumber version,
@@ -161,6 +163,7 @@ class Core {
   std::map<DatasetId, Stream> streams_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::shared_ptr<Session>> sessions_ ABSL_GUARDED_BY(mutex_);  // by site
   std::map<std::string, absl::Duration> heard_ ABSL_GUARDED_BY(mutex_);  // boot time of a session's last message
+  std::map<std::string, std::set<std::string>> enforces_ ABSL_GUARDED_BY(mutex_);  // by site, of its last hello
   std::map<std::string, uint64_t> free_bytes_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Transfer> transfers_ ABSL_GUARDED_BY(mutex_);  // running
   std::deque<control::v1::Transfer> ended_ ABSL_GUARDED_BY(mutex_);    // newest last, bounded

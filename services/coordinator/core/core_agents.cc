@@ -137,6 +137,7 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     heard_[id.site] = clock_->BootTime();
     if (auto it = sessions_.find(id.site); it != sessions_.end()) replaced = it->second;
     sessions_[id.site] = session;
+    enforces_[id.site] = {hello.enforces().begin(), hello.enforces().end()};
     wanted_of_site_.erase(id.site);
     agent::v1::CoordinatorMessage welcome;
     welcome.mutable_welcome()->set_protocol(std::min(hello.protocol_max(), kProtocolMax));

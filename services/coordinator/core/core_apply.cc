@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "common/config/obligations.h"
 #include "common/config/steps.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
@@ -70,6 +71,23 @@ bool SameCatalog(const config::Catalog& a, const config::Catalog& b) {
 
 }  // namespace
 
+absl::Status Core::CheckEnforced(const config::Catalog& law) const {
+  const auto known =
+      bundle_.has_value() ? config::NeededParts(bundle_->resources) : std::map<std::string, std::string>{};
+  for (const auto& [part, policy] : config::NeededParts(law)) {
+    if (known.count(part) != 0) continue;  // in force already: a change for the better must not wait for an upgrade
+    for (const auto& [site, session] : sessions_) {
+      auto enforces = enforces_.find(site);
+      if (enforces != enforces_.end() && enforces->second.count(part) != 0) continue;
+      auto agent = state_.agents.find(site);
+      return absl::FailedPreconditionError(absl::StrCat(
+          "policy ", policy, " asks for ", part, ", which the agent of site ", site, " (build ",
+          agent == state_.agents.end() ? "unknown" : agent->second.build, ") does not enforce; upgrade it first"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after) {
   if (request.expected_generation() != state_.generation) {
     return absl::AbortedError("somebody else applied a change meanwhile; read again and retry");
@@ -115,6 +133,7 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     bool ours = false;
     for (const std::string& key : bundle->world.grant_keys) ours |= key == grant_key_->public_key();
     if (!ours) return absl::InvalidArgumentError("the bundle does not name this coordinator's grant key");
+    BW_RETURN_IF_ERROR(CheckEnforced(bundle->resources));
     change.bundle_revision = bundle->world.revision;
   }
   const config::TimeZones zones = bundle.has_value() ? bundle->world.time_zones : config::TimeZones{};

@@ -1,3 +1,4 @@
+#include "common/config/obligations.h"
 #include "services/coordinator/core/core_fixture.h"
 
 namespace bailiwick::coordinator {
@@ -44,6 +45,22 @@ TEST_F(ApplyTest, TheSameAgainChangesNothing) {
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->generation(), 1u);
   EXPECT_EQ(core_->Info().generation(), 1u);
+}
+
+TEST_F(ApplyTest, WhatAConnectedAgentDoesNotEnforce) {
+  Fleet();
+  constexpr char kGuardrail[] = R"yaml(
+apiVersion: bailiwick/v1
+kind: SovereigntyPolicy
+metadata: {name: org}
+spec: {tier: guardrail, rules: [{id: a, effect: permit, to: {in: [eu]}}]}
+)yaml";
+  ExpectRefused(Request(kGuardrail), absl::StatusCode::kFailedPrecondition,
+                "policy org asks for guardrail, which the agent of site cloud (build ");
+  for (auto& [site, session] : sessions_) {
+    ASSERT_TRUE(Hello(session, "127.0.0.1:9", config::EnforcedParts()).ok());
+  }
+  EXPECT_TRUE(Apply(kGuardrail).ok());
 }
 
 TEST_F(ApplyTest, SomebodyWasFaster) {

@@ -216,12 +216,14 @@ class CoreTest : public ::testing::Test {
     peer.uri = peer.id.str();
     return peer;
   }
-  absl::Status Hello(const std::shared_ptr<FakeSession>& session, const std::string& endpoint = "127.0.0.1:9") {
+  absl::Status Hello(const std::shared_ptr<FakeSession>& session, const std::string& endpoint = "127.0.0.1:9",
+                     const std::vector<std::string>& enforces = {}) {
     agent::v1::AgentHello hello;
     hello.set_protocol_min(1);
     hello.set_protocol_max(1);
     hello.set_incarnation(std::string(16, 'i'));
     hello.set_endpoint(endpoint);
+    for (const std::string& part : enforces) hello.add_enforces(part);
     hello.set_policy_revision(core_->Info().policy_revision());
     return core_->OnHello(session, hello);
   }

@@ -241,6 +241,29 @@ TEST_F(PlannerTest, AnotherHolderThatTheLawPermitsIsEnough) {
   EXPECT_EQ(Only().sentence, "version 1 lies only at factory (denied as a source by policy), paris (offline since 0s)");
 }
 
+TEST_F(PlannerTest, AnyPurposeThatTheLawPermitsIsEnoughAndTravelsWithTheTransfer) {
+  AddDataset("a", 1);
+  world_.rules[0].purposes = {"care"};
+  AddPolicy({ToSite("core")});
+  EXPECT_EQ(Only().code, "denied");
+  EXPECT_THAT(Only().sentence, HasSubstr("the request has no purpose"));
+  AddPolicy({ToSite("core")}).purpose = "sales";
+  EXPECT_EQ(Only().code, "denied");
+  AddPolicy({ToSite("core")}).purpose = "care";
+  EXPECT_EQ(Only().code, "starting");
+  EXPECT_EQ(plan_.start[0].purpose, "care");
+}
+
+TEST_F(PlannerTest, ASiteThatOnlyRelaysNeedsTransit) {
+  AddDataset("a", 1).held["paris"] = {1};
+  AddPolicy({ToSite("core")});
+  input_.sites["factory"].connected = false;
+  EXPECT_EQ(Only().code, "starting");
+  EXPECT_EQ(plan_.start[0].source, "paris");
+  world_.rules[0].actions = {policy::Action::kTransfer, policy::Action::kReside};
+  EXPECT_EQ(Only().code, "source-offline");
+}
+
 TEST_F(PlannerTest, DestinationThatIsNotReadySaysWhatToDo) {
   AddDataset("a", 1);
   AddPolicy({ToSite("core")});
