@@ -1,4 +1,5 @@
 """What rules can say beyond places and labels: purposes, hours, guardrails; and the steps of an admin that rules decide about."""
+import os
 import unittest
 
 import fleet as f
@@ -28,6 +29,9 @@ class Language(unittest.TestCase):
             self.assertEqual(f.pack_bytes(fleet, "core"), 0)
             fleet.apply(f.replication_yaml(to=to, more="  purpose: research\n"))
             fleet.wait_version("data", 1, "core")
+            for site in ("factory", "core"):
+                with open(os.path.join(fleet.data(site), "audit.log"), encoding="utf-8") as log:
+                    self.assertRegex(log.read(), r"grant-accepted.*purpose[^a-z]*research")
 
     def test_hours_are_those_of_the_signed_time_zone(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:

@@ -104,7 +104,7 @@ class Flow {
 std::string Detail(const policy::Grant& grant, const End& end, uint64_t wire_bytes) {
   return absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
                       "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination,
-                      "\",\"policyRevision\":", grant.policy_revision, ",\"code\":\"", end.code, "\",\"rule\":\"",
+                      "\",\"purpose\":\"", absl::CEscape(grant.purpose), "\",\"policyRevision\":", grant.policy_revision, ",\"code\":\"", end.code, "\",\"rule\":\"",
                       absl::CEscape(end.rule), "\",\"wireBytes\":", wire_bytes, "}");
 }
 

@@ -186,12 +186,12 @@ std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
   grant.policy_digest = bundle_->world.digest;
   grant.not_before = clock_->Now() - kBackdate;
   grant.not_after = clock_->Now() + kGrantLife;
-  absl::Status audited =
-      Audit("grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
-            absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"",
-                         grant.version.Hex(), "\",\"source\":\"", grant.source, "\",\"destination\":\"",
-                         grant.destination, "\",\"rule\":\"", absl::CEscape(decision.rule), "\",\"purpose\":\"",
-                         grant.purpose, "\",\"policyRevision\":", grant.policy_revision, "}"));
+  absl::Status audited = Audit(
+      "grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
+      absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
+                   "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"rule\":\"",
+                   absl::CEscape(decision.rule), "\",\"purpose\":\"", grant.purpose, "\",\"basis\":\"", decision.basis,
+                   "\",\"policyRevision\":", grant.policy_revision, "}"));
   if (!audited.ok()) {
     Log(Level::kError, "audit-failed", {{"error", audited}});
     return std::nullopt;
