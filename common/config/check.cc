@@ -365,13 +365,18 @@ class Checker {
 
   void Test(const std::string& path, const pb::PolicyTest& test) {
     if (test.name().empty()) complain_(path + ".name", "the test has no name");
-    const bool is_case = !test.data().empty() || !test.from().empty() || !test.to().empty() || !test.expect().empty();
+    const bool is_case = !test.data().empty() || !test.from().empty() || !test.to().empty() || !test.expect().empty() ||
+                         !test.purpose().empty() || !test.at().empty() || !test.rule().empty() ||
+                         test.action() != pb::ACTION_UNSPECIFIED;
     if (is_case == test.has_never()) {
       complain_(path, "expected either a case {data, from, to, expect} or an invariant {never: {data, reach}}");
     }
     if (test.has_never()) {
       Labels(path + ".never.data", test.never().data());
       Need(path + ".never.reach", RegionProblem(test.never().reach()));
+      if (!test.never().from().empty()) Need(path + ".never.from", RegionProblem(test.never().from()));
+      if (!test.never().purpose().empty()) Need(path + ".never.purpose", NameProblem(test.never().purpose()));
+      TestTime(path + ".never.at", test.never().at());
     }
     if (!is_case) return;
     Labels(path + ".data", test.data());
@@ -379,6 +384,16 @@ class Checker {
       Need(path + field, value->empty() ? "expected a region or a site" : RegionProblem(*value));
     }
     if (test.expect() != "permit" && test.expect() != "deny") complain_(path + ".expect", "expected permit or deny");
+    if (!test.purpose().empty()) Need(path + ".purpose", NameProblem(test.purpose()));
+    TestTime(path + ".at", test.at());
+    if (test.action() == pb::ACTION_MOVE_SITE) {
+      complain_(path + ".action", "a case asks about one flow; expected transfer, reside, transit or relabel");
+    }
+  }
+
+  void TestTime(const std::string& path, const std::string& text) {
+    if (text.empty() || ParseMoment(text)) return;
+    complain_(path, absl::StrCat("\"", text, "\" is not a time; write 2026-07-01T08:00:00+02:00"));
   }
 
   const Complain& complain_;

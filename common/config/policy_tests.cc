@@ -1,16 +1,19 @@
 #include "common/config/policy_tests.h"
 
 #include <algorithm>
-#include <set>
-#include <tuple>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/config/when.h"
 #include "common/policy/evaluator.h"
+#include "common/policy/reach.h"
 
 namespace bailiwick::config {
 namespace {
 
 namespace pb = resource::v1;
+using policy::Action;
 
 // Stands for any site of a region: no labels, no entity. A key that no site can have.
 std::string AnySite(const std::string& region) { return absl::StrCat("region ", region); }
@@ -33,63 +36,121 @@ std::string SiteOf(const policy::World& world, const std::string& place) {
   return world.sites.count(place) != 0 ? place : AnySite(place);
 }
 
-void RunCase(const policy::World& world, const pb::PolicyTest& test, const std::string& path, absl::Time now,
-             const Complain& complain) {
+absl::Time TimeOf(const std::string& text, absl::Time now) {
+  return text.empty() ? now : ParseMoment(text).value_or(now);
+}
+
+std::vector<Action> ActionsOf(const pb::PolicyTest& test) {
+  switch (test.action()) {
+    case pb::ACTION_TRANSFER:
+      return {Action::kTransfer};
+    case pb::ACTION_RESIDE:
+      return {Action::kReside};
+    case pb::ACTION_TRANSIT:
+      return {Action::kTransit};
+    case pb::ACTION_RELABEL:
+      return {Action::kRelabel};
+    default:
+      return {Action::kTransfer, Action::kReside};
+  }
+}
+
+void RunCase(const policy::World& world, const std::string& policy, const pb::PolicyTest& test, absl::Time now,
+             PolicyTestResult* result) {
   for (const std::string* place : {&test.from(), &test.to()}) {
     if (world.sites.count(*place) != 0 && IsRegion(world, *place)) {
-      complain(path, absl::StrCat("test \"", test.name(), "\": ", *place, " is both a site and a region; rename one"));
+      result->message =
+          absl::StrCat("test \"", test.name(), "\": ", *place, " is both a site and a region; rename one");
       return;
     }
   }
-  const policy::Labels data(test.data().begin(), test.data().end());
-  const policy::Decision decision =
-      policy::EvaluateReplication(world, {data, SiteOf(world, test.from()), SiteOf(world, test.to())}, now);
-  if (decision.permitted == (test.expect() == "permit")) return;
-  complain(path,
-           absl::StrCat("test \"", test.name(), "\" fails: expected ", test.expect(), ", but ", decision.sentence));
-}
-
-// Sites that policy cannot tell apart are tried once: a thousand robots are one.
-std::vector<std::string> Representatives(const policy::World& world) {
-  std::set<std::tuple<std::string, std::string, policy::Labels>> seen;
-  std::vector<std::string> out;
-  for (const auto& [key, site] : world.sites) {
-    if (seen.emplace(site.region, site.entity, site.labels).second) out.push_back(key);
-  }
-  return out;
-}
-
-void RunInvariant(const policy::World& world, const std::vector<std::string>& sites, const pb::PolicyTest& test,
-                  const std::string& path, absl::Time now, const Complain& complain) {
-  const policy::Labels data(test.never().data().begin(), test.never().data().end());
-  const std::string& reach = test.never().reach();
-  for (const std::string& to : sites) {
-    if (!policy::RegionContains(reach, world.sites.at(to).region)) continue;
-    for (const std::string& from : sites) {
-      if (policy::RegionContains(reach, world.sites.at(from).region)) continue;
-      if (!policy::PermitsReplication(world, {data, from, to}, now)) continue;
-      const policy::Decision decision = policy::EvaluateReplication(world, {data, from, to}, now);
-      complain(path, absl::StrCat("test \"", test.name(), "\" fails: the data must never reach ", reach, ", but ",
-                                  decision.sentence));
-      return;
+  policy::Decision decided;
+  std::set<std::string> deciders;
+  for (Action action : ActionsOf(test)) {
+    const policy::Request request{policy::Labels(test.data().begin(), test.data().end()), SiteOf(world, test.from()),
+                                  SiteOf(world, test.to()), action, test.purpose()};
+    const policy::Explanation explained = policy::Explain(world, request, TimeOf(test.at(), now));
+    for (const policy::RuleOutcome& rule : explained.rules) {
+      if (rule.applies || rule.error) result->rules.insert(rule.rule);
     }
+    decided = explained.decision;
+    if (!decided.permitted) {
+      deciders = {decided.rule};
+      break;
+    }
+    deciders.insert(decided.rule);
   }
+  if (decided.permitted != (test.expect() == "permit")) {
+    result->message =
+        absl::StrCat("test \"", test.name(), "\" fails: expected ", test.expect(), ", but ", decided.sentence);
+    return;
+  }
+  const std::string wanted = absl::StrContains(test.rule(), "/") ? test.rule() : absl::StrCat(policy, "/", test.rule());
+  result->passed = test.rule().empty() || deciders.count(wanted) != 0;
+  if (!result->passed) {
+    result->message =
+        absl::StrCat("test \"", test.name(), "\" fails: expected that ", wanted, " decides, but ", decided.sentence);
+  }
+}
+
+std::string DescribeStep(const policy::ReachStep& step) {
+  if (step.relabel) {
+    std::vector<std::string> labels;
+    for (const auto& [key, value] : step.data) labels.push_back(absl::StrCat(key, "=", value));
+    return absl::StrCat("relabelled to ", absl::StrJoin(labels, ","), " (", absl::StrJoin(step.rules, ", "), ")");
+  }
+  return absl::StrCat(step.from, " to ", step.to, " (", absl::StrJoin(step.rules, ", "), ")");
+}
+
+void RunInvariant(const policy::World& world, const pb::PolicyTest& test, absl::Time now, PolicyTestResult* result) {
+  const pb::Never& never = test.never();
+  policy::ReachQuery query;
+  query.data = policy::Labels(never.data().begin(), never.data().end());
+  query.to = never.reach();
+  if (!never.from().empty()) query.homes = {never.from()};
+  if (!never.purpose().empty()) query.purpose = never.purpose();
+  query.now = TimeOf(never.at(), now);
+  query.only_now = !never.at().empty();
+  query.any_sites = true;
+  const absl::StatusOr<policy::Reach> reach = policy::FindReach(world, query);
+  if (!reach.ok()) {
+    result->message = absl::StrCat("test \"", test.name(), "\" fails: ", std::string(reach.status().message()));
+    return;
+  }
+  result->passed = !reach->reaches;
+  if (result->passed) return;
+  std::vector<std::string> steps;
+  for (const policy::ReachStep& step : reach->path) steps.push_back(DescribeStep(step));
+  result->message = absl::StrCat("test \"", test.name(), "\" fails: the data must never reach ", never.reach(),
+                                 reach->begins_there ? ", but its home may lie there" : ", but it can go ",
+                                 absl::StrJoin(steps, ", then "));
 }
 
 }  // namespace
 
-void RunPolicyTests(const policy::World& declared, const pb::SovereigntyPolicySpec& spec, absl::Time now,
-                    const Complain& complain) {
-  if (spec.tests().empty()) return;
+std::vector<PolicyTestResult> RunTests(const policy::World& declared, const std::string& policy,
+                                       const pb::SovereigntyPolicySpec& spec, absl::Time now) {
+  std::vector<PolicyTestResult> results;
+  if (spec.tests().empty()) return results;
   const policy::World world = WithAnySites(declared);
-  const std::vector<std::string> sites = Representatives(world);
   for (int i = 0; i < spec.tests_size(); ++i) {
-    const std::string path = absl::StrCat("spec.tests[", i, "]");
-    if (spec.tests(i).has_never()) {
-      RunInvariant(world, sites, spec.tests(i), path, now, complain);
+    PolicyTestResult& result = results.emplace_back();
+    result.name = spec.tests(i).name();
+    result.path = absl::StrCat("spec.tests[", i, "]");
+    result.invariant = spec.tests(i).has_never();
+    if (result.invariant) {
+      RunInvariant(declared, spec.tests(i), now, &result);
     } else {
-      RunCase(world, spec.tests(i), path, now, complain);
+      RunCase(world, policy, spec.tests(i), now, &result);
     }
+  }
+  return results;
+}
+
+void RunPolicyTests(const policy::World& world, const std::string& policy, const pb::SovereigntyPolicySpec& spec,
+                    absl::Time now, const Complain& complain) {
+  for (const PolicyTestResult& result : RunTests(world, policy, spec, now)) {
+    if (!result.passed) complain(result.path, result.message);
   }
 }
 

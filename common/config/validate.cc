@@ -65,7 +65,7 @@ class Validator {
     }
     world->time_zones = zones_;
     for (const auto& [key, resource] : catalog_) {
-      if (resource.has_sovereignty_policy()) RunPolicyTests(*world, resource.sovereignty_policy(), now, At(key));
+      if (resource.has_sovereignty_policy()) RunPolicyTests(*world, key.second, resource.sovereignty_policy(), now, At(key));
     }
   }
 
@@ -146,18 +146,22 @@ class Validator {
       const std::string path = absl::StrCat("spec.tests[", i, "]");
       if (test.has_never()) {
         Region(key, path + ".never.reach", test.never().reach());
+        if (!test.never().from().empty()) SiteOrRegion(key, path + ".never.from", test.never().from());
         continue;
       }
-      for (const auto& [side, place] : {std::pair(".from", &test.from()), std::pair(".to", &test.to())}) {
-        if (Has("Region", *place) || Has("Site", *place)) continue;
-        std::vector<std::string> options = names_["Region"];
-        options.insert(options.end(), names_["Site"].begin(), names_["Site"].end());
-        const std::string near = Suggest(*place, options);
-        Fail(key, path + side,
-             absl::StrCat(*place, " is neither a region nor a site",
-                          near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
-      }
+      SiteOrRegion(key, path + ".from", test.from());
+      SiteOrRegion(key, path + ".to", test.to());
     }
+  }
+
+  void SiteOrRegion(const ResourceKey& key, const std::string& path, const std::string& name) {
+    if (Has("Region", name) || Has("Site", name)) return;
+    std::vector<std::string> options = names_["Region"];
+    options.insert(options.end(), names_["Site"].begin(), names_["Site"].end());
+    const std::string near = Suggest(name, options);
+    Fail(key, path,
+         absl::StrCat(name, " is neither a region nor a site",
+                      near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
   }
 
   void Obligations(const ResourceKey& key, const std::string& path, const pb::Rule& rule) {
