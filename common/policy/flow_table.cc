@@ -24,12 +24,6 @@ void SetTruth(Bits* bits, size_t at, Truth truth) {
 
 Bits Empty(size_t words) { return {std::vector<uint64_t>(words), std::vector<uint64_t>(words)}; }
 
-// False beats error beats true, as in Judge.
-Truth Both(Truth a, Truth b) {
-  if (a == Truth::kFalse || b == Truth::kFalse) return Truth::kFalse;
-  return a == Truth::kError || b == Truth::kError ? Truth::kError : Truth::kTrue;
-}
-
 // A rule of the same policy with nothing to say: what one part of `rule` is judged in.
 Rule Bare(const Rule& rule) {
   Rule bare;

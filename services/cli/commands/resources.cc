@@ -1,85 +1,51 @@
 // apply, diff, get, describe, delete.
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
-#include <iterator>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/os/clock.h"
-#include "common/os/files.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/policy_impact.h"
 
 namespace bailiwick::cli {
 namespace {
 
-constexpr uint64_t kMaxFile = 16 << 20;
-
-absl::Status ReadOne(const std::string& path, std::vector<config::Located>* out) {
-  std::string text;
-  if (path == "-") {
-    text.assign(std::istreambuf_iterator<char>(std::cin), {});
-  } else {
-    BW_ASSIGN_OR_RETURN(text, os::ReadFile(os::Files::System(), path, kMaxFile));
-  }
-  BW_ASSIGN_OR_RETURN(std::vector<config::Located> parsed, config::ParseYaml(text, path == "-" ? "<stdin>" : path));
-  for (auto& located : parsed) out->push_back(std::move(located));
-  return absl::OkStatus();
+// What the change would do to copies and transfers that exist; nothing when it does not touch the law, or there is
+// none.
+absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const CatalogChange& change) {
+  const absl::Time now = os::Clock::System()->Now();
+  auto before = LawInForce(admin);
+  if (absl::IsFailedPrecondition(before.status())) return std::nullopt;
+  if (!before.ok()) return before.status();
+  BW_ASSIGN_OR_RETURN(Law after, LawAfter(*before, change, now));
+  BW_ASSIGN_OR_RETURN(ImpactReport report, AssessLive(admin, *before, after, now));
+  return report;
 }
 
-// Every document of the files named; a directory means its *.yaml and *.yml, whole or not at all.
-absl::StatusOr<std::vector<config::Located>> ReadAll(const std::vector<std::string>& paths) {
-  std::vector<config::Located> all;
-  std::string problems;
-  for (const std::string& path : paths) {
-    std::vector<std::string> files;
-    std::error_code error;
-    if (path != "-" && std::filesystem::is_directory(path, error)) {
-      for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
-        const std::string extension = entry.path().extension();
-        if (entry.is_regular_file() && (extension == ".yaml" || extension == ".yml")) files.push_back(entry.path());
-      }
-      std::sort(files.begin(), files.end());
-      if (files.empty()) return absl::InvalidArgumentError(absl::StrCat(path, " holds no *.yaml files"));
-    } else {
-      files.push_back(path);
-    }
-    for (const std::string& file : files) {
-      absl::Status read = ReadOne(file, &all);
-      if (absl::IsInvalidArgument(read)) {
-        absl::StrAppend(&problems, problems.empty() ? "" : "\n", std::string(read.message()));
-      } else if (!read.ok()) {
-        return read;
-      }
-    }
-  }
-  if (!problems.empty()) return absl::InvalidArgumentError(problems);
-  if (all.empty()) return absl::InvalidArgumentError("there is nothing to apply: no resources were read");
-  std::map<config::ResourceKey, std::string> seen;
-  for (const config::Located& located : all) {
-    config::ResourceKey key{config::KindOf(located.resource), located.resource.metadata().name()};
-    const std::string where = located.At("metadata.name").str();
-    auto [it, fresh] = seen.try_emplace(key, where);
-    if (!fresh) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": ", key.first, " ", key.second, " is declared twice; also at ", it->second));
-    }
-  }
-  return all;
+absl::Status ExpectEvictions(const std::optional<ImpactReport>& impact, int64_t expected) {
+  const size_t found = impact ? impact->impact.evictions.size() : 0;
+  if (static_cast<int64_t>(found) == expected) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("nothing was applied: the change makes ", found, found == 1 ? " copy" : " copies",
+                   " unlawful, and --expect-evictions says ", expected,
+                   "; see which with: bailiwick apply --dry-run, or bailiwick policy diff"));
 }
 
-void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_run) {
+void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_run,
+                 const std::optional<ImpactReport>& impact = std::nullopt) {
   if (globals.format() != Format::kTable) {
     std::vector<Json> lines;
     for (const auto& line : report.lines) {
       lines.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}}));
     }
-    PrintJson(globals.format(), {{"changes", List(std::move(lines))},
-                                 {"applied", Bool(report.applied)},
-                                 {"dryRun", Bool(dry_run)},
-                                 {"policyRevision", Number(report.policy_revision)}});
+    Fields fields = {{"changes", List(std::move(lines))},
+                     {"applied", Bool(report.applied)},
+                     {"dryRun", Bool(dry_run)},
+                     {"policyRevision", Number(report.policy_revision)}};
+    if (impact) fields.push_back({"impact", impact->ToJson()});
+    PrintJson(globals.format(), std::move(fields));
     return;
   }
   bool changes = false;
@@ -91,6 +57,7 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
     std::cout << "dry run: nothing was changed";
     if (changes) std::cout << "; the policy revision would be " << report.policy_revision;
     std::cout << "\n";
+    if (changes && impact) impact->Print();
   } else if (report.applied) {
     std::cout << "policy revision " << report.policy_revision << "\n";
   }
@@ -207,14 +174,24 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     auto files = std::make_shared<std::vector<std::string>>();
     auto dry_run = std::make_shared<bool>(false);
     c->add_option("-f,--file", *files, "file, directory of *.yaml, or - for standard input")->required();
+    auto evictions = std::make_shared<int64_t>(-1);
     c->add_flag("--dry-run", *dry_run, "check and show what would change, change nothing");
-    c->footer("Examples:\n  bailiwick apply -f fleet.yaml\n  bailiwick apply -f policies/ --dry-run");
-    OnRun(c, globals, [&globals, files, dry_run]() -> absl::Status {
+    c->add_option("--expect-evictions", *evictions, "apply only if exactly so many copies become unlawful")
+        ->check(CLI::NonNegativeNumber);
+    c->footer(
+        "Examples:\n  bailiwick apply -f fleet.yaml\n  bailiwick apply -f policies/ --dry-run\n"
+        "  bailiwick apply -f policies/ --expect-evictions 0");
+    OnRun(c, globals, [&globals, files, dry_run, evictions]() -> absl::Status {
       CatalogChange change;
-      BW_ASSIGN_OR_RETURN(change.upserts, ReadAll(*files));
+      BW_ASSIGN_OR_RETURN(change.upserts, ReadResources(*files));
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+      std::optional<ImpactReport> impact;
+      if (*dry_run || *evictions >= 0) {
+        BW_ASSIGN_OR_RETURN(impact, ImpactOf(*admin, change));
+      }
+      if (*evictions >= 0) BW_RETURN_IF_ERROR(ExpectEvictions(impact, *evictions));
       BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, *dry_run));
-      PrintReport(report, globals, *dry_run);
+      PrintReport(report, globals, *dry_run, impact);
       return absl::OkStatus();
     });
   }
@@ -225,7 +202,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     c->footer("Example:\n  bailiwick diff -f fleet.yaml");
     OnRunCode(c, globals, [&globals, files]() -> absl::StatusOr<int> {
       CatalogChange change;
-      BW_ASSIGN_OR_RETURN(change.upserts, ReadAll(*files));
+      BW_ASSIGN_OR_RETURN(change.upserts, ReadResources(*files));
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
       BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, true));
       bool differs = false;

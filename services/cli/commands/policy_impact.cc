@@ -1,0 +1,162 @@
+#include "services/cli/commands/policy_impact.h"
+
+#include <algorithm>
+#include <iostream>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/base/units.h"
+
+namespace bailiwick::cli {
+namespace {
+
+constexpr size_t kShown = 20;  // JSON has all
+
+// Numbers for names, in the order in which they come.
+class Names {
+ public:
+  explicit Names(std::vector<std::string>* names) : names_(names) {}
+  uint32_t Of(const std::string& name) {
+    auto [it, fresh] = numbers_.try_emplace(name, static_cast<uint32_t>(names_->size()));
+    if (fresh) names_->push_back(name);
+    return it->second;
+  }
+
+ private:
+  std::vector<std::string>* const names_;
+  std::map<std::string, uint32_t> numbers_;
+};
+
+std::string Why(policy::Reason reason, const std::string& rule) {
+  if (reason == policy::Reason::kForbidden) return absl::StrCat(rule, " forbids reside");
+  if (reason == policy::Reason::kError) return absl::StrCat(rule.empty() ? "the law" : rule, " cannot be evaluated");
+  return "no rule permits reside";
+}
+
+}  // namespace
+
+absl::StatusOr<Law> LawAfter(const Law& before, const CatalogChange& change, absl::Time now) {
+  Law after;
+  after.name = "the law after the change";
+  after.catalog = before.catalog;
+  for (const auto& name : change.deletes) after.catalog.erase({name.kind(), name.name()});
+  for (const config::Located& one : change.upserts) {
+    after.catalog[{config::KindOf(one.resource), one.resource.metadata().name()}] = one.resource;
+  }
+  after.located = change.upserts;
+  after.zones = config::CompileTimeZones(config::ZonesOf(after.catalog), now);
+  BW_RETURN_IF_ERROR(config::Validate(after.catalog, after.located, now, after.zones));
+  BW_ASSIGN_OR_RETURN(after.world, config::BuildWorld(after.catalog));
+  after.world.time_zones = after.zones;
+  after.datasets = config::DataOf(after.catalog);
+  return after;
+}
+
+absl::StatusOr<ImpactReport> AssessLive(Admin& admin, const Law& before, const Law& after, absl::Time now) {
+  ImpactReport report;
+  control::v1::ListDatasetsResponse datasets;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListDatasets(Admin::Call().get(), {}, &datasets)));
+  std::map<std::string, const policy::NamedData*> was, is;  // a stream has its family's labels
+  for (const policy::NamedData& data : before.datasets) was[data.name] = &data;
+  for (const policy::NamedData& data : after.datasets) is[data.name] = &data;
+  auto as = [](const std::map<std::string, const policy::NamedData*>& known, const control::v1::DatasetStatus& d) {
+    auto it = known.find(d.family().empty() ? d.name() : d.family());
+    policy::NamedData data{d.name(), {}, d.home_site()};
+    if (it == known.end()) return data;
+    data.labels = it->second->labels;
+    if (!it->second->home.empty()) data.home = it->second->home;
+    return data;
+  };
+  std::map<std::string, uint32_t> number;
+  std::vector<uint64_t> bytes;
+  for (const auto& d : datasets.datasets()) {
+    number[d.name()] = static_cast<uint32_t>(report.inventory.datasets.size());
+    const bool stays = is.count(d.family().empty() ? d.name() : d.family()) != 0;  // deleted: what lies there stays
+    report.inventory.datasets.push_back(as(stays ? is : was, d));
+    report.inventory.datasets_before.push_back(as(was, d));
+    bytes.push_back(d.logical_bytes());
+  }
+  Names sites(&report.inventory.sites);
+  BW_ASSIGN_OR_RETURN(std::vector<control::v1::Replica> replicas, Replicas(admin, ""));
+  for (const control::v1::Replica& r : replicas) {
+    auto dataset = number.find(r.dataset());
+    if (dataset == number.end() || r.versions().empty()) continue;  // nothing lies there
+    policy::Inventory::Replica replica;
+    replica.dataset = dataset->second;
+    replica.site = sites.Of(r.site());
+    replica.bytes = bytes[dataset->second];
+    replica.versions.assign(r.versions().begin(), r.versions().end());
+    report.inventory.replicas.push_back(std::move(replica));
+  }
+  control::v1::ListTransfersResponse transfers;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListTransfers(Admin::Call().get(), {}, &transfers)));
+  for (const auto& t : transfers.transfers()) {
+    auto dataset = number.find(t.dataset());
+    if (dataset == number.end() || (t.state() != "running" && t.state() != "starting")) continue;
+    report.inventory.transfers.push_back(
+        {t.transfer_id(), dataset->second, sites.Of(t.source()), sites.Of(t.destination()), t.version(), t.purpose()});
+  }
+  report.impact = policy::Assess(before.world, after.world, report.inventory, now);
+  return report;
+}
+
+void ImpactReport::Print() const {
+  if (!any()) {
+    std::cout << "no copy becomes unlawful, no transfer stops\n";
+    return;
+  }
+  if (!impact.evictions.empty()) {
+    std::cout << impact.evictions.size() << (impact.evictions.size() == 1 ? " copy becomes" : " copies become")
+              << " unlawful and would be evicted (" << FormatBytes(impact.bytes) << ")";
+    if (impact.last_copies != 0) std::cout << "; " << impact.last_copies << " hold the last copy of some version";
+    if (impact.held != 0) std::cout << "; " << impact.held << " under a hold: fenced, not erased";
+    std::cout << "\n";
+  }
+  for (size_t i = 0; i < std::min(impact.evictions.size(), kShown); ++i) {
+    const policy::Impact::Eviction& e = impact.evictions[i];
+    const policy::Inventory::Replica& replica = inventory.replicas[e.replica];
+    std::cout << "  " << inventory.datasets[replica.dataset].name << " at " << inventory.sites[replica.site] << " ("
+              << FormatBytes(replica.bytes) << "): " << Why(e.reason, e.rule) << (e.last_copy ? "; the last copy" : "")
+              << (replica.held ? "; held" : "") << "\n";
+  }
+  if (impact.evictions.size() > kShown) std::cout << "  and " << impact.evictions.size() - kShown << " more\n";
+  for (const policy::Impact::Stop& stop : impact.stops) {
+    const policy::Inventory::Transfer& t = inventory.transfers[stop.transfer];
+    std::cout << "a running transfer stops: " << inventory.datasets[t.dataset].name << " version " << t.version
+              << " from " << inventory.sites[t.from] << " to " << inventory.sites[t.to] << ": " << stop.sentence
+              << "\n";
+  }
+}
+
+Json ImpactReport::ToJson() const {
+  std::vector<Json> evictions, stops;
+  for (const policy::Impact::Eviction& e : impact.evictions) {
+    const policy::Inventory::Replica& replica = inventory.replicas[e.replica];
+    evictions.push_back(Object({{"dataset", Text(inventory.datasets[replica.dataset].name)},
+                                {"site", Text(inventory.sites[replica.site])},
+                                {"bytes", Number(replica.bytes)},
+                                {"reason", Text(policy::ReasonName(e.reason))},
+                                {"rule", Text(e.rule)},
+                                {"lastCopy", Bool(e.last_copy)},
+                                {"held", Bool(replica.held)}}));
+  }
+  for (const policy::Impact::Stop& stop : impact.stops) {
+    const policy::Inventory::Transfer& t = inventory.transfers[stop.transfer];
+    stops.push_back(Object({{"transfer", Text(t.id)},
+                            {"dataset", Text(inventory.datasets[t.dataset].name)},
+                            {"version", Number(t.version)},
+                            {"source", Text(inventory.sites[t.from])},
+                            {"destination", Text(inventory.sites[t.to])},
+                            {"rule", Text(stop.rule)},
+                            {"sentence", Text(stop.sentence)}}));
+  }
+  return Object({{"evictions", List(std::move(evictions))},
+                 {"bytes", Number(impact.bytes)},
+                 {"lastCopies", Number(impact.last_copies)},
+                 {"held", Number(impact.held)},
+                 {"unlawfulBefore", Number(impact.unlawful_before)},
+                 {"transfersThatStop", List(std::move(stops))}});
+}
+
+}  // namespace bailiwick::cli

@@ -1,0 +1,27 @@
+// What a change of the law does to what exists at the coordinator: replicas that would have to go, transfers that stop.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/policy/diff.h"
+#include "common/policy/reach.h"
+#include "services/cli/commands/policy_law.h"
+
+namespace bailiwick::cli {
+
+struct ImpactReport {
+  policy::Inventory inventory;
+  policy::Impact impact;
+  bool any() const { return !impact.evictions.empty() || !impact.stops.empty(); }
+  void Print() const;  // nothing but one line when nothing has to go
+  Json ToJson() const;
+};
+
+// The law as it would be after the change; datasets with the labels that they would have.
+absl::StatusOr<Law> LawAfter(const Law& before, const CatalogChange& change, absl::Time now);
+// Asks for replicas, transfers and sizes. A copy's bytes are those of the newest version that it holds, uncompressed.
+absl::StatusOr<ImpactReport> AssessLive(Admin& admin, const Law& before, const Law& after, absl::Time now);
+
+}  // namespace bailiwick::cli
