@@ -247,7 +247,7 @@ class Checker {
   void StorageKey(const std::string& path, const pb::StorageKey& key) {
     const bool hex = key.id().size() == 64 && key.id().find_first_not_of("0123456789abcdef") == std::string::npos;
     if (!hex)
-      complain_(path + ".id", "expected 64 lower-case hexadecimal digits, as `bailiwick-agent key show` prints");
+      complain_(path + ".id", "expected 64 lower-case hexadecimal digits, as `bailiwick-agent key list` prints");
     Need(path + ".region", RegionProblem(key.region()));
   }
 

@@ -63,4 +63,6 @@ inline constexpr std::string_view kClassificationType = "application/vnd.bailiwi
 inline constexpr std::string_view kGrantType = "application/vnd.bailiwick.grant.v1";
 inline constexpr std::string_view kBindingType = "application/vnd.bailiwick.certificate-binding.v1";
 
+inline constexpr std::string_view kStorageType = "application/vnd.bailiwick.storage-statement.v1";
+
 }  // namespace bailiwick::crypto

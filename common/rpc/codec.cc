@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "bailiwick/transfer/v1/grant.pb.h"
 #include "common/base/status.h"
@@ -122,12 +123,14 @@ crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& ce
   return crypto::SignEnvelope(crypto::kBindingType, binding.SerializeAsString(), key);
 }
 
-absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri,
-                          const std::string& peer_certificate_sha256, const policy::World& world) {
-  auto parsed = identity::ParseSpiffeId(peer_uri);
+namespace {
+
+// The enrolment key that the signed registry pins for an agent.
+absl::StatusOr<std::string> PinnedKey(const std::string& uri, const policy::World& world) {
+  auto parsed = identity::ParseSpiffeId(uri);
   if (!parsed.ok()) return absl::PermissionDeniedError(parsed.status().message());
   const identity::SpiffeId& id = *parsed;
-  if (id.kind != identity::Kind::kAgent) return absl::PermissionDeniedError(absl::StrCat(peer_uri, " is not an agent"));
+  if (id.kind != identity::Kind::kAgent) return absl::PermissionDeniedError(absl::StrCat(uri, " is not an agent"));
   auto site = world.sites.find(id.site);
   if (site == world.sites.end())
     return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not in the signed registry"));
@@ -136,7 +139,15 @@ absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& p
     return absl::PermissionDeniedError(absl::StrCat("the policy bundle pins no key for agent ", id.name, " of site ",
                                                     id.site, "; run: bailiwick site approve ", id.site));
   }
-  absl::Status verified = crypto::VerifyEnvelope(envelope, crypto::kBindingType, {key->second});
+  return key->second;
+}
+
+}  // namespace
+
+absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri,
+                          const std::string& peer_certificate_sha256, const policy::World& world) {
+  BW_ASSIGN_OR_RETURN(std::string key, PinnedKey(peer_uri, world));
+  absl::Status verified = crypto::VerifyEnvelope(envelope, crypto::kBindingType, {key});
   if (!verified.ok()) {
     return absl::PermissionDeniedError(
         absl::StrCat("the certificate of ", peer_uri,
@@ -149,6 +160,47 @@ absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& p
         absl::StrCat("the certificate binding is not for this certificate of ", peer_uri));
   }
   return absl::OkStatus();
+}
+
+crypto::Envelope SignStorage(const StorageStatement& statement, const crypto::SigningKey& enrolment_key) {
+  transfer::v1::StorageStatement proto;
+  proto.set_grant_id(statement.grant_id);
+  proto.set_dataset_id(statement.dataset_id.str());
+  proto.set_spiffe_id(statement.spiffe_id);
+  proto.set_wrapping_key_id(statement.wrapping_key);
+  proto.set_wrapping_public_key(statement.wrapping_public_key);
+  proto.set_encrypted_volume(statement.encrypted_volume);
+  return crypto::SignEnvelope(crypto::kStorageType, proto.SerializeAsString(), enrolment_key);
+}
+
+absl::StatusOr<StorageStatement> OpenStorage(const crypto::Envelope& envelope, const std::string& peer_uri,
+                                             DatasetId dataset, const std::string& grant_id,
+                                             const policy::World& world) {
+  BW_ASSIGN_OR_RETURN(std::string pinned, PinnedKey(peer_uri, world));
+  auto bad = [&](absl::string_view why) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("what ", peer_uri, " says of its storage cannot be believed: ", why));
+  };
+  absl::Status verified = crypto::VerifyEnvelope(envelope, crypto::kStorageType, {pinned});
+  if (!verified.ok()) return bad(verified.message());
+  transfer::v1::StorageStatement proto;
+  if (!proto.ParseFromString(envelope.payload)) return bad("it is malformed");
+  if (proto.spiffe_id() != peer_uri || proto.dataset_id() != dataset.view() || grant_id.empty() ||
+      proto.grant_id() != grant_id) {
+    return bad("it is about another agent, dataset or grant");
+  }
+  StorageStatement statement{.grant_id = grant_id,
+                             .dataset_id = dataset,
+                             .spiffe_id = peer_uri,
+                             .wrapping_key = proto.wrapping_key_id(),
+                             .wrapping_public_key = proto.wrapping_public_key(),
+                             .encrypted_volume = proto.encrypted_volume()};
+  if (statement.wrapping_key.empty()) return statement;
+  if (absl::BytesToHexString(crypto::KeyId(statement.wrapping_public_key)) != statement.wrapping_key ||
+      !crypto::VerifyEnvelope(envelope, crypto::kStorageType, {statement.wrapping_public_key}).ok()) {
+    return bad("it does not prove that the wrapping key it names is there");
+  }
+  return statement;
 }
 
 }  // namespace bailiwick::rpc

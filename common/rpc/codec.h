@@ -27,4 +27,20 @@ crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& ce
 absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri,
                           const std::string& peer_certificate_sha256, const policy::World& world);
 
+// How a receiver keeps a dataset at rest. Unsigned: the enrolment key and, if any, the wrapping key sign it.
+struct StorageStatement {
+  std::string grant_id;
+  DatasetId dataset_id;
+  std::string spiffe_id;
+  std::string wrapping_key;  // id; empty: plain
+  std::string wrapping_public_key;
+  bool encrypted_volume = false;
+};
+crypto::Envelope SignStorage(const StorageStatement& statement, const crypto::SigningKey& enrolment_key);
+// PERMISSION_DENIED unless it is of exactly this peer, about this dataset and grant, signed by the key that the world
+// pins for the peer's agent and by the wrapping key that it names.
+absl::StatusOr<StorageStatement> OpenStorage(const crypto::Envelope& envelope, const std::string& peer_uri,
+                                             DatasetId dataset, const std::string& grant_id,
+                                             const policy::World& world);
+
 }  // namespace bailiwick::rpc

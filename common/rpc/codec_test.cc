@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/escaping.h"
 #include "common/crypto/digest.h"
 
 namespace bailiwick::rpc {
@@ -234,6 +235,66 @@ TEST_F(BindingTest, AnAgentThatWaitsForApprovalIsToldHow) {
   absl::Status status = Check(SignBinding(kPeer, certificate_, key_),
                               "spiffe://example.org/region/eu/de/site/core/agent/a3", certificate_);
   EXPECT_THAT(std::string(status.message()), HasSubstr("bailiwick site approve core"));
+}
+
+class StorageTest : public BindingTest {
+ protected:
+  StorageTest() {
+    dataset_.bytes[0] = 1;
+    said_ = {.grant_id = "grant",
+             .dataset_id = dataset_,
+             .spiffe_id = kPeer,
+             .wrapping_key = absl::BytesToHexString(crypto::KeyId(wrapping_.public_key())),
+             .wrapping_public_key = wrapping_.public_key()};
+  }
+  crypto::Envelope Sign(const StorageStatement& said, const crypto::SigningKey& by) {
+    crypto::Envelope envelope = SignStorage(said, by);
+    crypto::AddSignature(envelope, wrapping_);
+    return envelope;
+  }
+  absl::Status Open(const crypto::Envelope& envelope) {
+    return OpenStorage(envelope, kPeer, dataset_, "grant", world_).status();
+  }
+
+  DatasetId dataset_;
+  const crypto::SigningKey wrapping_ = NewKey();
+  StorageStatement said_;
+};
+
+TEST_F(StorageTest, TellsHowThePeerKeepsTheDataset) {
+  auto opened = OpenStorage(Sign(said_, key_), kPeer, dataset_, "grant", world_);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(opened->wrapping_key, said_.wrapping_key);
+  StorageStatement plain{.grant_id = "grant", .dataset_id = dataset_, .spiffe_id = kPeer};
+  opened = OpenStorage(SignStorage(plain, key_), kPeer, dataset_, "grant", world_);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_TRUE(opened->wrapping_key.empty());
+}
+
+TEST_F(StorageTest, IsBelievedOfNobodyElseAndNotWithoutTheWrappingKey) {
+  StorageStatement other_grant = said_, other_dataset = said_, other_agent = said_, other_key = said_;
+  other_grant.grant_id = "another";
+  other_dataset.dataset_id.bytes[0] = 2;
+  other_agent.spiffe_id = "spiffe://example.org/region/eu/de/site/edge/agent/a1";
+  other_key.wrapping_key = std::string(64, 'a');
+  const crypto::Envelope good = Sign(said_, key_);
+  const struct {
+    const char* what;
+    crypto::Envelope envelope;
+  } cases[] = {
+      {"nothing", {}},
+      {"another grant", Sign(other_grant, key_)},
+      {"another dataset", Sign(other_dataset, key_)},
+      {"another agent", Sign(other_agent, key_)},
+      {"a key id that is not the key's", Sign(other_key, key_)},
+      {"a sibling's signature", Sign(said_, sibling_)},
+      {"only the wrapping key's signature", crypto::SignEnvelope(crypto::kStorageType, good.payload, wrapping_)},
+      {"no proof by the wrapping key", SignStorage(said_, key_)},
+      {"a binding's type", crypto::SignEnvelope(crypto::kBindingType, good.payload, key_)},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(Open(c.envelope).code(), absl::StatusCode::kPermissionDenied) << c.what;
+  }
 }
 
 }  // namespace

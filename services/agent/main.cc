@@ -1,10 +1,11 @@
-// bailiwick-agent: join, run, exec. Wiring only.
-#include <csignal>
-#include <iostream>
-#include <thread>
+// bailiwick-agent: join, run, exec, key. Wiring only.
+#include <grpcpp/grpcpp.h>
 
 #include <CLI/CLI.hpp>
-#include <grpcpp/grpcpp.h>
+#include <csignal>
+#include <functional>
+#include <iostream>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -13,6 +14,7 @@
 #include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
 #include "services/agent/api/admin_service.h"
+#include "services/agent/keys/key_commands.h"
 #include "services/agent/state/agent_state.h"
 #include "services/agent/state/identity.h"
 #include "services/agent/transfer/frame.h"
@@ -27,6 +29,7 @@ struct RunFlags {
   std::string advertise;
   std::string coordinator;
   std::string replica_path;
+  std::string key_dir;
   std::string log_format = "text";
   std::string log_level = "info";
 };
@@ -45,7 +48,8 @@ std::string ReplicaPath(const RunFlags& flags, const Law& law, const std::string
   if (!flags.replica_path.empty()) return flags.replica_path;
   if (auto current = law.current(); current != nullptr) {
     auto it = current->resources.find({"Site", site});
-    if (it != current->resources.end() && !it->second.site().replica_path().empty()) return it->second.site().replica_path();
+    if (it != current->resources.end() && !it->second.site().replica_path().empty())
+      return it->second.site().replica_path();
   }
   return os::JoinPath(flags.data_dir, "replicas");
 }
@@ -67,6 +71,7 @@ absl::Status Run(const RunFlags& flags) {
   std::signal(SIGPIPE, SIG_IGN);
 
   Environment env;
+  env.key_directory = flags.key_dir;
   BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(env, flags.data_dir));
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
   Law law(identity->policy_root_sha256(), state->db());
@@ -88,16 +93,20 @@ absl::Status Run(const RunFlags& flags) {
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", flags.listen,
-                                               "; is the port taken? choose another with --listen HOST:PORT"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", flags.listen, "; is the port taken? choose another with --listen HOST:PORT"));
   }
   const std::string host = flags.listen.substr(0, flags.listen.rfind(':'));
   const std::string endpoint = flags.advertise.empty() ? absl::StrCat(host, ":", port) : flags.advertise;
   agent.Start(endpoint, flags.coordinator.empty() ? identity->control_address() : flags.coordinator);
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(env.files, endpoints, absl::StrCat("{\"transfer\":\"", endpoint, "\"}\n")));
+  BW_RETURN_IF_ERROR(
+      os::WriteFileAtomically(env.files, endpoints, absl::StrCat("{\"transfer\":\"", endpoint, "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
-                 {{"site", identity->site()}, {"endpoint", endpoint}, {"identity", identity->spiffe_id()},
-                  {"policy_revision", law.revision()}, {"build", kBuildVersion}});
+                 {{"site", identity->site()},
+                  {"endpoint", endpoint},
+                  {"identity", identity->spiffe_id()},
+                  {"policy_revision", law.revision()},
+                  {"build", kBuildVersion}});
 
   int received = 0;
   sigwait(&signals, &received);
@@ -108,13 +117,48 @@ absl::Status Run(const RunFlags& flags) {
   return absl::OkStatus();
 }
 
+struct KeyFlags {
+  std::string data_dir, key_dir, id, file;
+  bool json = false;
+};
+
+// `key generate|list|rotate|export|import`; the one that was given runs through `run`.
+void RegisterKeys(CLI::App& app, KeyFlags& flags, std::function<absl::Status(KeyCommands&)>& run) {
+  auto* key = app.add_subcommand("key", "the storage keys of this site, which protect data at rest");
+  key->require_subcommand(1);
+  auto add = [&](const char* verb, const char* help, std::function<absl::Status(KeyCommands&)> act) {
+    auto* c = key->add_subcommand(verb, help);
+    c->add_option("--data-dir", flags.data_dir, "directory of this agent")->required();
+    c->add_option("--key-dir", flags.key_dir, "where the keys are, when it is not DATA/keys");
+    c->callback([&run, act = std::move(act)] { run = act; });
+    return c;
+  };
+  add("generate", "make this site's first key", [](KeyCommands& keys) {
+    return keys.Generate();
+  })->footer("Example:\n  bailiwick-agent key generate --data-dir /var/lib/bailiwick");
+  add("list", "which keys there are, and how many datasets each protects", [&flags](KeyCommands& keys) {
+    return keys.List(flags.json);
+  })->add_flag("--json", flags.json, "as JSON");
+  add("rotate", "make a further key; once it is declared the agent wraps its data keys under it",
+      [](KeyCommands& keys) { return keys.Rotate(); });
+  auto* out = add("export", "write a key to a new file, to be kept safe",
+                  [&flags](KeyCommands& keys) { return keys.Export(flags.id, flags.file); });
+  out->add_option("--id", flags.id, "the key, by how its id begins (not needed when there is one)");
+  out->add_option("--to", flags.file, "the file, which must not exist")->required();
+  out->footer("Example:\n  bailiwick-agent key export --data-dir /var/lib/bailiwick --to /media/safe/core.key");
+  auto* in = add("import", "bring a key back from a file that export wrote",
+                 [&flags](KeyCommands& keys) { return keys.Import(flags.file); });
+  in->add_option("FILE", flags.file, "the file")->required();
+}
+
 int Report(const absl::Status& status) {
   if (!status.ok()) std::cerr << "bailiwick-agent: " << std::string(status.message()) << "\n";
   return ExitCode(status);
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app{"bailiwick-agent: serves one site: commits, sends and receives versions, lays them out", "bailiwick-agent"};
+  CLI::App app{"bailiwick-agent: serves one site: commits, sends and receives versions, lays them out",
+               "bailiwick-agent"};
   app.set_version_flag("--version", std::string("bailiwick-agent ") + std::string(kBuildVersion));
   app.require_subcommand(1);
 
@@ -129,20 +173,30 @@ int Main(int argc, char** argv) {
   run->add_option("--data-dir", flags.data_dir, "directory of this agent")->required();
   run->add_option("--listen", flags.listen, "HOST:PORT for peers and admins (default 127.0.0.1:0, a free port)");
   run->add_option("--advertise", flags.advertise, "HOST:PORT that others use when it differs from --listen");
-  run->add_option("--coordinator", flags.coordinator, "HOST:PORT of the control port when it differs from the one given at join");
-  run->add_option("--replica-path", flags.replica_path, "where replicas are laid out (default: the Site's replicaPath, else DATA/replicas)");
+  run->add_option("--coordinator", flags.coordinator,
+                  "HOST:PORT of the control port when it differs from the one given at join");
+  run->add_option("--replica-path", flags.replica_path,
+                  "where replicas are laid out (default: the Site's replicaPath, else DATA/replicas)");
+  run->add_option("--key-dir", flags.key_dir, "where the storage keys are (default: DATA/keys)");
   run->add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
   run->add_option("--log-level", flags.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
-  run->footer("Example:\n  bailiwick-agent run --data-dir /var/lib/bailiwick --listen 0.0.0.0:7443 --advertise core.example:7443");
+  run->footer(
+      "Example:\n  bailiwick-agent run --data-dir /var/lib/bailiwick --listen 0.0.0.0:7443 --advertise "
+      "core.example:7443");
 
   std::string dataset, replica_path, exec_data_dir;
   auto* exec = app.add_subcommand("exec", "run a command on one whole version that stays put while it runs");
   exec->add_option("DATASET", dataset, "name of the dataset")->required();
   exec->add_option("--data-dir", exec_data_dir, "directory of this agent (replicas are under it)");
   exec->add_option("--replica-path", replica_path, "where replicas are laid out, when it is not DATA/replicas");
-  exec->footer("The command follows a --; it starts in the tree, with BAILIWICK_TREE and BAILIWICK_VERSION set.\n"
-               "Example:\n  bailiwick-agent exec planner --data-dir /var/lib/bailiwick -- python3 infer.py");
+  exec->footer(
+      "The command follows a --; it starts in the tree, with BAILIWICK_TREE and BAILIWICK_VERSION set.\n"
+      "Example:\n  bailiwick-agent exec planner --data-dir /var/lib/bailiwick -- python3 infer.py");
+
+  KeyFlags key_flags;
+  std::function<absl::Status(KeyCommands&)> key_command;
+  RegisterKeys(app, key_flags, key_command);
 
   // What follows "--" is the command of exec, never ours to parse.
   std::vector<std::string> command;
@@ -163,6 +217,11 @@ int Main(int argc, char** argv) {
   }
   if (*join) return Report(Join(data_dir, join_string));
   if (*run) return Report(Run(flags));
+  if (key_command) {
+    Environment env;
+    KeyCommands keys(env.files, env.random, env.clock, key_flags.data_dir, key_flags.key_dir, &std::cout);
+    return Report(key_command(keys));
+  }
   if (command.empty()) return Report(absl::InvalidArgumentError("exec needs a command after --"));
   if (replica_path.empty() && exec_data_dir.empty()) {
     return Report(absl::InvalidArgumentError("exec needs --data-dir or --replica-path"));

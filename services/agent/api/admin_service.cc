@@ -46,7 +46,9 @@ grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1:
   Pace pace(clock_);
   auto outcome = agent_->CommitNow(
       request->dataset(),
-      {.message = request->message(), .allow_changing = request->allow_changing(), .allow_empty = request->allow_empty()},
+      {.message = request->message(),
+       .allow_changing = request->allow_changing(),
+       .allow_empty = request->allow_empty()},
       [&](const CommitProgress& progress) {
         if (context->IsCancelled()) cancelled = true;
         if (!pace.Due()) return;
@@ -82,16 +84,16 @@ grpc::Status AdminService::Diff(grpc::ServerContext* context, const agent::v1::D
     BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
     BW_ASSIGN_OR_RETURN(store::CatalogVersion from, agent_->HeldVersion(request->dataset(), request->from()));
     BW_ASSIGN_OR_RETURN(store::CatalogVersion to, agent_->HeldVersion(request->dataset(), request->to()));
-    return store::DiffManifests(
-        dataset->nodes.get(), from.record.manifest_root, to.record.manifest_root,
-        [&](const store::Entry* before, const store::Entry* after) -> absl::Status {
-          agent::v1::DiffEntry entry;
-          entry.set_path(after != nullptr ? after->path : before->path);
-          entry.set_change(DescribeChange(before, after));
-          if (before != nullptr) entry.set_old_size(before->size);
-          if (after != nullptr) entry.set_new_size(after->size);
-          return writer->Write(entry) ? absl::OkStatus() : absl::CancelledError("the caller went away");
-        });
+    return store::DiffManifests(dataset->nodes.get(), from.record.manifest_root, to.record.manifest_root,
+                                [&](const store::Entry* before, const store::Entry* after) -> absl::Status {
+                                  agent::v1::DiffEntry entry;
+                                  entry.set_path(after != nullptr ? after->path : before->path);
+                                  entry.set_change(DescribeChange(before, after));
+                                  if (before != nullptr) entry.set_old_size(before->size);
+                                  if (after != nullptr) entry.set_new_size(after->size);
+                                  return writer->Write(entry) ? absl::OkStatus()
+                                                              : absl::CancelledError("the caller went away");
+                                });
   };
   return rpc::ToGrpc(run());
 }
@@ -107,6 +109,7 @@ grpc::Status AdminService::Checkout(grpc::ServerContext* context, const agent::v
     }
     BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
     BW_ASSIGN_OR_RETURN(store::CatalogVersion version, agent_->HeldVersion(request->dataset(), request->number()));
+    BW_RETURN_IF_ERROR(agent_->MayLayOut(*dataset, request->directory()));
     BW_RETURN_IF_ERROR(agent::Checkout(
         *dataset, version, request->directory(), agent_->records_owner(request->dataset()),
         [&](uint64_t done_bytes) {
@@ -143,16 +146,19 @@ grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1:
       BW_ASSIGN_OR_RETURN(versions, dataset->catalog->List(dataset->id));
     }
     VerifyReport report;
-    BW_RETURN_IF_ERROR(VerifyVersions(*dataset, versions, [&](const VerifyReport& so_far) -> absl::Status {
-      if (context->IsCancelled()) return absl::CancelledError("the caller went away");
-      if (!pace.Due()) return absl::OkStatus();
-      agent::v1::WorkEvent event;
-      event.set_done_bytes(so_far.checked_bytes);
-      event.set_total_bytes(so_far.total_bytes);
-      event.set_checked_chunks(so_far.checked_chunks);
-      writer->Write(event);
-      return absl::OkStatus();
-    }, &report));
+    BW_RETURN_IF_ERROR(VerifyVersions(
+        *dataset, versions,
+        [&](const VerifyReport& so_far) -> absl::Status {
+          if (context->IsCancelled()) return absl::CancelledError("the caller went away");
+          if (!pace.Due()) return absl::OkStatus();
+          agent::v1::WorkEvent event;
+          event.set_done_bytes(so_far.checked_bytes);
+          event.set_total_bytes(so_far.total_bytes);
+          event.set_checked_chunks(so_far.checked_chunks);
+          writer->Write(event);
+          return absl::OkStatus();
+        },
+        &report));
     std::vector<std::string> tree;
     BW_RETURN_IF_ERROR(agent_->VerifyTree(request->dataset(), &tree));
     for (auto& problem : tree) report.Add(std::move(problem));

@@ -30,20 +30,25 @@ std::vector<std::string> AllMigrations() {
 absl::Status CheckFormat(os::Files* files, const std::string& directory) {
   const std::string path = os::JoinPath(directory, "format");
   auto text = os::ReadFile(files, path, 64);
-  if (absl::IsNotFound(text.status())) return os::WriteFileAtomically(files, path, absl::StrCat(kDataFormat, "\n"));
+  if (absl::IsNotFound(text.status()))
+    return os::WriteFileAtomically(files, path, absl::StrCat(kPlainDataFormat, "\n"));
   BW_RETURN_IF_ERROR(text.status());
   uint32_t format = 0;
   if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &format)) {
     return absl::DataLossError(absl::StrCat(path, " is not a format number"));
   }
   if (format > kDataFormat) {
-    return absl::FailedPreconditionError(absl::StrCat(directory, " was written by a newer Bailiwick (data format ", format,
-                                                      ", this one knows ", kDataFormat, "); use that version"));
+    return absl::FailedPreconditionError(absl::StrCat(directory, " was written by a newer Bailiwick (data format ",
+                                                      format, ", this one knows ", kDataFormat, "); use that version"));
   }
   return absl::OkStatus();
 }
 
 }  // namespace
+
+std::string KeyDirectory(const std::string& directory, const std::string& key_directory) {
+  return key_directory.empty() ? os::JoinPath(directory, "keys") : key_directory;
+}
 
 absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& env, const std::string& directory) {
   std::unique_ptr<AgentState> state(new AgentState());
@@ -55,6 +60,7 @@ absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& 
   BW_ASSIGN_OR_RETURN(state->db_, sql::Database::Open({.files = env.files,
                                                        .path = os::JoinPath(directory, "agent.db"),
                                                        .migrations = AllMigrations()}));
+  state->keys_ = std::make_unique<store::KeyFiles>(env.files, env.random, KeyDirectory(directory, env.key_directory));
   state->catalog_ = std::make_unique<store::VersionCatalog>(state->db_.get());
   BW_ASSIGN_OR_RETURN(state->index_, store::ChunkIndex::Open(os::JoinPath(directory, "index"), kIndexCacheBytes));
   BW_ASSIGN_OR_RETURN(state->audit_, audit::Log::Open(env.files, env.clock, os::JoinPath(directory, "audit.log")));
@@ -109,9 +115,11 @@ absl::StatusOr<DatasetHandle*> AgentState::Load(DatasetId id, const std::string&
   handle->files = env_.files;
   handle->catalog = catalog_.get();
   BW_ASSIGN_OR_RETURN(handle->store, store::DatasetStore::Open({.files = env_.files,
-                                                               .index = index_.get(),
-                                                               .directory = handle->directory,
-                                                               .dataset = id}));
+                                                                .index = index_.get(),
+                                                                .directory = handle->directory,
+                                                                .dataset = id,
+                                                                .keys = keys_.get(),
+                                                                .random = env_.random}));
   handle->nodes = store::NewStoreNodeSource(handle->store.get());
   DatasetHandle* raw = handle.get();
   datasets_[id] = std::move(handle);
@@ -126,6 +134,17 @@ absl::StatusOr<DatasetHandle*> AgentState::OpenDataset(DatasetId id, const std::
     return put.BindBlob(1, id.view()).BindText(2, name).Run();
   }));
   return Load(id, name);
+}
+
+absl::Status AgentState::Encrypt(DatasetHandle& dataset, const std::string& wrapping_key) {
+  {
+    absl::MutexLock lock(&format_mutex_);
+    const std::string path = os::JoinPath(directory_, "format");
+    BW_ASSIGN_OR_RETURN(std::string now, os::ReadFile(env_.files, path, 64));
+    const std::string wanted = absl::StrCat(kDataFormat, "\n");
+    if (now != wanted) BW_RETURN_IF_ERROR(os::WriteFileAtomically(env_.files, path, wanted));
+  }
+  return dataset.store->Encrypt(wrapping_key);
 }
 
 DatasetHandle* AgentState::FindDataset(DatasetId id) {

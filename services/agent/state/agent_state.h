@@ -1,5 +1,6 @@
 // The agent's data directory: one process at a time holds it (flock).
 //   format            data format number; a newer one is refused
+//   keys/<id>.key     wrapping keys, unless they are kept elsewhere
 //   lock, agent.db, index/ (chunk index), audit.log, identity/, datasets/<id>/, replicas/, hooks/
 // Thread-safe. DatasetHandles live as long as the state.
 #pragma once
@@ -20,6 +21,7 @@
 #include "common/sql/database.h"
 #include "common/store/catalog.h"
 #include "common/store/chunk_index.h"
+#include "common/store/key_files.h"
 #include "services/agent/state/dataset.h"
 
 namespace bailiwick::agent {
@@ -28,7 +30,10 @@ struct Environment {
   os::Files* files = os::Files::System();
   os::Clock* clock = os::Clock::System();
   os::Random* random = os::Random::System();
+  std::string key_directory;  // of the wrapping keys; empty: keys/ in the data directory
 };
+// Where the wrapping keys of a data directory are.
+std::string KeyDirectory(const std::string& directory, const std::string& key_directory);
 
 class AgentState {
  public:
@@ -42,6 +47,7 @@ class AgentState {
   sql::Database* db() { return db_.get(); }
   audit::Log* audit() { return audit_.get(); }
   store::VersionCatalog* catalog() { return catalog_.get(); }
+  store::KeyFiles* keys() { return keys_.get(); }
   Incarnation incarnation() const { return incarnation_; }
 
   // Small durable values: "spiffe-id", "control-address", "policy-root", ...
@@ -49,11 +55,13 @@ class AgentState {
   absl::Status PutMeta(const std::string& key, const std::string& value);
 
   absl::StatusOr<DatasetHandle*> OpenDataset(DatasetId id, const std::string& name);  // creates
+  // DatasetStore::Encrypt; from the first on, builds that know nothing of it refuse the directory.
+  absl::Status Encrypt(DatasetHandle& dataset, const std::string& wrapping_key);
   DatasetHandle* FindDataset(DatasetId id);  // null when not here
   DatasetHandle* FindDataset(const std::string& name);
 
-  // Each grant begins one flow, or goes on with it, once at each end: ALREADY_EXISTS when it was spent before, also by an
-  // earlier process. Durable on OK.
+  // Each grant begins one flow, or goes on with it, once at each end: ALREADY_EXISTS when it was spent before, also by
+  // an earlier process. Durable on OK.
   absl::Status SpendGrant(std::string_view grant_id, absl::Time not_after);
 
   // The last assignment of each dataset, as the coordinator sent it, so that work goes on without it.
@@ -68,10 +76,12 @@ class AgentState {
   std::string directory_;
   std::unique_ptr<os::FileLock> lock_;
   std::unique_ptr<sql::Database> db_;
+  std::unique_ptr<store::KeyFiles> keys_;
   std::unique_ptr<store::ChunkIndex> index_;
   std::unique_ptr<store::VersionCatalog> catalog_;
   std::unique_ptr<audit::Log> audit_;
   Incarnation incarnation_;
+  absl::Mutex format_mutex_;
   absl::Mutex mutex_;
   std::map<DatasetId, std::unique_ptr<DatasetHandle>> datasets_ ABSL_GUARDED_BY(mutex_);
 };

@@ -1,6 +1,7 @@
 #include "services/agent/transfer/flow_guard.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/identity/spiffe.h"
 #include "common/rpc/codec.h"
 
 namespace bailiwick::agent {
@@ -71,17 +72,54 @@ policy::GrantDecision FlowGuard::CheckWith(const policy::Grant& grant, const Law
   }
   auto classification = law.Classify(record_.dataset_id, record_.dataset);
   if (!classification.ok()) return Deny("POLICY_ERROR", Text(classification.status()));
-  return policy::CheckGrant({.world = &law.world,
-                             .grant = &grant,
-                             .self = self_,
-                             .peer = peer->uri,
-                             .self_is_source = self_is_source_,
-                             .data = classification->labels,
-                             .home_site = classification->home_site,
-                             .dataset_id = record_.dataset_id,
-                             .version = identity_,
-                             .manifest_root = record_.manifest_root,
-                             .now = now});
+  policy::GrantDecision decision = policy::CheckGrant({.world = &law.world,
+                                                       .grant = &grant,
+                                                       .self = self_,
+                                                       .peer = peer->uri,
+                                                       .self_is_source = self_is_source_,
+                                                       .data = classification->labels,
+                                                       .home_site = classification->home_site,
+                                                       .dataset_id = record_.dataset_id,
+                                                       .version = identity_,
+                                                       .manifest_root = record_.manifest_root,
+                                                       .now = now});
+  return decision.permitted ? CheckAtRest(grant, decision, law) : decision;
+}
+
+policy::GrantDecision FlowGuard::CheckAtRest(const policy::Grant& grant, const policy::GrantDecision& permit,
+                                             const LawSnapshot& law) {
+  if (permit.obligations.encrypt_key_regions.empty()) return permit;
+  policy::GrantDecision unmet = permit;
+  unmet.permitted = false;
+  unmet.code = "OBLIGATION_UNMET";
+  auto destination = identity::ParseSpiffeId(grant.destination);
+  auto site = law.world.sites.find(destination.ok() ? destination->site : "");
+  if (site == law.world.sites.end()) return Deny("GRANT_INVALID", "the grant names a destination that is not declared");
+  policy::Storage storage = storage_;
+  if (self_is_source_) {
+    absl::MutexLock lock(&mutex_);
+    if (first_grant_.empty()) first_grant_ = grant.grant_id;
+    if (verified_statement_ != law.world.digest) {
+      if (statement_.payload.empty()) {
+        unmet.message = absl::StrCat("site ", site->first,
+                                     " did not say how it keeps the copy at rest, which must be"
+                                     " encrypted; its agent may be older than the obligation");
+        return unmet;
+      }
+      auto stated = rpc::OpenStorage(statement_, grant.destination, record_.dataset_id, first_grant_, law.world);
+      if (!stated.ok()) {
+        unmet.message = std::string(stated.status().message());
+        return unmet;
+      }
+      stated_ = {.wrapping_key = stated->wrapping_key};
+      verified_statement_ = law.world.digest;
+    }
+    storage = stated_;
+  }
+  unmet.message = policy::UnmetAtRest(permit.obligations, site->second, storage);
+  if (unmet.message.empty()) return permit;
+  if (!self_is_source_ && !storage_problem_.empty()) unmet.message = storage_problem_;
+  return unmet;
 }
 
 }  // namespace bailiwick::agent

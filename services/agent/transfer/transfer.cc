@@ -1,6 +1,7 @@
 #include "services/agent/transfer/transfer.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -57,7 +58,8 @@ End Broken(const absl::Status& status) { return {CodeOf(status), std::string(sta
 // One flow while it runs.
 class Flow {
  public:
-  Flow(const TransferEnvironment& env, std::shared_ptr<FrameStream> stream, bool dialled, bool receive, FlowControl* control)
+  Flow(const TransferEnvironment& env, std::shared_ptr<FrameStream> stream, bool dialled, bool receive,
+       FlowControl* control)
       : env_(env),
         stream_(std::move(stream)),
         dialled_(dialled),
@@ -72,6 +74,8 @@ class Flow {
  private:
   End Prepare(const crypto::Envelope& record, const crypto::Envelope& grant);
   End Authorize(const crypto::Envelope& grant);
+  absl::StatusOr<store::VersionRecord> OpenRecord(const crypto::Envelope& record);
+  End Keep(const crypto::Envelope& record, const crypto::Envelope& grant);
   End Run() { return receive_ ? Receive() : Send(); }
   End Send();
   End Receive();
@@ -93,6 +97,7 @@ class Flow {
   store::VersionRecord record_;
   crypto::Envelope record_envelope_;
   Digest identity_;
+  std::optional<TransferEnvironment::Kept> kept_;  // the receiver's
   DatasetHandle* dataset_ = nullptr;
   std::string transfer_id_;
   uint64_t done_bytes_ = 0;
@@ -109,7 +114,8 @@ std::string Detail(const policy::Grant& grant, const End& end, uint64_t wire_byt
 }
 
 absl::Status Flow::Audit(const std::string& kind, const End& end) {
-  return env_.audit->Append(kind, absl::StrCat(record_.dataset, "/", transfer_id_), Detail(guard_.grant(), end, wire_bytes_))
+  return env_.audit
+      ->Append(kind, absl::StrCat(record_.dataset, "/", transfer_id_), Detail(guard_.grant(), end, wire_bytes_))
       .status();
 }
 
@@ -126,10 +132,9 @@ End Flow::Authorize(const crypto::Envelope& grant) {
   return spent.ok() ? End{} : Broken(spent);
 }
 
-// Who, what and whether, before any byte. The record is believed only if the home's pinned key signed it.
-End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant) {
+// Believed only if the home's pinned key signed it, by a law that may be on its way.
+absl::StatusOr<store::VersionRecord> Flow::OpenRecord(const crypto::Envelope& record) {
   auto law = env_.law->current();
-  if (law == nullptr) return {"POLICY_DENIED", "no policy is installed here yet", ""};
   auto opened = OpenVersionRecord(record, *law);
   const absl::Duration until = env_.clock->BootTime() + kPolicyCatchUp;
   while (absl::IsFailedPrecondition(opened.status()) && env_.clock->BootTime() < until) {
@@ -137,11 +142,32 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
     law = env_.law->current();
     opened = OpenVersionRecord(record, *law);
   }
+  return opened;
+}
+
+// The receiver's storage is made ready before it is asked about: only for a signed record and a signed grant.
+End Flow::Keep(const crypto::Envelope& record, const crypto::Envelope& grant) {
+  auto opened = OpenRecord(record);
+  if (!opened.ok()) return {"GRANT_INVALID", std::string(opened.status().message()), ""};
+  auto granted = rpc::OpenGrant(grant, env_.law->current()->world.grant_keys);
+  if (!granted.ok()) return {"GRANT_INVALID", std::string(granted.status().message()), ""};
+  kept_ = env_.keep(opened->dataset_id, opened->dataset, *granted);
+  guard_.SetStorage(kept_->storage, kept_->problem);
+  return End{};
+}
+
+// Who, what and whether, before any byte. The record is believed only if the home's pinned key signed it.
+End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant) {
+  if (env_.law->current() == nullptr) return {"POLICY_DENIED", "no policy is installed here yet", ""};
+  auto opened = OpenRecord(record);
   if (!opened.ok()) return {"GRANT_INVALID", std::string(opened.status().message()), ""};
   record_ = *opened;
   record_envelope_ = record;
   identity_ = store::VersionIdentity(record);
   guard_.SetVersion(record_, identity_);
+  if (receive_ && !kept_.has_value()) {
+    if (End kept = Keep(record, grant); !kept.complete()) return kept;
+  }
   End end = Authorize(grant);
   if (!end.complete()) return end;
   transfer_id_ = guard_.grant().transfer_id;
@@ -199,6 +225,11 @@ End Flow::Dial(const FlowOrder& order) {
   rpc::ToProto(order.grant, hello->mutable_grant());
   rpc::ToProto(order.version_record, hello->mutable_version_record());
   rpc::ToProto(env_.binding(), hello->mutable_certificate_binding());
+  if (receive_) {
+    if (env_.law->current() == nullptr) return {"POLICY_DENIED", "no policy is installed here yet", ""};
+    if (End kept = Keep(order.version_record, order.grant); !kept.complete()) return kept;
+    rpc::ToProto(kept_->statement, hello->mutable_storage_statement());
+  }
   if (!stream_->Write(EncodeFrame(frame))) return {"BROKEN", "cannot reach the peer", ""};
   InFrame in;
   End end;
@@ -211,6 +242,7 @@ End Flow::Dial(const FlowOrder& order) {
     return {"BAD_REQUEST", "the peer speaks another protocol version", ""};
   }
   guard_.SetBinding(rpc::FromProto(in.message.hello_reply().certificate_binding()));
+  guard_.SetStatement(rpc::FromProto(in.message.hello_reply().storage_statement()));
   end = Prepare(order.version_record, order.grant);
   return end.complete() ? Run() : end;
 }
@@ -218,14 +250,17 @@ End Flow::Dial(const FlowOrder& order) {
 End Flow::Accept(const Frame& first) {
   const auto& hello = first.hello();
   if (hello.protocol_min() > kProtocolMax || hello.protocol_max() < kProtocolMin) {
-    return {"BAD_REQUEST", absl::StrCat("this agent speaks transfer protocol ", kProtocolMin, " to ", kProtocolMax), ""};
+    return {"BAD_REQUEST", absl::StrCat("this agent speaks transfer protocol ", kProtocolMin, " to ", kProtocolMax),
+            ""};
   }
   guard_.SetBinding(rpc::FromProto(hello.certificate_binding()));
+  guard_.SetStatement(rpc::FromProto(hello.storage_statement()));
   End end = Prepare(rpc::FromProto(hello.version_record()), rpc::FromProto(hello.grant()));
   if (!end.complete()) return end;
   Frame reply;
   reply.mutable_hello_reply()->set_protocol(std::min(hello.protocol_max(), kProtocolMax));
   rpc::ToProto(env_.binding(), reply.mutable_hello_reply()->mutable_certificate_binding());
+  if (receive_) rpc::ToProto(kept_->statement, reply.mutable_hello_reply()->mutable_storage_statement());
   if (!stream_->Write(EncodeFrame(reply))) return {"BROKEN", "the connection to the peer broke", ""};
   return Run();
 }
@@ -338,7 +373,8 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
       return {"CORRUPT", absl::StrCat("the source no longer has chunk ", expected->digest.ShortHex()), ""};
     }
     if (expected->is_node ? piece.raw_length() > store::kMaxNodeBytes : piece.raw_length() != expected->length) {
-      return {"CORRUPT", absl::StrCat("chunk ", expected->digest.ShortHex(), " has another length than its manifest says"), ""};
+      return {"CORRUPT",
+              absl::StrCat("chunk ", expected->digest.ShortHex(), " has another length than its manifest says"), ""};
     }
     if (piece.codec() > 1) return {"CORRUPT", absl::StrCat("unknown codec ", piece.codec()), ""};
     store::StoredChunk chunk{.codec = static_cast<store::Codec>(piece.codec()),
@@ -406,7 +442,8 @@ End Flow::Receive() {
   end = Window();  // the version becomes visible only with a permit at the current revision
   if (!end.complete()) return end;
   if (absl::Status audited = Audit("version-received", End{}); !audited.ok()) return Broken(audited);
-  if (absl::Status added = dataset_->catalog->Add(record_envelope_, dataset_->nodes.get()); !added.ok()) return Broken(added);
+  if (absl::Status added = dataset_->catalog->Add(record_envelope_, dataset_->nodes.get()); !added.ok())
+    return Broken(added);
   Report(TransferUpdate::State::kRunning, End{}, true);  // its byte counts, before the news that ends it
   env_.received(*dataset_);
   return End{};
@@ -436,7 +473,8 @@ void Flow::Finish(const End& end) {
   stream_->WriteNow(EncodeFrame(frame));
   stream_->Close();
   if (accepted_ || !end.complete()) {
-    absl::Status audited = Audit(end.complete() ? "transfer-ended" : (accepted_ ? "transfer-broken" : "transfer-refused"), end);
+    absl::Status audited =
+        Audit(end.complete() ? "transfer-ended" : (accepted_ ? "transfer-broken" : "transfer-refused"), end);
     if (!audited.ok()) telemetry::Log(Level::kError, "audit-failed", {{"error", audited}});
   }
   telemetry::Log(end.complete() ? Level::kInfo : Level::kWarning, end.complete() ? "transfer-done" : "transfer-ended",

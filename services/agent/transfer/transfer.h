@@ -1,5 +1,5 @@
-// Runs one flow over one stream, as source or receiver, dialler or listener, to its end. Blocking; each call has a thread.
-// What is decided is in the audit log, durable, before it takes effect.
+// Runs one flow over one stream, as source or receiver, dialler or listener, to its end. Blocking; each call has a
+// thread. What is decided is in the audit log, durable, before it takes effect.
 #pragma once
 
 #include <atomic>
@@ -12,6 +12,7 @@
 #include "common/audit/log.h"
 #include "common/crypto/sign.h"
 #include "common/os/clock.h"
+#include "common/policy/at_rest.h"
 #include "common/policy/grant.h"
 #include "services/agent/law/law.h"
 #include "services/agent/state/dataset.h"
@@ -36,10 +37,17 @@ struct TransferEnvironment {
   const Law* law = nullptr;
   const os::Clock* clock = nullptr;
   audit::Log* audit = nullptr;
-  std::function<std::string()> self;              // own SPIFFE id
-  std::function<crypto::Envelope()> binding;      // of the certificate in use now
+  std::function<std::string()> self;          // own SPIFFE id
+  std::function<crypto::Envelope()> binding;  // of the certificate in use now
   std::function<absl::StatusOr<DatasetHandle*>(DatasetId, const std::string& name)> open_dataset;  // makes it when new
-  std::function<DatasetHandle*(DatasetId)> find_dataset;                                            // null: not here
+  // For a version that comes here: sees to how it must be kept at rest, and says it, signed.
+  struct Kept {
+    policy::Storage storage;
+    std::string problem;  // why it is not kept as obliged
+    crypto::Envelope statement;
+  };
+  std::function<Kept(DatasetId, const std::string& name, const policy::Grant&)> keep;
+  std::function<DatasetHandle*(DatasetId)> find_dataset;    // null: not here
   std::function<absl::Status(const policy::Grant&)> spend;  // ALREADY_EXISTS: this grant was used before
   std::function<void(const TransferUpdate&)> report;
   std::function<void(DatasetHandle&)> received;  // a version is complete and durable

@@ -27,15 +27,29 @@ constexpr int kMaxDialledFlows = 32;  // each has a thread; more orders are refu
 }  // namespace
 
 Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string replicas)
-    : state_(state), identity_(identity), law_(law), replicas_(std::move(replicas)), jobs_(kJobThreads) {
+    : state_(state),
+      identity_(identity),
+      law_(law),
+      replicas_(std::move(replicas)),
+      at_rest_(state, law, identity->site()),
+      jobs_(kJobThreads) {
   transfer_env_.law = law_;
   transfer_env_.clock = state_->env().clock;
   transfer_env_.audit = state_->audit();
   transfer_env_.self = [this] { return identity_->spiffe_id(); };
   transfer_env_.binding = [this] { return identity_->Binding(); };
   transfer_env_.open_dataset = [this](DatasetId id, const std::string& name) { return state_->OpenDataset(id, name); };
+  transfer_env_.keep = [this](DatasetId id, const std::string& name, const policy::Grant& grant) {
+    TransferEnvironment::Kept kept;
+    kept.storage = at_rest_.Prepare(id, name, grant, &kept.problem);
+    kept.statement = at_rest_.Statement(kept.storage, id, grant, identity_->spiffe_id(), identity_->enrolment_key());
+    if (auto work = FindWork(id); work != nullptr && !kept.problem.empty()) QueueKeep(work);
+    return kept;
+  };
   transfer_env_.find_dataset = [this](DatasetId id) { return state_->FindDataset(id); };
-  transfer_env_.spend = [this](const policy::Grant& grant) { return state_->SpendGrant(grant.grant_id, grant.not_after); };
+  transfer_env_.spend = [this](const policy::Grant& grant) {
+    return state_->SpendGrant(grant.grant_id, grant.not_after);
+  };
   transfer_env_.report = [this](const TransferUpdate& update) {
     agent::v1::AgentMessage message;
     auto* report = message.mutable_transfer();
@@ -67,9 +81,9 @@ void Agent::Start(const std::string& endpoint, const std::string& coordinator_ad
   coordinator_address_ = coordinator_address;
   SessionClient::Callbacks callbacks;
   callbacks.dial = [this]() -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
-    BW_ASSIGN_OR_RETURN(auto credentials,
-                        rpc::MutualChannelCredentials({identity_->credentials_directory()},
-                                                      absl::StrCat("spiffe://", identity_->trust_domain(), "/coordinator")));
+    BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualChannelCredentials(
+                                              {identity_->credentials_directory()},
+                                              absl::StrCat("spiffe://", identity_->trust_domain(), "/coordinator")));
     return rpc::Dial(coordinator_address_, credentials);
   };
   callbacks.hello = [this] {
@@ -191,6 +205,7 @@ void Agent::OnPolicy(const agent::v1::PolicyOffer& offer) {
         state_->audit()->Append("policy-installed", absl::StrCat("revision/", law_->revision()), "{}").status();
     if (!audited.ok()) Log(Level::kError, "audit-failed", {{"error", audited}});
     Log(Level::kInfo, "policy-installed", {{"revision", law_->revision()}});
+    KeepAllSoon();
   }
   session_->Send(std::move(message));
 }
@@ -225,7 +240,8 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
     bool pin_changed = false;
     {
       absl::MutexLock lock(&mutex_);
-      pin_changed = is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
+      pin_changed =
+          is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
       work->assignment = a;
       work_[*id] = work;
     }
@@ -264,7 +280,8 @@ void Agent::OnOrder(const agent::v1::TransferOrder& message) {
     flows_[order.transfer_id] = control;
     ++flow_threads_;
   }
-  std::thread([this, order = std::move(order), peer = message.peer(), endpoint = message.peer_endpoint(), control]() mutable {
+  std::thread([this, order = std::move(order), peer = message.peer(), endpoint = message.peer_endpoint(),
+               control]() mutable {
     RunFlow(std::move(order), std::move(peer), std::move(endpoint), control);
   }).detach();
 }
@@ -322,7 +339,8 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
     }
   }
   report->set_current(work->current);
-  report->set_problem(work->problem);
+  const absl::Status locked = work->dataset->store->at_rest().locked;
+  report->set_problem(locked.ok() ? work->problem : std::string(locked.message()));
   report->set_source_problem(work->source_problem);
   session_->Send(std::move(message));
 }
@@ -402,8 +420,9 @@ void Agent::RenewCertificate() {
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(state_->env().clock->Now() + absl::Seconds(30)));
   grpc::Status called = agent::v1::AgentSession::NewStub(channel)->Renew(&context, request, &response);
-  absl::Status status = called.ok() ? identity_->Install(key->private_key_pem, response.certificate_chain_pem(), response.ca_pem())
-                                    : rpc::FromGrpc(called);
+  absl::Status status =
+      called.ok() ? identity_->Install(key->private_key_pem, response.certificate_chain_pem(), response.ca_pem())
+                  : rpc::FromGrpc(called);
   if (status.ok()) {
     Log(Level::kInfo, "certificate-renewed");
   } else {

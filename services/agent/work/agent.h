@@ -1,9 +1,10 @@
-// The agent at work: holds the parts together. Assignments say what is home and what is a replica here; commits, transfers and
-// layouts run as jobs; what changed is reported. Everything goes on without a coordinator from what was last assigned.
+// The agent at work: holds the parts together. Assignments say what is home and what is a replica here; commits,
+// transfers and layouts run as jobs; what changed is reported. Everything goes on without a coordinator from what was
+// last assigned.
 //
-// Jobs of one dataset run one at a time by kind: "commit:", "show:" and "keep:" (retention and garbage collection: versions are
-// dropped only there, between collections, so a node that a transfer saw complete stays complete until its writer closed).
-// Thread-safe.
+// Jobs of one dataset run one at a time by kind: "commit:", "show:" and "keep:" (retention and garbage collection:
+// versions are dropped only there, between collections, so a node that a transfer saw complete stays complete until its
+// writer closed). Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -19,6 +20,7 @@
 #include "absl/synchronization/mutex.h"
 #include "bailiwick/agent/v1/session.pb.h"
 #include "services/agent/home/committer.h"
+#include "services/agent/keys/at_rest.h"
 #include "services/agent/law/law.h"
 #include "services/agent/replica/replica_tree.h"
 #include "services/agent/session/session_client.h"
@@ -48,6 +50,8 @@ class Agent {
   absl::StatusOr<store::CatalogVersion> HeldVersion(const std::string& dataset, VersionNumber number);
   absl::Status VerifyTree(const std::string& dataset, std::vector<std::string>* problems);
   bool records_owner(const std::string& dataset);
+  // FAILED_PRECONDITION: files of it may not lie in that directory, with the reason.
+  absl::Status MayLayOut(const DatasetHandle& dataset, const std::string& directory) const;
 
  private:
   struct Work {  // one dataset
@@ -84,6 +88,9 @@ class Agent {
   void QueueCommit(const std::shared_ptr<Work>& work);
   void Show(const std::shared_ptr<Work>& work);
   void Keep(const std::shared_ptr<Work>& work);
+  void KeepAllSoon();
+  // What the law asks of data at rest; true when plain packs wait for a collection.
+  bool KeepAtRest(const std::shared_ptr<Work>& work);
   void AutoCommit(const std::shared_ptr<Work>& work);
   absl::StatusOr<CommitOutcome> Commit(const std::shared_ptr<Work>& work, const CommitOptions& options,
                                        const std::function<void(const CommitProgress&)>& progress,
@@ -98,6 +105,7 @@ class Agent {
   AgentIdentity* const identity_;
   Law* const law_;
   const std::string replicas_;
+  AtRestKeeper at_rest_;
   std::string endpoint_;
   std::string coordinator_address_;
   TransferEnvironment transfer_env_;

@@ -1,13 +1,15 @@
 // The jobs of the agent: commit, show (lay out), keep (retention and garbage collection).
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/telemetry/log.h"
-#include "services/agent/work/quiet.h"
 #include "services/agent/replica/hooks.h"
 #include "services/agent/work/agent.h"
+#include "services/agent/work/quiet.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -16,8 +18,8 @@ using telemetry::Level;
 using telemetry::Log;
 
 constexpr uint32_t kDefaultChunkAverage = 32 * 1024;
-constexpr absl::Duration kKeepEvery = absl::Minutes(10);        // retention by age, without a commit
-constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);   // collects the drops of a burst of commits at once
+constexpr absl::Duration kKeepEvery = absl::Minutes(10);       // retention by age, without a commit
+constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);  // collects the drops of a burst of commits at once
 constexpr absl::Duration kAssignmentPatience = absl::Seconds(5);
 constexpr absl::Duration kRetryShow = absl::Seconds(1);         // every slot leased
 constexpr absl::Duration kRetryFailedShow = absl::Seconds(15);  // disk full and the like
@@ -29,7 +31,8 @@ absl::Duration FromProtoDuration(const google::protobuf::Duration& d) {
 SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) {
   SourceSpec source;
   source.path = spec.home().path();
-  source.chunk_average = spec.chunk_size_bytes() == 0 ? kDefaultChunkAverage : static_cast<uint32_t>(spec.chunk_size_bytes());
+  source.chunk_average =
+      spec.chunk_size_bytes() == 0 ? kDefaultChunkAverage : static_cast<uint32_t>(spec.chunk_size_bytes());
   source.include.assign(spec.include().begin(), spec.include().end());
   source.ignore.assign(spec.ignore().begin(), spec.ignore().end());
   source.keep_absent = spec.absent() == resource::v1::ABSENT_KEEP;
@@ -63,11 +66,22 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
     return absl::FailedPreconditionError(absl::StrCat("site ", identity_->site(), " is not the home of dataset ",
                                                       assignment.dataset(), "; only the home commits"));
   }
+  absl::Status at_rest = at_rest_.Ensure(*work->dataset, at_rest_.Obliged(work->dataset->id, work->dataset->name));
+  if (!at_rest.ok()) {
+    bool news;
+    {
+      absl::MutexLock lock(&mutex_);
+      news = std::exchange(work->source_problem, std::string(at_rest.message())) != at_rest.message();
+    }
+    if (news) SendReport(work);
+    return at_rest;
+  }
   HomeIdentity home{.site = identity_->site(),
                     .incarnation = state_->incarnation(),
                     .epoch = assignment.epoch(),
                     .key = &identity_->enrolment_key()};
-  auto outcome = agent::Commit(*work->dataset, SourceOf(assignment.spec()), home, options, state_->env().clock, progress, cancelled);
+  auto outcome = agent::Commit(*work->dataset, SourceOf(assignment.spec()), home, options, state_->env().clock,
+                               progress, cancelled);
   std::string problem = outcome.ok() ? "" : std::string(absl::StatusCodeToString(outcome.status().code()));
   // The coordinator learns why commits do not happen, never a file's name: the sentence stays here and with the caller.
   if (!outcome.ok()) {
@@ -150,7 +164,8 @@ void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
     if (!newest.ok()) due = true;  // the commit itself says what is wrong
   }
   if (due) {
-    auto outcome = Commit(work, CommitOptions{}, [](const CommitProgress&) {}, stopping_);
+    auto outcome = Commit(
+        work, CommitOptions{}, [](const CommitProgress&) {}, stopping_);
     if (!outcome.ok()) {
       Log(Level::kWarning, "commit-failed",
           {{"dataset", work->dataset->name}, {"code", absl::StatusCodeToString(outcome.status().code())}});
@@ -187,6 +202,7 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
   }
   DatasetHandle& dataset = *work->dataset;
   absl::Status status = absl::OkStatus();
+  const std::string hindrance = at_rest_.LayoutProblem(dataset.id, dataset.name);
   VersionNumber before = 0, after = 0;
   std::vector<VersionNumber> laid_out;
   std::string root = ReplicaRoot(replicas_, dataset.name);
@@ -200,7 +216,13 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
         status = tree.status();
       }
     }
-    if (status.ok()) {
+    if (status.ok() && !hindrance.empty()) {
+      // Also what was laid out before the law asked for more.
+      before = work->tree->current();
+      status = work->tree->Remove();
+      work->tree = nullptr;
+      if (before != 0) Log(Level::kWarning, "layout-withdrawn", {{"dataset", dataset.name}, {"reason", hindrance}});
+    } else if (status.ok()) {
       before = work->tree->current();
       auto version = assignment.pinned() != 0 ? dataset.catalog->Find(dataset.id, assignment.pinned())
                                               : dataset.catalog->Newest(dataset.id);
@@ -211,6 +233,8 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
                                   {.writable = assignment.spec().writable(), .owner = assignment.spec().owner()},
                                   nullptr, stopping_);
       }
+    }
+    if (work->tree != nullptr) {
       after = work->tree->current();
       laid_out = work->tree->laid_out();
     }
@@ -219,13 +243,14 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
     absl::MutexLock lock(&mutex_);
     work->current = after;
     work->laid_out = {laid_out.begin(), laid_out.end()};
-    work->problem = "";
+    work->problem = hindrance;
     if (absl::IsUnavailable(status)) {
       work->problem = "every slot of the replica is leased by a reader; the new version waits for one to end";
       work->retry_show = state_->env().clock->BootTime() + kRetryShow;
     } else if (!status.ok() && !absl::IsCancelled(status)) {
-      work->problem = absl::IsResourceExhausted(status) ? "the disk that holds the replicas is full"
-                                                        : "the newest version could not be laid out; see the agent's log";
+      work->problem = absl::IsResourceExhausted(status)
+                          ? "the disk that holds the replicas is full"
+                          : "the newest version could not be laid out; see the agent's log";
       work->retry_show = state_->env().clock->BootTime() + kRetryFailedShow;
     }
   }
@@ -235,7 +260,7 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
     Log(Level::kInfo, "version-shown", {{"dataset", dataset.name}, {"version", after}, {"before", before}});
   }
   SendReport(work);
-  if (before != after && status.ok()) {
+  if (before != after && after != 0 && status.ok()) {
     // Beside the show lane: a slow hook never holds back the next version.
     jobs_.Submit(absl::StrCat("hook:", dataset.id.Hex()), [this, name = dataset.name, after, root] {
       absl::Status hook = RunVersionHook(os::JoinPath(os::JoinPath(state_->directory(), "hooks"), "on-version"),
@@ -266,8 +291,34 @@ void Agent::QueueKeep(const std::shared_ptr<Work>& work) {
   });
 }
 
+// Everything that a new law may ask of data at rest, within seconds.
+void Agent::KeepAllSoon() {
+  absl::MutexLock lock(&mutex_);
+  for (auto& [id, work] : work_) {
+    work->next_keep = absl::ZeroDuration();
+    work->retry_show = absl::ZeroDuration();
+  }
+}
+
+bool Agent::KeepAtRest(const std::shared_ptr<Work>& work) {
+  DatasetHandle& dataset = *work->dataset;
+  if (!dataset.store->at_rest().locked.ok()) {
+    absl::Status unlocked = dataset.store->Unlock();
+    Log(unlocked.ok() ? Level::kInfo : Level::kError, unlocked.ok() ? "dataset-unlocked" : "dataset-locked",
+        {{"dataset", dataset.name}, {"error", unlocked}});
+    SendReport(work);
+    if (unlocked.ok()) QueueShow(work);
+    return false;
+  }
+  absl::Status ensured = at_rest_.Ensure(dataset, at_rest_.Obliged(dataset.id, dataset.name));
+  if (!ensured.ok()) Log(Level::kError, "not-encrypted-at-rest", {{"dataset", dataset.name}, {"error", ensured}});
+  const store::AtRest now = dataset.store->at_rest();
+  return !now.wrapping_key.empty() && now.plain_packs > 0;
+}
+
 void Agent::Keep(const std::shared_ptr<Work>& work) {
   DatasetHandle& dataset = *work->dataset;
+  const bool to_encrypt = KeepAtRest(work);
   agent::v1::Assignment assignment;
   std::set<VersionNumber> in_use;
   {
@@ -287,7 +338,9 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
     // A home keeps what the coordinator has not heard of yet.
     if (assignment.home() && number > assignment.acknowledged()) continue;
     absl::Status status =
-        state_->audit()->Append("version-dropped", absl::StrCat(dataset.name, "/", number), "{\"reason\":\"retention\"}").status();
+        state_->audit()
+            ->Append("version-dropped", absl::StrCat(dataset.name, "/", number), "{\"reason\":\"retention\"}")
+            .status();
     if (status.ok()) status = dataset.catalog->Drop(dataset.id, number, dataset.nodes.get());
     if (!status.ok()) {
       Log(Level::kError, "retention-failed", {{"dataset", dataset.name}, {"version", number}, {"error", status}});
@@ -295,8 +348,8 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
     }
     ++dropped;
   }
-  if (dropped == 0) return;
-  SendReport(work);
+  if (dropped == 0 && !to_encrypt) return;
+  if (dropped > 0) SendReport(work);
   auto collected = dataset.store->CollectGarbage([&](const std::function<void(const Digest&)>& live) -> absl::Status {
     BW_ASSIGN_OR_RETURN(std::vector<Digest> nodes, dataset.catalog->LiveNodes(dataset.id));
     for (const Digest& digest : nodes) {
@@ -309,14 +362,18 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
   if (!collected.ok()) {
     Log(Level::kError, "collection-failed", {{"dataset", dataset.name}, {"error", collected.status()}});
   } else {
-    Log(Level::kInfo, "versions-dropped",
-        {{"dataset", dataset.name}, {"versions", dropped}, {"freed_bytes", collected->freed_bytes}});
+    Log(Level::kInfo, dropped > 0 ? "versions-dropped" : "dataset-rewritten-encrypted",
+        {{"dataset", dataset.name},
+         {"versions", dropped},
+         {"freed_bytes", collected->freed_bytes},
+         {"plain_packs", to_encrypt ? dataset.store->at_rest().plain_packs : 0}});
   }
 }
 
 absl::StatusOr<DatasetHandle*> Agent::Held(const std::string& name) {
   DatasetHandle* dataset = state_->FindDataset(name);
-  if (dataset == nullptr) return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " holds nothing of ", name));
+  if (dataset == nullptr)
+    return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " holds nothing of ", name));
   return dataset;
 }
 
@@ -324,7 +381,8 @@ absl::StatusOr<store::CatalogVersion> Agent::HeldVersion(const std::string& name
   BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, Held(name));
   BW_ASSIGN_OR_RETURN(std::optional<store::CatalogVersion> version, dataset->catalog->Find(dataset->id, number));
   if (!version.has_value()) {
-    return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " does not hold version ", number, " of ", name));
+    return absl::NotFoundError(
+        absl::StrCat("site ", identity_->site(), " does not hold version ", number, " of ", name));
   }
   return *std::move(version);
 }
@@ -335,6 +393,20 @@ absl::Status Agent::VerifyTree(const std::string& name, std::vector<std::string>
   absl::MutexLock lock(&work->tree_mutex);
   if (work->tree == nullptr || work->tree->current() == 0) return absl::OkStatus();
   return work->tree->Verify(*work->dataset, problems);
+}
+
+absl::Status Agent::MayLayOut(const DatasetHandle& dataset, const std::string& directory) const {
+  const policy::Obligations obligations = at_rest_.Obliged(dataset.id, dataset.name);
+  if (obligations.encrypt_key_regions.empty()) return absl::OkStatus();
+  if (std::string why = at_rest_.LayoutProblem(dataset.id, dataset.name); !why.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("dataset ", dataset.name, " cannot be checked out: ", why));
+  }
+  const std::string path = std::filesystem::path(directory).lexically_normal().string();
+  const std::string inside = std::filesystem::path(replicas_ + "/").lexically_normal().string();
+  if (absl::StartsWith(path, inside)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("dataset ", dataset.name,
+                                                    " must be encrypted at rest; check it out below ", inside,
+                                                    ", the replica path, which is declared an encrypted volume"));
 }
 
 bool Agent::records_owner(const std::string& name) {

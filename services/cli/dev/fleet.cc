@@ -7,6 +7,7 @@
 #include <iostream>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
@@ -66,11 +67,14 @@ std::string RegionYaml(const std::string& region, std::set<std::string>* written
   return out;
 }
 
-std::string SiteYaml(const FleetSite& site) {
+// `key`: id of the site's storage key, declared for its region; may be empty.
+std::string SiteYaml(const FleetSite& site, const std::string& key) {
   std::string labels;
   for (const auto& [k, v] : site.labels) absl::StrAppend(&labels, labels.empty() ? "" : ", ", k, ": \"", v, "\"");
   return absl::StrCat("---\napiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: ", site.name, ", labels: {", labels,
-                      "}}\nspec: {region: ", site.region, "}\n");
+                      "}}\nspec: {region: ", site.region,
+                      key.empty() ? "" : absl::StrCat(", storageKeys: [{id: ", key, ", region: ", site.region, "}]"),
+                      "}\n");
 }
 
 }  // namespace
@@ -104,7 +108,8 @@ absl::StatusOr<FleetSite> Fleet::ParseSite(const std::string& text) {
   }
   // Names and labels are checked as resources are, before anything is made.
   std::set<std::string> regions;
-  auto parsed = config::ParseYaml(RegionYaml(site.region, &regions) + SiteYaml(site), absl::StrCat("--site ", text));
+  auto parsed =
+      config::ParseYaml(RegionYaml(site.region, &regions) + SiteYaml(site, ""), absl::StrCat("--site ", text));
   if (!parsed.ok()) return parsed.status();
   return site;
 }
@@ -361,6 +366,25 @@ absl::Status Fleet::WaitUntilConnected(const std::vector<std::string>& names) {
                                                   missing, "; see the logs in ", directory_, "/sites"));
 }
 
+absl::StatusOr<std::string> Fleet::StorageKey(const std::string& site) {
+  const std::string keys = os::JoinPath(SiteDirectory(site), "keys");
+  constexpr absl::string_view kSuffix = ".key";
+  for (bool made : {false, true}) {
+    auto names = os::Files::System()->List(keys);
+    if (!names.ok() && !absl::IsNotFound(names.status())) return names.status();
+    if (names.ok()) {
+      for (const std::string& name : *names) {
+        if (absl::EndsWith(name, kSuffix)) return name.substr(0, name.size() - kSuffix.size());
+      }
+    }
+    if (made) break;
+    BW_RETURN_IF_ERROR(Annotate(RunToEnd({os::JoinPath(BinaryDirectory(), "bailiwick-agent"), "key", "generate",
+                                          "--data-dir", SiteDirectory(site)}),
+                                absl::StrCat("making a storage key for ", site)));
+  }
+  return absl::InternalError(absl::StrCat("no storage key appeared in ", keys));
+}
+
 absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
   std::set<std::string> once;
   for (const FleetSite& site : wanted) {
@@ -392,7 +416,8 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
   std::string yaml;
   for (const FleetSite& site : wanted) {
     if (sites_.count(site.name) != 0) continue;
-    absl::StrAppend(&yaml, RegionYaml(site.region, &regions), SiteYaml(site));
+    BW_ASSIGN_OR_RETURN(std::string key, StorageKey(site.name));
+    absl::StrAppend(&yaml, RegionYaml(site.region, &regions), SiteYaml(site, key));
   }
   if (!yaml.empty()) {
     CatalogChange change;

@@ -53,6 +53,7 @@ class Fleet {
   absl::Status Init();
   absl::Status StartCoordinator();
   absl::Status StartAgent(FleetSite& site);
+  absl::StatusOr<std::string> StorageKey(const std::string& site);  // its id; made when there is none
   absl::Status WaitForFile(const std::string& path, const Process& process, const std::string& log);
   absl::Status WaitUntilConnected(const std::vector<std::string>& names);
   std::string SiteDirectory(const std::string& name) const;

@@ -1,0 +1,42 @@
+// `bailiwick-agent key ...`: the wrapping keys of a site, as its operator handles them. They work beside a running
+// agent: it notices new keys when the next policy arrives, at the latest after ten minutes.
+#pragma once
+
+#include <ostream>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/os/clock.h"
+#include "common/os/files.h"
+#include "common/os/random.h"
+
+namespace bailiwick::agent {
+
+class KeyCommands {
+ public:
+  KeyCommands(os::Files* files, os::Random* random, os::Clock* clock, std::string data_dir, std::string key_dir,
+              std::ostream* out)
+      : files_(files), random_(random), clock_(clock), data_dir_(std::move(data_dir)), key_dir_(key_dir), out_(out) {}
+
+  // ALREADY_EXISTS: there is one; a further one comes by Rotate.
+  absl::Status Generate();
+  // Which keys there are and how many datasets each protects; also keys that are missing.
+  absl::Status List(bool json);
+  // A further key, and what to do so that the data keys move to it.
+  absl::Status Rotate();
+  // The key that `id` begins; the only one when empty. The file is new and 0600.
+  absl::Status Export(const std::string& id, const std::string& file);
+  absl::Status Import(const std::string& file);
+
+ private:
+  absl::Status Make();
+
+  os::Files* const files_;
+  os::Random* const random_;
+  os::Clock* const clock_;
+  const std::string data_dir_, key_dir_;
+  std::ostream* const out_;
+};
+
+}  // namespace bailiwick::agent
