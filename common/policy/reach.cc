@@ -13,8 +13,9 @@
 namespace bailiwick::policy {
 namespace {
 
-constexpr size_t kMaxLabelSets = 4096;  // each is a layer of the graph that is searched
-constexpr size_t kMaxCutMoments = 64;   // times at which the cut is described; the search itself visits all
+constexpr size_t kMaxLabelSets = 4096;        // each is a layer of the graph that is searched
+constexpr size_t kMaxCutMoments = 64;         // times at which the cut is described; the search itself visits all
+constexpr size_t kMaxCacheBytes = 256 << 20;  // of answers about pairs of classes, which all homes share
 constexpr uint32_t kUnbounded = UINT32_MAX;
 
 // The law at one instant for each purpose that there can be.
@@ -78,7 +79,9 @@ class Search {
   void Relabel(Home* home, const Instant& instant, absl::Time now, int index, std::deque<int>* queue);
   void Spread(Home* home, const Instant& instant, absl::Time now, int index, std::deque<int>* queue);
   // The bound of a copy that goes from `entry` to class `to`: nothing when it may not.
-  bool Hop(const Home& home, const FlowTable::Moment& moment, const Entry& entry, size_t to, uint32_t* bound) const;
+  bool Hop(const Home& home, size_t moment, const Entry& entry, size_t to, uint32_t* bound);
+  // Transfer and reside, asked once for all homes.
+  bool Copies(size_t moment, size_t labels, size_t from, size_t to);
   bool Pays(const Home& home, const Entry& entry, size_t to) const;
   void DescribePath(const Home& home, Reach* out) const;
   void DescribeCut(Reach* out) const;
@@ -101,6 +104,7 @@ class Search {
   bool direct_ = false;  // only single hops into the region can tell
   bool begins_there_ = false;
   std::vector<FlowTable::Moment> moments_;
+  std::map<std::pair<size_t, size_t>, std::vector<char>> copies_;  // moment, labels -> by classes: y, n, ? not asked
   std::map<std::tuple<std::vector<uint64_t>, std::vector<uint64_t>, size_t>, size_t> moment_numbers_;
 };
 
@@ -222,18 +226,32 @@ bool Search::Pays(const Home& home, const Entry& entry, size_t to) const {
   return entry.place != to + 1;
 }
 
-bool Search::Hop(const Home& home, const FlowTable::Moment& moment, const Entry& entry, size_t to,
-                 uint32_t* bound) const {
+bool Search::Copies(size_t moment, size_t labels, size_t from, size_t to) {
+  auto ask = [&] {
+    return table_.Permits(moments_[moment], labels, Action::kTransfer, from, to) &&
+           table_.Permits(moments_[moment], labels, Action::kReside, from, to);
+  };
+  const size_t classes = table_.classes();
+  auto it = copies_.find({moment, labels});
+  if (it == copies_.end()) {
+    if ((copies_.size() + 1) * classes * classes > kMaxCacheBytes) return ask();
+    it = copies_.emplace(std::pair(moment, labels), std::vector<char>(classes * classes, '?')).first;
+  }
+  char& answer = it->second[from * classes + to];
+  if (answer == '?') answer = ask() ? 'y' : 'n';
+  return answer == 'y';
+}
+
+bool Search::Hop(const Home& home, size_t moment, const Entry& entry, size_t to, uint32_t* bound) {
   const size_t from = home.ClassAt(entry.place);
   const bool relay = entry.place != 0;
   *bound = entry.bound;
+  if (!Copies(moment, entry.labels, from, to)) return false;
   if (!table_.bounds_hops()) {
-    return table_.Permits(moment, entry.labels, Action::kTransfer, from, to) &&
-           table_.Permits(moment, entry.labels, Action::kReside, from, to) &&
-           (!relay || table_.Permits(moment, entry.labels, Action::kTransit, home.cls, from));
+    return !relay || table_.Permits(moments_[moment], entry.labels, Action::kTransit, home.cls, from);
   }
   auto judge = [&](Action action, size_t source, size_t destination) {
-    const FlowTable::Verdict verdict = table_.Judge(moment, entry.labels, action, source, destination);
+    const FlowTable::Verdict verdict = table_.Judge(moments_[moment], entry.labels, action, source, destination);
     if (verdict.obligations.max_hops != 0) *bound = std::min(*bound, verdict.obligations.max_hops);
     if (verdict.obligations.no_transit) *bound = std::min(*bound, uint32_t{1});  // only the home sends
     return verdict.permitted();
@@ -246,9 +264,10 @@ void Search::Spread(Home* home, const Instant& instant, absl::Time now, int inde
   for (size_t to = 0; to < table_.classes(); ++to) {
     const Entry from = home->entries[index];
     if (!Pays(*home, from, to)) continue;
+    if (!table_.bounds_hops() && home->at.count({from.labels, to + 1}) != 0) continue;  // no way there is better
     for (size_t p = 0; p < purposes_.size(); ++p) {
       Entry entry = from;
-      if (!Hop(*home, moments_[instant.moments[p]], from, to, &entry.bound)) continue;
+      if (!Hop(*home, instant.moments[p], from, to, &entry.bound)) continue;
       entry.place = to + 1;
       entry.hops = from.hops + 1;
       entry.parent = index;
@@ -333,6 +352,7 @@ void Search::DescribeCut(Reach* out) const {
   };
   std::map<Stop, Found> found;
   std::set<size_t> reached;
+  std::set<std::tuple<size_t, bool, size_t, size_t>> told;  // labels, as a copy, from, to: of many homes one tells
   auto where = [](const Site& site) { return absl::StrCat(site.name, " (", site.region, ")"); };
   const size_t moments = std::min(moments_.size(), kMaxCutMoments);
   for (const Home& home : homes_) {
@@ -343,6 +363,7 @@ void Search::DescribeCut(Reach* out) const {
       const size_t from = home.ClassAt(entry.place);
       for (size_t to = 0; to < table_.classes(); ++to) {
         if (here.count(to) != 0 || (direct_ && !inside_[to])) continue;
+        if (!told.emplace(entry.labels, entry.place != 0, from, to).second) continue;
         for (size_t m = 0; m < moments; ++m) {
           const Stop stop = WhyNot(home, moments_[m], entry, to);
           Found& one = found[stop];

@@ -36,6 +36,7 @@ void Reach(benchmark::State& state, bool all_match, std::vector<std::string> hom
 }
 BENCHMARK_CAPTURE(Reach, usual_from_anywhere, false, {})->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Reach, usual_from_one_home, false, {"site-1"})->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Reach, all_match_from_a_continent, true, {"c0"})->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Reach, all_match_from_anywhere, true, {})->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Reach, all_match_from_one_home, true, {"site-1"})->Unit(benchmark::kMillisecond);
 
