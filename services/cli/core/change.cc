@@ -150,7 +150,10 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
   std::vector<config::Classification> in_force;
   for (const auto& [name, classification] : classified) in_force.push_back(*classification);
   BW_RETURN_IF_ERROR(config::CheckSteps(known.bundle.world, in_force, after, change.upserts, now));
-  law |= known.bundle.world.revision != 0 && config::ZonesStale(known.bundle.world.time_zones, zones, now);
+  // A policy that is applied again unchanged gets fresh time zone data; other changes need no signature for that.
+  const bool policy = std::any_of(change.upserts.begin(), change.upserts.end(),
+                                  [](const config::Located& one) { return one.resource.has_sovereignty_policy(); });
+  law |= policy && config::ZonesStale(known.bundle.world.time_zones, zones, now);
   out.report.policy_revision = known.bundle.world.revision;
   out.anything |= law;
   if (!out.anything) return out;

@@ -238,6 +238,42 @@ TEST_F(SignChangeTest, SignsOnlyWithAKeyOfTheRoot) {
   EXPECT_TRUE(absl::IsFailedPrecondition(Sign(Delete("Site", "core")).status()));
 }
 
+TEST_F(SignChangeTest, APolicyAppliedAgainGetsFreshTimeZones) {
+  const std::string policy = R"(---
+apiVersion: bailiwick/v1
+kind: SovereigntyPolicy
+metadata: {name: acme}
+spec: {rules: [{id: day, effect: permit, when: {daily: [{hours: "08:00-18:00", tz: Europe/Berlin}]}}]}
+)";
+  Apply(Upsert(std::string(kRegions) + kSites + policy));
+  const absl::Time horizon = known_.bundle.world.time_zones.at("Europe/Berlin").horizon;
+  EXPECT_FALSE(Sign(Upsert(policy))->anything);
+  const absl::Time later = absl::FromUnixSeconds(1'700'000'000) + absl::Hours(24 * 366 * 6);
+  auto others = SignChange(known_, Upsert(Dataset("class: internal", "site: factory")), keys_, later, os::Random::System());
+  ASSERT_TRUE(others.ok()) << others.status();
+  EXPECT_FALSE(others->request.has_bundle());
+  auto again = SignChange(known_, Upsert(policy), keys_, later, os::Random::System());
+  ASSERT_TRUE(again.ok()) << again.status();
+  auto bundle = config::OpenBundle(rpc::FromProto(again->request.bundle()), root_sha256_);
+  ASSERT_TRUE(bundle.ok()) << bundle.status();
+  EXPECT_EQ(bundle->world.revision, 2u);
+  EXPECT_GT(bundle->world.time_zones.at("Europe/Berlin").horizon, horizon);
+}
+
+TEST_F(SignChangeTest, TheLawInForceDecidesAboutRelabelling) {
+  const std::string policy = R"(---
+apiVersion: bailiwick/v1
+kind: SovereigntyPolicy
+metadata: {name: acme}
+spec: {rules: [{id: calm, effect: forbid, actions: [relabel], data: {matchLabels: {class: secret}}}]}
+)";
+  Apply(Upsert(std::string(kRegions) + kSites + Dataset("class: internal", "site: factory")));
+  Apply(Upsert(Dataset("class: secret", "site: factory") + policy));  // the law that would deny is not in force yet
+  const absl::Status refused = Sign(Upsert(Dataset("class: open", "site: factory"))).status();
+  EXPECT_TRUE(absl::IsPermissionDenied(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("fleet.yaml:4:27: metadata.labels: the law in force"));
+}
+
 TEST(LineDiffTest, ShowsWhatDiffers) {
   EXPECT_EQ(LineDiff("a\nb\nc\n", "a\nx\nc\n"), "- b\n+ x\n");
   EXPECT_EQ(LineDiff("a\n", "a\n"), "");
