@@ -13,7 +13,7 @@ namespace {
 
 namespace pb = resource::v1;
 
-constexpr uint32_t kFormat = 1;  // of bundles and classifications
+constexpr uint32_t kFormat = 1;
 
 bool IsLaw(const Resource& resource) {
   return resource.has_region() || resource.has_site() || resource.has_sovereignty_policy();
@@ -79,6 +79,7 @@ std::string EncodePolicyRoot(const PolicyRoot& root) {
   pb::PolicyRoot message;
   for (const std::string& key : root.keys) message.add_keys()->set_ed25519(key);
   message.set_threshold(root.threshold);
+  if (root.number > 1) message.set_number(root.number);
   return message.SerializeAsString();
 }
 
@@ -90,6 +91,7 @@ absl::StatusOr<PolicyRoot> DecodePolicyRoot(std::string_view bytes) {
   PolicyRoot root;
   BW_ASSIGN_OR_RETURN(root.keys, RawKeys(message.keys(), "policy root"));
   root.threshold = message.threshold();
+  root.number = std::max<uint64_t>(message.number(), 1);
   if (root.threshold == 0 || root.threshold > root.keys.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("the policy root asks for ", root.threshold, " signatures of ", root.keys.size(), " keys"));
@@ -107,22 +109,63 @@ void AddLaw(const Catalog& catalog, pb::PolicyBundle* bundle) {
   }
 }
 
-absl::StatusOr<Bundle> OpenBundle(const crypto::Envelope& envelope, std::string_view root_sha256) {
-  Bundle bundle;
+namespace {
+
+// Nothing of the payload is believed but its root, and that only by its hash.
+absl::StatusOr<PolicyRoot> ReadRooted(const crypto::Envelope& envelope, std::string_view root_sha256,
+                                      const RootChain& chain, pb::PolicyBundle* message) {
   if (envelope.payload_type != crypto::kBundleType) {
     return absl::PermissionDeniedError(absl::StrCat("not a policy bundle but ", envelope.payload_type));
   }
-  // Nothing of the payload is believed but its root, and that only by its hash.
-  if (!bundle.message.ParseFromString(envelope.payload)) {
+  if (!message->ParseFromString(envelope.payload)) {
     return absl::PermissionDeniedError("the policy bundle is not readable");
   }
-  if (root_sha256.size() != Digest::kSize || crypto::Sha256(bundle.message.root()).view() != root_sha256) {
+  BW_ASSIGN_OR_RETURN(std::string newest, WalkRoots(chain, root_sha256));
+  if (newest.size() != Digest::kSize || crypto::Sha256(message->root()).view() != newest) {
     return absl::PermissionDeniedError("the policy bundle has another root than the one pinned here at enrolment");
   }
-  auto root = DecodePolicyRoot(bundle.message.root());
-  if (!root.ok()) return root.status();
-  BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kBundleType, root->keys, root->threshold),
-                              "the policy bundle is not signed by its root"));
+  return DecodePolicyRoot(message->root());
+}
+
+absl::Duration FromProtoDuration(const google::protobuf::Duration& d) {
+  return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
+}
+
+absl::Status AddClassifiers(const pb::PolicyBundle& message, policy::World* world) {
+  for (const pb::Classifier& classifier : message.classifiers()) {
+    policy::Classifier out;
+    out.key = classifier.key().ed25519();
+    if (out.key.size() != crypto::kPublicKeySize) {
+      return absl::InvalidArgumentError(absl::StrCat("the key of classifier ", classifier.key().name(), " is malformed"));
+    }
+    for (const auto& known : world->classifiers) {
+      if (known.key == out.key) return absl::InvalidArgumentError("a classifier is listed twice");
+    }
+    for (const pb::LabelLimit& limit : classifier.labels()) {
+      out.labels[limit.key()].assign(limit.values().begin(), limit.values().end());
+    }
+    out.datasets.assign(classifier.datasets().begin(), classifier.datasets().end());
+    out.home_regions.assign(classifier.home_regions().begin(), classifier.home_regions().end());
+    world->classifiers.push_back(std::move(out));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddFreshness(const pb::PolicyBundle& message, policy::World* world) {
+  BW_ASSIGN_OR_RETURN(world->timestamp_keys, RawKeys(message.timestamp_keys(), "timestamp"));
+  if (message.has_timestamp_life()) world->timestamp_life = FromProtoDuration(message.timestamp_life());
+  if (world->timestamp_life <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("the policy bundle lets timestamps last no time at all");
+  }
+  if (message.has_max_age()) {
+    world->expires = absl::FromUnixSeconds(message.issued_at().seconds()) + FromProtoDuration(message.max_age());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Bundle> Build(const crypto::Envelope& envelope, pb::PolicyBundle message, const PolicyRoot& root) {
+  Bundle bundle;
+  bundle.message = std::move(message);
   BW_RETURN_IF_ERROR(CheckFormat(bundle.message.format(), "policy bundle"));
   if (bundle.message.trust_domain().empty())
     return absl::InvalidArgumentError("the policy bundle names no trust domain");
@@ -134,75 +177,34 @@ absl::StatusOr<Bundle> OpenBundle(const crypto::Envelope& envelope, std::string_
   BW_ASSIGN_OR_RETURN(world.classifier_keys, RawKeys(bundle.message.classifier_keys(), "classifier"));
   BW_ASSIGN_OR_RETURN(world.time_zones, TimeZonesOf(bundle.message));
   world.issued_at = absl::FromUnixSeconds(bundle.message.issued_at().seconds());
+  BW_RETURN_IF_ERROR(AddClassifiers(bundle.message, &world));
+  BW_RETURN_IF_ERROR(AddFreshness(bundle.message, &world));
   world.revision = bundle.message.revision();
   world.digest = std::string(crypto::Sha256(envelope.payload).view());
   world.trust_domain = bundle.message.trust_domain();
-  world.root_keys = root->keys;
-  world.root_threshold = root->threshold;
+  world.root_keys = root.keys;
+  world.root_threshold = root.threshold;
   return bundle;
 }
 
-absl::StatusOr<Classification> OpenClassification(const crypto::Envelope& envelope, const policy::World& world) {
-  BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kClassificationType, world.classifier_keys),
-                              "the classification is not signed by a classifier of the policy"));
-  pb::Classification message;
-  if (!message.ParseFromString(envelope.payload))
-    return absl::InvalidArgumentError("the classification is not readable");
-  BW_RETURN_IF_ERROR(CheckFormat(message.format(), "classification"));
-  Classification out;
-  BW_ASSIGN_OR_RETURN(out.dataset_id, DatasetId::From(message.dataset_id()));
-  if (out.dataset_id.empty() || message.dataset().empty()) {
-    return absl::InvalidArgumentError("the classification names no dataset");
-  }
-  if (message.home_site().empty() == !message.has_home_selector()) {
-    return absl::InvalidArgumentError(absl::StrCat("the classification of ", message.dataset(),
-                                                   " needs exactly one of a home site and a home selector"));
-  }
-  out.dataset = message.dataset();
-  out.labels.insert(message.labels().begin(), message.labels().end());
-  out.home_site = message.home_site();
-  out.family = message.has_home_selector();
-  out.home_selector = ToSelector(message.home_selector());
-  out.epoch = message.epoch();
-  out.revision = message.revision();
-  return out;
+}  // namespace
+
+absl::StatusOr<Bundle> OpenBundle(const crypto::Envelope& envelope, std::string_view root_sha256,
+                                  const RootChain& chain) {
+  pb::PolicyBundle message;
+  BW_ASSIGN_OR_RETURN(PolicyRoot root, ReadRooted(envelope, root_sha256, chain, &message));
+  BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kBundleType, root.keys, root.threshold),
+                              "the policy bundle is not signed by its root"));
+  return Build(envelope, std::move(message), root);
 }
 
-DatasetId StreamId(DatasetId family, std::string_view site) {
-  crypto::Hasher hasher;
-  hasher.Update("stream");
-  hasher.Update(family.view());
-  hasher.Update(site);
-  const Digest digest = hasher.Finish();
-  DatasetId id;
-  std::copy_n(digest.bytes.begin(), id.bytes.size(), id.bytes.begin());
-  return id;
-}
-
-std::string StreamName(std::string_view family, std::string_view site) {
-  return absl::StrCat(std::string(family), "@", std::string(site));
-}
-
-absl::StatusOr<Classification> StreamOf(const Classification& family, std::string_view site,
-                                        const policy::World& world) {
-  if (!family.family) return absl::InvalidArgumentError(absl::StrCat("dataset ", family.dataset, " is not a family"));
-  auto it = world.sites.find(std::string(site));
-  if (it == world.sites.end()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("site ", std::string(site), " is not in the policy at revision ", world.revision));
+absl::StatusOr<Bundle> OpenUnsigned(const crypto::Envelope& envelope) {
+  pb::PolicyBundle message;
+  if (envelope.payload_type != crypto::kBundleType || !message.ParseFromString(envelope.payload)) {
+    return absl::InvalidArgumentError("the policy bundle is not readable");
   }
-  std::string failing;
-  if (policy::Matches(family.home_selector, it->second.labels, &failing) != policy::Match::kYes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("site ", it->first, " is not a home of family ", family.dataset, ": ", failing));
-  }
-  Classification stream = family;
-  stream.dataset_id = StreamId(family.dataset_id, site);
-  stream.dataset = StreamName(family.dataset, site);
-  stream.home_site = it->first;
-  stream.family = false;
-  stream.home_selector = {};
-  return stream;
+  BW_ASSIGN_OR_RETURN(PolicyRoot root, DecodePolicyRoot(message.root()));
+  return Build(envelope, std::move(message), root);
 }
 
 }  // namespace bailiwick::config

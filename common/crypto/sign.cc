@@ -152,6 +152,18 @@ void AddSignature(Envelope& envelope, const SigningKey& key) {
       {KeyId(key.public_key()), key.Sign(PreAuthEncoding(envelope.payload_type, envelope.payload))});
 }
 
+std::vector<std::string> ValidSigners(const Envelope& envelope, std::string_view payload_type,
+                                      const std::vector<std::string>& public_keys) {
+  std::vector<std::string> signers;
+  for (const std::string& key : public_keys) {
+    if (std::find(signers.begin(), signers.end(), key) == signers.end() &&
+        VerifyEnvelope(envelope, payload_type, {key}).ok()) {
+      signers.push_back(key);
+    }
+  }
+  return signers;
+}
+
 absl::Status VerifyEnvelope(const Envelope& envelope, std::string_view payload_type,
                             const std::vector<std::string>& public_keys, size_t threshold) {
   if (threshold == 0) return absl::PermissionDeniedError("a threshold of no signatures is refused");

@@ -57,10 +57,16 @@ void AddSignature(Envelope& envelope, const SigningKey& key);
 absl::Status VerifyEnvelope(const Envelope& envelope, std::string_view payload_type,
                             const std::vector<std::string>& public_keys, size_t threshold = 1);
 
+// Those of `public_keys` that validly signed, each once, in their order; empty when the type is another.
+std::vector<std::string> ValidSigners(const Envelope& envelope, std::string_view payload_type,
+                                      const std::vector<std::string>& public_keys);
+
 inline constexpr std::string_view kVersionType = "application/vnd.bailiwick.version.v1";
 inline constexpr std::string_view kBundleType = "application/vnd.bailiwick.policy-bundle.v1";
 inline constexpr std::string_view kClassificationType = "application/vnd.bailiwick.classification.v1";
 inline constexpr std::string_view kGrantType = "application/vnd.bailiwick.grant.v1";
+inline constexpr std::string_view kRootType = "application/vnd.bailiwick.policy-root.v1";
+inline constexpr std::string_view kTimestampType = "application/vnd.bailiwick.policy-timestamp.v1";
 inline constexpr std::string_view kBindingType = "application/vnd.bailiwick.certificate-binding.v1";
 
 inline constexpr std::string_view kStorageType = "application/vnd.bailiwick.storage-statement.v1";

@@ -126,6 +126,14 @@ struct Site {
   bool encrypted_volume = false;  // the replica path is vouched to lie on one
 };
 
+// A key that may say what some datasets are; empty lists do not limit.
+struct Classifier {
+  std::string key;                                         // raw Ed25519
+  std::map<std::string, std::vector<std::string>> labels;  // exactly these keys, each with one of its values
+  std::vector<std::string> datasets;                       // names; * stands for any characters
+  std::vector<std::string> home_regions;
+};
+
 struct World {
   uint64_t revision = 0;
   std::string digest;  // SHA-256 of the bundle payload, 32 bytes; empty when built from files
@@ -141,6 +149,10 @@ struct World {
   std::vector<std::string> classifier_keys;  // raw Ed25519
   std::vector<std::string> root_keys;
   uint32_t root_threshold = 1;
+  std::vector<Classifier> classifiers;
+  std::vector<std::string> timestamp_keys;  // raw Ed25519; empty: no timestamp is asked for
+  absl::Duration timestamp_life = absl::Hours(24);
+  absl::Time expires = absl::InfiniteFuture();  // the whole bundle
 };
 
 // Of a condition or a whole rule. False beats error beats true.

@@ -74,7 +74,7 @@ absl::Status Run(const RunFlags& flags) {
   env.key_directory = flags.key_dir;
   BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(env, flags.data_dir));
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
-  Law law(identity->policy_root_sha256(), state->db());
+  Law law(identity->policy_root_sha256(), state->db(), env.clock);
   BW_RETURN_IF_ERROR(law.Load());
 
   Agent agent(state.get(), identity.get(), &law, ReplicaPath(flags, law, identity->site()));

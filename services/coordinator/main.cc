@@ -94,7 +94,7 @@ absl::Status Serve(const ServeFlags& flags) {
   BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, clock, flags.data_dir));
   BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(flags.data_dir, "catalog.db")));
   BW_ASSIGN_OR_RETURN(auto audit, audit::Log::Open(files, clock, os::JoinPath(flags.data_dir, "audit.log")));
-  Core core(catalog.get(), audit.get(), keys.grant_key.get(), clock, os::Random::System());
+  Core core(catalog.get(), audit.get(), keys.grant_key.get(), keys.timestamp_key.get(), clock, os::Random::System());
   core.Prepare(keys.trust_domain, keys.ca);
   BW_RETURN_IF_ERROR(core.Load());
 

@@ -1,11 +1,14 @@
-// The law as this agent knows it: the last good signed bundle and the classification of each dataset, from signed bytes only.
+// The law as this agent knows it: the last good signed bundle, the classification of each dataset, and whether both may still
+// be relied on, from signed bytes only.
 //
-// Invariants: the revision never goes down, also across restarts; what is installed was verified against the root hash that
-// came with the join string; it is durable before it takes effect; a refused offer changes nothing. Thread-safe.
+// Invariants: the revision never goes down, nor the number of the root, nor the revision of any classification, nor the age
+// of the newest timestamp, also across restarts; what is installed was verified against the root hash that came with the join
+// string or against a root that it leads to; it is durable before it takes effect; a refused offer changes nothing. Thread-safe.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,9 +20,12 @@
 #include "common/base/ids.h"
 #include "common/config/world.h"
 #include "common/crypto/sign.h"
+#include "common/os/clock.h"
+#include "common/policy/grant.h"
 #include "common/policy/model.h"
 #include "common/sql/database.h"
 #include "common/store/version.h"
+#include "services/agent/law/trusted_clock.h"
 
 namespace bailiwick::agent {
 
@@ -28,7 +34,8 @@ struct LawSnapshot {
   config::Catalog resources;
   std::map<DatasetId, config::Classification> classifications;  // families under the family's id
 
-  // The verified classification of a dataset or of a family's stream. NOT_FOUND: nobody who may has signed what it is.
+  // The verified classification of a dataset or of a family's stream. NOT_FOUND: nobody who may has signed what it is, or
+  // it is known under another name.
   absl::StatusOr<config::Classification> Classify(DatasetId id, const std::string& name) const;
 };
 
@@ -37,26 +44,68 @@ struct LawSnapshot {
 // enough (site, key, classification, epoch), which a newer policy may mend. PERMISSION_DENIED: it is false.
 absl::StatusOr<store::VersionRecord> OpenVersionRecord(const crypto::Envelope& envelope, const LawSnapshot& law);
 
+// What a coordinator offers. Without a bundle: more classifications under the one installed.
+struct LawOffer {
+  std::optional<crypto::Envelope> bundle;
+  config::RootChain roots;
+  std::vector<crypto::Envelope> classifications;
+  std::optional<crypto::Envelope> timestamp;  // made just now
+};
+
 class Law {
  public:
   static std::vector<std::string> Migrations();
-  Law(std::string root_sha256, sql::Database* db) : root_sha256_(std::move(root_sha256)), db_(db) {}
+  static std::string LaterMigration();
+  Law(std::string root_sha256, sql::Database* db, const os::Clock* clock)
+      : root_sha256_(std::move(root_sha256)), db_(db), clock_(clock) {}
 
   absl::Status Load();  // what was installed before the restart
-  // FAILED_PRECONDITION: older than what is installed. Others as config::OpenBundle. Offering the same again is OK.
-  absl::Status Install(const crypto::Envelope& bundle, const std::vector<crypto::Envelope>& classifications);
+  // FAILED_PRECONDITION: older than what is installed, or there is no bundle yet. Others as config::OpenBundle. Offering the
+  // same again is OK. A classification or timestamp that cannot be believed is left out: a dataset without one is unknown in
+  // law and nothing of it flows.
+  absl::Status Install(const LawOffer& offer);
+  // A timestamp that was made just now. As config::OpenTimestamp; FAILED_PRECONDITION also: older than one seen before.
+  absl::Status Refresh(const crypto::Envelope& timestamp);
+  // Whether anything may be sent or received now, as far as the age of the law and the clock go: POLICY_STALE, CLOCK_SKEW.
+  policy::GrantDecision CheckFresh() const;
+  absl::Status KeepTime();  // makes durable that it is at least now
+
   std::shared_ptr<const LawSnapshot> current() const;  // null: none yet
   uint64_t revision() const;
+  absl::Time vouched_until() const;  // by the newest timestamp; the infinite past: by none
+  const TrustedClock& clock() const { return clock_; }
 
  private:
-  absl::StatusOr<std::shared_ptr<const LawSnapshot>> Build(const crypto::Envelope& bundle,
-                                                           const std::vector<crypto::Envelope>& classifications,
-                                                           std::vector<crypto::Envelope>* kept) const;
+  struct Known {
+    config::Classification record;
+    crypto::Envelope envelope;
+    bool valid = false;  // under the bundle in force; kept all the same, so that nothing older ever takes its place
+  };
+  using Records = std::map<DatasetId, Known>;
+  struct Draft;  // what an Install is about to make durable
+
+  absl::StatusOr<Records> ReadRecords() ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
+  absl::StatusOr<std::string> Get(const char* key);
+  absl::Status OpenOffered(const LawOffer& offer, Draft* draft) ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
+  static void Reopen(const std::string& trust, Draft* draft);
+  static void Take(const std::vector<crypto::Envelope>& offered, Draft* draft);
+  absl::Status Persist(const Draft& draft) ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
+  absl::Status RefreshLocked(const crypto::Envelope& timestamp) ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
+  void Vouch(const config::PolicyTimestamp& timestamp);
+
   const std::string root_sha256_;
   sql::Database* const db_;
+  TrustedClock clock_;
+  absl::Mutex install_mutex_;  // one change at a time
+  Records records_ ABSL_GUARDED_BY(install_mutex_);
+  std::string trust_ ABSL_GUARDED_BY(install_mutex_);  // which keys the records were verified with
   mutable absl::Mutex mutex_;
   std::shared_ptr<const LawSnapshot> current_ ABSL_GUARDED_BY(mutex_);
-  absl::Mutex install_mutex_;  // one Install at a time
+  std::string root_now_ ABSL_GUARDED_BY(mutex_);            // hash of the newest root that was installed
+  absl::Time issued_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // newest timestamp ever believed
+  std::string vouched_digest_ ABSL_GUARDED_BY(mutex_);                // of the bundle that it is for
+  absl::Time vouched_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  absl::Duration vouched_boot_ ABSL_GUARDED_BY(mutex_);  // the same, in time since boot, from receipt on
 };
 
 }  // namespace bailiwick::agent

@@ -24,6 +24,7 @@ std::vector<std::string> AllMigrations() {
   for (auto& m : store::VersionCatalog::Migrations()) all.push_back(m);
   // What came later, each at the end: a database counts how many of the list it has seen, so nothing above may grow.
   all.push_back("CREATE TABLE spent_grants(id BLOB PRIMARY KEY, forget_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;");
+  all.push_back(Law::LaterMigration());
   return all;
 }
 

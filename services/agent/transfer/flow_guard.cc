@@ -56,8 +56,10 @@ policy::GrantDecision FlowGuard::Check() {
 }
 
 policy::GrantDecision FlowGuard::CheckWith(const policy::Grant& grant, const LawSnapshot& law) {
-  const absl::Time now = clock_->Now();
-  auto peer = stream_->peer(now);
+  policy::GrantDecision fresh = law_->CheckFresh();
+  if (!fresh.permitted) return fresh;
+  const absl::Time now = law_->clock().Now();
+  auto peer = stream_->peer(clock_->Now());
   if (!peer.ok()) return Deny("WRONG_PEER", Text(peer.status()));
   bool bound;
   {

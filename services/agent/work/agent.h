@@ -76,6 +76,9 @@ class Agent {
 
   void OnMessage(const agent::v1::CoordinatorMessage& message);
   void OnPolicy(const agent::v1::PolicyOffer& offer);
+  void OnTimestamp(const types::v1::Envelope& timestamp);
+  void SendPolicyState(const std::string& error);
+  void LookAtPolicyAge();
   void OnAssignments(const agent::v1::Assignments& assignments, bool persist);
   void OnOrder(const agent::v1::TransferOrder& order);
   void SendState();
@@ -121,6 +124,8 @@ class Agent {
   absl::Duration next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_renewal_check_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool renewing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Duration next_time_kept_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  std::string stale_code_ ABSL_GUARDED_BY(mutex_);  // as last reported
   uint64_t catalog_sequence_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -142,6 +142,8 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   RegisterSeeing(app, globals);
   RegisterTransfers(app, globals);
   RegisterPolicy(app, globals);
+  RegisterPolicySigning(app, globals);
+  RegisterPolicyHistory(app, globals);
   RegisterSites(app, globals);
   for (const Register& add : more) add(app, globals);
   RegisterVersion(app, globals);

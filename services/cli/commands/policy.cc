@@ -1,6 +1,7 @@
 // policy ...: the group of commands, and policy keygen.
 #include <iostream>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/os/files.h"
@@ -20,11 +21,12 @@ absl::Status Keygen(const Globals& globals, const std::string& out) {
   root.keys = {key.public_key()};
   auto hash = Digest::From(1, config::PolicyRootSha256(root));
   if (!globals.table()) {
-    PrintJson(globals.format(), {{"file", Text(out)}, {"policyRootSha256", Text(hash.ok() ? hash->Hex() : "")}});
+    PrintJson(globals.format(), {{"file", Text(out)}, {"publicKey", Text(absl::BytesToHexString(key.public_key()))}, {"policyRootSha256", Text(hash.ok() ? hash->Hex() : "")}});
     return absl::OkStatus();
   }
   std::cout << "policy key in " << out
-            << " (keep it off the coordinator)\npolicyRootSha256: " << (hash.ok() ? hash->Hex() : "") << "\n";
+            << " (keep it off the coordinator)\npublicKey: " << std::string(absl::BytesToHexString(key.public_key()))
+            << "\npolicyRootSha256: " << (hash.ok() ? hash->Hex() : "") << "\n";
   return absl::OkStatus();
 }
 

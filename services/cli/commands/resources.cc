@@ -42,6 +42,7 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
     }
     Fields fields = {{"changes", List(std::move(lines))},
                      {"applied", Bool(report.applied)},
+                     {"pending", Text(report.pending)},
                      {"dryRun", Bool(dry_run)},
                      {"policyRevision", Number(report.policy_revision)}};
     if (impact) fields.push_back({"impact", impact->ToJson()});
@@ -58,6 +59,8 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
     if (changes) std::cout << "; the policy revision would be " << report.policy_revision;
     std::cout << "\n";
     if (changes && impact) impact->Print();
+  } else if (!report.pending.empty()) {
+    std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
   } else if (report.applied) {
     std::cout << "policy revision " << report.policy_revision << "\n";
   }
@@ -145,7 +148,9 @@ absl::Status Describe(const Globals& globals, const std::string& kind_text, cons
               << (site.agent().empty() ? "no agent has joined" : (site.connected() ? "connected" : "offline")) << "\n"
               << "Agent:       " << site.agent() << (site.approved() ? "" : " (key not approved)") << "\n"
               << "Endpoint:    " << (site.endpoint().empty() ? "none (outbound-only)" : site.endpoint()) << "\n"
-              << "Policy:      revision " << site.policy_revision() << "\n"
+              << "Policy:      revision " << site.policy_revision()
+              << (site.has_policy_vouched_until() ? absl::StrCat(", current until ", TimeText(site.policy_vouched_until())) : "")
+              << (site.policy_stale().empty() ? "" : absl::StrCat("; nothing flows: ", site.policy_stale())) << "\n"
               << "Free disk:   " << FormatBytes(site.free_bytes()) << "\n"
               << "Last seen:   " << TimeText(site.last_seen()) << "\n";
   }

@@ -63,19 +63,56 @@ absl::Status Admin::Check(const grpc::Status& status) const {
   return Error(status, absl::StrCat("the coordinator at ", context_.coordinator));
 }
 
+absl::StatusOr<Admin::Policy> Admin::ReadPolicy(uint64_t revision) {
+  Policy policy;
+  control::v1::GetPolicyRequest request;
+  request.set_revision(revision);
+  for (bool more = true; more;) {
+    control::v1::GetPolicyResponse response;
+    BW_RETURN_IF_ERROR(Check(control_->GetPolicy(Call().get(), request, &response)));
+    more = response.more() && response.classifications_size() != 0;
+    for (const auto& c : response.classifications()) policy.records.push_back(rpc::FromProto(c));
+    request.set_skip(static_cast<uint32_t>(policy.records.size()));
+    if (!response.has_bundle()) return policy;
+    policy.envelope = rpc::FromProto(response.bundle());
+    policy.roots.clear();
+    for (const auto& root : response.roots()) policy.roots.push_back(rpc::FromProto(root));
+  }
+  config::RootChain chain = policy.roots;
+  if (revision != 0 && !chain.empty()) {
+    // Signed by the root of its time: one of those that the chain leads over.
+    BW_RETURN_IF_ERROR(config::WalkRoots(chain, chain[0].payload.empty() ? "" : config::RootHash(chain[0])).status());
+    BW_RETURN_IF_ERROR(config::WalkRoots(chain, context_.policy_root_sha256).status());
+    resource::v1::PolicyBundle message;
+    message.ParseFromString(policy.envelope.payload);
+    while (chain.size() > 1 && chain.back().payload != message.root()) chain.pop_back();
+    BW_ASSIGN_OR_RETURN(policy.bundle, config::OpenBundle(policy.envelope, config::RootHash(chain.back())));
+  } else {
+    BW_ASSIGN_OR_RETURN(policy.bundle, config::OpenBundle(policy.envelope, context_.policy_root_sha256, chain));
+  }
+  if (revision != 0 && policy.bundle.world.revision != revision) {
+    return absl::DataLossError(absl::StrCat("the coordinator gave revision ", policy.bundle.world.revision, " for ", revision));
+  }
+  return policy;
+}
+
+absl::Status Admin::MovePin(const Policy& policy) {
+  BW_ASSIGN_OR_RETURN(std::string newest, config::WalkRoots(policy.roots, context_.policy_root_sha256));
+  if (newest == context_.policy_root_sha256) return absl::OkStatus();
+  context_.policy_root_sha256 = newest;
+  return SaveContext(context_);
+}
+
 absl::StatusOr<config::Bundle> Admin::ReadBundle() {
-  control::v1::GetPolicyResponse response;
-  BW_RETURN_IF_ERROR(Check(control_->GetPolicy(Call().get(), {}, &response)));
-  if (!response.has_bundle()) return config::Bundle{};
-  return config::OpenBundle(rpc::FromProto(response.bundle()), context_.policy_root_sha256);
+  BW_ASSIGN_OR_RETURN(Policy policy, ReadPolicy());
+  return std::move(policy.bundle);
 }
 
 absl::StatusOr<std::vector<config::Classification>> Admin::ReadClassifications(const policy::World& world) {
-  control::v1::GetPolicyResponse response;
-  BW_RETURN_IF_ERROR(Check(control_->GetPolicy(Call().get(), {}, &response)));
+  BW_ASSIGN_OR_RETURN(Policy policy, ReadPolicy());
   std::vector<config::Classification> all;
-  for (const auto& envelope : response.classifications()) {
-    auto c = config::OpenClassification(rpc::FromProto(envelope), world);
+  for (const auto& envelope : policy.records) {
+    auto c = config::OpenClassification(envelope, world);
     if (c.ok()) all.push_back(*std::move(c));
   }
   return all;

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,16 +48,39 @@ class Admin {
   // The verified bundle (root hash of the context); an empty one with revision 0 when there is none yet.
   absl::StatusOr<config::Bundle> ReadBundle();
   absl::StatusOr<std::vector<config::Classification>> ReadClassifications(const policy::World& world);
+  // All of it: what is in force, or one revision of the past (bundle only), verified by the chain of roots.
+  struct Policy {
+    config::Bundle bundle;  // revision 0: none yet
+    crypto::Envelope envelope;
+    config::RootChain roots;
+    std::vector<crypto::Envelope> records;
+  };
+  absl::StatusOr<Policy> ReadPolicy(uint64_t revision = 0);
+  // Puts the newest root in place of the one that the context pins, durably: what older keys sign counts no more here.
+  absl::Status MovePin(const Policy& policy);
 
  private:
   Context context_;
   std::unique_ptr<control::v1::Control::Stub> control_;
 };
 
+// What a bundle says besides resources. Unset: as it was.
+struct LawChange {
+  bool renew = false;  // sign a new bundle though nothing else changes
+  std::optional<absl::Duration> max_age, timestamp_life;
+  std::optional<config::PolicyRoot> root;                 // the next one; its number is set here
+  std::vector<resource::v1::Classifier> classifiers;      // added, or in place of the one with the same key
+  std::vector<std::string> remove_classifiers;            // raw keys
+  bool any() const {
+    return renew || max_age || timestamp_life || root || !classifiers.empty() || !remove_classifiers.empty();
+  }
+};
+
 struct CatalogChange {
   std::vector<config::Located> upserts;
   std::vector<control::v1::ResourceName> deletes;
   std::vector<resource::v1::EnrolmentKey> pin;  // enrolment keys to add to the bundle
+  LawChange law;
 };
 struct ChangeReport {
   struct Line {
@@ -66,9 +90,11 @@ struct ChangeReport {
   std::vector<Line> lines;
   uint64_t policy_revision = 0;
   bool applied = false;
+  std::string pending;  // whose signatures it waits for; empty: nobody's
 };
 // Reads the catalog, validates the result as a whole, signs a new bundle when the law changes and classification records for
 // datasets that are new, relabelled or moved, and applies it in one transaction. Nothing to change: applied stays false.
+// With fewer signatures than the root asks for it waits at the coordinator, and `pending` says for whose.
 // Retries once when somebody else applied meanwhile; then ABORTED.
 absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run);
 

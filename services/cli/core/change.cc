@@ -59,6 +59,60 @@ bool Contains(const std::vector<std::string>& all, const std::string& one) {
   return std::find(all.begin(), all.end(), one) != all.end();
 }
 
+constexpr absl::Duration kDefaultMaxAge = absl::Hours(24 * 365);
+
+using Keys = std::vector<const crypto::SigningKey*>;
+
+Keys Among(const std::vector<crypto::SigningKey>& keys, const std::vector<std::string>& root) {
+  Keys out;
+  for (const auto& key : keys) {
+    if (Contains(root, key.public_key())) out.push_back(&key);
+  }
+  return out;
+}
+
+types::v1::Envelope SignedBy(std::string_view type, const std::string& payload, const Keys& keys) {
+  crypto::Envelope envelope{std::string(type), payload, {}};
+  for (const auto* key : keys) crypto::AddSignature(envelope, *key);
+  types::v1::Envelope out;
+  rpc::ToProto(envelope, &out);
+  return out;
+}
+
+void SetDuration(absl::Duration d, google::protobuf::Duration* out) { out->set_seconds(absl::ToInt64Seconds(d)); }
+
+// What a bundle says besides resources and enrolment keys: as before, changed where the admin asks for it.
+void SetDelegations(const Known& known, const LawChange& law, const config::PolicyRoot& root,
+                    resource::v1::PolicyBundle* bundle) {
+  const resource::v1::PolicyBundle& before = known.bundle.message;
+  bundle->set_root(config::EncodePolicyRoot(root));
+  bundle->add_grant_keys()->set_ed25519(known.grant_key);
+  if (!known.timestamp_key.empty()) bundle->add_timestamp_keys()->set_ed25519(known.timestamp_key);
+  // All of the root's, also those not at hand: what they signed stays valid. Where one of them alone may not change the
+  // law, one of them alone may not relabel what it is about either.
+  if (root.threshold == 1) {
+    for (const auto& key : root.keys) bundle->add_classifier_keys()->set_ed25519(key);
+  }
+  if (before.has_max_age()) *bundle->mutable_max_age() = before.max_age();
+  else SetDuration(kDefaultMaxAge, bundle->mutable_max_age());
+  if (law.max_age.has_value()) SetDuration(*law.max_age, bundle->mutable_max_age());
+  if (before.has_timestamp_life()) *bundle->mutable_timestamp_life() = before.timestamp_life();
+  if (law.timestamp_life.has_value()) SetDuration(*law.timestamp_life, bundle->mutable_timestamp_life());
+  std::map<std::string, resource::v1::Classifier> classifiers;
+  for (const auto& c : before.classifiers()) classifiers[c.key().ed25519()] = c;
+  for (const auto& key : law.remove_classifiers) classifiers.erase(key);
+  for (const auto& c : law.classifiers) classifiers[c.key().ed25519()] = c;
+  for (const auto& [key, c] : classifiers) *bundle->add_classifiers() = c;
+}
+
+// Records that would not count under the new keys are signed again, as they are.
+void SignRecordsAgain(const Known& known, const policy::World& next, const Keys& keys, control::v1::ApplyRequest* request) {
+  for (const crypto::Envelope& record : known.records) {
+    if (config::OpenClassification(record, next).ok()) continue;
+    *request->add_classifications() = SignedBy(crypto::kClassificationType, record.payload, keys);
+  }
+}
+
 }  // namespace
 
 std::string LineDiff(const std::string& before, const std::string& after) {
@@ -89,7 +143,7 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
                                   absl::Time now, os::Random* random) {
   Signed out;
   config::Catalog after = known.resources;
-  bool law = !change.pin.empty();
+  bool law = !change.pin.empty() || change.law.any();
   for (const auto& name : change.deletes) {
     if (after.erase({name.kind(), name.name()}) == 0) {
       return absl::NotFoundError(absl::StrCat(name.kind(), " ", name.name(), " does not exist"));
@@ -158,26 +212,30 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
   out.anything |= law;
   if (!out.anything) return out;
   if (known.bundle.world.revision == 0) law = true;
-  const crypto::SigningKey* signer = keys.empty() ? nullptr : &keys[0];
-  config::PolicyRoot root;
-  for (const auto& key : keys) root.keys.push_back(key.public_key());
+  config::PolicyRoot before;
+  for (const auto& key : keys) before.keys.push_back(key.public_key());
   if (known.bundle.world.revision != 0) {
-    root = {known.bundle.world.root_keys, known.bundle.world.root_threshold};
-    auto ours = std::find_if(keys.begin(), keys.end(), [&](const auto& key) { return Contains(root.keys, key.public_key()); });
-    signer = ours == keys.end() ? nullptr : &*ours;
+    BW_ASSIGN_OR_RETURN(before, config::DecodePolicyRoot(known.bundle.message.root()));
   }
-  if ((law || !records.empty()) && signer == nullptr) {
+  config::PolicyRoot root = before;
+  if (change.law.root.has_value()) {
+    root = *change.law.root;
+    root.number = before.number + 1;
+  }
+  Keys signers = Among(keys, root.keys);
+  const Keys old_signers = Among(keys, before.keys);
+  if ((law || !records.empty()) && old_signers.empty() && (signers.empty() || change.law.root.has_value())) {
     return absl::FailedPreconditionError(
         keys.empty() ? "this change must be signed, and the context names no policy key; name one in policyKeys of context.yaml"
                      : "this change must be signed, and none of the context's policyKeys is in the policy root");
   }
+  if (signers.empty()) signers = old_signers;  // of a rotation that leaves this key out: its holder may begin it
   if (law) {
     resource::v1::PolicyBundle bundle;
     bundle.set_format(1);
     bundle.set_revision(known.bundle.world.revision + 1);
     bundle.set_trust_domain(known.trust_domain);
     rpc::ToProto(now, bundle.mutable_issued_at());
-    bundle.set_root(known.bundle.world.revision == 0 ? config::EncodePolicyRoot(root) : known.bundle.message.root());
     config::AddLaw(after, &bundle);
     config::AddTimeZones(zones, &bundle);
     std::map<std::pair<std::string, std::string>, resource::v1::EnrolmentKey> pins;
@@ -186,54 +244,83 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     }
     for (const auto& pin : change.pin) pins[{pin.site(), pin.agent()}] = pin;
     for (const auto& [key, pin] : pins) *bundle.add_enrolment_keys() = pin;
-    bundle.add_grant_keys()->set_ed25519(known.grant_key);
-    // All of the root's, also those not at hand: what they signed stays valid.
-    for (const auto& key : root.keys) bundle.add_classifier_keys()->set_ed25519(key);
-    rpc::ToProto(crypto::SignEnvelope(crypto::kBundleType, bundle.SerializeAsString(), *signer), out.request.mutable_bundle());
+    SetDelegations(known, change.law, root, &bundle);
+    *out.request.mutable_bundle() = SignedBy(crypto::kBundleType, bundle.SerializeAsString(), signers);
     out.report.policy_revision = bundle.revision();
+    BW_ASSIGN_OR_RETURN(config::Bundle next, config::OpenUnsigned(rpc::FromProto(out.request.bundle())));
+    SignRecordsAgain(known, next.world, signers, &out.request);
+  }
+  if (change.law.root.has_value()) {
+    config::RootChain chain = known.roots;
+    if (chain.empty()) chain.push_back({std::string(crypto::kRootType), known.bundle.message.root(), {}});
+    for (const auto& link : chain) rpc::ToProto(link, out.request.add_roots());
+    Keys both = old_signers;
+    for (const auto* key : signers) {
+      if (std::find(both.begin(), both.end(), key) == both.end()) both.push_back(key);
+    }
+    *out.request.add_roots() = SignedBy(crypto::kRootType, config::EncodePolicyRoot(root), both);
   }
   for (const auto& record : records) {
-    rpc::ToProto(crypto::SignEnvelope(crypto::kClassificationType, record.SerializeAsString(), *signer), out.request.add_classifications());
+    *out.request.add_classifications() = SignedBy(crypto::kClassificationType, record.SerializeAsString(), signers);
   }
   return out;
 }
 
-absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run) {
-  os::Files* files = os::Files::System();
+absl::StatusOr<std::vector<crypto::SigningKey>> PolicyKeys(const Context& context) {
   std::vector<crypto::SigningKey> keys;
-  for (const std::string& path : admin.context().policy_keys) {
-    BW_ASSIGN_OR_RETURN(std::string pem, os::ReadFile(files, path, 64 << 10));
+  for (const std::string& path : context.policy_keys) {
+    BW_ASSIGN_OR_RETURN(std::string pem, os::ReadFile(os::Files::System(), path, 64 << 10));
     auto key = crypto::SigningKey::FromPem(pem);
     if (!key.ok()) return Annotate(key.status(), path);
     keys.push_back(*std::move(key));
   }
-  const std::string& pinned = admin.context().policy_root_sha256;
+  return keys;
+}
+
+absl::StatusOr<Known> ReadKnown(Admin& admin, uint64_t* generation) {
+  Known known;
+  control::v1::ListResourcesResponse resources;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListResources(Admin::Call().get(), {}, &resources)));
+  for (const auto& r : resources.resources()) known.resources[{config::KindOf(r), r.metadata().name()}] = r;
+  *generation = resources.generation();
+  BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin.ReadPolicy());
+  known.bundle = std::move(policy.bundle);
+  known.roots = std::move(policy.roots);
+  known.records = std::move(policy.records);
+  for (const auto& record : known.records) {
+    auto c = config::OpenClassification(record, known.bundle.world);
+    if (c.ok()) known.classifications.push_back(*std::move(c));
+  }
+  control::v1::GetInfoResponse info;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().GetInfo(Admin::Call().get(), {}, &info)));
+  known.trust_domain = info.trust_domain();
+  known.grant_key = info.grant_ed25519();
+  known.timestamp_key = info.timestamp_ed25519();
+  return known;
+}
+
+absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run) {
+  BW_ASSIGN_OR_RETURN(std::vector<crypto::SigningKey> keys, PolicyKeys(admin.context()));
+  const std::string pinned = admin.context().policy_root_sha256;
   for (int attempt = 0;; ++attempt) {
-    Known known;
-    control::v1::ListResourcesResponse resources;
-    BW_RETURN_IF_ERROR(admin.Check(admin.control().ListResources(Admin::Call().get(), {}, &resources)));
-    for (const auto& r : resources.resources()) known.resources[{config::KindOf(r), r.metadata().name()}] = r;
-    BW_ASSIGN_OR_RETURN(known.bundle, admin.ReadBundle());
-    BW_ASSIGN_OR_RETURN(known.classifications, admin.ReadClassifications(known.bundle.world));
-    control::v1::GetInfoResponse info;
-    BW_RETURN_IF_ERROR(admin.Check(admin.control().GetInfo(Admin::Call().get(), {}, &info)));
-    known.trust_domain = info.trust_domain();
-    known.grant_key = info.grant_ed25519();
+    uint64_t generation = 0;
+    BW_ASSIGN_OR_RETURN(Known known, ReadKnown(admin, &generation));
     BW_ASSIGN_OR_RETURN(Signed made, SignChange(known, change, keys, os::Clock::System()->Now(), os::Random::System()));
     if (!made.anything) return made.report;
-    if (made.request.has_bundle()) {
+    if (made.request.has_bundle() && known.bundle.world.revision == 0) {
       // What agents would refuse must not become the law.
       auto opened = config::OpenBundle(rpc::FromProto(made.request.bundle()), pinned);
       if (!opened.ok()) return Annotate(opened.status(), "policyKeys and policyRootSha256 of context.yaml do not fit");
     }
     if (dry_run) return made.report;
-    made.request.set_expected_generation(resources.generation());
+    made.request.set_expected_generation(generation);
     control::v1::ApplyResponse response;
     absl::Status applied = admin.Check(admin.control().Apply(Admin::Call().get(), made.request, &response));
     if (absl::IsAborted(applied) && attempt == 0) continue;  // somebody was faster: see what there is now
     BW_RETURN_IF_ERROR(applied);
-    made.report.applied = true;
-    made.report.policy_revision = response.policy_revision();
+    made.report.applied = !response.has_pending();
+    made.report.pending = response.pending().missing();
+    if (made.report.applied) made.report.policy_revision = response.policy_revision();
     return made.report;
   }
 }

@@ -18,6 +18,9 @@ struct Known {  // as the coordinator holds it, verified
   std::vector<config::Classification> classifications;
   std::string trust_domain;
   std::string grant_key;
+  std::string timestamp_key;  // empty: the coordinator has none
+  config::RootChain roots;
+  std::vector<crypto::Envelope> records;  // the classifications, as they were signed
 };
 
 struct Signed {
@@ -26,9 +29,14 @@ struct Signed {
   bool anything = false;
 };
 
-// INVALID_ARGUMENT, NOT_FOUND: the change cannot be made. `keys`: the policy keys at hand, first one signs.
+// INVALID_ARGUMENT, NOT_FOUND: the change cannot be made. `keys`: the policy keys at hand; those of the root sign.
 absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& change, const std::vector<crypto::SigningKey>& keys,
                                   absl::Time now, os::Random* random);
+
+// The policy keys that the context names, read from their files.
+absl::StatusOr<std::vector<crypto::SigningKey>> PolicyKeys(const Context& context);
+// What the coordinator holds now, verified.
+absl::StatusOr<Known> ReadKnown(Admin& admin, uint64_t* generation);
 
 // Lines of `before` and `after` that differ, with - and + in front, in order.
 std::string LineDiff(const std::string& before, const std::string& after);

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/os/files.h"
@@ -64,7 +65,14 @@ absl::StatusOr<Context> LoadContext(const std::string& path) {
   return context;
 }
 
-absl::Status SaveContext(const Context& context) {
+absl::Status SaveContext(const Context& given) {
+  Context context = given;
+  // Paths below the directory move with it.
+  auto relative = [&](std::string* path) {
+    if (absl::StartsWith(*path, context.directory + "/")) *path = path->substr(context.directory.size() + 1);
+  };
+  relative(&context.credentials);
+  for (std::string& key : context.policy_keys) relative(&key);
   YAML::Emitter out;
   out << YAML::BeginMap << YAML::Key << "coordinator" << YAML::Value << context.coordinator << YAML::Key << "trustDomain"
       << YAML::Value << context.trust_domain << YAML::Key << "credentials" << YAML::Value << context.credentials << YAML::Key

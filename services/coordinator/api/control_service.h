@@ -18,6 +18,9 @@ class ControlService final : public control::v1::Control::Service {
   BW_CONTROL_RPC(Apply);
   BW_CONTROL_RPC(ListResources);
   BW_CONTROL_RPC(GetPolicy);
+  BW_CONTROL_RPC(ListPolicies);
+  BW_CONTROL_RPC(GetPending);
+  BW_CONTROL_RPC(RejectPending);
   BW_CONTROL_RPC(CreateJoinToken);
   BW_CONTROL_RPC(ListSites);
   BW_CONTROL_RPC(ListDatasets);

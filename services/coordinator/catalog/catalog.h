@@ -55,6 +55,19 @@ struct TransferRow {
   bool ended = false;
 };
 
+struct PendingRow {  // a change that waits for signatures
+  control::v1::ApplyRequest request;
+  std::string by;
+  absl::Time since;
+};
+
+struct BundleRow {
+  crypto::Envelope envelope;
+  std::string by;  // empty: by a version that did not record it
+  std::string summary;
+  absl::Time at;
+};
+
 struct Snapshot {  // everything but events, at start
   config::Catalog resources;
   uint64_t generation = 0;
@@ -67,6 +80,8 @@ struct Snapshot {  // everything but events, at start
   std::map<DatasetId, std::map<std::string, ReplicaRow>> replicas;
   std::map<std::pair<DatasetId, std::string>, VersionNumber> pins;  // site "" is every replica
   std::vector<TransferRow> transfers;                               // in the order of their last Put
+  config::RootChain roots;                                          // of the newest bundle
+  std::optional<PendingRow> pending;
 };
 
 struct Change {  // one apply
@@ -78,6 +93,10 @@ struct Change {  // one apply
   std::string root_sha256;
   std::vector<std::pair<DatasetId, crypto::Envelope>> classifications;
   std::map<std::string, DatasetId> dataset_ids;  // the whole map after the change
+  config::RootChain roots;                       // the whole chain after the change
+  bool drop_pending = false;
+  std::string by, summary;                       // for the history of bundles
+  absl::Time at;
 };
 
 class Catalog {
@@ -91,6 +110,9 @@ class Catalog {
   // Rises with every durable change: a coordinator that shows a lower one than before runs on an old copy.
   virtual uint64_t sequence() const = 0;
   virtual absl::Status Apply(const Change& change) = 0;  // one transaction
+  virtual absl::Status PutPending(const PendingRow* pending) = 0;  // null: none
+  // Newest first. `revision` 0: all, at most `limit`.
+  virtual absl::StatusOr<std::vector<BundleRow>> Bundles(uint64_t revision, uint32_t limit) = 0;
   virtual absl::Status PutAgent(const AgentRow& agent) = 0;
   virtual absl::Status PutVersion(const VersionRow& version) = 0;
   virtual absl::Status PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& replica) = 0;

@@ -38,6 +38,13 @@ const char* kSchema =
     "  dialler TEXT NOT NULL, ended INTEGER NOT NULL) STRICT;"
     "CREATE TABLE events(sequence INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL) STRICT;";
 
+const char* kSigningSchema =
+    "CREATE TABLE pending(id INTEGER PRIMARY KEY CHECK(id = 1), request BLOB NOT NULL, by_whom TEXT NOT NULL,"
+    "  since INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE roots(number INTEGER PRIMARY KEY, envelope BLOB NOT NULL) STRICT;"
+    "CREATE TABLE applied(revision INTEGER PRIMARY KEY, by_whom TEXT NOT NULL, summary TEXT NOT NULL,"
+    "  at INTEGER NOT NULL) STRICT;";
+
 std::string Pack(const crypto::Envelope& envelope) {
   types::v1::Envelope message;
   rpc::ToProto(envelope, &message);
@@ -97,6 +104,20 @@ class SqliteCatalog : public Catalog {
         BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT INTO bundles(revision, envelope) VALUES(?, ?)"));
         const std::string bytes = Pack(*change.bundle);
         BW_RETURN_IF_ERROR(put.Bind(1, change.bundle_revision).BindBlob(2, bytes).Run());
+        BW_ASSIGN_OR_RETURN(auto applied,
+                            db.Prepare("INSERT INTO applied(revision, by_whom, summary, at) VALUES(?, ?, ?, ?)"));
+        BW_RETURN_IF_ERROR(applied.Bind(1, change.bundle_revision)
+                               .BindText(2, change.by)
+                               .BindText(3, change.summary)
+                               .Bind(4, absl::ToUnixMillis(change.at))
+                               .Run());
+      }
+      if (change.drop_pending) BW_RETURN_IF_ERROR(db.Execute("DELETE FROM pending"));
+      BW_RETURN_IF_ERROR(db.Execute("DELETE FROM roots"));
+      for (size_t i = 0; i < change.roots.size(); ++i) {
+        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT INTO roots(number, envelope) VALUES(?, ?)"));
+        const std::string bytes = Pack(change.roots[i]);
+        BW_RETURN_IF_ERROR(put.Bind(1, static_cast<int64_t>(i)).BindBlob(2, bytes).Run());
       }
       for (const auto& [id, envelope] : change.classifications) {
         BW_ASSIGN_OR_RETURN(auto put,
@@ -112,6 +133,38 @@ class SqliteCatalog : public Catalog {
       BW_RETURN_IF_ERROR(PutMeta(db, "generation", std::to_string(change.generation)));
       return PutMeta(db, "root", change.root_sha256);
     });
+  }
+
+  absl::Status PutPending(const PendingRow* pending) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      if (pending == nullptr) return db.Execute("DELETE FROM pending");
+      BW_ASSIGN_OR_RETURN(auto put,
+                          db.Prepare("INSERT OR REPLACE INTO pending(id, request, by_whom, since) VALUES(1, ?, ?, ?)"));
+      const std::string bytes = pending->request.SerializeAsString();
+      return put.BindBlob(1, bytes).BindText(2, pending->by).Bind(3, absl::ToUnixMillis(pending->since)).Run();
+    });
+  }
+
+  absl::StatusOr<std::vector<BundleRow>> Bundles(uint64_t revision, uint32_t limit) override {
+    std::vector<BundleRow> rows;
+    BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(
+          auto select,
+          db.Prepare("SELECT envelope, COALESCE(by_whom, ''), COALESCE(summary, ''), COALESCE(at, 0) FROM bundles"
+                     " LEFT JOIN applied USING(revision) WHERE ?1 = 0 OR revision = ?1 ORDER BY revision DESC LIMIT ?2"));
+      select.Bind(1, revision).Bind(2, int64_t{limit});
+      while (true) {
+        BW_ASSIGN_OR_RETURN(bool row, select.Step());
+        if (!row) return absl::OkStatus();
+        BundleRow b;
+        BW_ASSIGN_OR_RETURN(b.envelope, Unpack(select.Blob(0)));
+        b.by = select.Text(1);
+        b.summary = select.Text(2);
+        b.at = absl::FromUnixMillis(select.Int(3));
+        rows.push_back(std::move(b));
+      }
+    }));
+    return rows;
   }
 
   absl::Status PutAgent(const AgentRow& a) override {
@@ -318,6 +371,22 @@ class SqliteCatalog : public Catalog {
                                  BW_ASSIGN_OR_RETURN(s->bundle, Unpack(row.Blob(0)));
                                  return absl::OkStatus();
                                }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT envelope FROM roots ORDER BY number", [&](sql::Statement& row) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(crypto::Envelope root, Unpack(row.Blob(0)));
+      s->roots.push_back(std::move(root));
+      return absl::OkStatus();
+    }));
+    BW_RETURN_IF_ERROR(
+        ForEach(db, "SELECT request, by_whom, since FROM pending", [&](sql::Statement& row) -> absl::Status {
+          PendingRow pending;
+          if (!pending.request.ParseFromString(row.Blob(0))) {
+            return absl::DataLossError("the catalog holds an unreadable pending change");
+          }
+          pending.by = row.Text(1);
+          pending.since = absl::FromUnixMillis(row.Int(2));
+          s->pending = std::move(pending);
+          return absl::OkStatus();
+        }));
     BW_RETURN_IF_ERROR(
         ForEach(db, "SELECT dataset, envelope FROM classifications", [&](sql::Statement& row) -> absl::Status {
           BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
@@ -385,7 +454,7 @@ class SqliteCatalog : public Catalog {
 
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<sql::Database> db,
-                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema}}));
+                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema}}));
   auto catalog = std::make_unique<SqliteCatalog>(std::move(db));
   BW_RETURN_IF_ERROR(catalog->Begin());
   return std::unique_ptr<Catalog>(std::move(catalog));

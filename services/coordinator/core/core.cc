@@ -157,16 +157,6 @@ void Core::Event(const std::string& kind, const std::string& site, const std::st
   Log(Level::kInfo, kind, {{"site", site}, {"dataset", dataset}, {"version", version}, {"message", message}});
 }
 
-void Core::SendPolicy(Session& session) {
-  if (!state_.bundle.has_value()) return;
-  agent::v1::CoordinatorMessage message;
-  rpc::ToProto(*state_.bundle, message.mutable_policy()->mutable_bundle());
-  for (const auto& [id, envelope] : state_.classifications) {
-    if (classifications_.count(id) != 0) rpc::ToProto(envelope, message.mutable_policy()->add_classifications());
-  }
-  session.Send(std::move(message));
-}
-
 bool Core::Lawful(const Stream& stream, const Wanted& wanted) const {
   return std::any_of(wanted.purposes.begin(), wanted.purposes.end(), [&](const std::string& purpose) {
     return policy::PermitsReplication(bundle_->world, {stream.labels, stream.home_site, wanted.site, purpose},
@@ -221,7 +211,7 @@ void Core::PushAssignments() {
 }
 
 void Core::PushAll() {
-  for (auto& [site, session] : sessions_) SendPolicy(*session);
+  for (auto& [site, session] : sessions_) SendPolicy(*session, nullptr);
   PushAssignments();
 }
 

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -42,9 +43,9 @@ struct CoreConfig {
 
 class Core {
  public:
-  Core(Catalog* catalog, audit::Log* audit, const crypto::SigningKey* grant_key, const os::Clock* clock,
-       os::Random* random)
-      : catalog_(catalog), audit_(audit), grant_key_(grant_key), clock_(clock), random_(random) {}
+  Core(Catalog* catalog, audit::Log* audit, const crypto::SigningKey* grant_key,
+       const crypto::SigningKey* timestamp_key, const os::Clock* clock, os::Random* random)
+      : catalog_(catalog), audit_(audit), grant_key_(grant_key), timestamp_key_(timestamp_key), clock_(clock), random_(random) {}
   ~Core();
   absl::Status Load();
   // Before the first RPC: who this is. Then where it listens: until that is known nobody joins. Then planning may
@@ -66,7 +67,11 @@ class Core {
   control::v1::GetInfoResponse Info();
   absl::StatusOr<control::v1::ApplyResponse> Apply(const std::string& who, const control::v1::ApplyRequest& request);
   absl::StatusOr<control::v1::ListResourcesResponse> Resources(const control::v1::ListResourcesRequest& request);
-  control::v1::GetPolicyResponse Policy();
+  absl::StatusOr<control::v1::GetPolicyResponse> Policy(const control::v1::GetPolicyRequest& request);
+  absl::StatusOr<control::v1::ListPoliciesResponse> Policies(const control::v1::ListPoliciesRequest& request);
+  control::v1::GetPendingResponse GetPending();
+  absl::StatusOr<control::v1::RejectPendingResponse> RejectPending(const std::string& who,
+                                                                   const control::v1::RejectPendingRequest& request);
   absl::StatusOr<control::v1::CreateJoinTokenResponse> CreateJoinToken(
       const std::string& who, const control::v1::CreateJoinTokenRequest& request);
   control::v1::ListSitesResponse Sites();
@@ -110,14 +115,29 @@ class Core {
   absl::Status InstallBundle(const crypto::Envelope& envelope) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // FAILED_PRECONDITION: the law asks for the first time what a connected agent does not enforce.
   absl::Status CheckEnforced(const config::Catalog& law) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<Change> CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after)
+  // `missing` says which signatures the request lacks; empty: none.
+  absl::StatusOr<Change> CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after,
+                                    std::string* missing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckRoots(const control::v1::ApplyRequest& request, Change* change, std::string* missing)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<config::Bundle> OpenOrPending(const crypto::Envelope& envelope, const std::string& root_sha256,
+                                               std::string* missing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void AddMissing(const std::string& what, const crypto::Envelope& envelope,
+                         const std::vector<std::string>& keys, size_t threshold, std::string* missing);
+  static std::string PendingId(const control::v1::ApplyRequest& request);
+  static void MergeSignatures(const control::v1::ApplyRequest& from, control::v1::ApplyRequest* to);
+  control::v1::Pending PendingView() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status KeepPending(const std::string& who, const control::v1::ApplyRequest& request, bool same)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::optional<crypto::Envelope> MakeTimestamp() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendTimestamps() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Event(const std::string& kind, const std::string& site, const std::string& dataset, VersionNumber version,
              const std::string& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Audit(const std::string& kind, const std::string& subject, const std::string& detail);
   void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { dirty_ = true; }
 
-  void SendPolicy(Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The law and the classifications, in parts; with `changed` only those.
+  void SendPolicy(Session& session, const std::set<DatasetId>* changed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether the law lets the wanted copy come from the home, for any of its purposes.
   bool Lawful(const Stream& stream, const Wanted& wanted) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendAssignments(const std::string& site, Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -149,6 +169,7 @@ class Core {
   Catalog* const catalog_;
   audit::Log* const audit_;
   const crypto::SigningKey* const grant_key_;
+  const crypto::SigningKey* const timestamp_key_;
   const os::Clock* const clock_;
   os::Random* const random_;
   std::thread planner_thread_;
@@ -165,6 +186,8 @@ class Core {
   std::map<std::string, absl::Duration> heard_ ABSL_GUARDED_BY(mutex_);  // boot time of a session's last message
   std::map<std::string, std::set<std::string>> enforces_ ABSL_GUARDED_BY(mutex_);  // by site, of its last hello
   std::map<std::string, uint64_t> free_bytes_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, agent::v1::PolicyInstalled> policy_said_ ABSL_GUARDED_BY(mutex_);  // by site
+  absl::Duration next_timestamp_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   std::map<std::string, Transfer> transfers_ ABSL_GUARDED_BY(mutex_);  // running
   std::deque<control::v1::Transfer> ended_ ABSL_GUARDED_BY(mutex_);    // newest last, bounded
   Planner planner_ ABSL_GUARDED_BY(mutex_);

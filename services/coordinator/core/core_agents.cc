@@ -145,7 +145,7 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     welcome.mutable_welcome()->set_catalog_sequence(catalog_->sequence());
     rpc::ToProto(clock_->Now(), welcome.mutable_welcome()->mutable_now());
     session->Send(std::move(welcome));
-    SendPolicy(*session);
+    SendPolicy(*session, nullptr);
     SendAssignments(id.site, *session);
     Event("site-connected", id.site, "", 0, hello.endpoint());
     planner_.ResetBackoff();
@@ -189,6 +189,13 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
       OnTransfer(site, message.transfer());
       break;
     case agent::v1::AgentMessage::kPolicy: {
+      const std::string was_stale = policy_said_[site].stale();
+      policy_said_[site] = message.policy();
+      policy_said_[site].set_stale(Short(message.policy().stale()));
+      if (was_stale.empty() != message.policy().stale().empty()) {
+        Event(was_stale.empty() ? "policy-stale" : "policy-fresh", site, "", 0, Short(message.policy().stale()));
+        Wake();
+      }
       const bool changed =
           agent.policy_revision != message.policy().revision() || agent.policy_error != Short(message.policy().error());
       agent.policy_revision = message.policy().revision();

@@ -19,6 +19,7 @@ namespace {
 constexpr absl::Duration kDefaultTokenLife = absl::Hours(1);
 constexpr absl::Duration kMaxTokenLife = absl::Hours(24 * 7);
 constexpr uint32_t kMaxEvents = 10'000;
+constexpr size_t kMaxSummary = 1000;  // of what a change touched, in the history
 
 bool IsLaw(const std::string& kind) { return kind == "Region" || kind == "Site" || kind == "SovereigntyPolicy"; }
 
@@ -60,6 +61,20 @@ absl::Status CheckClassified(const config::Resource& dataset, const config::Clas
   return absl::OkStatus();
 }
 
+// A bundle from the future would make agents believe that it is later than it is.
+absl::Status CheckIssued(const resource::v1::PolicyBundle& bundle, absl::Time now) {
+  constexpr absl::Duration kMaxAhead = absl::Seconds(60);
+  const absl::Duration ahead = rpc::FromProto(bundle.issued_at()) - now;
+  if (ahead <= kMaxAhead) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("the clock of the machine that signed the policy is ",
+                                                 absl::FormatDuration(absl::Trunc(ahead, absl::Seconds(1))),
+                                                 " ahead of the coordinator's; set the one that is wrong"));
+}
+
+bool Contains(const std::vector<std::string>& all, const std::string& one) {
+  return std::find(all.begin(), all.end(), one) != all.end();
+}
+
 bool SameCatalog(const config::Catalog& a, const config::Catalog& b) {
   if (a.size() != b.size()) return false;
   for (const auto& [key, resource] : a) {
@@ -88,14 +103,14 @@ absl::Status Core::CheckEnforced(const config::Catalog& law) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after) {
-  if (request.expected_generation() != state_.generation) {
-    return absl::AbortedError("somebody else applied a change meanwhile; read again and retry");
-  }
+absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after,
+                                        std::string* missing) {
+  missing->clear();
   Change change;
   change.generation = state_.generation + 1;
   change.root_sha256 = state_.root_sha256;
   change.dataset_ids = state_.dataset_ids;
+  change.roots = state_.roots;
   *after = state_.resources;
   for (const auto& name : request.deletes()) {
     if (after->erase({name.kind(), name.name()}) == 0) {
@@ -120,7 +135,9 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
         return absl::InvalidArgumentError("the policy bundle cannot be read");
       change.root_sha256 = std::string(crypto::Sha256(first.root()).view());
     }
-    BW_ASSIGN_OR_RETURN(bundle, config::OpenBundle(*change.bundle, change.root_sha256));
+    BW_RETURN_IF_ERROR(CheckRoots(request, &change, missing));
+    BW_ASSIGN_OR_RETURN(bundle, OpenOrPending(*change.bundle, change.root_sha256, missing));
+    BW_RETURN_IF_ERROR(CheckIssued(bundle->message, clock_->Now()));
     const uint64_t current = bundle_.has_value() ? bundle_->world.revision : 0;
     if (bundle->world.revision != current + 1) {
       return absl::AbortedError(
@@ -130,9 +147,13 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
       return absl::InvalidArgumentError(absl::StrCat("the bundle is for trust domain ", bundle->world.trust_domain,
                                                      ", this is ", config_.trust_domain));
     }
-    bool ours = false;
-    for (const std::string& key : bundle->world.grant_keys) ours |= key == grant_key_->public_key();
-    if (!ours) return absl::InvalidArgumentError("the bundle does not name this coordinator's grant key");
+    if (!Contains(bundle->world.grant_keys, grant_key_->public_key())) {
+      return absl::InvalidArgumentError("the bundle does not name this coordinator's grant key");
+    }
+    if (!bundle->world.timestamp_keys.empty() &&
+        !Contains(bundle->world.timestamp_keys, timestamp_key_->public_key())) {
+      return absl::InvalidArgumentError("the bundle does not name this coordinator's timestamp key");
+    }
     BW_RETURN_IF_ERROR(CheckEnforced(bundle->resources));
     change.bundle_revision = bundle->world.revision;
   }
@@ -154,9 +175,17 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
   for (const auto& message : request.classifications()) {
     crypto::Envelope envelope = rpc::FromProto(message);
     if (!bundle.has_value()) return absl::InvalidArgumentError("a classification needs a policy bundle first");
-    BW_ASSIGN_OR_RETURN(config::Classification c, config::OpenClassification(envelope, bundle->world));
+    auto opened = config::OpenClassification(envelope, bundle->world);
+    if (absl::IsPermissionDenied(opened.status())) {
+      opened = config::OpenPendingClassification(envelope, bundle->world);
+      if (opened.ok()) AddMissing("a classification", envelope, bundle->world.root_keys, bundle->world.root_threshold, missing);
+    }
+    if (!opened.ok()) return opened.status();
+    const config::Classification& c = *opened;
+    auto stored = state_.classifications.find(c.dataset_id);
+    const bool said_again = stored != state_.classifications.end() && stored->second.payload == envelope.payload;
     auto known = classifications_.find(c.dataset_id);
-    if (known != classifications_.end() && c.revision <= known->second.revision) {
+    if (known != classifications_.end() && c.revision <= known->second.revision && !said_again) {
       return absl::AbortedError(
           absl::StrCat("the classification of ", c.dataset, " is not newer than revision ", known->second.revision));
     }
@@ -174,6 +203,10 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
         return absl::InvalidArgumentError(
             absl::StrCat("the id of the classification of ", c.dataset, " belongs to ", old.dataset));
       }
+      if (!said_again) {
+        absl::Status may = config::MayReplace(old, c, bundle->world);
+        if (absl::IsPermissionDenied(may)) return may;
+      }
       const bool moved = old.home_site != c.home_site || old.family != c.family;
       if (c.epoch < old.epoch || (moved && c.epoch == old.epoch)) {
         return absl::InvalidArgumentError(
@@ -187,17 +220,21 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     if (key.first != "Dataset") continue;
     auto id = change.dataset_ids.find(key.second);
     const crypto::Envelope* record = nullptr;
+    bool waits = false;  // for signatures, with the change
     if (id != change.dataset_ids.end()) {
       auto stored = state_.classifications.find(id->second);
       if (stored != state_.classifications.end()) record = &stored->second;
       for (const auto& [changed, envelope] : change.classifications) {
-        if (changed == id->second) record = &envelope;
+        if (changed != id->second) continue;
+        record = &envelope;
+        waits = !missing->empty();
       }
     }
     if (record == nullptr || !bundle.has_value()) {
       return absl::InvalidArgumentError(absl::StrCat("dataset ", key.second, " comes without a signed classification"));
     }
-    auto c = config::OpenClassification(*record, bundle->world);
+    auto c = waits ? config::OpenPendingClassification(*record, bundle->world)
+                   : config::OpenClassification(*record, bundle->world);
     if (!c.ok()) return Annotate(c.status(), absl::StrCat("dataset ", key.second));
     BW_RETURN_IF_ERROR(CheckClassified(resource, *c));
   }
@@ -215,9 +252,26 @@ void Core::DropForeignSessions() {
 absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
                                                        const control::v1::ApplyRequest& request) {
   absl::MutexLock lock(&mutex_);
+  const std::string id = PendingId(request);
+  const bool completes = state_.pending.has_value() && PendingId(state_.pending->request) == id;
+  // What waits is bound to the law that it changes, not to whatever else was applied since.
+  if (!completes && request.expected_generation() != state_.generation) {
+    return absl::AbortedError("somebody else applied a change meanwhile; read again and retry");
+  }
+  control::v1::ApplyRequest merged = request;
+  if (completes) MergeSignatures(state_.pending->request, &merged);
   config::Catalog after;
-  BW_ASSIGN_OR_RETURN(Change change, CheckApply(request, &after));
+  std::string missing;
+  BW_ASSIGN_OR_RETURN(Change change, CheckApply(merged, &after, &missing));
   control::v1::ApplyResponse response;
+  if (!missing.empty()) {
+    BW_RETURN_IF_ERROR(KeepPending(who, merged, completes));
+    response.set_generation(state_.generation);
+    response.set_policy_revision(bundle_.has_value() ? bundle_->world.revision : 0);
+    *response.mutable_pending() = PendingView();
+    return response;
+  }
+  change.drop_pending = completes || (state_.pending.has_value() && change.bundle.has_value());
   if (!change.bundle.has_value() && change.classifications.empty() && SameCatalog(after, state_.resources)) {
     response.set_generation(state_.generation);  // nothing new
     response.set_policy_revision(bundle_.has_value() ? bundle_->world.revision : 0);
@@ -231,12 +285,24 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
   BW_RETURN_IF_ERROR(Audit("resources-changed", absl::StrCat("generation/", change.generation),
                            absl::StrCat("{\"by\":\"", who, "\",\"policyRevision\":", change.bundle_revision,
                                         ",\"resources\":\"", absl::CEscape(names.substr(0, 16384)), "\"}")));
+  change.by = who;
+  change.summary = names.substr(0, kMaxSummary);
+  change.at = clock_->Now();
   BW_RETURN_IF_ERROR(catalog_->Apply(change));
+  if (change.drop_pending) {
+    if (!completes) Event("policy-change-outdated", "", "", 0, "another change of the policy was applied");
+    state_.pending.reset();
+  }
+  state_.roots = change.roots;
   state_.resources = std::move(after);
   state_.generation = change.generation;
   state_.root_sha256 = change.root_sha256;
   state_.dataset_ids = change.dataset_ids;
-  for (auto& [id, envelope] : change.classifications) state_.classifications[id] = std::move(envelope);
+  std::set<DatasetId> changed;
+  for (auto& [dataset, envelope] : change.classifications) {
+    changed.insert(dataset);
+    state_.classifications[dataset] = std::move(envelope);
+  }
   if (change.bundle.has_value() || !change.classifications.empty()) {
     BW_RETURN_IF_ERROR(InstallBundle(change.bundle.has_value() ? *change.bundle : *state_.bundle));
   }
@@ -247,7 +313,7 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
   }
   if (!names.empty()) Event("resources-changed", "", "", 0, absl::StrCat(names.substr(0, 1000), " by ", who));
   if (change.bundle.has_value() || !change.classifications.empty()) {
-    for (auto& [site, session] : sessions_) SendPolicy(*session);
+    for (auto& [site, session] : sessions_) SendPolicy(*session, change.bundle.has_value() ? nullptr : &changed);
   }
   DropForeignSessions();
   CareForTransfers();  // what the new law forbids ends now, the rest gets a grant of the new revision

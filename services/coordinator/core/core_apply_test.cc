@@ -33,7 +33,7 @@ TEST_F(ApplyTest, LawAndDatasetsAreThereAndSurviveARestart) {
   EXPECT_EQ(Catalogued().size(), resources);
   ASSERT_EQ(core_->Datasets().datasets_size(), 1);
   EXPECT_EQ(core_->Datasets().datasets(0).name(), "planner");
-  EXPECT_EQ(core_->Policy().classifications_size(), 1);
+  EXPECT_EQ(core_->Policy({})->classifications_size(), 1);
   EXPECT_THAT(EventKinds(), Contains("policy-applied"));
 }
 

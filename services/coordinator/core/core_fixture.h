@@ -112,7 +112,7 @@ class CoreTest : public ::testing::Test {
     sessions_.clear();
     catalog_ = *Catalog::Open(files_, directory_ + "/catalog.db");
     audit_ = *audit::Log::Open(files_, &clock_, directory_ + "/audit.log");
-    core_ = std::make_unique<Core>(catalog_.get(), audit_.get(), &grant_key_, &clock_, os::Random::System());
+    core_ = std::make_unique<Core>(catalog_.get(), audit_.get(), &grant_key_, &timestamp_key_, &clock_, os::Random::System());
     core_->Prepare("acme", ca_);
     ASSERT_TRUE(core_->Load().ok());
     core_->Listening("127.0.0.1:1", "127.0.0.1:2");
@@ -150,6 +150,8 @@ class CoreTest : public ::testing::Test {
     }
     bundle.add_grant_keys()->set_ed25519(grant_key_.public_key());
     bundle.add_classifier_keys()->set_ed25519(policy_key_.public_key());
+    bundle.add_timestamp_keys()->set_ed25519(timestamp_key_.public_key());
+    rpc::ToProto(clock_.Now(), bundle.mutable_issued_at());
     return bundle;
   }
   types::v1::Envelope Signed(std::string_view type, const google::protobuf::Message& message) const {
@@ -306,6 +308,7 @@ class CoreTest : public ::testing::Test {
   identity::CertificateAuthority ca_;
   const crypto::SigningKey policy_key_ = *crypto::SigningKey::Generate();
   const crypto::SigningKey grant_key_ = *crypto::SigningKey::Generate();
+  const crypto::SigningKey timestamp_key_ = *crypto::SigningKey::Generate();
   std::map<std::string, crypto::SigningKey> enrolment_;  // by site
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<audit::Log> audit_;

@@ -133,6 +133,7 @@ void Core::Reconcile() {
   absl::MutexLock lock(&mutex_);
   CloseSilentSessions();
   CareForTransfers();
+  SendTimestamps();
   PlanOnce();
 }
 

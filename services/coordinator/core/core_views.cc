@@ -26,6 +26,8 @@ control::v1::GetInfoResponse Core::Info() {
     info.set_policy_digest(bundle_->world.digest);
   }
   info.set_grant_ed25519(grant_key_->public_key());
+  info.set_timestamp_ed25519(timestamp_key_->public_key());
+  if (state_.pending.has_value()) info.set_pending_id(PendingId(state_.pending->request));
   info.set_generation(state_.generation);
   info.set_join_address(config_.join_address);
   info.set_ca_sha256(identity::CertificateSha256(config_.ca.certificate_pem));
@@ -43,18 +45,6 @@ absl::StatusOr<control::v1::ListResourcesResponse> Core::Resources(const control
   }
   if (!request.name().empty() && response.resources_size() == 0) {
     return absl::NotFoundError(absl::StrCat(request.kind(), " ", request.name(), " does not exist"));
-  }
-  return response;
-}
-
-control::v1::GetPolicyResponse Core::Policy() {
-  absl::MutexLock lock(&mutex_);
-  control::v1::GetPolicyResponse response;
-  if (state_.bundle.has_value()) rpc::ToProto(*state_.bundle, response.mutable_bundle());
-  // Of what is declared now: a dataset deleted and declared again has a record under each of its ids.
-  for (const auto& [name, id] : state_.dataset_ids) {
-    auto record = state_.classifications.find(id);
-    if (record != state_.classifications.end()) rpc::ToProto(record->second, response.add_classifications());
   }
   return response;
 }
@@ -81,6 +71,10 @@ control::v1::ListSitesResponse Core::Sites() {
     site->set_admin_endpoint(a.admin_endpoint);
     site->set_policy_revision(a.policy_revision);
     site->set_policy_error(a.policy_error);
+    if (auto said = policy_said_.find(key.second); said != policy_said_.end()) {
+      if (said->second.has_vouched_until()) *site->mutable_policy_vouched_until() = said->second.vouched_until();
+      site->set_policy_stale(said->second.stale());
+    }
     if (auto free = free_bytes_.find(key.second); free != free_bytes_.end()) site->set_free_bytes(free->second);
   }
   return response;

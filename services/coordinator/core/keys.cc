@@ -93,6 +93,15 @@ absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const st
   BW_ASSIGN_OR_RETURN(std::string grant, os::ReadFile(files, os::JoinPath(directory, "grant.pem"), kMaxFile));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey key, crypto::SigningKey::FromPem(grant));
   keys.grant_key = std::make_unique<crypto::SigningKey>(std::move(key));
+  const std::string timestamp_file = os::JoinPath(directory, "timestamp.pem");
+  BW_ASSIGN_OR_RETURN(bool has_timestamp_key, files->Exists(timestamp_file));
+  if (!has_timestamp_key) {
+    BW_ASSIGN_OR_RETURN(crypto::SigningKey made, crypto::SigningKey::Generate());
+    BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, timestamp_file, made.ToPem()));
+  }
+  BW_ASSIGN_OR_RETURN(std::string timestamp, os::ReadFile(files, timestamp_file, kMaxFile));
+  BW_ASSIGN_OR_RETURN(crypto::SigningKey timestamp_key, crypto::SigningKey::FromPem(timestamp));
+  keys.timestamp_key = std::make_unique<crypto::SigningKey>(std::move(timestamp_key));
   keys.tls_directory = os::JoinPath(directory, "tls");
   BW_ASSIGN_OR_RETURN(std::string own, os::ReadFile(files, os::JoinPath(keys.tls_directory, "cert.pem"), kMaxFile));
   BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(own));

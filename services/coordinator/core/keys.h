@@ -1,6 +1,7 @@
 // What a coordinator's data directory holds besides the catalog: the CA, its own certificate, the grant key. Made once
 // by init.
-//   format, lock, catalog.db, audit.log, ca/{cert,key}.pem, tls/{cert,key,ca}.pem, grant.pem, trust-domain
+//   format, lock, catalog.db, audit.log, ca/{cert,key}.pem, tls/{cert,key,ca}.pem, grant.pem, timestamp.pem,
+//   trust-domain
 #pragma once
 
 #include <memory>
@@ -18,6 +19,7 @@ struct Keys {
   std::string trust_domain;
   identity::CertificateAuthority ca;
   std::unique_ptr<crypto::SigningKey> grant_key;
+  std::unique_ptr<crypto::SigningKey> timestamp_key;  // made when an older version left none
   std::string tls_directory;
 };
 

@@ -1,0 +1,140 @@
+// policy history, show, rollback: the law of before.
+#include <iostream>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "services/cli/commands/command.h"
+#include "services/cli/core/change.h"
+
+namespace bailiwick::cli {
+namespace {
+
+absl::Status History(const Globals& globals, uint32_t limit) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::ListPoliciesRequest request;
+  request.set_limit(limit);
+  control::v1::ListPoliciesResponse response;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListPolicies(Admin::Call().get(), request, &response)));
+  std::vector<Json> list;
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& p : response.policies()) {
+    const std::string digest(absl::BytesToHexString(p.sha256()));
+    std::vector<Json> signers;
+    for (const auto& id : p.signed_key_ids()) signers.push_back(Text(absl::BytesToHexString(id)));
+    list.push_back(Object({{"revision", Number(p.revision())},
+                           {"sha256", Text(digest)},
+                           {"by", Text(p.by())},
+                           {"summary", Text(p.summary())},
+                           {"signedKeyIds", List(std::move(signers))},
+                           {"issuedAt", Text(TimeText(p.issued_at()))}}));
+    rows.push_back({absl::StrCat(p.revision()), TimeText(p.issued_at()), p.by(), absl::StrCat(p.signed_key_ids_size()),
+                    digest.substr(0, 12), p.summary()});
+  }
+  if (globals.table()) {
+    PrintTable({"REVISION", "SIGNED AT", "APPLIED BY", "SIGNATURES", "SHA256", "CHANGED"}, rows);
+  } else {
+    PrintJson(globals.format(), {{"policies", List(std::move(list))}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Show(const Globals& globals, uint64_t revision) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin->ReadPolicy(revision));
+  const policy::World& world = policy.bundle.world;
+  if (world.revision == 0) return absl::NotFoundError("no policy was applied yet; run: bailiwick apply -f FILE");
+  if (globals.format() == Format::kJson) {
+    std::vector<Json> resources;
+    for (const auto& [key, resource] : policy.bundle.resources) resources.push_back(FromJson(config::ToJson(resource)));
+    PrintJson(globals.format(), {{"revision", Number(world.revision)},
+                                 {"sha256", Text(absl::BytesToHexString(world.digest))},
+                                 {"issuedAt", Text(TimeText(policy.bundle.message.issued_at()))},
+                                 {"rootKeys", Number(world.root_keys.size())},
+                                 {"threshold", Number(world.root_threshold)},
+                                 {"maxAgeSeconds", Number(policy.bundle.message.max_age().seconds())},
+                                 {"timestampLifeSeconds", Number(policy.bundle.message.timestamp_life().seconds())},
+                                 {"classifiers", Number(world.classifiers.size())},
+                                 {"resources", List(std::move(resources))}});
+    return absl::OkStatus();
+  }
+  std::cout << "# policy revision " << world.revision << ", signed at " << TimeText(policy.bundle.message.issued_at()) << " by "
+            << policy.envelope.signatures.size() << " of " << world.root_keys.size() << " keys, " << world.root_threshold
+            << " needed\n# sha256 " << std::string(absl::BytesToHexString(world.digest)) << "\n";
+  bool first = true;
+  for (const auto& [key, resource] : policy.bundle.resources) {
+    std::cout << (first ? "" : "---\n") << config::ToYaml(resource);
+    first = false;
+  }
+  return absl::OkStatus();
+}
+
+// The sovereignty policies of a revision, signed as a new one. Regions, sites and keys stay as they are now.
+absl::Status Rollback(const Globals& globals, uint64_t revision, bool dry_run) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(Admin::Policy old, admin->ReadPolicy(revision));
+  BW_ASSIGN_OR_RETURN(config::Bundle now, admin->ReadBundle());
+  CatalogChange change;
+  for (const auto& [key, resource] : old.bundle.resources) {
+    if (!resource.has_sovereignty_policy()) continue;
+    config::Located located;
+    located.resource = resource;
+    change.upserts.push_back(std::move(located));
+  }
+  for (const auto& [key, resource] : now.resources) {
+    if (!resource.has_sovereignty_policy() || old.bundle.resources.count(key) != 0) continue;
+    change.deletes.emplace_back();
+    change.deletes.back().set_kind(key.first);
+    change.deletes.back().set_name(key.second);
+  }
+  BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, dry_run));
+  std::vector<Json> lines;
+  for (const auto& line : report.lines) {
+    lines.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}}));
+    if (globals.table()) std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
+  }
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"changes", List(std::move(lines))},
+                                 {"applied", Bool(report.applied)},
+                                 {"pending", Text(report.pending)},
+                                 {"policyRevision", Number(report.policy_revision)}});
+  } else if (!report.pending.empty()) {
+    std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
+  } else {
+    std::cout << (dry_run             ? "dry run: nothing was changed\n"
+                  : !report.applied   ? "the policies are already as they were then\n"
+                                      : absl::StrCat("policy revision ", report.policy_revision, " has the policies of revision ", revision, "\n"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void RegisterPolicyHistory(CLI::App& app, Globals& globals) {
+  CLI::App* policy = app.get_subcommand("policy");
+  {
+    auto* c = policy->add_subcommand("history", "revisions of the law, newest first");
+    auto limit = std::make_shared<uint32_t>(20);
+    c->add_option("-n,--limit", *limit, "how many (default 20, at most 1000)");
+    c->footer("Example:\n  bailiwick policy history");
+    OnRun(c, globals, [&globals, limit] { return History(globals, *limit); });
+  }
+  {
+    auto* c = policy->add_subcommand("show", "the law of one revision, verified, as YAML");
+    auto revision = std::make_shared<uint64_t>(0);
+    c->add_option("REV", *revision, "revision (default: the newest)");
+    c->footer("Example:\n  bailiwick policy show 3");
+    OnRun(c, globals, [&globals, revision] { return Show(globals, *revision); });
+  }
+  {
+    auto* c = policy->add_subcommand("rollback", "sign the sovereignty policies of an earlier revision as a new one");
+    auto revision = std::make_shared<uint64_t>(0);
+    auto dry_run = std::make_shared<bool>(false);
+    c->add_option("REV", *revision, "revision to take the policies of")->required()->check(CLI::PositiveNumber);
+    c->add_flag("--dry-run", *dry_run, "check and show what would change, change nothing");
+    c->footer("Regions, sites and keys stay as they are.\nExample:\n  bailiwick policy rollback 3");
+    OnRun(c, globals, [&globals, revision, dry_run] { return Rollback(globals, *revision, *dry_run); });
+  }
+}
+
+}  // namespace bailiwick::cli

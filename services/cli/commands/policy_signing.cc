@@ -1,0 +1,342 @@
+// policy pending, approve, sign, reject, rotate, refresh, delegate: who signs the law, and how it changes hands.
+#include <iostream>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "common/base/status.h"
+#include "common/base/units.h"
+#include "common/os/files.h"
+#include "common/rpc/codec.h"
+#include "services/cli/commands/command.h"
+#include "services/cli/core/change.h"
+#include "services/cli/core/pending.h"
+
+namespace bailiwick::cli {
+namespace {
+
+constexpr uint64_t kMaxFile = 16 << 20;
+
+absl::StatusOr<control::v1::GetPendingResponse> Pending(Admin& admin) {
+  control::v1::GetPendingResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().GetPending(Admin::Call().get(), {}, &response)));
+  if (!response.has_pending()) return absl::NotFoundError("no change of the policy waits for signatures");
+  return response;
+}
+
+absl::StatusOr<control::v1::ApplyRequest> ReadRequest(const std::string& path) {
+  BW_ASSIGN_OR_RETURN(std::string bytes, os::ReadFile(os::Files::System(), path, kMaxFile));
+  control::v1::ApplyRequest request;
+  if (!request.ParseFromString(bytes)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is not a pending change; write one with: bailiwick policy pending --out FILE"));
+  }
+  return request;
+}
+
+void PrintPending(const Globals& globals, const control::v1::Pending& pending, const std::string& what) {
+  std::vector<Json> signers;
+  std::vector<std::string> ids;
+  for (const auto& id : pending.signed_key_ids()) {
+    ids.push_back(std::string(absl::BytesToHexString(id)));
+    signers.push_back(Text(ids.back()));
+  }
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"id", Text(absl::BytesToHexString(pending.id()))},
+                                 {"by", Text(pending.by())},
+                                 {"policyRevision", Number(pending.policy_revision())},
+                                 {"missing", Text(pending.missing())},
+                                 {"outdated", Bool(pending.outdated())},
+                                 {"signedKeyIds", List(std::move(signers))},
+                                 {"changes", Text(what)}});
+    return;
+  }
+  std::cout << what << "by " << pending.by() << ", since " << TimeText(pending.since()) << "\nsigned by keys with id "
+            << absl::StrJoin(ids, ", ") << "\n"
+            << (pending.outdated() ? "outdated: another change was applied meanwhile; reject it and apply it anew"
+                                   : pending.missing())
+            << "\n";
+}
+
+absl::Status ShowPending(const Globals& globals, const std::string& out) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(auto pending, Pending(*admin));
+  uint64_t generation;
+  BW_ASSIGN_OR_RETURN(Known known, ReadKnown(*admin, &generation));
+  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(pending.request(), known.bundle, known.classifications));
+  if (!out.empty()) {
+    BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), out, pending.request().SerializeAsString()));
+  }
+  PrintPending(globals, pending.pending(), what);
+  return absl::OkStatus();
+}
+
+bool Confirmed(bool yes, const std::string& question) {
+  if (yes || !IsTerminal(0)) return true;
+  std::cerr << question << " [y/N] ";
+  std::string answer;
+  std::getline(std::cin, answer);
+  return answer == "y" || answer == "yes";
+}
+
+// Signs what waits at the coordinator, or what a file brings back from a machine without a network, and submits it.
+absl::Status Approve(const Globals& globals, uint64_t revision, const std::string& file, bool yes) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  uint64_t generation;
+  BW_ASSIGN_OR_RETURN(Known known, ReadKnown(*admin, &generation));
+  control::v1::ApplyRequest request;
+  if (file.empty()) {
+    BW_ASSIGN_OR_RETURN(auto pending, Pending(*admin));
+    if (revision != 0 && pending.pending().policy_revision() != revision) {
+      return absl::NotFoundError(absl::StrCat("the change that waits makes policy revision ",
+                                              pending.pending().policy_revision(), ", not ", revision));
+    }
+    request = pending.request();
+  } else {
+    BW_ASSIGN_OR_RETURN(request, ReadRequest(file));
+  }
+  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(request, known.bundle, known.classifications));
+  if (globals.table()) std::cout << what;
+  if (!Confirmed(yes, "Sign this change?")) return absl::AbortedError("not signed");
+  BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(admin->context()));
+  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, admin->context().policy_root_sha256, known.roots, &request));
+  if (added == 0 && file.empty()) {
+    return absl::FailedPreconditionError(
+        "none of the context's policyKeys can add a signature: they have signed already or are not in the policy root");
+  }
+  control::v1::ApplyResponse response;
+  request.set_expected_generation(generation);
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().Apply(Admin::Call().get(), request, &response)));
+  if (!response.has_pending()) {
+    BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin->ReadPolicy());
+    BW_RETURN_IF_ERROR(admin->MovePin(policy));
+  }
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"applied", Bool(!response.has_pending())},
+                                 {"missing", Text(response.pending().missing())},
+                                 {"policyRevision", Number(response.policy_revision())}});
+  } else if (response.has_pending()) {
+    std::cout << "signed; nothing is in effect yet: " << response.pending().missing() << "\n";
+  } else {
+    std::cout << "signed and applied; policy revision " << response.policy_revision() << "\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SignFile(const Globals& globals, const std::string& file) {
+  BW_ASSIGN_OR_RETURN(Context context, LoadContext(globals.context));
+  BW_ASSIGN_OR_RETURN(control::v1::ApplyRequest request, ReadRequest(file));
+  BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(context));
+  config::RootChain roots;  // all but the one that the change would make
+  for (int i = 0; i + 1 < request.roots_size(); ++i) roots.push_back(rpc::FromProto(request.roots(i)));
+  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, context.policy_root_sha256, roots, &request));
+  if (added == 0) {
+    return absl::FailedPreconditionError(
+        "none of the context's policyKeys can add a signature: they have signed already or are not in the policy root");
+  }
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), file, request.SerializeAsString()));
+  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(request, {}, {}));
+  if (globals.table()) {
+    std::cout << what << "signed; submit it with: bailiwick policy approve --file " << file << "\n";
+  } else {
+    PrintJson(globals.format(), {{"file", Text(file)}, {"signaturesAdded", Number(added)}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Reject(const Globals& globals, bool yes) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(auto pending, Pending(*admin));
+  if (!Confirmed(yes, absl::StrCat("Drop the change by ", pending.pending().by(), "?"))) return absl::AbortedError("not dropped");
+  control::v1::RejectPendingRequest request;
+  request.set_id(pending.pending().id());
+  control::v1::RejectPendingResponse response;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().RejectPending(Admin::Call().get(), request, &response)));
+  if (globals.table()) {
+    std::cout << "dropped\n";
+  } else {
+    PrintJson(globals.format(), {{"dropped", Text(absl::BytesToHexString(request.id()))}});
+  }
+  return absl::OkStatus();
+}
+
+// A public key: 64 hexadecimal digits, or a file that holds them or a private key.
+absl::StatusOr<std::string> PublicKey(const std::string& text) {
+  std::string words = text;
+  if (text.size() != 64 || text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
+    BW_ASSIGN_OR_RETURN(words, os::ReadFile(os::Files::System(), text, 64 << 10));
+    if (absl::StrContains(words, "PRIVATE KEY")) {
+      BW_ASSIGN_OR_RETURN(crypto::SigningKey key, crypto::SigningKey::FromPem(words));
+      return key.public_key();
+    }
+  }
+  words = std::string(absl::StripAsciiWhitespace(words));
+  const std::string raw = absl::HexStringToBytes(words);
+  if (words.size() != 64 || raw.size() != 32) {
+    return absl::InvalidArgumentError(absl::StrCat(text, " is no public key; write the publicKey that policy keygen printed, or a file"));
+  }
+  return raw;
+}
+
+absl::Status ApplyLaw(const Globals& globals, Admin& admin, const CatalogChange& change) {
+  BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(admin, change, false));
+  if (report.applied) {
+    BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin.ReadPolicy());
+    BW_RETURN_IF_ERROR(admin.MovePin(policy));
+  }
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"applied", Bool(report.applied)},
+                                 {"pending", Text(report.pending)},
+                                 {"policyRevision", Number(report.policy_revision)}});
+  } else if (!report.pending.empty()) {
+    std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
+  } else {
+    std::cout << "policy revision " << report.policy_revision << "\n";
+  }
+  return absl::OkStatus();
+}
+
+struct RotateFlags {
+  std::vector<std::string> add, remove;
+  uint32_t threshold = 0;
+};
+
+absl::Status Rotate(const Globals& globals, const RotateFlags& flags) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin->ReadBundle());
+  if (bundle.world.revision == 0) return absl::FailedPreconditionError("no policy was applied yet; run: bailiwick apply -f FILE");
+  config::PolicyRoot root;
+  root.keys = bundle.world.root_keys;
+  root.threshold = flags.threshold == 0 ? bundle.world.root_threshold : flags.threshold;
+  for (const std::string& text : flags.remove) {
+    BW_ASSIGN_OR_RETURN(std::string key, PublicKey(text));
+    if (std::erase(root.keys, key) == 0) return absl::NotFoundError(absl::StrCat(text, " is not in the policy root"));
+  }
+  for (const std::string& text : flags.add) {
+    BW_ASSIGN_OR_RETURN(std::string key, PublicKey(text));
+    root.keys.push_back(key);
+  }
+  auto checked = config::DecodePolicyRoot(config::EncodePolicyRoot(root));
+  if (!checked.ok()) return checked.status();
+  CatalogChange change;
+  change.law.root = root;
+  return ApplyLaw(globals, *admin, change);
+}
+
+absl::StatusOr<std::optional<absl::Duration>> Life(const std::string& text, const char* flag) {
+  if (text.empty()) return std::optional<absl::Duration>();
+  auto parsed = ParseDuration(text);
+  if (!parsed.ok()) return Annotate(parsed.status(), flag);
+  if (*parsed < absl::Seconds(1)) return absl::InvalidArgumentError(absl::StrCat(flag, " is at least 1s"));
+  return std::optional<absl::Duration>(*parsed);
+}
+
+struct DelegateFlags {
+  std::string key, name;
+  std::vector<std::string> labels, datasets, regions;
+  bool remove = false;
+};
+
+absl::Status Delegate(const Globals& globals, const DelegateFlags& flags) {
+  BW_ASSIGN_OR_RETURN(std::string key, PublicKey(flags.key));
+  CatalogChange change;
+  if (flags.remove) {
+    change.law.remove_classifiers.push_back(key);
+  } else {
+    resource::v1::Classifier c;
+    c.mutable_key()->set_ed25519(key);
+    c.mutable_key()->set_name(flags.name);
+    for (const std::string& text : flags.labels) {
+      const std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits('=', 1));
+      auto* label = c.add_labels();
+      label->set_key(parts[0]);
+      if (parts.size() == 2) {
+        for (absl::string_view value : absl::StrSplit(parts[1], '|')) label->add_values(std::string(value));
+      }
+    }
+    for (const auto& d : flags.datasets) c.add_datasets(d);
+    for (const auto& r : flags.regions) c.add_home_regions(r);
+    change.law.classifiers.push_back(c);
+  }
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  return ApplyLaw(globals, *admin, change);
+}
+
+}  // namespace
+
+void RegisterPolicySigning(CLI::App& app, Globals& globals) {
+  CLI::App* policy = app.get_subcommand("policy");
+  {
+    auto* c = policy->add_subcommand("pending", "the change that waits for signatures, and what it would do");
+    auto out = std::make_shared<std::string>();
+    c->add_option("--out", *out, "also write it to this file, to be signed where there is no network");
+    c->footer("Example:\n  bailiwick policy pending --out change.bin");
+    OnRun(c, globals, [&globals, out] { return ShowPending(globals, *out); });
+  }
+  {
+    auto* c = policy->add_subcommand("approve", "show what waits for signatures, sign it with the context's keys, submit it");
+    auto revision = std::make_shared<uint64_t>(0);
+    auto file = std::make_shared<std::string>();
+    auto yes = std::make_shared<bool>(false);
+    c->add_option("REV", *revision, "policy revision that it would make; anything else that waits is refused");
+    c->add_option("--file", *file, "a change that was signed elsewhere, instead of the one that waits");
+    c->add_flag("--yes", *yes, "do not ask");
+    c->footer("Examples:\n  bailiwick policy approve\n  bailiwick policy approve --file change.bin");
+    OnRun(c, globals, [&globals, revision, file, yes] { return Approve(globals, *revision, *file, *yes); });
+  }
+  {
+    auto* c = policy->add_subcommand("sign", "add this context's signature to a pending change in a file; needs no coordinator");
+    auto file = std::make_shared<std::string>();
+    c->add_option("FILE", *file, "as written by: policy pending --out FILE")->required();
+    c->footer("Example:\n  bailiwick policy sign change.bin");
+    OnRun(c, globals, [&globals, file] { return SignFile(globals, *file); });
+  }
+  {
+    auto* c = policy->add_subcommand("reject", "drop the change that waits for signatures");
+    auto yes = std::make_shared<bool>(false);
+    c->add_flag("--yes", *yes, "do not ask");
+    c->footer("Example:\n  bailiwick policy reject");
+    OnRun(c, globals, [&globals, yes] { return Reject(globals, *yes); });
+  }
+  {
+    auto* c = policy->add_subcommand("rotate", "change the keys that sign the law, or how many of them must");
+    auto flags = std::make_shared<RotateFlags>();
+    c->add_option("--add", flags->add, "public key (hexadecimal), or a file with it or with the private key");
+    c->add_option("--remove", flags->remove, "the same");
+    c->add_option("--threshold", flags->threshold, "how many keys must sign (default: as now)");
+    c->footer("Signed by old and new keys; agents follow from the root that they pinned, however long they slept.\n"
+              "Example:\n  bailiwick policy rotate --add alice.pub --add bob.pub --threshold 2");
+    OnRun(c, globals, [&globals, flags] { return Rotate(globals, *flags); });
+  }
+  {
+    auto* c = policy->add_subcommand("refresh", "sign the law anew as it is, so that its age begins again");
+    auto age = std::make_shared<std::string>(), life = std::make_shared<std::string>();
+    c->add_option("--max-age", *age, "nothing flows under a law that was signed longer ago (default: as now; 365d at first)");
+    c->add_option("--timestamp-life", *life, "how long the coordinator's word that the law is current counts (default: as now; 24h at first)");
+    c->footer("Example:\n  bailiwick policy refresh --max-age 90d");
+    OnRun(c, globals, [&globals, age, life]() -> absl::Status {
+      CatalogChange change;
+      change.law.renew = true;
+      BW_ASSIGN_OR_RETURN(change.law.max_age, Life(*age, "--max-age"));
+      BW_ASSIGN_OR_RETURN(change.law.timestamp_life, Life(*life, "--timestamp-life"));
+      BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+      return ApplyLaw(globals, *admin, change);
+    });
+  }
+  {
+    auto* c = policy->add_subcommand("delegate", "let a key classify datasets within limits");
+    auto flags = std::make_shared<DelegateFlags>();
+    c->add_option("KEY", flags->key, "public key (hexadecimal), or a file with it or with the private key")->required();
+    c->add_option("--name", flags->name, "for people");
+    c->add_option("--label", flags->labels, "KEY=VALUE|VALUE: its records carry exactly these labels (default: any)");
+    c->add_option("--dataset", flags->datasets, "name, * stands for any characters (default: any)");
+    c->add_option("--home-region", flags->regions, "homes lie below it (default: anywhere)");
+    c->add_flag("--remove", flags->remove, "take it back");
+    c->footer("Example:\n  bailiwick policy delegate robots.pub --label class=telemetry --dataset 'robot-*' --home-region eu");
+    OnRun(c, globals, [&globals, flags] { return Delegate(globals, *flags); });
+  }
+}
+
+}  // namespace bailiwick::cli
