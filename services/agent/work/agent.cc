@@ -22,7 +22,6 @@ constexpr int kJobThreads = 4;
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kRenewalCheckEvery = absl::Minutes(1);
-constexpr absl::Duration kKeepTimeEvery = absl::Minutes(10);
 constexpr int kMaxDialledFlows = 32;  // each has a thread; more orders are refused and come again
 
 }  // namespace
@@ -192,69 +191,6 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
     case agent::v1::CoordinatorMessage::KIND_NOT_SET:
       break;  // something newer than this build: ignored, the state that matters is sent again
   }
-}
-
-void Agent::OnPolicy(const agent::v1::PolicyOffer& message) {
-  LawOffer offer;
-  if (message.has_bundle()) offer.bundle = rpc::FromProto(message.bundle());
-  for (const auto& root : message.roots()) offer.roots.push_back(rpc::FromProto(root));
-  for (const auto& c : message.classifications()) offer.classifications.push_back(rpc::FromProto(c));
-  if (message.has_timestamp()) offer.timestamp = rpc::FromProto(message.timestamp());
-  const uint64_t before = law_->revision();
-  absl::Status installed = law_->Install(offer);
-  if (!installed.ok()) {
-    Log(Level::kError, "policy-refused", {{"error", installed}, {"keeping", before}});
-  } else if (law_->revision() != before) {
-    absl::Status audited =
-        state_->audit()->Append("policy-installed", absl::StrCat("revision/", law_->revision()), "{}").status();
-    if (!audited.ok()) Log(Level::kError, "audit-failed", {{"error", audited}});
-    Log(Level::kInfo, "policy-installed", {{"revision", law_->revision()}});
-    KeepAllSoon();
-  }
-  SendPolicyState(installed.ok() ? "" : std::string(installed.message()));
-}
-
-void Agent::OnTimestamp(const types::v1::Envelope& timestamp) {
-  absl::Status refreshed = law_->Refresh(rpc::FromProto(timestamp));
-  if (!refreshed.ok()) Log(Level::kWarning, "policy-timestamp-refused", {{"error", refreshed}});
-  SendPolicyState("");
-}
-
-void Agent::SendPolicyState(const std::string& error) {
-  agent::v1::AgentMessage message;
-  auto* state = message.mutable_policy();
-  state->set_revision(law_->revision());
-  state->set_error(error);
-  const absl::Time until = law_->vouched_until();
-  if (until != absl::InfinitePast()) rpc::ToProto(until, state->mutable_vouched_until());
-  const policy::GrantDecision fresh = law_->CheckFresh();
-  if (!fresh.permitted && law_->revision() != 0) state->set_stale(fresh.message);
-  {
-    absl::MutexLock lock(&mutex_);
-    stale_code_ = fresh.code;
-  }
-  session_->Send(std::move(message));
-}
-
-// Time alone makes a law stale: said when it happens, once. What is known of the time is kept for a start without a clock.
-void Agent::LookAtPolicyAge() {
-  const policy::GrantDecision fresh = law_->CheckFresh();
-  const absl::Duration now = state_->env().clock->BootTime();
-  bool changed, keep;
-  {
-    absl::MutexLock lock(&mutex_);
-    changed = fresh.code != stale_code_;
-    stale_code_ = fresh.code;
-    keep = now >= next_time_kept_;
-    if (keep) next_time_kept_ = now + kKeepTimeEvery;
-  }
-  if (changed) {
-    if (!fresh.permitted) Log(Level::kError, "nothing-may-flow", {{"code", fresh.code}, {"reason", fresh.message}});
-    SendPolicyState("");
-  }
-  if (!keep) return;
-  absl::Status kept = law_->KeepTime();
-  if (!kept.ok()) Log(Level::kError, "time-not-kept", {{"error", kept}});
 }
 
 void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persist) {

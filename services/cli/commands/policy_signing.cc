@@ -27,13 +27,13 @@ absl::StatusOr<control::v1::GetPendingResponse> Pending(Admin& admin) {
   return response;
 }
 
-absl::StatusOr<control::v1::ApplyRequest> ReadRequest(const std::string& path) {
+absl::StatusOr<control::v1::GetPendingResponse> ReadPending(const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::string bytes, os::ReadFile(os::Files::System(), path, kMaxFile));
-  control::v1::ApplyRequest request;
-  if (!request.ParseFromString(bytes)) {
+  control::v1::GetPendingResponse pending;
+  if (!pending.ParseFromString(bytes) || !pending.has_request()) {
     return absl::InvalidArgumentError(absl::StrCat(path, " is not a pending change; write one with: bailiwick policy pending --out FILE"));
   }
-  return request;
+  return pending;
 }
 
 void PrintPending(const Globals& globals, const control::v1::Pending& pending, const std::string& what) {
@@ -67,7 +67,7 @@ absl::Status ShowPending(const Globals& globals, const std::string& out) {
   BW_ASSIGN_OR_RETURN(Known known, ReadKnown(*admin, &generation));
   BW_ASSIGN_OR_RETURN(std::string what, DescribePending(pending.request(), known.bundle, known.classifications));
   if (!out.empty()) {
-    BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), out, pending.request().SerializeAsString()));
+    BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), out, pending.SerializeAsString()));
   }
   PrintPending(globals, pending.pending(), what);
   return absl::OkStatus();
@@ -95,7 +95,8 @@ absl::Status Approve(const Globals& globals, uint64_t revision, const std::strin
     }
     request = pending.request();
   } else {
-    BW_ASSIGN_OR_RETURN(request, ReadRequest(file));
+    BW_ASSIGN_OR_RETURN(auto pending, ReadPending(file));
+    request = pending.request();
   }
   BW_ASSIGN_OR_RETURN(std::string what, DescribePending(request, known.bundle, known.classifications));
   if (globals.table()) std::cout << what;
@@ -127,17 +128,17 @@ absl::Status Approve(const Globals& globals, uint64_t revision, const std::strin
 
 absl::Status SignFile(const Globals& globals, const std::string& file) {
   BW_ASSIGN_OR_RETURN(Context context, LoadContext(globals.context));
-  BW_ASSIGN_OR_RETURN(control::v1::ApplyRequest request, ReadRequest(file));
+  BW_ASSIGN_OR_RETURN(auto pending, ReadPending(file));
   BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(context));
-  config::RootChain roots;  // all but the one that the change would make
-  for (int i = 0; i + 1 < request.roots_size(); ++i) roots.push_back(rpc::FromProto(request.roots(i)));
-  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, context.policy_root_sha256, roots, &request));
+  config::RootChain roots;
+  for (const auto& root : pending.roots()) roots.push_back(rpc::FromProto(root));
+  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, context.policy_root_sha256, roots, pending.mutable_request()));
   if (added == 0) {
     return absl::FailedPreconditionError(
         "none of the context's policyKeys can add a signature: they have signed already or are not in the policy root");
   }
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), file, request.SerializeAsString()));
-  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(request, {}, {}));
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), file, pending.SerializeAsString()));
+  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(pending.request(), {}, {}));
   if (globals.table()) {
     std::cout << what << "signed; submit it with: bailiwick policy approve --file " << file << "\n";
   } else {

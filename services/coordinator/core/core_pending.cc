@@ -168,6 +168,7 @@ control::v1::GetPendingResponse Core::GetPending() {
   if (!state_.pending.has_value()) return response;
   *response.mutable_pending() = PendingView();
   *response.mutable_request() = state_.pending->request;
+  for (const auto& root : state_.roots) rpc::ToProto(root, response.add_roots());
   return response;
 }
 
