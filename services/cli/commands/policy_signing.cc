@@ -102,7 +102,11 @@ absl::Status Approve(const Globals& globals, uint64_t revision, const std::strin
   if (globals.table()) std::cout << what;
   if (!Confirmed(yes, "Sign this change?")) return absl::AbortedError("not signed");
   BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(admin->context()));
-  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, admin->context().policy_root_sha256, known.roots, &request));
+  config::RootChain roots = known.roots;
+  if (roots.empty() && known.bundle.world.revision != 0) {
+    roots.push_back({std::string(crypto::kRootType), known.bundle.message.root(), {}});
+  }
+  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, admin->context().policy_root_sha256, roots, &request));
   if (added == 0 && file.empty()) {
     return absl::FailedPreconditionError(
         "none of the context's policyKeys can add a signature: they have signed already or are not in the policy root");

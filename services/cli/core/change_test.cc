@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/rpc/codec.h"
+#include "services/cli/core/pending.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -272,6 +273,94 @@ spec: {rules: [{id: calm, effect: forbid, actions: [relabel], data: {matchLabels
   const absl::Status refused = Sign(Upsert(Dataset("class: open", "site: factory"))).status();
   EXPECT_TRUE(absl::IsPermissionDenied(refused)) << refused;
   EXPECT_THAT(std::string(refused.message()), HasSubstr("fleet.yaml:4:27: metadata.labels: the law in force"));
+}
+
+TEST_F(SignChangeTest, ABundleNamesHowLongItCountsAndKeepsWhatWasDelegated) {
+  known_.timestamp_key = crypto::SigningKey::Generate()->public_key();
+  Apply(Upsert(std::string(kRegions) + kSites));
+  EXPECT_THAT(known_.bundle.world.timestamp_keys, ElementsAre(known_.timestamp_key));
+  EXPECT_EQ(known_.bundle.message.max_age().seconds(), 365 * 86400);
+  CatalogChange change;
+  change.law.renew = true;
+  change.law.max_age = absl::Hours(1);
+  resource::v1::Classifier robots;
+  robots.mutable_key()->set_ed25519(std::string(32, 'r'));
+  change.law.classifiers.push_back(robots);
+  EXPECT_EQ(Apply(change).report.policy_revision, 2u);
+  Apply(Delete("Region", "us"));
+  EXPECT_EQ(known_.bundle.message.max_age().seconds(), 3600);
+  EXPECT_EQ(known_.bundle.world.classifiers.size(), 1u);
+  CatalogChange back;
+  back.law.remove_classifiers.push_back(std::string(32, 'r'));
+  Apply(back);
+  EXPECT_TRUE(known_.bundle.world.classifiers.empty());
+}
+
+TEST_F(SignChangeTest, ADelegateSignsWithinItsLimitsAndNothingElse) {
+  const crypto::SigningKey robots = *crypto::SigningKey::Generate();
+  CatalogChange change = Upsert(std::string(kRegions) + kSites);
+  resource::v1::Classifier classifier;
+  classifier.mutable_key()->set_ed25519(robots.public_key());
+  auto* label = classifier.add_labels();
+  label->set_key("class");
+  label->add_values("internal");
+  change.law.classifiers.push_back(classifier);
+  Apply(change);
+  keys_ = {robots};
+  EXPECT_TRUE(absl::IsPermissionDenied(Sign(Upsert(Dataset("class: secret", "site: factory"))).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Sign(Delete("Region", "us")).status()));
+  Apply(Upsert(Dataset("class: internal", "site: factory")));
+  EXPECT_EQ(Planner().limited_by, robots.public_key());
+}
+
+TEST_F(SignChangeTest, ARotationCarriesTheChainAndSignsRecordsAgain) {
+  Apply(Upsert(std::string(kRegions) + kSites + Dataset("class: internal", "site: factory")));
+  auto record = Sign(Upsert(Dataset("class: secret", "site: factory")));
+  ASSERT_TRUE(record.ok()) << record.status();
+  known_.records = {rpc::FromProto(record->request.classifications(0))};
+  const crypto::SigningKey second = *crypto::SigningKey::Generate();
+  keys_.push_back(second);
+  CatalogChange change;
+  change.law.root = config::PolicyRoot{{second.public_key()}, 1};
+  auto rotated = Sign(change);
+  ASSERT_TRUE(rotated.ok()) << rotated.status();
+  config::RootChain chain;
+  for (const auto& root : rotated->request.roots()) chain.push_back(rpc::FromProto(root));
+  ASSERT_EQ(chain.size(), 2u);
+  auto bundle = config::OpenBundle(rpc::FromProto(rotated->request.bundle()), root_sha256_, chain);
+  ASSERT_TRUE(bundle.ok()) << bundle.status();
+  ASSERT_EQ(rotated->request.classifications_size(), 1);
+  EXPECT_TRUE(config::OpenClassification(rpc::FromProto(rotated->request.classifications(0)), bundle->world).ok());
+  keys_ = {second};
+  EXPECT_TRUE(absl::IsFailedPrecondition(Sign(change).status())) << "new keys alone do not begin it";
+}
+
+TEST_F(SignChangeTest, OneOfTwoKeysSignsWhatTheOtherCompletes) {
+  Apply(Upsert(std::string(kRegions) + kSites));
+  const crypto::SigningKey first = keys_[0], second = *crypto::SigningKey::Generate();
+  keys_ = {first, second};
+  CatalogChange rotation;
+  rotation.law.root = config::PolicyRoot{{first.public_key(), second.public_key()}, 2};
+  auto rotated = Sign(rotation);
+  ASSERT_TRUE(rotated.ok()) << rotated.status();
+  for (const auto& root : rotated->request.roots()) known_.roots.push_back(rpc::FromProto(root));
+  auto bundle = config::OpenBundle(rpc::FromProto(rotated->request.bundle()), root_sha256_, known_.roots);
+  ASSERT_TRUE(bundle.ok()) << bundle.status();
+  known_.bundle = *bundle;
+  EXPECT_TRUE(known_.bundle.world.classifier_keys.empty()) << "one key alone must not relabel either";
+  keys_ = {first};
+  auto half = Sign(Upsert(Dataset("class: internal", "site: factory")));
+  ASSERT_TRUE(half.ok()) << half.status();
+  EXPECT_FALSE(config::OpenClassification(rpc::FromProto(half->request.classifications(0)), known_.bundle.world).ok());
+  auto described = DescribePending(half->request, known_.bundle, {});
+  ASSERT_TRUE(described.ok());
+  EXPECT_THAT(*described, HasSubstr("+ class=internal at factory"));
+  EXPECT_EQ(*SignPending({first}, root_sha256_, known_.roots, &half->request), 0);
+  EXPECT_EQ(*SignPending({*crypto::SigningKey::Generate()}, root_sha256_, known_.roots, &half->request), 0);
+  EXPECT_EQ(*SignPending({second}, root_sha256_, known_.roots, &half->request), 1);
+  EXPECT_TRUE(config::OpenClassification(rpc::FromProto(half->request.classifications(0)), known_.bundle.world).ok());
+  EXPECT_TRUE(absl::IsPermissionDenied(
+      SignPending({second}, std::string(32, 'x'), known_.roots, &half->request).status()));
 }
 
 TEST(LineDiffTest, ShowsWhatDiffers) {

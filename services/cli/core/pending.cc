@@ -146,6 +146,10 @@ absl::StatusOr<int> SignPending(const std::vector<crypto::SigningKey>& keys, con
                                 const config::RootChain& known_roots, control::v1::ApplyRequest* request) {
   std::vector<std::string> old_root, root;
   BW_ASSIGN_OR_RETURN(const std::string current, config::WalkRoots(known_roots, root_sha256));
+  if (!known_roots.empty()) {
+    BW_ASSIGN_OR_RETURN(config::PolicyRoot in_force, config::DecodePolicyRoot(known_roots.back().payload));
+    root = in_force.keys;
+  }
   if (request->roots_size() >= 2) {
     const auto& base = request->roots(request->roots_size() - 2);
     if (config::RootHash(rpc::FromProto(base)) != current) {
@@ -166,7 +170,7 @@ absl::StatusOr<int> SignPending(const std::vector<crypto::SigningKey>& keys, con
   }
   int added = 0;
   for (const auto& key : keys) {
-    const bool of_new = root.empty() || Contains(root, key.public_key());
+    const bool of_new = Contains(root, key.public_key());
     if (request->has_bundle() && of_new) AddSignature(request->mutable_bundle(), key, &added);
     for (auto& c : *request->mutable_classifications()) {
       if (of_new) AddSignature(&c, key, &added);

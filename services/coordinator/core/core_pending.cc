@@ -169,6 +169,9 @@ control::v1::GetPendingResponse Core::GetPending() {
   *response.mutable_pending() = PendingView();
   *response.mutable_request() = state_.pending->request;
   for (const auto& root : state_.roots) rpc::ToProto(root, response.add_roots());
+  if (state_.roots.empty() && bundle_.has_value()) {
+    rpc::ToProto(crypto::Envelope{std::string(crypto::kRootType), bundle_->message.root(), {}}, response.add_roots());
+  }
   return response;
 }
 
