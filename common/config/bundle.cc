@@ -136,7 +136,8 @@ absl::Status AddClassifiers(const pb::PolicyBundle& message, policy::World* worl
     policy::Classifier out;
     out.key = classifier.key().ed25519();
     if (out.key.size() != crypto::kPublicKeySize) {
-      return absl::InvalidArgumentError(absl::StrCat("the key of classifier ", classifier.key().name(), " is malformed"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the key of classifier ", classifier.key().name(), " is malformed"));
     }
     for (const auto& known : world->classifiers) {
       if (known.key == out.key) return absl::InvalidArgumentError("a classifier is listed twice");

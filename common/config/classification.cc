@@ -90,7 +90,8 @@ absl::Status CheckHome(const policy::Classifier& by, const Classification& c, co
   if (by.home_regions.empty()) return absl::OkStatus();
   bool some = false;
   for (const auto& [name, site] : world.sites) {
-    if (c.family ? policy::Matches(c.home_selector, site.labels, nullptr) != policy::Match::kYes : name != c.home_site) {
+    if (c.family ? policy::Matches(c.home_selector, site.labels, nullptr) != policy::Match::kYes
+                 : name != c.home_site) {
       continue;
     }
     some = true;
@@ -139,12 +140,12 @@ absl::StatusOr<Classification> ReadKeptClassification(const crypto::Envelope& en
 
 absl::Status MayReplace(const Classification& known, const Classification& next, const policy::World& world) {
   if (next.dataset != known.dataset) {
-    return absl::PermissionDeniedError(absl::StrCat("the id of the classification of ", next.dataset, " belongs to ",
-                                                    known.dataset));
+    return absl::PermissionDeniedError(
+        absl::StrCat("the id of the classification of ", next.dataset, " belongs to ", known.dataset));
   }
   if (next.revision <= known.revision) {
-    return absl::FailedPreconditionError(absl::StrCat("the classification of ", next.dataset,
-                                                      " is not newer than revision ", known.revision));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the classification of ", next.dataset, " is not newer than revision ", known.revision));
   }
   for (const policy::Classifier& by : world.classifiers) {
     // Who may call things telemetry must not call telemetry what others called health.

@@ -28,9 +28,8 @@ absl::Status CheckSuccessor(const PolicyRoot& before, const crypto::Envelope& li
     return absl::PermissionDeniedError(
         absl::StrCat("policy root ", next.number, " does not follow number ", before.number));
   }
-  BW_RETURN_IF_ERROR(
-      Annotate(crypto::VerifyEnvelope(link, crypto::kRootType, before.keys, before.threshold),
-               absl::StrCat("policy root ", next.number, " is not signed by the root before it")));
+  BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(link, crypto::kRootType, before.keys, before.threshold),
+                              absl::StrCat("policy root ", next.number, " is not signed by the root before it")));
   return Annotate(crypto::VerifyEnvelope(link, crypto::kRootType, next.keys, next.threshold),
                   absl::StrCat("policy root ", next.number, " is not signed by its own keys"));
 }
@@ -67,9 +66,11 @@ crypto::Envelope SignTimestamp(const policy::World& world, absl::Time now, const
   message.set_bundle_sha256(world.digest);
   const absl::Time expires = now + world.timestamp_life;
   message.mutable_issued_at()->set_seconds(absl::ToUnixSeconds(now));
-  message.mutable_issued_at()->set_nanos(static_cast<int32_t>(absl::ToUnixNanos(now) - absl::ToUnixSeconds(now) * 1'000'000'000));
+  message.mutable_issued_at()->set_nanos(
+      static_cast<int32_t>(absl::ToUnixNanos(now) - absl::ToUnixSeconds(now) * 1'000'000'000));
   message.mutable_expires()->set_seconds(absl::ToUnixSeconds(expires));
-  message.mutable_expires()->set_nanos(static_cast<int32_t>(absl::ToUnixNanos(expires) - absl::ToUnixSeconds(expires) * 1'000'000'000));
+  message.mutable_expires()->set_nanos(
+      static_cast<int32_t>(absl::ToUnixNanos(expires) - absl::ToUnixSeconds(expires) * 1'000'000'000));
   return crypto::SignEnvelope(crypto::kTimestampType, message.SerializeAsString(), key);
 }
 

@@ -60,8 +60,8 @@ std::vector<std::string> RootKeysOf(const RootChain& chain);
 void AddLaw(const Catalog& catalog, resource::v1::PolicyBundle* bundle);
 
 // Verifies an envelope that should carry a policy bundle: the root inside is the newest of the chain, which leads there
-// from the one that hashes to `root_sha256` (32 bytes); threshold signatures by its keys, format known, resources valid. PERMISSION_DENIED: not signed as it must be.
-// INVALID_ARGUMENT: signed but unusable.
+// from the one that hashes to `root_sha256` (32 bytes); threshold signatures by its keys, format known, resources
+// valid. PERMISSION_DENIED: not signed as it must be. INVALID_ARGUMENT: signed but unusable.
 struct Bundle {
   resource::v1::PolicyBundle message;
   policy::World world;  // complete, with keys, revision and digest
@@ -77,7 +77,8 @@ struct PolicyTimestamp {
   absl::Time issued_at, expires;
 };
 crypto::Envelope SignTimestamp(const policy::World& world, absl::Time now, const crypto::SigningKey& key);
-// PERMISSION_DENIED, INVALID_ARGUMENT: not a timestamp to believe. FAILED_PRECONDITION: of another bundle than this one.
+// PERMISSION_DENIED, INVALID_ARGUMENT: not a timestamp to believe. FAILED_PRECONDITION: of another bundle than this
+// one.
 absl::StatusOr<PolicyTimestamp> OpenTimestamp(const crypto::Envelope& envelope, const policy::World& world);
 
 // A verified classification: who the dataset is, in law.

@@ -16,7 +16,8 @@ namespace bailiwick::agent {
 absl::StatusOr<config::Classification> LawSnapshot::Classify(DatasetId id, const std::string& name) const {
   if (auto it = classifications.find(id); it != classifications.end() && !it->second.family) {
     if (it->second.dataset == name) return it->second;
-    return absl::NotFoundError(absl::StrCat("the dataset that calls itself ", name, " is classified as ", it->second.dataset));
+    return absl::NotFoundError(
+        absl::StrCat("the dataset that calls itself ", name, " is classified as ", it->second.dataset));
   }
   size_t at = name.rfind('@');
   if (at != std::string::npos) {
@@ -105,7 +106,7 @@ policy::GrantDecision Deny(const char* code, std::string message) { return {fals
 struct Law::Draft {
   std::shared_ptr<LawSnapshot> snapshot;
   std::string trust;
-  std::string root;                       // hash
+  std::string root;                             // hash
   std::optional<agent::v1::PolicyOffer> offer;  // when the bundle is to be stored
   Records records;
   std::set<DatasetId> changed;
@@ -157,7 +158,8 @@ absl::Status Law::Load() {
   LawOffer offer;
   offer.bundle = rpc::FromProto(stored.bundle());
   for (const auto& root : stored.roots()) offer.roots.push_back(rpc::FromProto(root));
-  for (const auto& c : stored.classifications()) offer.classifications.push_back(rpc::FromProto(c));  // of an older version
+  for (const auto& c : stored.classifications())
+    offer.classifications.push_back(rpc::FromProto(c));  // of an older version
   Draft draft;
   BW_ASSIGN_OR_RETURN(draft.records, ReadRecords());
   BW_RETURN_IF_ERROR(OpenOffered(offer, &draft));
@@ -181,7 +183,8 @@ absl::Status Law::OpenOffered(const LawOffer& offer, Draft* draft) {
   const std::shared_ptr<const LawSnapshot> before = current();
   draft->snapshot = std::make_shared<LawSnapshot>();
   if (!offer.bundle.has_value()) {
-    if (before == nullptr) return absl::FailedPreconditionError("classifications were offered before any policy bundle");
+    if (before == nullptr)
+      return absl::FailedPreconditionError("classifications were offered before any policy bundle");
     *draft->snapshot = *before;
     draft->trust = trust_;
     {
@@ -265,8 +268,8 @@ absl::Status Law::Install(const LawOffer& offer) {
   BW_RETURN_IF_ERROR(OpenOffered(offer, &draft));
   const policy::World& world = draft.snapshot->world;
   if (before != nullptr && world.revision < before->world.revision) {
-    return absl::FailedPreconditionError(absl::StrCat("policy revision ", world.revision, " is older than the installed ",
-                                                      before->world.revision));
+    return absl::FailedPreconditionError(
+        absl::StrCat("policy revision ", world.revision, " is older than the installed ", before->world.revision));
   }
   if (before != nullptr && world.revision == before->world.revision && world.digest != before->world.digest) {
     return absl::FailedPreconditionError(
@@ -336,17 +339,19 @@ policy::GrantDecision Law::CheckFresh() const {
   if (current_ == nullptr) return Deny("POLICY_DENIED", "no policy is installed here yet");
   const policy::World& world = current_->world;
   if (now >= world.expires) {
-    return Deny("POLICY_STALE", absl::StrCat("policy revision ", world.revision, " came to its end ",
-                                             Ago(now - world.expires), " ago; sign it anew with: bailiwick policy refresh"));
+    return Deny("POLICY_STALE",
+                absl::StrCat("policy revision ", world.revision, " came to its end ", Ago(now - world.expires),
+                             " ago; sign it anew with: bailiwick policy refresh"));
   }
   if (!world.timestamp_keys.empty() && vouched_digest_ != world.digest) {
     return Deny("POLICY_STALE", absl::StrCat("the coordinator has not yet said with a timestamp that policy revision ",
                                              world.revision, " is the current one"));
   }
   if (!world.timestamp_keys.empty() && (now >= vouched_until_ || boot >= vouched_boot_)) {
-    return Deny("POLICY_STALE", absl::StrCat("the coordinator last said ", Ago(now - issued_), " ago that policy revision ",
-                                             world.revision, " is the current one, which counts for ",
-                                             absl::FormatDuration(world.timestamp_life)));
+    return Deny(
+        "POLICY_STALE",
+        absl::StrCat("the coordinator last said ", Ago(now - issued_), " ago that policy revision ", world.revision,
+                     " is the current one, which counts for ", absl::FormatDuration(world.timestamp_life)));
   }
   absl::Status clock = clock_.Check();
   if (!clock.ok()) return Deny("CLOCK_SKEW", std::string(clock.message()));

@@ -1,9 +1,10 @@
-// The law as this agent knows it: the last good signed bundle, the classification of each dataset, and whether both may still
-// be relied on, from signed bytes only.
+// The law as this agent knows it: the last good signed bundle, the classification of each dataset, and whether both may
+// still be relied on, from signed bytes only.
 //
-// Invariants: the revision never goes down, nor the number of the root, nor the revision of any classification, nor the age
-// of the newest timestamp, also across restarts; what is installed was verified against the root hash that came with the join
-// string or against a root that it leads to; it is durable before it takes effect; a refused offer changes nothing. Thread-safe.
+// Invariants: the revision never goes down, nor the number of the root, nor the revision of any classification, nor the
+// age of the newest timestamp, also across restarts; what is installed was verified against the root hash that came
+// with the join string or against a root that it leads to; it is durable before it takes effect; a refused offer
+// changes nothing. Thread-safe.
 #pragma once
 
 #include <map>
@@ -34,14 +35,14 @@ struct LawSnapshot {
   config::Catalog resources;
   std::map<DatasetId, config::Classification> classifications;  // families under the family's id
 
-  // The verified classification of a dataset or of a family's stream. NOT_FOUND: nobody who may has signed what it is, or
-  // it is known under another name.
+  // The verified classification of a dataset or of a family's stream. NOT_FOUND: nobody who may has signed what it is,
+  // or it is known under another name.
   absl::StatusOr<config::Classification> Classify(DatasetId id, const std::string& name) const;
 };
 
 // Whether a version record may be believed: signed by a key that the bundle pins to the home site named in it, for this
-// dataset, and not from an epoch later than the classification's. FAILED_PRECONDITION: what is installed here does not know
-// enough (site, key, classification, epoch), which a newer policy may mend. PERMISSION_DENIED: it is false.
+// dataset, and not from an epoch later than the classification's. FAILED_PRECONDITION: what is installed here does not
+// know enough (site, key, classification, epoch), which a newer policy may mend. PERMISSION_DENIED: it is false.
 absl::StatusOr<store::VersionRecord> OpenVersionRecord(const crypto::Envelope& envelope, const LawSnapshot& law);
 
 // What a coordinator offers. Without a bundle: more classifications under the one installed.
@@ -60,13 +61,14 @@ class Law {
       : root_sha256_(std::move(root_sha256)), db_(db), clock_(clock) {}
 
   absl::Status Load();  // what was installed before the restart
-  // FAILED_PRECONDITION: older than what is installed, or there is no bundle yet. Others as config::OpenBundle. Offering the
-  // same again is OK. A classification or timestamp that cannot be believed is left out: a dataset without one is unknown in
-  // law and nothing of it flows.
+  // FAILED_PRECONDITION: older than what is installed, or there is no bundle yet. Others as config::OpenBundle.
+  // Offering the same again is OK. A classification or timestamp that cannot be believed is left out: a dataset without
+  // one is unknown in law and nothing of it flows.
   absl::Status Install(const LawOffer& offer);
   // A timestamp that was made just now. As config::OpenTimestamp; FAILED_PRECONDITION also: older than one seen before.
   absl::Status Refresh(const crypto::Envelope& timestamp);
-  // Whether anything may be sent or received now, as far as the age of the law and the clock go: POLICY_STALE, CLOCK_SKEW.
+  // Whether anything may be sent or received now, as far as the age of the law and the clock go: POLICY_STALE,
+  // CLOCK_SKEW.
   policy::GrantDecision CheckFresh() const;
   absl::Status KeepTime();  // makes durable that it is at least now
 
@@ -101,7 +103,7 @@ class Law {
   std::string trust_ ABSL_GUARDED_BY(install_mutex_);  // which keys the records were verified with
   mutable absl::Mutex mutex_;
   std::shared_ptr<const LawSnapshot> current_ ABSL_GUARDED_BY(mutex_);
-  std::string root_now_ ABSL_GUARDED_BY(mutex_);            // hash of the newest root that was installed
+  std::string root_now_ ABSL_GUARDED_BY(mutex_);                      // hash of the newest root that was installed
   absl::Time issued_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // newest timestamp ever believed
   std::string vouched_digest_ ABSL_GUARDED_BY(mutex_);                // of the bundle that it is for
   absl::Time vouched_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();

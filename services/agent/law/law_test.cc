@@ -99,8 +99,8 @@ class LawTest : public ::testing::Test {
     EXPECT_TRUE(opened.ok()) << opened.status();
     return config::SignTimestamp(opened->world, clock_.Now(), timestamp_key_);
   }
-  crypto::Envelope Record(const std::string& labels, uint64_t revision, int key = 0, const std::string& name = "planner",
-                          char id = 'p') {
+  crypto::Envelope Record(const std::string& labels, uint64_t revision, int key = 0,
+                          const std::string& name = "planner", char id = 'p') {
     resource::v1::Classification c;
     c.set_format(1);
     c.set_dataset_id(std::string(16, id));
@@ -226,7 +226,8 @@ TEST_F(LawTest, AnAgentThatSleptWalksTheChainOfRoots) {
   EXPECT_EQ(law_->revision(), 9u);
   Restart();
   EXPECT_EQ(law_->revision(), 9u);
-  // The first root's key signs no more: neither with a chain that leaves the rotations out nor with the first root alone.
+  // The first root's key signs no more: neither with a chain that leaves the rotations out nor with the first root
+  // alone.
   root_ = first_;
   chain_.clear();
   EXPECT_TRUE(absl::IsPermissionDenied(law_->Install(Offer(Bundle(10)))));
@@ -333,9 +334,10 @@ TEST_F(LawTest, WhatAnOlderVersionStoredIsRead) {
   rpc::ToProto(Record("telemetry", 4), stored.add_classifications());
   const std::string bytes = stored.SerializeAsString();
   ASSERT_TRUE(db_->Transaction([&](sql::Database& db) -> absl::Status {
-                    auto put = db.Prepare("INSERT INTO law(id, revision, offer) VALUES(1, 3, ?)");
-                    return put->BindBlob(1, bytes).Run();
-                  }).ok());
+                   auto put = db.Prepare("INSERT INTO law(id, revision, offer) VALUES(1, 3, ?)");
+                   return put->BindBlob(1, bytes).Run();
+                 })
+                  .ok());
   Restart();
   EXPECT_EQ(ClassOf(), "telemetry");
   ASSERT_TRUE(law_->Install(Offer(Bundle(4))).ok());

@@ -1,9 +1,10 @@
 // What time it is, for the expiry of grants, timestamps and the law, on a machine whose wall clock may be wrong.
 //
-// Now() is the later of the wall clock and of a floor that only rises: it grows with the time since boot from the latest
-// moment that is known to have been, so a wall clock that is set back gives nothing a longer life, also across restarts
-// when floor() is kept. Moments come from the signed law and from signed timestamps. The wall clock is compared with the
-// newest signed timestamp, from its receipt on: beyond kMaxSkew Check fails until the clock is right again.
+// Now() is the later of the wall clock and of a floor that only rises: it grows with the time since boot from the
+// latest moment that is known to have been, so a wall clock that is set back gives nothing a longer life, also across
+// restarts when floor() is kept. Moments come from the signed law and from signed timestamps. The wall clock is
+// compared with the newest signed timestamp, from its receipt on: beyond kMaxSkew Check fails until the clock is right
+// again.
 //
 // Thread-safe.
 #pragma once
@@ -28,8 +29,8 @@ class TrustedClock {
   absl::Duration BootTime() const { return clock_->BootTime(); }
   // A moment that is known to have been: kept from before a restart, or of the signed law.
   void Raise(absl::Time moment);
-  // A signed timestamp that was made just now. Raises the floor unless it is ahead of a clock that may be right: a signer
-  // that lies about the time must not make everything here expire for good.
+  // A signed timestamp that was made just now. Raises the floor unless it is ahead of a clock that may be right: a
+  // signer that lies about the time must not make everything here expire for good.
   void Observe(absl::Time issued_at);
   // To be kept durably and given to Raise after a restart; the infinite past when nothing is known.
   absl::Time floor() const;

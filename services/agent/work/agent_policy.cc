@@ -56,7 +56,8 @@ void Agent::SendPolicyState(const std::string& error) {
   session_->Send(std::move(message));
 }
 
-// Time alone makes a law stale: said when it happens, once. What is known of the time is kept for a start without a clock.
+// Time alone makes a law stale: said when it happens, once. What is known of the time is kept for a start without a
+// clock.
 void Agent::LookAtPolicyAge() {
   const policy::GrantDecision fresh = law_->CheckFresh();
   const absl::Duration now = state_->env().clock->BootTime();

@@ -58,9 +58,10 @@ absl::Status Show(const Globals& globals, uint64_t revision) {
                                  {"resources", List(std::move(resources))}});
     return absl::OkStatus();
   }
-  std::cout << "# policy revision " << world.revision << ", signed at " << TimeText(policy.bundle.message.issued_at()) << " by "
-            << policy.envelope.signatures.size() << " of " << world.root_keys.size() << " keys, " << world.root_threshold
-            << " needed\n# sha256 " << std::string(absl::BytesToHexString(world.digest)) << "\n";
+  std::cout << "# policy revision " << world.revision << ", signed at " << TimeText(policy.bundle.message.issued_at())
+            << " by " << policy.envelope.signatures.size() << " of " << world.root_keys.size() << " keys, "
+            << world.root_threshold << " needed\n# sha256 " << std::string(absl::BytesToHexString(world.digest))
+            << "\n";
   bool first = true;
   for (const auto& [key, resource] : policy.bundle.resources) {
     std::cout << (first ? "" : "---\n") << config::ToYaml(resource);
@@ -101,9 +102,10 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, bool dry_run) {
   } else if (!report.pending.empty()) {
     std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
   } else {
-    std::cout << (dry_run             ? "dry run: nothing was changed\n"
-                  : !report.applied   ? "the policies are already as they were then\n"
-                                      : absl::StrCat("policy revision ", report.policy_revision, " has the policies of revision ", revision, "\n"));
+    std::cout << (dry_run           ? "dry run: nothing was changed\n"
+                  : !report.applied ? "the policies are already as they were then\n"
+                                    : absl::StrCat("policy revision ", report.policy_revision,
+                                                   " has the policies of revision ", revision, "\n"));
   }
   return absl::OkStatus();
 }

@@ -31,7 +31,8 @@ absl::StatusOr<control::v1::GetPendingResponse> ReadPending(const std::string& p
   BW_ASSIGN_OR_RETURN(std::string bytes, os::ReadFile(os::Files::System(), path, kMaxFile));
   control::v1::GetPendingResponse pending;
   if (!pending.ParseFromString(bytes) || !pending.has_request()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, " is not a pending change; write one with: bailiwick policy pending --out FILE"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is not a pending change; write one with: bailiwick policy pending --out FILE"));
   }
   return pending;
 }
@@ -154,7 +155,8 @@ absl::Status SignFile(const Globals& globals, const std::string& file) {
 absl::Status Reject(const Globals& globals, bool yes) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(auto pending, Pending(*admin));
-  if (!Confirmed(yes, absl::StrCat("Drop the change by ", pending.pending().by(), "?"))) return absl::AbortedError("not dropped");
+  if (!Confirmed(yes, absl::StrCat("Drop the change by ", pending.pending().by(), "?")))
+    return absl::AbortedError("not dropped");
   control::v1::RejectPendingRequest request;
   request.set_id(pending.pending().id());
   control::v1::RejectPendingResponse response;
@@ -180,7 +182,8 @@ absl::StatusOr<std::string> PublicKey(const std::string& text) {
   words = std::string(absl::StripAsciiWhitespace(words));
   const std::string raw = absl::HexStringToBytes(words);
   if (words.size() != 64 || raw.size() != 32) {
-    return absl::InvalidArgumentError(absl::StrCat(text, " is no public key; write the publicKey that policy keygen printed, or a file"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(text, " is no public key; write the publicKey that policy keygen printed, or a file"));
   }
   return raw;
 }
@@ -211,7 +214,8 @@ struct RotateFlags {
 absl::Status Rotate(const Globals& globals, const RotateFlags& flags) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin->ReadBundle());
-  if (bundle.world.revision == 0) return absl::FailedPreconditionError("no policy was applied yet; run: bailiwick apply -f FILE");
+  if (bundle.world.revision == 0)
+    return absl::FailedPreconditionError("no policy was applied yet; run: bailiwick apply -f FILE");
   config::PolicyRoot root;
   root.keys = bundle.world.root_keys;
   root.threshold = flags.threshold == 0 ? bundle.world.root_threshold : flags.threshold;
@@ -281,7 +285,8 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
     OnRun(c, globals, [&globals, out] { return ShowPending(globals, *out); });
   }
   {
-    auto* c = policy->add_subcommand("approve", "show what waits for signatures, sign it with the context's keys, submit it");
+    auto* c =
+        policy->add_subcommand("approve", "show what waits for signatures, sign it with the context's keys, submit it");
     auto revision = std::make_shared<uint64_t>(0);
     auto file = std::make_shared<std::string>();
     auto yes = std::make_shared<bool>(false);
@@ -292,7 +297,8 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
     OnRun(c, globals, [&globals, revision, file, yes] { return Approve(globals, *revision, *file, *yes); });
   }
   {
-    auto* c = policy->add_subcommand("sign", "add this context's signature to a pending change in a file; needs no coordinator");
+    auto* c = policy->add_subcommand(
+        "sign", "add this context's signature to a pending change in a file; needs no coordinator");
     auto file = std::make_shared<std::string>();
     c->add_option("FILE", *file, "as written by: policy pending --out FILE")->required();
     c->footer("Example:\n  bailiwick policy sign change.bin");
@@ -311,15 +317,18 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
     c->add_option("--add", flags->add, "public key (hexadecimal), or a file with it or with the private key");
     c->add_option("--remove", flags->remove, "the same");
     c->add_option("--threshold", flags->threshold, "how many keys must sign (default: as now)");
-    c->footer("Signed by old and new keys; agents follow from the root that they pinned, however long they slept.\n"
-              "Example:\n  bailiwick policy rotate --add alice.pub --add bob.pub --threshold 2");
+    c->footer(
+        "Signed by old and new keys; agents follow from the root that they pinned, however long they slept.\n"
+        "Example:\n  bailiwick policy rotate --add alice.pub --add bob.pub --threshold 2");
     OnRun(c, globals, [&globals, flags] { return Rotate(globals, *flags); });
   }
   {
     auto* c = policy->add_subcommand("refresh", "sign the law anew as it is, so that its age begins again");
     auto age = std::make_shared<std::string>(), life = std::make_shared<std::string>();
-    c->add_option("--max-age", *age, "nothing flows under a law that was signed longer ago (default: as now; 365d at first)");
-    c->add_option("--timestamp-life", *life, "how long the coordinator's word that the law is current counts (default: as now; 24h at first)");
+    c->add_option("--max-age", *age,
+                  "nothing flows under a law that was signed longer ago (default: as now; 365d at first)");
+    c->add_option("--timestamp-life", *life,
+                  "how long the coordinator's word that the law is current counts (default: as now; 24h at first)");
     c->footer("Example:\n  bailiwick policy refresh --max-age 90d");
     OnRun(c, globals, [&globals, age, life]() -> absl::Status {
       CatalogChange change;
@@ -339,7 +348,9 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
     c->add_option("--dataset", flags->datasets, "name, * stands for any characters (default: any)");
     c->add_option("--home-region", flags->regions, "homes lie below it (default: anywhere)");
     c->add_flag("--remove", flags->remove, "take it back");
-    c->footer("Example:\n  bailiwick policy delegate robots.pub --label class=telemetry --dataset 'robot-*' --home-region eu");
+    c->footer(
+        "Example:\n  bailiwick policy delegate robots.pub --label class=telemetry --dataset 'robot-*' --home-region "
+        "eu");
     OnRun(c, globals, [&globals, flags] { return Delegate(globals, *flags); });
   }
 }

@@ -15,7 +15,8 @@
 namespace bailiwick::cli {
 
 absl::StatusOr<std::unique_ptr<Admin>> Admin::Connect(const Context& context) {
-  auto credentials = rpc::MutualChannelCredentials({context.credentials}, absl::StrCat("spiffe://", context.trust_domain, "/coordinator"));
+  auto credentials = rpc::MutualChannelCredentials({context.credentials},
+                                                   absl::StrCat("spiffe://", context.trust_domain, "/coordinator"));
   if (!credentials.ok()) return Annotate(credentials.status(), "the context's credentials cannot be used");
   auto admin = std::make_unique<Admin>();
   admin->context_ = context;
@@ -44,9 +45,10 @@ absl::Status Admin::Error(const grpc::Status& status, const std::string& who) {
   }
   // gRPC's own words; an answer of the other side begins with none of them.
   bool transport = false;
-  for (const char* mark : {"failed to connect to all addresses", "DNS resolution failed", "Socket closed", "Connection reset",
-                           "Broken pipe", "Endpoint read failed", "GOAWAY", "keepalive", "Cancelling all calls", "Ping timeout",
-                           "Connection timed out", "Failed to create secure channel", "Stream removed", "recvmsg:", "sendmsg:"}) {
+  for (const char* mark :
+       {"failed to connect to all addresses", "DNS resolution failed", "Socket closed", "Connection reset",
+        "Broken pipe", "Endpoint read failed", "GOAWAY", "keepalive", "Cancelling all calls", "Ping timeout",
+        "Connection timed out", "Failed to create secure channel", "Stream removed", "recvmsg:", "sendmsg:"}) {
     transport |= absl::StartsWithIgnoreCase(text, mark);
   }
   if (!transport) return error;
@@ -54,9 +56,9 @@ absl::Status Admin::Error(const grpc::Status& status, const std::string& who) {
   const std::string detail = cause == std::string::npos ? text : text.substr(cause + 2);
   const bool foreign = absl::StrContains(text, "andshake") || absl::StrContains(text, "ertificate") ||
                        absl::StrContains(text, "the peer is");
-  return absl::UnavailableError(absl::StrCat(
-      "cannot reach ", who, " (", detail, "); ",
-      foreign ? "its certificate and this context's do not belong together" : "start it, or correct its address if it listens elsewhere"));
+  return absl::UnavailableError(absl::StrCat("cannot reach ", who, " (", detail, "); ",
+                                             foreign ? "its certificate and this context's do not belong together"
+                                                     : "start it, or correct its address if it listens elsewhere"));
 }
 
 absl::Status Admin::Check(const grpc::Status& status) const {
@@ -91,7 +93,8 @@ absl::StatusOr<Admin::Policy> Admin::ReadPolicy(uint64_t revision) {
     BW_ASSIGN_OR_RETURN(policy.bundle, config::OpenBundle(policy.envelope, context_.policy_root_sha256, chain));
   }
   if (revision != 0 && policy.bundle.world.revision != revision) {
-    return absl::DataLossError(absl::StrCat("the coordinator gave revision ", policy.bundle.world.revision, " for ", revision));
+    return absl::DataLossError(
+        absl::StrCat("the coordinator gave revision ", policy.bundle.world.revision, " for ", revision));
   }
   return policy;
 }
@@ -148,7 +151,8 @@ absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::v
     if (!names.empty() && !named) continue;
     if (site.agent().empty()) {
       if (!named) continue;
-      return absl::FailedPreconditionError(absl::StrCat("no agent of site ", site.name(), " has joined; run: bailiwick site join-token ", site.name()));
+      return absl::FailedPreconditionError(
+          absl::StrCat("no agent of site ", site.name(), " has joined; run: bailiwick site join-token ", site.name()));
     }
     if (site.approved()) continue;
     BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(site.agent()));
@@ -159,7 +163,8 @@ absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::v
     change.pin.push_back(pin);
     approved.push_back(site.name());
   }
-  if (!missing.empty()) return absl::NotFoundError(absl::StrCat("site ", missing[0], " does not exist; see: bailiwick get sites"));
+  if (!missing.empty())
+    return absl::NotFoundError(absl::StrCat("site ", missing[0], " does not exist; see: bailiwick get sites"));
   if (!change.pin.empty()) BW_RETURN_IF_ERROR(ApplyChange(admin, change, false).status());
   return approved;
 }

@@ -1,5 +1,5 @@
-// What every admin command stands on: the context (who am I, which coordinator, which policy keys), the connections, and the
-// signed change of the catalog. Commands and `dev` call these; nothing here prints.
+// What every admin command stands on: the context (who am I, which coordinator, which policy keys), the connections,
+// and the signed change of the catalog. Commands and `dev` call these; nothing here prints.
 #pragma once
 
 #include <functional>
@@ -17,8 +17,8 @@
 
 namespace bailiwick::cli {
 
-// <dir>/context.yaml: coordinator, trustDomain, credentials (a directory with cert.pem, key.pem, ca.pem), policyKeys (PEM
-// files), policyRootSha256 (hex). Relative paths are relative to the context's directory.
+// <dir>/context.yaml: coordinator, trustDomain, credentials (a directory with cert.pem, key.pem, ca.pem), policyKeys
+// (PEM files), policyRootSha256 (hex). Relative paths are relative to the context's directory.
 struct Context {
   std::string directory;
   std::string coordinator;  // host:port of the control port
@@ -38,10 +38,12 @@ class Admin {
   const Context& context() const { return context_; }
   control::v1::Control::Stub& control() { return *control_; }
   // mTLS to an agent's admin port, expecting exactly this SPIFFE id.
-  absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> Agent(const std::string& admin_endpoint, const std::string& spiffe_id);
+  absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> Agent(const std::string& admin_endpoint,
+                                                                     const std::string& spiffe_id);
   // A context with a deadline (default 30 s) for one unary call.
   static std::unique_ptr<grpc::ClientContext> Call(absl::Duration timeout = absl::Seconds(30));
-  // When the call did not get through, a sentence that names `who` and the remedy. What the other side says itself stays as it is.
+  // When the call did not get through, a sentence that names `who` and the remedy. What the other side says itself
+  // stays as it is.
   static absl::Status Error(const grpc::Status& status, const std::string& who = "the coordinator");
   absl::Status Check(const grpc::Status& status) const;  // of a call to the coordinator, named with its address
 
@@ -68,9 +70,9 @@ class Admin {
 struct LawChange {
   bool renew = false;  // sign a new bundle though nothing else changes
   std::optional<absl::Duration> max_age, timestamp_life;
-  std::optional<config::PolicyRoot> root;                 // the next one; its number is set here
-  std::vector<resource::v1::Classifier> classifiers;      // added, or in place of the one with the same key
-  std::vector<std::string> remove_classifiers;            // raw keys
+  std::optional<config::PolicyRoot> root;             // the next one; its number is set here
+  std::vector<resource::v1::Classifier> classifiers;  // added, or in place of the one with the same key
+  std::vector<std::string> remove_classifiers;        // raw keys
   bool any() const {
     return renew || max_age || timestamp_life || root || !classifiers.empty() || !remove_classifiers.empty();
   }
@@ -92,15 +94,16 @@ struct ChangeReport {
   bool applied = false;
   std::string pending;  // whose signatures it waits for; empty: nobody's
 };
-// Reads the catalog, validates the result as a whole, signs a new bundle when the law changes and classification records for
-// datasets that are new, relabelled or moved, and applies it in one transaction. Nothing to change: applied stays false.
-// With fewer signatures than the root asks for it waits at the coordinator, and `pending` says for whose.
+// Reads the catalog, validates the result as a whole, signs a new bundle when the law changes and classification
+// records for datasets that are new, relabelled or moved, and applies it in one transaction. Nothing to change: applied
+// stays false. With fewer signatures than the root asks for it waits at the coordinator, and `pending` says for whose.
 // Retries once when somebody else applied meanwhile; then ABORTED.
 absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run);
 
 // "bwj1...." for bailiwick-agent join.
 absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl);
-// Pins the enrolment keys that these sites' agents gave at join (empty: every site not yet approved). Returns the sites.
+// Pins the enrolment keys that these sites' agents gave at join (empty: every site not yet approved). Returns the
+// sites.
 absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& sites);
 
 }  // namespace bailiwick::cli

@@ -29,8 +29,8 @@ bool SameSelector(const policy::Selector& a, const policy::Selector& b) {
 }
 
 // The record a Dataset resource asks for, or nothing when the known one says the same.
-std::optional<resource::v1::Classification> Classify(const config::Resource& dataset, const config::Classification* known,
-                                                     os::Random* random) {
+std::optional<resource::v1::Classification> Classify(const config::Resource& dataset,
+                                                     const config::Classification* known, os::Random* random) {
   resource::v1::Classification c;
   c.set_format(1);
   c.set_dataset(dataset.metadata().name());
@@ -47,7 +47,8 @@ std::optional<resource::v1::Classification> Classify(const config::Resource& dat
   const policy::Labels labels(c.labels().begin(), c.labels().end());
   const bool moved = known->family != home.has_site_selector() || known->home_site != home.site();
   // Another selector gives a family other streams; those that stay keep their home, so the epoch stays.
-  const bool same_selector = !known->family || SameSelector(known->home_selector, config::ToSelector(home.site_selector()));
+  const bool same_selector =
+      !known->family || SameSelector(known->home_selector, config::ToSelector(home.site_selector()));
   if (labels == known->labels && !moved && same_selector) return std::nullopt;
   c.set_dataset_id(known->dataset_id.str());
   c.set_epoch(known->epoch + (moved ? 1 : 0));
@@ -102,8 +103,10 @@ void SetDelegations(const Known& known, const LawChange& law, const config::Poli
   if (root.threshold == 1) {
     for (const auto& key : root.keys) bundle->add_classifier_keys()->set_ed25519(key);
   }
-  if (before.has_max_age()) *bundle->mutable_max_age() = before.max_age();
-  else SetDuration(kDefaultMaxAge, bundle->mutable_max_age());
+  if (before.has_max_age())
+    *bundle->mutable_max_age() = before.max_age();
+  else
+    SetDuration(kDefaultMaxAge, bundle->mutable_max_age());
   if (law.max_age.has_value()) SetDuration(*law.max_age, bundle->mutable_max_age());
   if (before.has_timestamp_life()) *bundle->mutable_timestamp_life() = before.timestamp_life();
   if (law.timestamp_life.has_value()) SetDuration(*law.timestamp_life, bundle->mutable_timestamp_life());
@@ -115,7 +118,8 @@ void SetDelegations(const Known& known, const LawChange& law, const config::Poli
 }
 
 // Records that would not count under the new keys are signed again, as they are.
-void SignRecordsAgain(const Known& known, const policy::World& next, const Keys& keys, control::v1::ApplyRequest* request) {
+void SignRecordsAgain(const Known& known, const policy::World& next, const Keys& keys,
+                      control::v1::ApplyRequest* request) {
   for (const crypto::Envelope& record : known.records) {
     if (config::OpenClassification(record, next).ok()) continue;
     *request->add_classifications() = SignedBy(crypto::kClassificationType, record.payload, keys);
@@ -148,8 +152,8 @@ std::string LineDiff(const std::string& before, const std::string& after) {
   return out;
 }
 
-absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& change, const std::vector<crypto::SigningKey>& keys,
-                                  absl::Time now, os::Random* random) {
+absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& change,
+                                  const std::vector<crypto::SigningKey>& keys, absl::Time now, os::Random* random) {
   Signed out;
   config::Catalog after = known.resources;
   bool law = !change.pin.empty() || change.law.any();
@@ -177,7 +181,8 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     const std::string kind = config::KindOf(resource), name = resource.metadata().name();
     if (auto [first, fresh] = seen.emplace(config::ResourceKey(kind, name), &located); !fresh) {
       return absl::InvalidArgumentError(absl::StrCat(located.At("metadata.name").str(), ": ", kind, " ", name,
-                                                     " is declared twice; the first is at ", first->second->At("metadata.name").str()));
+                                                     " is declared twice; the first is at ",
+                                                     first->second->At("metadata.name").str()));
     }
     auto it = after.find({kind, name});
     const std::string yaml = config::ToYaml(resource);
@@ -189,20 +194,23 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     }
     if (kind == "Dataset") {
       if (exists && ChunkSize(before) != ChunkSize(resource)) {
-        return absl::InvalidArgumentError(absl::StrCat(located.At("spec.chunkSize").str(), ": the chunk size of dataset ", name,
+        return absl::InvalidArgumentError(absl::StrCat(located.At("spec.chunkSize").str(),
+                                                       ": the chunk size of dataset ", name,
                                                        " was fixed when it was created; declare another dataset"));
       }
       auto known_record = classified.find(name);
       if (exists && known_record == classified.end()) {
         // A new record would make it another dataset, without its versions.
-        return absl::FailedPreconditionError(absl::StrCat("the signed classification of dataset ", name,
-                                                          " cannot be verified with the policy in force; delete the dataset and "
-                                                          "declare it anew to start over"));
+        return absl::FailedPreconditionError(
+            absl::StrCat("the signed classification of dataset ", name,
+                         " cannot be verified with the policy in force; delete the dataset and "
+                         "declare it anew to start over"));
       }
       auto record = Classify(resource, exists ? known_record->second : nullptr, random);
       if (record.has_value()) records.push_back(*std::move(record));
     }
-    out.report.lines.push_back({kind, name, exists ? "changed" : "created", LineDiff(exists ? config::ToYaml(before) : "", yaml)});
+    out.report.lines.push_back(
+        {kind, name, exists ? "changed" : "created", LineDiff(exists ? config::ToYaml(before) : "", yaml)});
     after[{kind, name}] = resource;
     *out.request.add_upserts() = resource;
     out.anything = true;
@@ -237,8 +245,9 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
   if (!law && signers.empty()) signers = delegates;
   if ((law || !records.empty()) && old_signers.empty() && (signers.empty() || change.law.root.has_value())) {
     return absl::FailedPreconditionError(
-        keys.empty() ? "this change must be signed, and the context names no policy key; name one in policyKeys of context.yaml"
-                     : "this change must be signed, and none of the context's policyKeys is in the policy root");
+        keys.empty()
+            ? "this change must be signed, and the context names no policy key; name one in policyKeys of context.yaml"
+            : "this change must be signed, and none of the context's policyKeys is in the policy root");
   }
   if (signers.empty()) signers = old_signers;  // of a rotation that leaves this key out: its holder may begin it
   if (law) {

@@ -30,8 +30,8 @@ struct Signed {
 };
 
 // INVALID_ARGUMENT, NOT_FOUND: the change cannot be made. `keys`: the policy keys at hand; those of the root sign.
-absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& change, const std::vector<crypto::SigningKey>& keys,
-                                  absl::Time now, os::Random* random);
+absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& change,
+                                  const std::vector<crypto::SigningKey>& keys, absl::Time now, os::Random* random);
 
 // The policy keys that the context names, read from their files.
 absl::StatusOr<std::vector<crypto::SigningKey>> PolicyKeys(const Context& context);

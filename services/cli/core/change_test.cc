@@ -36,8 +36,8 @@ spec: {region: eu}
 )";
 
 std::string Dataset(const std::string& labels, const std::string& home, const std::string& more = "") {
-  return "---\napiVersion: bailiwick/v1\nkind: Dataset\nmetadata: {name: planner, labels: {" + labels + "}}\nspec: {home: {" + home +
-         ", path: /srv/planner}" + more + "}\n";
+  return "---\napiVersion: bailiwick/v1\nkind: Dataset\nmetadata: {name: planner, labels: {" + labels +
+         "}}\nspec: {home: {" + home + ", path: /srv/planner}" + more + "}\n";
 }
 
 CatalogChange Upsert(const std::string& yaml) {
@@ -128,7 +128,8 @@ TEST_F(SignChangeTest, OnlyTheLawMakesANewBundle) {
   EXPECT_FALSE(dataset.request.has_bundle());
   EXPECT_EQ(dataset.request.classifications_size(), 1);
   EXPECT_EQ(dataset.report.policy_revision, 1u);
-  Signed region = Apply(Upsert("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: us}\nspec: {description: west}\n"));
+  Signed region =
+      Apply(Upsert("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: us}\nspec: {description: west}\n"));
   EXPECT_TRUE(region.request.has_bundle());
   EXPECT_EQ(region.report.policy_revision, 2u);
   ASSERT_EQ(region.report.lines.size(), 1u);
@@ -162,9 +163,11 @@ TEST_F(SignChangeTest, ClassificationFollowsLabelsAndHome) {
 }
 
 TEST_F(SignChangeTest, FamilyKeepsItsEpochWithAnotherSelector) {
-  Apply(Upsert(std::string(kRegions) + kSites + Dataset("class: internal", "siteSelector: {matchLabels: {tier: edge, line: a}}")));
+  Apply(Upsert(std::string(kRegions) + kSites +
+               Dataset("class: internal", "siteSelector: {matchLabels: {tier: edge, line: a}}")));
   EXPECT_TRUE(Planner().family);
-  Signed same = Apply(Upsert(Dataset("class: internal", "siteSelector: {matchLabels: {line: a, tier: edge}}", ", retain: {last: 3}")));
+  Signed same = Apply(
+      Upsert(Dataset("class: internal", "siteSelector: {matchLabels: {line: a, tier: edge}}", ", retain: {last: 3}")));
   EXPECT_EQ(same.request.classifications_size(), 0) << "the order of labels says nothing";
   Apply(Upsert(Dataset("class: internal", "siteSelector: {matchLabels: {tier: edge}}")));
   EXPECT_EQ(Planner().revision, 2u);
@@ -208,7 +211,8 @@ TEST_F(SignChangeTest, RefusesWhatCannotBe) {
   EXPECT_THAT(std::string(chunks.message()), HasSubstr("chunk size of dataset planner"));
   EXPECT_TRUE(absl::IsInvalidArgument(Sign(Delete("Region", "eu")).status())) << "sites lie in it";
 
-  EXPECT_TRUE(absl::IsInvalidArgument(Sign(Upsert(Dataset("class: internal", "site: factory"))).status())) << "32KiB by default";
+  EXPECT_TRUE(absl::IsInvalidArgument(Sign(Upsert(Dataset("class: internal", "site: factory"))).status()))
+      << "32KiB by default";
 
   CatalogChange twice = Upsert(Dataset("class: a", "site: factory", ", chunkSize: 64KiB"));
   twice.upserts.push_back(Upsert(Dataset("class: b", "site: core", ", chunkSize: 64KiB")).upserts[0]);
@@ -359,8 +363,8 @@ TEST_F(SignChangeTest, OneOfTwoKeysSignsWhatTheOtherCompletes) {
   EXPECT_EQ(*SignPending({*crypto::SigningKey::Generate()}, root_sha256_, known_.roots, &half->request), 0);
   EXPECT_EQ(*SignPending({second}, root_sha256_, known_.roots, &half->request), 1);
   EXPECT_TRUE(config::OpenClassification(rpc::FromProto(half->request.classifications(0)), known_.bundle.world).ok());
-  EXPECT_TRUE(absl::IsPermissionDenied(
-      SignPending({second}, std::string(32, 'x'), known_.roots, &half->request).status()));
+  EXPECT_TRUE(
+      absl::IsPermissionDenied(SignPending({second}, std::string(32, 'x'), known_.roots, &half->request).status()));
 }
 
 TEST(LineDiffTest, ShowsWhatDiffers) {

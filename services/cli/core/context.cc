@@ -48,11 +48,13 @@ absl::StatusOr<Context> LoadContext(const std::string& path) {
       } else if (key == "credentials") {
         context.credentials = Absolute(context.directory, field.second.as<std::string>());
       } else if (key == "policyKeys") {
-        for (const auto& k : field.second) context.policy_keys.push_back(Absolute(context.directory, k.as<std::string>()));
+        for (const auto& k : field.second)
+          context.policy_keys.push_back(Absolute(context.directory, k.as<std::string>()));
       } else if (key == "policyRootSha256") {
         context.policy_root_sha256 = absl::HexStringToBytes(field.second.as<std::string>());
       } else {
-        return absl::InvalidArgumentError(absl::StrCat(file, ":", field.first.Mark().line + 1, ": unknown field ", key));
+        return absl::InvalidArgumentError(
+            absl::StrCat(file, ":", field.first.Mark().line + 1, ": unknown field ", key));
       }
     }
   } catch (const YAML::Exception& e) {
@@ -60,7 +62,8 @@ absl::StatusOr<Context> LoadContext(const std::string& path) {
   }
   if (context.coordinator.empty() || context.trust_domain.empty() || context.credentials.empty() ||
       context.policy_root_sha256.size() != 32) {
-    return absl::InvalidArgumentError(absl::StrCat(file, " must name coordinator, trustDomain, credentials and policyRootSha256"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, " must name coordinator, trustDomain, credentials and policyRootSha256"));
   }
   return context;
 }
@@ -74,11 +77,13 @@ absl::Status SaveContext(const Context& given) {
   relative(&context.credentials);
   for (std::string& key : context.policy_keys) relative(&key);
   YAML::Emitter out;
-  out << YAML::BeginMap << YAML::Key << "coordinator" << YAML::Value << context.coordinator << YAML::Key << "trustDomain"
-      << YAML::Value << context.trust_domain << YAML::Key << "credentials" << YAML::Value << context.credentials << YAML::Key
-      << "policyKeys" << YAML::Value << context.policy_keys << YAML::Key << "policyRootSha256" << YAML::Value
-      << std::string(absl::BytesToHexString(context.policy_root_sha256)) << YAML::EndMap;
-  return os::WriteFileAtomically(os::Files::System(), os::JoinPath(context.directory, "context.yaml"), std::string(out.c_str()) + "\n");
+  out << YAML::BeginMap << YAML::Key << "coordinator" << YAML::Value << context.coordinator << YAML::Key
+      << "trustDomain" << YAML::Value << context.trust_domain << YAML::Key << "credentials" << YAML::Value
+      << context.credentials << YAML::Key << "policyKeys" << YAML::Value << context.policy_keys << YAML::Key
+      << "policyRootSha256" << YAML::Value << std::string(absl::BytesToHexString(context.policy_root_sha256))
+      << YAML::EndMap;
+  return os::WriteFileAtomically(os::Files::System(), os::JoinPath(context.directory, "context.yaml"),
+                                 std::string(out.c_str()) + "\n");
 }
 
 }  // namespace bailiwick::cli

@@ -17,8 +17,8 @@ void AddLine(std::string* out, const std::string& line) { absl::StrAppend(out, l
 
 std::string Hex(const std::string& bytes) { return std::string(absl::BytesToHexString(bytes)); }
 
-void DescribeKeys(const std::vector<std::string>& before, const std::vector<std::string>& after, const std::string& what,
-                  std::string* out) {
+void DescribeKeys(const std::vector<std::string>& before, const std::vector<std::string>& after,
+                  const std::string& what, std::string* out) {
   const std::set<std::string> old(before.begin(), before.end()), fresh(after.begin(), after.end());
   for (const auto& key : fresh) {
     if (old.count(key) == 0) AddLine(out, absl::StrCat("+ ", what, " ", Hex(key)));
@@ -37,7 +37,10 @@ void DescribeResources(const config::Catalog& before, const config::Catalog& aft
     const std::string old = a == before.end() ? "" : config::ToYaml(a->second);
     const std::string fresh = b == after.end() ? "" : config::ToYaml(b->second);
     if (old == fresh) continue;
-    AddLine(out, absl::StrCat(key.first, "/", key.second, old.empty() ? " created" : fresh.empty() ? " deleted" : " changed"));
+    AddLine(out, absl::StrCat(key.first, "/", key.second,
+                              old.empty()     ? " created"
+                              : fresh.empty() ? " deleted"
+                                              : " changed"));
     absl::StrAppend(out, LineDiff(old, fresh));
   }
 }
@@ -72,8 +75,9 @@ std::string Delegations(const resource::v1::PolicyBundle& bundle) {
     for (const auto& r : c.home_regions()) AddLine(&out, absl::StrCat("  home region ", r));
   }
   AddLine(&out, absl::StrCat("maxAge ", bundle.has_max_age() ? absl::StrCat(bundle.max_age().seconds(), "s") : "none"));
-  AddLine(&out, absl::StrCat("timestampLife ", bundle.has_timestamp_life() ? absl::StrCat(bundle.timestamp_life().seconds(), "s")
-                                                                           : "none"));
+  AddLine(&out,
+          absl::StrCat("timestampLife ",
+                       bundle.has_timestamp_life() ? absl::StrCat(bundle.timestamp_life().seconds(), "s") : "none"));
   return out;
 }
 
@@ -85,7 +89,8 @@ std::string Labels(const policy::Labels& labels) {
 
 std::string Home(const config::Classification& c) { return c.family ? "a family" : c.home_site; }
 
-void DescribeRecord(const config::Classification& c, const std::vector<config::Classification>& known, std::string* out) {
+void DescribeRecord(const config::Classification& c, const std::vector<config::Classification>& known,
+                    std::string* out) {
   for (const auto& old : known) {
     if (old.dataset_id != c.dataset_id) continue;
     if (old.revision == c.revision) return;  // signed again as it is
@@ -120,8 +125,9 @@ absl::StatusOr<std::string> DescribePending(const control::v1::ApplyRequest& req
     AddLine(&out, absl::StrCat("policy revision ", before.world.revision, " -> ", after.world.revision));
     if (before.message.root() != after.message.root()) {
       DescribeKeys(before.world.root_keys, after.world.root_keys, "policy root key", &out);
-      AddLine(&out, absl::StrCat("the root asks for ", after.world.root_threshold, " of ", after.world.root_keys.size(),
-                                 " keys, before for ", before.world.root_threshold, " of ", before.world.root_keys.size()));
+      AddLine(&out,
+              absl::StrCat("the root asks for ", after.world.root_threshold, " of ", after.world.root_keys.size(),
+                           " keys, before for ", before.world.root_threshold, " of ", before.world.root_keys.size()));
     }
     DescribeKeys(before.world.grant_keys, after.world.grant_keys, "grant key", &out);
     DescribeKeys(before.world.timestamp_keys, after.world.timestamp_keys, "timestamp key", &out);
@@ -164,7 +170,8 @@ absl::StatusOr<int> SignPending(const std::vector<crypto::SigningKey>& keys, con
   if (request->has_bundle()) {
     BW_ASSIGN_OR_RETURN(config::Bundle bundle, config::OpenUnsigned(rpc::FromProto(request->bundle())));
     if (old_root.empty() && crypto::Sha256(bundle.message.root()).view() != current) {
-      return absl::FailedPreconditionError("the pending change has another policy root than the one that the context pins");
+      return absl::FailedPreconditionError(
+          "the pending change has another policy root than the one that the context pins");
     }
     root = bundle.world.root_keys;
   }

@@ -178,7 +178,8 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     auto opened = config::OpenClassification(envelope, bundle->world);
     if (absl::IsPermissionDenied(opened.status())) {
       opened = config::OpenPendingClassification(envelope, bundle->world);
-      if (opened.ok()) AddMissing("a classification", envelope, bundle->world.root_keys, bundle->world.root_threshold, missing);
+      if (opened.ok())
+        AddMissing("a classification", envelope, bundle->world.root_keys, bundle->world.root_threshold, missing);
     }
     if (!opened.ok()) return opened.status();
     const config::Classification& c = *opened;

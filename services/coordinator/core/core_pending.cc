@@ -231,7 +231,8 @@ absl::StatusOr<control::v1::ListPoliciesResponse> Core::Policies(const control::
     if (row.at > absl::UnixEpoch()) rpc::ToProto(row.at, entry->mutable_applied_at());
     for (const auto& signature : row.envelope.signatures) entry->add_signed_key_ids(signature.key_id);
     resource::v1::PolicyBundle bundle;
-    if (!bundle.ParseFromString(row.envelope.payload)) return absl::DataLossError("the catalog holds an unreadable bundle");
+    if (!bundle.ParseFromString(row.envelope.payload))
+      return absl::DataLossError("the catalog holds an unreadable bundle");
     entry->set_revision(bundle.revision());
     *entry->mutable_issued_at() = bundle.issued_at();
   }
@@ -250,7 +251,8 @@ void Core::SendTimestamps() {
   if (now < next_timestamp_) return;
   auto timestamp = MakeTimestamp();
   if (!timestamp.has_value()) return;
-  next_timestamp_ = now + std::clamp(bundle_->world.timestamp_life / kTimestampsInALife, kMinTimestampEvery, kMaxTimestampEvery);
+  next_timestamp_ =
+      now + std::clamp(bundle_->world.timestamp_life / kTimestampsInALife, kMinTimestampEvery, kMaxTimestampEvery);
   for (auto& [site, session] : sessions_) {
     agent::v1::CoordinatorMessage message;
     rpc::ToProto(*timestamp, message.mutable_policy_timestamp());

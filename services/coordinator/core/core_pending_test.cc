@@ -110,7 +110,8 @@ TEST_F(PendingTest, SignaturesOfApproversThatDidNotSeeEachOtherAddUp) {
 
 TEST_F(PendingTest, OneAtATimeAndRejected) {
   ASSERT_TRUE(Send(One(kMoreLaw))->has_pending());
-  const control::v1::ApplyRequest other = One("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: af}\nspec: {}\n");
+  const control::v1::ApplyRequest other =
+      One("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: af}\nspec: {}\n");
   EXPECT_TRUE(absl::IsFailedPrecondition(Send(other).status()));
   control::v1::RejectPendingRequest reject;
   reject.set_id(std::string(32, 'x'));
@@ -215,9 +216,9 @@ TEST_F(TimestampTest, ThousandsOfClassificationsComeInParts) {
   std::string yaml;
   constexpr int kDatasets = 6000;
   for (int i = 0; i < kDatasets; ++i) {
-    absl::StrAppend(&yaml, "---\napiVersion: bailiwick/v1\nkind: Dataset\nmetadata: {name: d", i, ", labels: {class: \"",
-                    std::string(60, 'x'), "\", note: \"", std::string(60, 'y'), "\", more: \"", std::string(60, 'z'),
-                    "\"}}\nspec: {home: {site: factory, path: /d/", i, "}}\n");
+    absl::StrAppend(&yaml, "---\napiVersion: bailiwick/v1\nkind: Dataset\nmetadata: {name: d", i,
+                    ", labels: {class: \"", std::string(60, 'x'), "\", note: \"", std::string(60, 'y'), "\", more: \"",
+                    std::string(60, 'z'), "\"}}\nspec: {home: {site: factory, path: /d/", i, "}}\n");
   }
   ASSERT_TRUE(Apply(kLaw).ok());
   ASSERT_TRUE(Apply(yaml).ok());
@@ -249,8 +250,9 @@ TEST_F(TimestampTest, ThousandsOfClassificationsComeInParts) {
   session.sent.clear();
   control::v1::ApplyRequest one;
   one.set_expected_generation(core_->Info().generation());
-  auto changed = Parse("apiVersion: bailiwick/v1\nkind: Dataset\nmetadata: {name: d7, labels: {class: other}}\n"
-                       "spec: {home: {site: factory, path: /d/7}}\n")[0];
+  auto changed = Parse(
+      "apiVersion: bailiwick/v1\nkind: Dataset\nmetadata: {name: d7, labels: {class: other}}\n"
+      "spec: {home: {site: factory, path: /d/7}}\n")[0];
   *one.add_upserts() = changed;
   *one.add_classifications() = Signed(crypto::kClassificationType, Classify(changed, 99));
   ASSERT_TRUE(Apply(one).ok());
