@@ -113,6 +113,14 @@ class DatasetStore {
   };
   virtual absl::StatusOr<GcResult> CollectGarbage(const Mark& mark) = 0;
 
+  // The same to the last dead byte: every pack that holds one goes or is written anew. UNAVAILABLE: a writer that was
+  // open did not end in time; DATA_LOSS: a pack that cannot be read, or whose live chunks cannot, had to stay.
+  virtual absl::StatusOr<GcResult> Purge(const Mark& mark) = 0;
+  // Nothing stays: no data key, no chunk, no file in the store's directory, readable or not. Waits for open writers as
+  // Purge does (UNAVAILABLE); nobody may begin a new one meanwhile. Done again after a crash it ends the same; the
+  // store goes on, plain and empty.
+  virtual absl::Status EraseAll() = 0;
+
   virtual absl::StatusOr<StoreStats> Stats() = 0;
 
   virtual AtRest at_rest() = 0;

@@ -56,7 +56,7 @@ absl::Status StoreImpl::MendSidecar(PackId pack) {
   return WriteSidecar(pack, false, size, entries.ok() ? *entries : PackEntries{});
 }
 
-absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(const LiveSet& live) {
+absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(const LiveSet& live, bool thorough) {
   std::map<PackId, Pack> packs;
   bool encrypting = false;
   {
@@ -73,12 +73,14 @@ absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(co
     const bool to_encrypt = encrypting && !known.encrypted;
     if (to_encrypt) BW_RETURN_IF_ERROR(MendSidecar(pack));
     auto entries = ReadSidecar(pack);
+    if (!entries.ok() && thorough) return entries.status();
     if (!entries.ok()) continue;  // what cannot be read is not judged
     BW_ASSIGN_OR_RETURN(PackEntries reached, LiveEntries(pack, *entries, live));
     uint64_t live_bytes = 0;
     for (const auto& e : reached) live_bytes += kRecordHeaderBytes + e.second.stored_length;
     const bool merge = small > kManySmallPacks && bytes < kSmallPackBytes;
-    if (live_bytes * 2 < bytes || merge || to_encrypt) {
+    const bool dead = thorough && reached.size() < entries->size();
+    if (live_bytes * 2 < bytes || merge || to_encrypt || dead) {
       candidates.push_back({pack, bytes, live_bytes, known.encrypted, to_encrypt});
     }
   }
@@ -195,10 +197,51 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
 
 absl::StatusOr<DatasetStore::GcResult> StoreImpl::CollectGarbage(const Mark& mark) {
   absl::MutexLock one(&gc_mutex_);
+  return Collect(mark, /*thorough=*/false);
+}
+
+absl::StatusOr<DatasetStore::GcResult> StoreImpl::Purge(const Mark& mark) {
+  absl::MutexLock one(&gc_mutex_);
+  return Collect(mark, /*thorough=*/true);
+}
+
+absl::Status StoreImpl::EraseAll() {
+  absl::MutexLock one(&gc_mutex_);
+  uint64_t ticket = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    ticket = next_ticket_++;
+  }
+  if (!WaitForWriters(ticket))
+    return absl::UnavailableError("a transfer or commit that still writes did not end in time");
+  // The key first: from here on all is noise, however long the rest takes.
+  BW_RETURN_IF_ERROR(CryptoErase().status());
+  {
+    absl::MutexLock lock(&mutex_);
+    packs_.clear();  // nobody finds anything any more
+    plain_packs_ = 0;
+    files_.clear();
+    quarantined_.clear();
+  }
+  // The index forgets for good before the files go: it has no log of its own.
+  BW_RETURN_IF_ERROR(options_.index->DropDataset(options_.dataset));
+  BW_RETURN_IF_ERROR(options_.index->Flush());
+  for (const std::string& directory : {packs_directory(), options_.directory}) {
+    BW_ASSIGN_OR_RETURN(std::vector<std::string> names, options_.files->List(directory));
+    for (const std::string& name : names) {
+      if (os::JoinPath(directory, name) == packs_directory()) continue;
+      BW_RETURN_IF_ERROR(options_.files->RemoveTree(os::JoinPath(directory, name)));
+    }
+    BW_RETURN_IF_ERROR(options_.files->SyncDir(directory));
+  }
+  return Unlock();  // begins anew when it was encrypted
+}
+
+absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool thorough) {
   LiveSet live;
   auto collect = [&live](const Digest& digest) { live.insert(Head(digest)); };
   BW_RETURN_IF_ERROR(mark(collect));
-  BW_ASSIGN_OR_RETURN(std::vector<Candidate> candidates, ChooseCandidates(live));
+  BW_ASSIGN_OR_RETURN(std::vector<Candidate> candidates, ChooseCandidates(live, thorough));
   GcResult result;
   if (candidates.empty()) return result;
   uint64_t ticket = 0;
@@ -212,13 +255,18 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::CollectGarbage(const Mark& mar
     live.clear();
     status = mark(collect);
     if (status.ok()) status = Sweep(candidates, live, &result);
+  } else if (thorough) {
+    status = absl::UnavailableError("a transfer or commit that still writes did not end in time");
   }
   {
     absl::MutexLock lock(&mutex_);
     condemned_.clear();
     rescued_.clear();
   }
-  if (!status.ok() && result.packs_removed == 0) return status;
+  if (!status.ok() && (thorough || result.packs_removed == 0)) return status;
+  if (thorough && result.packs_removed < candidates.size()) {
+    return absl::DataLossError("a pack with damaged chunks that are still needed had to stay; verify the dataset here");
+  }
   return result;
 }
 

@@ -300,5 +300,37 @@ TEST_F(GarbagePropertyTest, CollectingBesideCommitsOfTwoThreads) {
   CheckAll();
 }
 
+TEST_F(GarbageTest, APurgeTakesTheLastDeadChunk) {
+  PutRange(0, 100);
+  EXPECT_EQ(Collect(Live({{0, 99}})).packs_removed, 0u) << "a collection leaves what is mostly alive";
+  EXPECT_TRUE(Has(99));
+  auto purged = store_->Purge(Live({{0, 99}}));
+  ASSERT_TRUE(purged.ok()) << purged.status();
+  EXPECT_EQ(purged->packs_removed, 1u);
+  EXPECT_FALSE(Has(99));
+  EXPECT_TRUE(absl::IsNotFound(Reads(99)));
+  ExpectThere(0, 99);
+  EXPECT_EQ(store_->Purge(Live({{0, 99}}))->packs_removed, 0u);
+}
+
+TEST_F(GarbageTest, ErasingLeavesNothingAndGoesOn) {
+  PutRange(0, 50);
+  PutRange(50, 100);
+  const std::string directory = dir_.path() + "/set";
+  ASSERT_TRUE(os::WriteFileAtomically(&hasty_, directory + "/packs/0000000000000001.idx", "unreadable").ok());
+  ASSERT_TRUE(os::WriteFileAtomically(&hasty_, directory + "/scan", "of a former home").ok());
+  ASSERT_TRUE(store_->EraseAll().ok());
+  EXPECT_EQ(hasty_.List(directory)->size(), 1u);
+  EXPECT_TRUE(hasty_.List(directory + "/packs")->empty());
+  EXPECT_EQ(store_->Stats()->pack_bytes, 0u);
+  EXPECT_FALSE(Has(7));
+  ASSERT_TRUE(store_->EraseAll().ok()) << "again";
+  PutRange(0, 10);
+  ExpectThere(0, 10);
+  Open();
+  ExpectThere(0, 10);
+  EXPECT_FALSE(Has(60));
+}
+
 }  // namespace
 }  // namespace bailiwick::store

@@ -35,6 +35,8 @@ class StoreImpl : public DatasetStore {
   absl::StatusOr<StoredChunk> Read(const Digest& digest) override;
   absl::StatusOr<std::string> ReadRaw(const Digest& digest) override;
   absl::StatusOr<GcResult> CollectGarbage(const Mark& mark) override;
+  absl::StatusOr<GcResult> Purge(const Mark& mark) override;
+  absl::Status EraseAll() override;
   absl::StatusOr<StoreStats> Stats() override;
   AtRest at_rest() override;
   absl::Status Encrypt(const std::string& wrapping_key) override;
@@ -96,7 +98,9 @@ class StoreImpl : public DatasetStore {
     bool to_encrypt = false;  // goes because it is plain, also when something in it is damaged
   };
   absl::Status MendSidecar(PackId pack);
-  absl::StatusOr<std::vector<Candidate>> ChooseCandidates(const LiveSet& live);
+  // `thorough`: also packs of which only a little is dead; an unreadable one is then DATA_LOSS.
+  absl::StatusOr<std::vector<Candidate>> ChooseCandidates(const LiveSet& live, bool thorough);
+  absl::StatusOr<GcResult> Collect(const Mark& mark, bool thorough) ABSL_EXCLUSIVE_LOCKS_REQUIRED(gc_mutex_);
   absl::StatusOr<PackEntries> LiveEntries(PackId pack, const PackEntries& entries, const LiveSet& live);
   absl::Status Sweep(const std::vector<Candidate>& candidates, const LiveSet& live, GcResult* result);
   // Copies what must survive; false when something of it is damaged, so that the pack must stay.

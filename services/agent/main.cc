@@ -98,7 +98,8 @@ absl::Status Run(const RunFlags& flags) {
   }
   const std::string host = flags.listen.substr(0, flags.listen.rfind(':'));
   const std::string endpoint = flags.advertise.empty() ? absl::StrCat(host, ":", port) : flags.advertise;
-  agent.Start(endpoint, flags.coordinator.empty() ? identity->control_address() : flags.coordinator);
+  BW_RETURN_IF_ERROR(
+      agent.Start(endpoint, flags.coordinator.empty() ? identity->control_address() : flags.coordinator));
   BW_RETURN_IF_ERROR(
       os::WriteFileAtomically(env.files, endpoints, absl::StrCat("{\"transfer\":\"", endpoint, "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",

@@ -265,12 +265,35 @@ absl::Status ReplicaTree::Verify(DatasetHandle& dataset, std::vector<std::string
   return absl::OkStatus();
 }
 
-absl::Status ReplicaTree::Remove() {
+absl::Status ReplicaTree::Withdraw() {
   Impl& impl = *impl_;
   absl::Status status = impl.dir->RemoveFile(kCurrent);
   if (!status.ok() && !absl::IsNotFound(status)) return status;
   impl.current = -1;
-  BW_RETURN_IF_ERROR(impl.dir->SyncDir(""));
+  return impl.dir->SyncDir("");
+}
+
+absl::Status ReplicaTree::Forget(const std::vector<VersionNumber>& versions) {
+  Impl& impl = *impl_;
+  for (int n = 0; n < kSlots; ++n) {
+    if (!impl.slots[n] || std::find(versions.begin(), versions.end(), impl.slots[n]->version) == versions.end())
+      continue;
+    if (n == impl.current) BW_RETURN_IF_ERROR(Withdraw());
+    absl::StatusOr<std::unique_ptr<os::TreeDir>> slot = impl.dir->OpenDir(impl.SlotName(n));
+    if (slot.ok()) {
+      BW_RETURN_IF_ERROR(EmptyDirectory(**slot));
+      BW_RETURN_IF_ERROR(os::SyncFileSystem(**slot));
+    } else if (!absl::IsNotFound(slot.status())) {
+      return slot.status();
+    }
+    BW_RETURN_IF_ERROR(impl.ForgetState(n));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReplicaTree::Remove() {
+  Impl& impl = *impl_;
+  BW_RETURN_IF_ERROR(Withdraw());
   for (int n = 0; n < kSlots; ++n) BW_RETURN_IF_ERROR(impl.ForgetState(n));
   BW_RETURN_IF_ERROR(EmptyDirectory(*impl.dir));
   BW_RETURN_IF_ERROR(impl.files->RemoveTree(impl.root));

@@ -41,6 +41,10 @@ class ReplicaTree {
   std::vector<VersionNumber> laid_out() const;
   // Compares the current tree with its manifest, contents included; adds a sentence a difference.
   absl::Status Verify(DatasetHandle& dataset, std::vector<std::string>* problems);
+  // `current` names nothing any more; slots stay as they are. Durable on OK, as are the next two. All are idempotent.
+  absl::Status Withdraw();
+  // What is laid out of these versions goes, leased by readers or not; when `current` names one of them it goes first.
+  absl::Status Forget(const std::vector<VersionNumber>& versions);
   absl::Status Remove();  // everything under root
 
  private:

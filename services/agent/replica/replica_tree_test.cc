@@ -399,6 +399,37 @@ TEST_F(ReplicaTreeTest, WhatWasDeletedByHandComesBack) {
   EXPECT_EQ(ReadText(Current("x")), "one");
 }
 
+TEST_F(ReplicaTreeTest, WithdrawnItIsNotShownUntilItIsAgain) {
+  WriteText(At("x"), "one");
+  store::CatalogVersion v1 = Commit();
+  ASSERT_TRUE(Show(v1).ok());
+  ASSERT_TRUE(tree_->Withdraw().ok());
+  EXPECT_EQ(tree_->current(), 0u);
+  EXPECT_FALSE(fs::is_symlink(root_ + "/current"));
+  ASSERT_TRUE(tree_->Withdraw().ok()) << "again";
+  ASSERT_TRUE(Show(v1).ok());
+  EXPECT_EQ(ReadText(Current("x")), "one");
+}
+
+TEST_F(ReplicaTreeTest, ForgettingAVersionTakesItsFilesOnly) {
+  WriteText(At("x"), "one");
+  store::CatalogVersion v1 = Commit();
+  WriteText(At("x"), "two");
+  store::CatalogVersion v2 = Commit();
+  ASSERT_TRUE(Show(v1).ok());
+  ASSERT_TRUE(Show(v2).ok());
+  ASSERT_TRUE(tree_->Forget({1}).ok());
+  EXPECT_THAT(tree_->laid_out(), ElementsAre(2));
+  EXPECT_EQ(ReadText(Current("x")), "two");
+  EXPECT_FALSE(fs::exists(root_ + "/trees/0/x"));
+  ASSERT_TRUE(tree_->Forget({2}).ok());
+  EXPECT_EQ(tree_->current(), 0u);
+  EXPECT_FALSE(fs::is_symlink(root_ + "/current"));
+  EXPECT_FALSE(fs::exists(root_ + "/trees/1/x"));
+  ASSERT_TRUE(Show(v2).ok());
+  EXPECT_EQ(ReadText(Current("x")), "two");
+}
+
 TEST_F(ReplicaTreeTest, RemoveTakesEverything) {
   MakeRichSource();
   ASSERT_TRUE(Show(Commit()).ok());

@@ -6,6 +6,7 @@
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/store/node_cache.h"
+#include "services/agent/evict/evictor.h"
 #include "services/agent/law/law.h"
 
 namespace bailiwick::agent {
@@ -25,6 +26,7 @@ std::vector<std::string> AllMigrations() {
   // What came later, each at the end: a database counts how many of the list it has seen, so nothing above may grow.
   all.push_back("CREATE TABLE spent_grants(id BLOB PRIMARY KEY, forget_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;");
   all.push_back(Law::LaterMigration());
+  for (auto& m : Evictor::Migrations()) all.push_back(m);
   return all;
 }
 
@@ -160,6 +162,13 @@ DatasetHandle* AgentState::FindDataset(const std::string& name) {
     if (handle->name == name) return handle.get();
   }
   return nullptr;
+}
+
+std::vector<DatasetHandle*> AgentState::Datasets() {
+  absl::MutexLock lock(&mutex_);
+  std::vector<DatasetHandle*> all;
+  for (const auto& [id, handle] : datasets_) all.push_back(handle.get());
+  return all;
 }
 
 absl::Status AgentState::SpendGrant(std::string_view grant_id, absl::Time not_after) {

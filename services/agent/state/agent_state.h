@@ -59,6 +59,7 @@ class AgentState {
   absl::Status Encrypt(DatasetHandle& dataset, const std::string& wrapping_key);
   DatasetHandle* FindDataset(DatasetId id);  // null when not here
   DatasetHandle* FindDataset(const std::string& name);
+  std::vector<DatasetHandle*> Datasets();  // all that ever had a place here, by id
 
   // Each grant begins one flow, or goes on with it, once at each end: ALREADY_EXISTS when it was spent before, also by
   // an earlier process. Durable on OK.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "common/identity/spiffe.h"
 #include "common/rpc/codec.h"
 #include "common/telemetry/log.h"
 #include "services/agent/transfer/flow_guard.h"
@@ -59,12 +60,12 @@ End Broken(const absl::Status& status) { return {CodeOf(status), std::string(sta
 class Flow {
  public:
   Flow(const TransferEnvironment& env, std::shared_ptr<FrameStream> stream, bool dialled, bool receive,
-       FlowControl* control)
+       std::shared_ptr<FlowControl> control)
       : env_(env),
         stream_(std::move(stream)),
         dialled_(dialled),
         receive_(receive),
-        control_(control),
+        control_(std::move(control)),
         guard_(env.law, env.clock, env.self(), !receive, stream_.get()) {}
 
   End Dial(const FlowOrder& order);
@@ -84,6 +85,7 @@ class Flow {
   absl::StatusOr<std::vector<ReceiveMachine::Have>> Presence(const store::Node& node);
   End TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer);
   End Window();
+  End Withheld() const;
   bool ReadFrame(InFrame* in, End* end);
   void Report(TransferUpdate::State state, const End& end, bool force);
   absl::Status Audit(const std::string& kind, const End& end);
@@ -92,7 +94,7 @@ class Flow {
   std::shared_ptr<FrameStream> stream_;
   const bool dialled_;
   const bool receive_;
-  FlowControl* const control_;  // null when accepted
+  const std::shared_ptr<FlowControl> control_;
   FlowGuard guard_;
   store::VersionRecord record_;
   crypto::Envelope record_envelope_;
@@ -184,17 +186,19 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
       return {"NOT_FOUND", absl::StrCat("this site does not hold version ", record_.number), ""};
     }
   }
+  if (end = Withheld(); !end.complete()) return end;
   absl::Status audited = Audit("grant-accepted", End{});
   if (!audited.ok()) return Broken(audited);
   accepted_ = true;
-  return End{};
+  env_.began(*dataset_, receive_, control_);
+  return Withheld();  // a fence that came before it was told of this flow
 }
 
 bool Flow::ReadFrame(InFrame* in, End* end) {
   grpc::ByteBuffer buffer;
   if (!stream_->Read(&buffer)) {
     std::string code, message;
-    if (control_ != nullptr && control_->cancelled(&code, &message)) {
+    if (control_->cancelled(&code, &message)) {
       *end = {code, message, ""};
     } else {
       *end = {"BROKEN", "the connection to the peer broke", ""};
@@ -265,20 +269,26 @@ End Flow::Accept(const Frame& first) {
   return Run();
 }
 
+// The copy here may be out of use although the flow itself is permitted.
+End Flow::Withheld() const {
+  End end;
+  if (env_.withheld(record_.dataset_id, record_.number, &end.message, &end.rule)) end.code = "POLICY_DENIED";
+  return end;
+}
+
 // Every window: is it still allowed, by everything that was checked before the first byte? Fresh grants are passed on.
 End Flow::Window() {
-  if (control_ != nullptr) {
-    std::string code, message;
-    if (control_->cancelled(&code, &message)) return {code, message, ""};
-    crypto::Envelope grant;
-    if (control_->TakeRenewal(&grant)) {
-      End end = Authorize(grant);
-      if (!end.complete()) return end;
-      Frame frame;
-      rpc::ToProto(grant, frame.mutable_grant_update()->mutable_grant());
-      if (!stream_->WriteNow(EncodeFrame(frame))) return {"BROKEN", "the connection to the peer broke", ""};
-    }
+  std::string code, message;
+  if (control_->cancelled(&code, &message)) return {code, message, ""};
+  crypto::Envelope grant;
+  if (dialled_ && control_->TakeRenewal(&grant)) {
+    End end = Authorize(grant);
+    if (!end.complete()) return end;
+    Frame frame;
+    rpc::ToProto(grant, frame.mutable_grant_update()->mutable_grant());
+    if (!stream_->WriteNow(EncodeFrame(frame))) return {"BROKEN", "the connection to the peer broke", ""};
   }
+  if (End fenced = Withheld(); !fenced.complete()) return fenced;
   policy::GrantDecision decision = guard_.Check();
   return decision.permitted ? End{} : Refused(decision);
 }
@@ -485,6 +495,10 @@ void Flow::Finish(const End& end) {
                   {"wire_bytes", wire_bytes_},
                   {"code", end.code},
                   {"reason", end.message}});
+  if (accepted_) {
+    auto peer = identity::ParseSpiffeId(receive_ ? guard_.grant().source : guard_.grant().destination);
+    env_.ended(*dataset_, receive_, control_, {.peer_site = peer.ok() ? peer->site : "", .purpose = guard_.grant().purpose, .code = end.code});
+  }
   if (receive_ || dialled_) {
     Report(end.complete() ? TransferUpdate::State::kDone : TransferUpdate::State::kFailed, end, true);
   }
@@ -538,9 +552,9 @@ void FlowControl::Attach(std::weak_ptr<FrameStream> stream) {
 }
 
 void RunDialledFlow(const TransferEnvironment& env, const FlowOrder& order, std::shared_ptr<FrameStream> stream,
-                    FlowControl& control) {
-  control.Attach(stream);
-  Flow flow(env, stream, /*dialled=*/true, order.receive, &control);
+                    std::shared_ptr<FlowControl> control) {
+  control->Attach(stream);
+  Flow flow(env, stream, /*dialled=*/true, order.receive, std::move(control));
   flow.Finish(flow.Dial(order));
 }
 
@@ -559,7 +573,9 @@ void RunAcceptedFlow(const TransferEnvironment& env, std::shared_ptr<FrameStream
     return;
   }
   const bool peer_sends = first->message.hello().role() == transfer::v1::ROLE_SOURCE;
-  Flow flow(env, stream, /*dialled=*/false, /*receive=*/peer_sends, nullptr);
+  auto control = std::make_shared<FlowControl>();
+  control->Attach(stream);
+  Flow flow(env, stream, /*dialled=*/false, /*receive=*/peer_sends, std::move(control));
   flow.Finish(flow.Accept(first->message));
 }
 

@@ -32,39 +32,7 @@ struct TransferUpdate {
   std::string rule;
 };
 
-// What flows need of the agent around them. Thread-safe members.
-struct TransferEnvironment {
-  const Law* law = nullptr;
-  const os::Clock* clock = nullptr;
-  audit::Log* audit = nullptr;
-  std::function<std::string()> self;          // own SPIFFE id
-  std::function<crypto::Envelope()> binding;  // of the certificate in use now
-  std::function<absl::StatusOr<DatasetHandle*>(DatasetId, const std::string& name)> open_dataset;  // makes it when new
-  // For a version that comes here: sees to how it must be kept at rest, and says it, signed.
-  struct Kept {
-    policy::Storage storage;
-    std::string problem;  // why it is not kept as obliged
-    crypto::Envelope statement;
-  };
-  std::function<Kept(DatasetId, const std::string& name, const policy::Grant&)> keep;
-  std::function<DatasetHandle*(DatasetId)> find_dataset;    // null: not here
-  std::function<absl::Status(const policy::Grant&)> spend;  // ALREADY_EXISTS: this grant was used before
-  std::function<void(const TransferUpdate&)> report;
-  std::function<void(DatasetHandle&)> received;  // a version is complete and durable
-};
-
-// A flow that this agent dials: from a TransferOrder.
-struct FlowOrder {
-  std::string transfer_id;
-  DatasetId dataset_id;
-  std::string dataset;
-  bool receive = true;
-  crypto::Envelope version_record;
-  crypto::Envelope grant;
-  uint64_t total_bytes = 0;
-};
-
-// Grants that arrive while a dialled flow runs, and the wish to end it. Thread-safe.
+// Grants that arrive while a dialled flow runs, and the wish to end any flow. Thread-safe.
 class FlowControl {
  public:
   void Renew(const crypto::Envelope& grant);
@@ -83,8 +51,52 @@ class FlowControl {
   std::weak_ptr<FrameStream> stream_ ABSL_GUARDED_BY(mutex_);
 };
 
+struct FlowEnd {
+  std::string peer_site;
+  std::string purpose;
+  std::string code;  // as in Goodbye
+  bool complete() const { return code == "COMPLETE"; }
+};
+
+// What flows need of the agent around them. Thread-safe members.
+struct TransferEnvironment {
+  const Law* law = nullptr;
+  const os::Clock* clock = nullptr;
+  audit::Log* audit = nullptr;
+  std::function<std::string()> self;              // own SPIFFE id
+  std::function<crypto::Envelope()> binding;      // of the certificate in use now
+  std::function<absl::StatusOr<DatasetHandle*>(DatasetId, const std::string& name)> open_dataset;  // makes it when new
+  // For a version that comes here: sees to how it must be kept at rest, and says it, signed.
+  struct Kept {
+    policy::Storage storage;
+    std::string problem;  // why it is not kept as obliged
+    crypto::Envelope statement;
+  };
+  std::function<Kept(DatasetId, const std::string& name, const policy::Grant&)> keep;
+  std::function<DatasetHandle*(DatasetId)> find_dataset;    // null: not here
+  std::function<absl::Status(const policy::Grant&)> spend;  // ALREADY_EXISTS: this grant was used before
+  // Whether nothing of the version may come or go here, whatever the grant says: the copy is fenced. With sentence and rule.
+  std::function<bool(DatasetId, VersionNumber, std::string* sentence, std::string* rule)> withheld;
+  // Around each flow that was let in; `began` gives what Cancel ends it by.
+  std::function<void(DatasetHandle&, bool receive, const std::shared_ptr<FlowControl>&)> began;
+  std::function<void(DatasetHandle&, bool receive, const std::shared_ptr<FlowControl>&, const FlowEnd&)> ended;
+  std::function<void(const TransferUpdate&)> report;
+  std::function<void(DatasetHandle&)> received;  // a version is complete and durable
+};
+
+// A flow that this agent dials: from a TransferOrder.
+struct FlowOrder {
+  std::string transfer_id;
+  DatasetId dataset_id;
+  std::string dataset;
+  bool receive = true;
+  crypto::Envelope version_record;
+  crypto::Envelope grant;
+  uint64_t total_bytes = 0;
+};
+
 void RunDialledFlow(const TransferEnvironment& env, const FlowOrder& order, std::shared_ptr<FrameStream> stream,
-                    FlowControl& control);
+                    std::shared_ptr<FlowControl> control);
 void RunAcceptedFlow(const TransferEnvironment& env, std::shared_ptr<FrameStream> stream);
 
 }  // namespace bailiwick::agent

@@ -21,6 +21,7 @@ using telemetry::Log;
 constexpr int kJobThreads = 4;
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Milliseconds(250);
+constexpr absl::Duration kJudgeEvery = absl::Seconds(1);  // sets expire, windows open and close
 constexpr absl::Duration kRenewalCheckEvery = absl::Minutes(1);
 constexpr int kMaxDialledFlows = 32;  // each has a thread; more orders are refused and come again
 
@@ -32,6 +33,13 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
       law_(law),
       replicas_(std::move(replicas)),
       at_rest_(state, law, identity->site()),
+      evictor_({.db = state->db(),
+                .audit = state->audit(),
+                .clock = state->env().clock,
+                .random = state->env().random,
+                .site = identity->site(),
+                .agent = identity->spiffe_id(),
+                .key = &identity->enrolment_key()}),
       jobs_(kJobThreads) {
   transfer_env_.law = law_;
   transfer_env_.clock = state_->env().clock;
@@ -47,9 +55,15 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
     return kept;
   };
   transfer_env_.find_dataset = [this](DatasetId id) { return state_->FindDataset(id); };
-  transfer_env_.spend = [this](const policy::Grant& grant) {
-    return state_->SpendGrant(grant.grant_id, grant.not_after);
+  transfer_env_.spend = [this](const policy::Grant& grant) { return state_->SpendGrant(grant.grant_id, grant.not_after); };
+  transfer_env_.withheld = [this](DatasetId id, VersionNumber version, std::string* sentence, std::string* rule) {
+    return evictor_.Withheld(id, version, sentence, rule);
   };
+  transfer_env_.began = [this](DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control) {
+    FlowBegan(dataset, receive, control);
+  };
+  transfer_env_.ended = [this](DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control,
+                               const FlowEnd& end) { FlowEnded(dataset, receive, control, end); };
   transfer_env_.report = [this](const TransferUpdate& update) {
     agent::v1::AgentMessage message;
     auto* report = message.mutable_transfer();
@@ -76,7 +90,8 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
 
 Agent::~Agent() { Stop(); }
 
-void Agent::Start(const std::string& endpoint, const std::string& coordinator_address) {
+absl::Status Agent::Start(const std::string& endpoint, const std::string& coordinator_address) {
+  BW_RETURN_IF_ERROR(evictor_.Load());
   endpoint_ = endpoint;
   coordinator_address_ = coordinator_address;
   SessionClient::Callbacks callbacks;
@@ -118,8 +133,14 @@ void Agent::Start(const std::string& endpoint, const std::string& coordinator_ad
     for (const std::string& bytes : *assignments) known.add_datasets()->ParseFromString(bytes);
     OnAssignments(known, /*persist=*/false);
   }
+  for (DatasetHandle* dataset : state_->Datasets()) {
+    auto work = EnsureWork(dataset);
+    if (Closed(dataset->id)) Close(work);
+  }
+  JudgeAll();
   session_->Start();
   ticker_ = std::thread([this] { TickLoop(); });
+  return absl::OkStatus();
 }
 
 void Agent::Stop() {
@@ -128,6 +149,7 @@ void Agent::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     for (auto& [id, control] : flows_) control->Cancel("SHUTDOWN", "the agent is stopping");
+    for (auto& [id, work] : work_) work->stop_showing = true;
   }
   jobs_.Stop();
   {
@@ -147,9 +169,27 @@ std::shared_ptr<Agent::Work> Agent::FindWork(DatasetId id) {
 std::shared_ptr<Agent::Work> Agent::FindWork(const std::string& name) {
   absl::MutexLock lock(&mutex_);
   for (const auto& [id, work] : work_) {
-    if (work->assignment.dataset() == name) return work;
+    if (work->assigned && work->assignment.dataset() == name) return work;
   }
   return nullptr;
+}
+
+std::shared_ptr<Agent::Work> Agent::EnsureWork(DatasetHandle* dataset) {
+  absl::MutexLock lock(&mutex_);
+  std::shared_ptr<Work>& work = work_[dataset->id];
+  if (work != nullptr) return work;
+  work = std::make_shared<Work>();
+  work->dataset = dataset;
+  work->assignment.set_dataset(dataset->name);
+  work->collect_at = state_->env().clock->BootTime() + kPartialPatience;
+  return work;
+}
+
+std::vector<std::shared_ptr<Agent::Work>> Agent::AllWork() {
+  absl::MutexLock lock(&mutex_);
+  std::vector<std::shared_ptr<Work>> all;
+  for (const auto& [id, work] : work_) all.push_back(work);
+  return all;
 }
 
 void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
@@ -188,6 +228,14 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
       if (it != flows_.end()) it->second->Cancel("CANCELLED", message.cancel().reason());
       break;
     }
+    case agent::v1::CoordinatorMessage::kEvict:
+      OnEvict(message.evict());
+      break;
+    case agent::v1::CoordinatorMessage::kReceiptAck: {
+      absl::Status forgotten = evictor_.Acknowledge(message.receipt_ack().receipt_id());
+      if (!forgotten.ok()) Log(Level::kError, "receipt-not-forgotten", {{"error", forgotten}});
+      break;
+    }
     case agent::v1::CoordinatorMessage::KIND_NOT_SET:
       break;  // something newer than this build: ignored, the state that matters is sent again
   }
@@ -203,38 +251,39 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
     absl::Status stored = state_->PutAssignments(rows);
     if (!stored.ok()) Log(Level::kError, "assignments-not-stored", {{"error", stored}});
   }
+  if (assignments.has_holds()) {
+    absl::Status held = evictor_.SetHolds(assignments.holds());
+    if (!held.ok()) Log(Level::kError, "holds-not-stored", {{"error", held}});
+  }
   std::set<DatasetId> assigned;
   for (const auto& a : assignments.datasets()) {
     auto id = DatasetId::From(a.dataset_id());
     if (!id.ok()) continue;
     assigned.insert(*id);
-    std::shared_ptr<Work> work = FindWork(*id);
-    const bool is_new = work == nullptr;
-    if (is_new) {
-      auto dataset = state_->OpenDataset(*id, a.dataset());
-      if (!dataset.ok()) {
-        Log(Level::kError, "dataset-unusable", {{"dataset", a.dataset()}, {"error", dataset.status()}});
-        Notice("dataset-unusable", *id, std::string(dataset.status().message()));
-        continue;
-      }
-      work = std::make_shared<Work>();
-      work->dataset = *dataset;
+    auto dataset = state_->OpenDataset(*id, a.dataset());
+    if (!dataset.ok()) {
+      Log(Level::kError, "dataset-unusable", {{"dataset", a.dataset()}, {"error", dataset.status()}});
+      Notice("dataset-unusable", *id, std::string(dataset.status().message()));
+      continue;
     }
-    bool pin_changed = false;
+    std::shared_ptr<Work> work = EnsureWork(*dataset);
+    bool is_new = false, pin_changed = false;
     {
       absl::MutexLock lock(&mutex_);
-      pin_changed =
-          is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
+      is_new = !std::exchange(work->assigned, true);
+      pin_changed = is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
       work->assignment = a;
-      work_[*id] = work;
     }
     if (!a.home() && a.materialize() && pin_changed) QueueShow(work);
     if (is_new) SendReport(work);
   }
   // What is no longer assigned is no longer maintained; it is not deleted.
   absl::MutexLock lock(&mutex_);
-  for (auto it = work_.begin(); it != work_.end();) {
-    it = assigned.count(it->first) != 0 ? std::next(it) : work_.erase(it);
+  for (auto& [id, work] : work_) {
+    if (assigned.count(id) != 0 || !work->assigned) continue;
+    work->assigned = false;
+    work->assignment.Clear();
+    work->assignment.set_dataset(work->dataset->name);
   }
 }
 
@@ -280,7 +329,7 @@ void Agent::RunFlow(FlowOrder order, std::string peer, std::string endpoint, std
     grpc::ChannelArguments arguments = rpc::ClientArguments(endpoint);
     arguments.SetMaxReceiveMessageSize(static_cast<int>(kMaxFrameBytes));
     std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(endpoint, *credentials, arguments);
-    RunDialledFlow(transfer_env_, order, OpenExchange(channel), *control);
+    RunDialledFlow(transfer_env_, order, OpenExchange(channel), control);
   }
   absl::MutexLock lock(&mutex_);
   flows_.erase(order.transfer_id);
@@ -288,12 +337,8 @@ void Agent::RunFlow(FlowOrder order, std::string peer, std::string endpoint, std
 }
 
 void Agent::SendState() {
-  std::vector<std::shared_ptr<Work>> all;
-  {
-    absl::MutexLock lock(&mutex_);
-    for (const auto& [id, work] : work_) all.push_back(work);
-  }
-  for (const auto& work : all) SendReport(work);
+  for (const auto& work : AllWork()) SendReport(work);
+  SendReceipts();
   SendPolicyState("");
   SendHeartbeat();
 }
@@ -309,6 +354,7 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   report->set_dataset_id(work->dataset->id.str());
   auto stats = work->dataset->store->Stats();
   if (stats.ok()) report->set_stored_bytes(stats->pack_bytes);
+  const std::optional<Fence> fence = evictor_.Find(work->dataset->id);
   absl::MutexLock lock(&mutex_);
   for (const auto& v : *versions) {
     auto* held = report->add_versions();
@@ -323,6 +369,7 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   const absl::Status locked = work->dataset->store->at_rest().locked;
   report->set_problem(locked.ok() ? work->problem : std::string(locked.message()));
   report->set_source_problem(work->source_problem);
+  if (fence.has_value()) ToProto(*fence, report->mutable_fence());
   session_->Send(std::move(message));
 }
 
@@ -353,12 +400,17 @@ void Agent::Tick() {
   const absl::Duration now = state_->env().clock->BootTime();
   bool heartbeat = false;
   bool renewal = false;
+  bool judge = false;
   std::vector<std::shared_ptr<Work>> show, commit, keep;
   {
     absl::MutexLock lock(&mutex_);
     if (now >= next_heartbeat_) {
       next_heartbeat_ = now + kHeartbeatEvery;
       heartbeat = true;
+    }
+    if (now >= next_judgement_) {
+      next_judgement_ = now + kJudgeEvery;
+      judge = true;
     }
     if (now >= next_renewal_check_ && !renewing_) {
       next_renewal_check_ = now + kRenewalCheckEvery;
@@ -376,6 +428,7 @@ void Agent::Tick() {
       if (now >= work->next_keep) keep.push_back(work);
     }
   }
+  if (judge) JudgeAll();
   if (heartbeat) {
     SendHeartbeat();
     LookAtPolicyAge();

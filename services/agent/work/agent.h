@@ -1,10 +1,10 @@
-// The agent at work: holds the parts together. Assignments say what is home and what is a replica here; commits,
-// transfers and layouts run as jobs; what changed is reported. Everything goes on without a coordinator from what was
-// last assigned.
+// The agent at work: holds the parts together. Assignments say what is home and what is a replica here; commits, transfers and
+// layouts run as jobs; what changed is reported. Everything goes on without a coordinator from what was last assigned. What lies
+// here is judged by the law when a policy arrives and every second: assigned or not, what may not lie here is fenced and erased.
 //
-// Jobs of one dataset run one at a time by kind: "commit:", "show:" and "keep:" (retention and garbage collection:
-// versions are dropped only there, between collections, so a node that a transfer saw complete stays complete until its
-// writer closed). Thread-safe.
+// Jobs of one dataset run one at a time by kind: "commit:", "show:" and "keep:" (retention, erasure, garbage collection: versions
+// are dropped only there, between collections, so a node that a transfer saw complete stays complete until its writer closed).
+// Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "bailiwick/agent/v1/session.pb.h"
+#include "services/agent/evict/evictor.h"
 #include "services/agent/home/committer.h"
 #include "services/agent/keys/at_rest.h"
 #include "services/agent/law/law.h"
@@ -31,12 +32,15 @@
 
 namespace bailiwick::agent {
 
+// What a broken transfer left is for its next attempt to use; so long after the last one nobody is expected any more.
+inline constexpr absl::Duration kPartialPatience = absl::Minutes(30);
+
 class Agent {
  public:
   Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string replicas);
   ~Agent();
   // `endpoint`: what peers dial ("" when the site is outbound-only); `admin_endpoint`: what the CLI dials.
-  void Start(const std::string& endpoint, const std::string& coordinator_address);
+  absl::Status Start(const std::string& endpoint, const std::string& coordinator_address);
   void Stop();
 
   // For the Transfer service.
@@ -47,6 +51,7 @@ class Agent {
                                           const std::function<void(const CommitProgress&)>& progress,
                                           const std::atomic<bool>& cancelled);
   absl::StatusOr<DatasetHandle*> Held(const std::string& dataset);
+  // PERMISSION_DENIED: the copy is fenced.
   absl::StatusOr<store::CatalogVersion> HeldVersion(const std::string& dataset, VersionNumber number);
   absl::Status VerifyTree(const std::string& dataset, std::vector<std::string>* problems);
   bool records_owner(const std::string& dataset);
@@ -54,12 +59,14 @@ class Agent {
   absl::Status MayLayOut(const DatasetHandle& dataset, const std::string& directory) const;
 
  private:
-  struct Work {  // one dataset
+  struct Work {  // one dataset that has a place here
+    bool assigned = false;  // by the coordinator; guarded by Agent::mutex_, as the assignment
     agent::v1::Assignment assignment;
     DatasetHandle* dataset = nullptr;
     std::unique_ptr<ReplicaTree> tree;  // used by "show:" jobs and under tree_mutex
     absl::Mutex tree_mutex;
     absl::Mutex commit_mutex;
+    std::atomic<bool> stop_showing{false};
     // Guarded by Agent::mutex_:
     VersionNumber current = 0;
     std::set<VersionNumber> laid_out;
@@ -71,6 +78,13 @@ class Agent {
     bool show_queued = false;
     bool commit_queued = false;
     bool keep_queued = false;
+    bool erase_queued = false;
+    absl::Duration next_erase = absl::ZeroDuration();  // after one that failed
+    absl::Duration collect_at = absl::ZeroDuration();  // what broken transfers left
+    std::map<std::shared_ptr<FlowControl>, bool> flows;  // that run -> whether the dataset had parts lying about before
+    int receiving = 0;
+    bool stopped_by_law = false;  // one of the flows into it
+    std::string alarm;  // said last
     std::string source_path;  // with the assignment's spec
   };
 
@@ -81,6 +95,7 @@ class Agent {
   void LookAtPolicyAge();
   void OnAssignments(const agent::v1::Assignments& assignments, bool persist);
   void OnOrder(const agent::v1::TransferOrder& order);
+  void OnEvict(const agent::v1::EvictOrder& order);
   void SendState();
   void SendReport(const std::shared_ptr<Work>& work);
   void SendHeartbeat();
@@ -90,6 +105,7 @@ class Agent {
   void QueueKeep(const std::shared_ptr<Work>& work);
   void QueueCommit(const std::shared_ptr<Work>& work);
   void Show(const std::shared_ptr<Work>& work);
+  absl::StatusOr<std::optional<store::CatalogVersion>> VersionToShow(DatasetHandle& dataset, VersionNumber pinned);
   void Keep(const std::shared_ptr<Work>& work);
   void KeepAllSoon();
   // What the law asks of data at rest; true when plain packs wait for a collection.
@@ -102,6 +118,22 @@ class Agent {
   std::shared_ptr<Work> FindWork(const std::string& name);
   void RunFlow(FlowOrder order, std::string peer, std::string endpoint, std::shared_ptr<FlowControl> control);
   void RenewCertificate();
+  std::shared_ptr<Work> EnsureWork(DatasetHandle* dataset);  // unassigned when new
+  std::vector<std::shared_ptr<Work>> AllWork();
+
+  // Fences and erasures: agent_evict.cc.
+  void JudgeAll();
+  void Judge(const std::shared_ptr<Work>& work);
+  void Close(const std::shared_ptr<Work>& work);
+  void QueueErase(const std::shared_ptr<Work>& work);
+  void Erase(const std::shared_ptr<Work>& work);
+  absl::Status RemoveTreesOf(const std::shared_ptr<Work>& work, const std::vector<VersionNumber>* only);
+  void WithdrawTree(const std::shared_ptr<Work>& work);
+  bool Closed(DatasetId dataset);
+  void SendReceipts();
+  void FlowBegan(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control);
+  void FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control, const FlowEnd& end);
+  bool CollectParts(const std::shared_ptr<Work>& work);
   void Notice(const std::string& kind, DatasetId dataset, const std::string& message);
 
   AgentState* const state_;
@@ -112,6 +144,7 @@ class Agent {
   std::string endpoint_;
   std::string coordinator_address_;
   TransferEnvironment transfer_env_;
+  Evictor evictor_;
   JobQueue jobs_;
   std::unique_ptr<SessionClient> session_;
   std::thread ticker_;
@@ -122,6 +155,7 @@ class Agent {
   std::map<std::string, std::shared_ptr<FlowControl>> flows_ ABSL_GUARDED_BY(mutex_);
   int flow_threads_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Duration next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  absl::Duration next_judgement_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_renewal_check_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool renewing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Duration next_time_kept_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();

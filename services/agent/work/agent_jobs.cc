@@ -182,7 +182,8 @@ void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
 void Agent::QueueShow(const std::shared_ptr<Work>& work) {
   {
     absl::MutexLock lock(&mutex_);
-    if (work->show_queued || work->assignment.home() || !work->assignment.materialize()) return;
+    const bool shown = !work->assignment.home() && work->assignment.materialize();
+    if (work->show_queued || !(shown || Closed(work->dataset->id))) return;
     work->show_queued = true;
   }
   jobs_.Submit(absl::StrCat("show:", work->dataset->id.Hex()), [this, work] {
@@ -194,6 +195,21 @@ void Agent::QueueShow(const std::shared_ptr<Work>& work) {
   });
 }
 
+// The pinned version, else the newest; none that is withheld.
+absl::StatusOr<std::optional<store::CatalogVersion>> Agent::VersionToShow(DatasetHandle& dataset, VersionNumber pinned) {
+  const std::set<VersionNumber> withheld = evictor_.WithheldVersions(dataset.id);
+  if (pinned != 0) {
+    if (withheld.count(pinned) != 0) return std::nullopt;
+    return dataset.catalog->Find(dataset.id, pinned);
+  }
+  if (withheld.empty()) return dataset.catalog->Newest(dataset.id);
+  BW_ASSIGN_OR_RETURN(std::vector<store::CatalogVersion> versions, dataset.catalog->List(dataset.id));
+  for (auto it = versions.rbegin(); it != versions.rend(); ++it) {
+    if (withheld.count(it->record.number) == 0) return *std::move(it);
+  }
+  return std::nullopt;
+}
+
 void Agent::Show(const std::shared_ptr<Work>& work) {
   agent::v1::Assignment assignment;
   {
@@ -201,6 +217,8 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
     assignment = work->assignment;
   }
   DatasetHandle& dataset = *work->dataset;
+  work->stop_showing = stopping_.load();
+  if (Closed(dataset.id)) return WithdrawTree(work);
   absl::Status status = absl::OkStatus();
   const std::string hindrance = at_rest_.LayoutProblem(dataset.id, dataset.name);
   VersionNumber before = 0, after = 0;
@@ -224,14 +242,15 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
       if (before != 0) Log(Level::kWarning, "layout-withdrawn", {{"dataset", dataset.name}, {"reason", hindrance}});
     } else if (status.ok()) {
       before = work->tree->current();
-      auto version = assignment.pinned() != 0 ? dataset.catalog->Find(dataset.id, assignment.pinned())
-                                              : dataset.catalog->Newest(dataset.id);
+      auto version = VersionToShow(dataset, assignment.pinned());
       if (!version.ok()) {
         status = version.status();
       } else if (version->has_value()) {
         status = work->tree->Show(dataset, **version,
                                   {.writable = assignment.spec().writable(), .owner = assignment.spec().owner()},
-                                  nullptr, stopping_);
+                                  nullptr, work->stop_showing);
+      } else if (before != 0 && !evictor_.WithheldVersions(dataset.id).empty()) {
+        status = work->tree->Withdraw();
       }
     }
     if (work->tree != nullptr) {
@@ -321,20 +340,25 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
   const bool to_encrypt = KeepAtRest(work);
   agent::v1::Assignment assignment;
   std::set<VersionNumber> in_use;
+  bool maintained;
   {
     absl::MutexLock lock(&mutex_);
+    maintained = work->assigned;
     assignment = work->assignment;
     in_use = work->laid_out;
     in_use.insert(work->current);
     in_use.insert(assignment.pinned());
   }
+  if (Closed(dataset.id)) return;  // erased in its own time, with a receipt
   auto versions = dataset.catalog->List(dataset.id);
   if (!versions.ok()) return;
   std::vector<std::pair<VersionNumber, absl::Time>> times;
-  for (const auto& v : *versions) times.emplace_back(v.record.number, v.record.committed_at);
+  for (const auto& v : *versions) {
+    if (maintained) times.emplace_back(v.record.number, v.record.committed_at);
+  }
   int dropped = 0;
   for (VersionNumber number : store::Expired(times, RetentionOf(assignment.spec()), state_->env().clock->Now())) {
-    if (in_use.count(number) != 0) continue;
+    if (in_use.count(number) != 0 || evictor_.Held(dataset.id, number)) continue;
     // A home keeps what the coordinator has not heard of yet.
     if (assignment.home() && number > assignment.acknowledged()) continue;
     absl::Status status =
@@ -348,26 +372,22 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
     }
     ++dropped;
   }
-  if (dropped == 0 && !to_encrypt) return;
-  if (dropped > 0) SendReport(work);
-  auto collected = dataset.store->CollectGarbage([&](const std::function<void(const Digest&)>& live) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(std::vector<Digest> nodes, dataset.catalog->LiveNodes(dataset.id));
-    for (const Digest& digest : nodes) {
-      live(digest);
-      BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset.nodes->Load(digest));
-      for (const auto& child : node->Children()) live(child.digest);
-    }
-    return absl::OkStatus();
-  });
+  const bool parts = CollectParts(work);
+  if (dropped == 0 && !parts && !to_encrypt) return;
+  if (dropped != 0) SendReport(work);
+  auto collected = dataset.store->CollectGarbage(MarkLive(dataset));
   if (!collected.ok()) {
     Log(Level::kError, "collection-failed", {{"dataset", dataset.name}, {"error", collected.status()}});
-  } else {
-    Log(Level::kInfo, dropped > 0 ? "versions-dropped" : "dataset-rewritten-encrypted",
-        {{"dataset", dataset.name},
-         {"versions", dropped},
-         {"freed_bytes", collected->freed_bytes},
-         {"plain_packs", to_encrypt ? dataset.store->at_rest().plain_packs : 0}});
+    return;
   }
+  absl::Status noted = parts ? evictor_.NotePartial(dataset.id, false) : absl::OkStatus();
+  if (!noted.ok()) Log(Level::kError, "collection-not-noted", {{"dataset", dataset.name}, {"error", noted}});
+  Log(Level::kInfo,
+      dropped != 0 ? "versions-dropped" : (to_encrypt ? "dataset-rewritten-encrypted" : "parts-collected"),
+      {{"dataset", dataset.name},
+       {"versions", dropped},
+       {"freed_bytes", collected->freed_bytes},
+       {"plain_packs", to_encrypt ? dataset.store->at_rest().plain_packs : 0}});
 }
 
 absl::StatusOr<DatasetHandle*> Agent::Held(const std::string& name) {
@@ -384,6 +404,8 @@ absl::StatusOr<store::CatalogVersion> Agent::HeldVersion(const std::string& name
     return absl::NotFoundError(
         absl::StrCat("site ", identity_->site(), " does not hold version ", number, " of ", name));
   }
+  std::string sentence, rule;
+  if (evictor_.Withheld(dataset->id, number, &sentence, &rule)) return absl::PermissionDeniedError(sentence);
   return *std::move(version);
 }
 

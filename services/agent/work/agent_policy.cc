@@ -31,6 +31,7 @@ void Agent::OnPolicy(const agent::v1::PolicyOffer& message) {
     Log(Level::kInfo, "policy-installed", {{"revision", law_->revision()}});
     KeepAllSoon();
   }
+  if (installed.ok()) JudgeAll();  // what may no longer lie here is fenced before the coordinator hears that the law is here
   SendPolicyState(installed.ok() ? "" : std::string(installed.message()));
 }
 

@@ -145,6 +145,7 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   RegisterPolicySigning(app, globals);
   RegisterPolicyHistory(app, globals);
   RegisterSites(app, globals);
+  RegisterEvictions(app, globals);
   for (const Register& add : more) add(app, globals);
   RegisterVersion(app, globals);
 }

@@ -93,9 +93,12 @@ void RegisterPolicy(CLI::App& app, Globals& globals);     // policy ...
 void RegisterPolicySigning(CLI::App& app, Globals& globals);  // policy pending, approve, sign, ...; after RegisterPolicy
 void RegisterPolicyHistory(CLI::App& app, Globals& globals);  // policy history, show, rollback; the same
 void RegisterSites(CLI::App& app, Globals& globals);      // site ...
+void RegisterEvictions(CLI::App& app, Globals& globals);  // eviction ...
+void RegisterHolds(CLI::App& dataset, Globals& globals);  // hold, holds, release under dataset
 
 // Bodies of `get` for what is not declared but happens.
 absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch);
+absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site);
 absl::Status GetVersions(const Globals& globals, const std::string& dataset);
 
 }  // namespace bailiwick::cli

@@ -378,7 +378,8 @@ absl::Status Rollback(const Globals& globals, const std::string& name, const std
 absl::Status GetVersions(const Globals& globals, const std::string& dataset) { return Versions(globals, dataset); }
 
 void RegisterDatasets(CLI::App& app, Globals& globals) {
-  auto* dataset = app.add_subcommand("dataset", "list, commit, versions, diff, checkout, verify, rollback");
+  auto* dataset =
+      app.add_subcommand("dataset", "list, commit, versions, diff, checkout, verify, rollback, hold, holds, release");
   dataset->require_subcommand(1);
   dataset->footer("Example:\n  bailiwick dataset commit planner --wait");
   {
@@ -468,6 +469,7 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
       return Rollback(globals, *name, *number, *site, t);
     });
   }
+  RegisterHolds(*dataset, globals);
 }
 
 }  // namespace bailiwick::cli

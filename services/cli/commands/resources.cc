@@ -227,21 +227,25 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     });
   }
   {
-    auto* c = app.add_subcommand("get", "list what is declared, or replicas");
+    auto* c = app.add_subcommand("get", "list what is declared, replicas or evictions");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>(),
          dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
     auto watch = std::make_shared<bool>(false);
-    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy, all; replicas, versions")
+    c->add_option("KIND", *kind,
+                  "region, site, dataset, replicationpolicy, sovereigntypolicy, all; replicas, versions, evictions")
         ->required();
-    c->add_option("NAME", *name, "one of them; the dataset of replicas and versions");
+    c->add_option("NAME", *name, "one of them; the dataset of replicas, versions, evictions");
     c->add_flag("-w,--watch", *watch, "replicas: go on and print what changes");
-    c->add_option("--dataset", *dataset, "replicas: of this dataset only");
-    c->add_option("--site", *site, "replicas: at this site only");
+    c->add_option("--dataset", *dataset, "replicas, evictions: of this dataset only");
+    c->add_option("--site", *site, "replicas, evictions: at this site only");
     c->footer(
         "Examples:\n  bailiwick get sites\n  bailiwick get dataset telemetry -o yaml\n  bailiwick get replicas -w");
     OnRun(c, globals, [&globals, kind, name, dataset, site, watch]() -> absl::Status {
       if (*kind == "replicas" || *kind == "replica") {
         return GetReplicas(globals, dataset->empty() ? *name : *dataset, *site, *watch);
+      }
+      if ((*kind == "evictions" || *kind == "eviction") && !*watch) {
+        return GetEvictions(globals, dataset->empty() ? *name : *dataset, *site);
       }
       if (!dataset->empty() || !site->empty()) {
         return absl::InvalidArgumentError("--dataset and --site choose replicas: bailiwick get replicas --site NAME");
@@ -252,7 +256,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
           return absl::InvalidArgumentError("versions are of one dataset: bailiwick get versions NAME");
         return GetVersions(globals, *name);
       }
-      if (const std::string near = config::Suggest(*kind, {"replicas", "versions"});
+      if (const std::string near = config::Suggest(*kind, {"replicas", "versions", "evictions"});
           !near.empty() && !config::ParseKind(*kind).ok()) {
         return absl::InvalidArgumentError(absl::StrCat("unknown kind ", *kind, "; did you mean ", near, "?"));
       }

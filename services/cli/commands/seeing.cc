@@ -74,17 +74,21 @@ absl::Status Status(const Globals& globals) {
   for (const auto& d : datasets.datasets()) {
     int64_t lag = 0;
     bool breached = false;
-    int denied = 0;
+    int denied = 0, unconfirmed = 0, fenced = 0;
     for (const auto& r : replicas.replicas()) {
       if (r.dataset() != d.name()) continue;
       denied += r.state() == "denied";
+      unconfirmed += r.state() == "unconfirmed";
+      fenced += r.state() == "fenced" || r.state() == "erasing";
       if (r.state() != "denied") lag = std::max(lag, r.lag().seconds());
       breached |= r.rpo_breached();
     }
     rows.push_back({d.name(), d.home_site(), d.newest() == 0 ? "none" : absl::StrCat(d.newest()),
                     absl::StrCat(d.files()), FormatBytes(d.logical_bytes()),
                     absl::StrCat(d.replicas_current(), "/", d.replicas_wanted(),
-                                 denied > 0 ? absl::StrCat(" (", denied, " denied)") : ""),
+                                 denied > 0 ? absl::StrCat(" (", denied, " denied)") : "",
+                                 fenced > 0 ? absl::StrCat(" (", fenced, " fenced)") : "",
+                                 unconfirmed > 0 ? absl::StrCat(" (", unconfirmed, " unconfirmed)") : ""),
                     lag == 0 ? "-" : absl::StrCat(FormatAge(absl::Seconds(lag)), breached ? " (over RPO)" : ""),
                     d.source_problem()});
   }

@@ -56,6 +56,10 @@ BW_SERVE(ListReplicas, core_->Replicas(request->dataset(), request->site()))
 BW_SERVE(ListTransfers, core_->Transfers(request->transfer_id()))
 BW_SERVE(Why, core_->Why(request->dataset(), request->site()))
 BW_SERVE(Pin, core_->Pin(who, *request))
+BW_SERVE(Hold, core_->Hold(who, *request))
+BW_SERVE(ListHolds, core_->Holds(request->dataset()))
+BW_SERVE(Release, core_->Release(who, *request))
+BW_SERVE(ListEvictions, core_->Evictions(*request))
 #undef BW_SERVE
 
 grpc::Status ControlService::Events(grpc::ServerContext* context, const control::v1::EventsRequest* request,

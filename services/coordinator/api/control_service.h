@@ -29,6 +29,10 @@ class ControlService final : public control::v1::Control::Service {
   BW_CONTROL_RPC(ListTransfers);
   BW_CONTROL_RPC(Why);
   BW_CONTROL_RPC(Pin);
+  BW_CONTROL_RPC(Hold);
+  BW_CONTROL_RPC(ListHolds);
+  BW_CONTROL_RPC(Release);
+  BW_CONTROL_RPC(ListEvictions);
 #undef BW_CONTROL_RPC
   grpc::Status Events(grpc::ServerContext* context, const control::v1::EventsRequest* request,
                       grpc::ServerWriter<control::v1::Event>* writer) override;

@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "bailiwick/agent/v1/evict.pb.h"
 #include "bailiwick/control/v1/control.pb.h"
 #include "common/base/ids.h"
 #include "common/config/world.h"
@@ -46,6 +47,15 @@ struct ReplicaRow {  // a dataset at a site, as its agent last said
   VersionNumber current = 0;
   std::string problem;
   std::string source_problem;
+  std::optional<agent::v1::Fence> fence;
+  uint64_t stored_bytes = 0;
+};
+
+struct ReceiptRow {  // of an erasure; its signature was verified when it came
+  std::string id;
+  DatasetId dataset;
+  std::string site;
+  crypto::Envelope envelope;
 };
 
 struct TransferRow {
@@ -79,6 +89,8 @@ struct Snapshot {  // everything but events, at start
   std::map<DatasetId, std::map<VersionNumber, VersionRow>> versions;
   std::map<DatasetId, std::map<std::string, ReplicaRow>> replicas;
   std::map<std::pair<DatasetId, std::string>, VersionNumber> pins;  // site "" is every replica
+  std::map<std::string, agent::v1::Hold> holds;                     // by id
+  std::vector<ReceiptRow> receipts;                                 // in the order in which they came
   std::vector<TransferRow> transfers;                               // in the order of their last Put
   config::RootChain roots;                                          // of the newest bundle
   std::optional<PendingRow> pending;
@@ -119,6 +131,9 @@ class Catalog {
   // Number 0 at a site: it follows the newest although every other replica is pinned.
   virtual absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) = 0;
   virtual absl::Status RemovePin(DatasetId dataset, const std::string& site) = 0;
+  virtual absl::Status PutHold(const agent::v1::Hold& hold) = 0;
+  virtual absl::Status RemoveHold(const std::string& hold_id) = 0;
+  virtual absl::Status PutReceipt(const ReceiptRow& receipt) = 0;
   virtual absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) = 0;
   // The token's site, and the token is spent. UNAUTHENTICATED: unknown, used or expired.
   virtual absl::StatusOr<std::string> SpendToken(const std::string& sha256, absl::Time now) = 0;

@@ -45,6 +45,13 @@ const char* kSigningSchema =
     "CREATE TABLE applied(revision INTEGER PRIMARY KEY, by_whom TEXT NOT NULL, summary TEXT NOT NULL,"
     "  at INTEGER NOT NULL) STRICT;";
 
+const char* kEviction =
+    "ALTER TABLE replicas ADD COLUMN fence BLOB NOT NULL DEFAULT x'';"
+    "ALTER TABLE replicas ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE holds(id BLOB PRIMARY KEY, hold BLOB NOT NULL) STRICT;"
+    "CREATE TABLE receipts(ordinal INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, dataset BLOB NOT NULL,"
+    "  site TEXT NOT NULL, envelope BLOB NOT NULL) STRICT;";
+
 std::string Pack(const crypto::Envelope& envelope) {
   types::v1::Envelope message;
   rpc::ToProto(envelope, &message);
@@ -200,14 +207,17 @@ class SqliteCatalog : public Catalog {
     return Write([&](sql::Database& db) -> absl::Status {
       BW_ASSIGN_OR_RETURN(auto put,
                           db.Prepare("INSERT OR REPLACE INTO replicas(dataset, site, versions, current, problem,"
-                                     " source_problem) VALUES(?, ?, ?, ?, ?, ?)"));
+                                     " source_problem, fence, stored_bytes) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"));
       const std::string numbers = PackNumbers(r.versions);
+      const std::string fence = r.fence.has_value() ? r.fence->SerializeAsString() : "";
       return put.BindBlob(1, dataset.view())
           .BindText(2, site)
           .BindBlob(3, numbers)
           .Bind(4, r.current)
           .BindText(5, r.problem)
           .BindText(6, r.source_problem)
+          .BindBlob(7, fence)
+          .Bind(8, r.stored_bytes)
           .Run();
     });
   }
@@ -223,6 +233,30 @@ class SqliteCatalog : public Catalog {
     return Write([&](sql::Database& db) -> absl::Status {
       BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM pins WHERE dataset = ? AND site = ?"));
       return remove.BindBlob(1, dataset.view()).BindText(2, site).Run();
+    });
+  }
+
+  absl::Status PutHold(const agent::v1::Hold& hold) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO holds(id, hold) VALUES(?, ?)"));
+      const std::string bytes = hold.SerializeAsString();
+      return put.BindBlob(1, hold.hold_id()).BindBlob(2, bytes).Run();
+    });
+  }
+
+  absl::Status RemoveHold(const std::string& hold_id) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM holds WHERE id = ?"));
+      return remove.BindBlob(1, hold_id).Run();
+    });
+  }
+
+  absl::Status PutReceipt(const ReceiptRow& r) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto put,
+                          db.Prepare("INSERT OR IGNORE INTO receipts(id, dataset, site, envelope) VALUES(?, ?, ?, ?)"));
+      const std::string bytes = Pack(r.envelope);
+      return put.BindBlob(1, r.id).BindBlob(2, r.dataset.view()).BindText(3, r.site).BindBlob(4, bytes).Run();
     });
   }
 
@@ -415,15 +449,39 @@ class SqliteCatalog : public Catalog {
       s->versions[v.record.dataset_id][v.record.number] = std::move(v);
       return absl::OkStatus();
     }));
-    BW_RETURN_IF_ERROR(ForEach(db, "SELECT dataset, site, versions, current, problem, source_problem FROM replicas",
+    BW_RETURN_IF_ERROR(ForEach(
+        db, "SELECT dataset, site, versions, current, problem, source_problem, fence, stored_bytes FROM replicas",
+        [&](sql::Statement& row) -> absl::Status {
+          BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
+          ReplicaRow r;
+          BW_ASSIGN_OR_RETURN(r.versions, UnpackNumbers(row.Blob(2)));
+          r.current = row.Uint(3);
+          r.problem = row.Text(4);
+          r.source_problem = row.Text(5);
+          r.stored_bytes = row.Uint(7);
+          if (const std::string fence = row.Blob(6); !fence.empty()) {
+            r.fence.emplace();
+            if (!r.fence->ParseFromString(fence)) {
+              return absl::DataLossError("the catalog holds an unreadable fence");
+            }
+          }
+          s->replicas[id][row.Text(1)] = std::move(r);
+          return absl::OkStatus();
+        }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT hold FROM holds", [&](sql::Statement& row) -> absl::Status {
+      agent::v1::Hold hold;
+      if (!hold.ParseFromString(row.Blob(0))) return absl::DataLossError("the catalog holds an unreadable hold");
+      s->holds[hold.hold_id()] = std::move(hold);
+      return absl::OkStatus();
+    }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT id, dataset, site, envelope FROM receipts ORDER BY ordinal",
                                [&](sql::Statement& row) -> absl::Status {
-                                 BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
-                                 ReplicaRow r;
-                                 BW_ASSIGN_OR_RETURN(r.versions, UnpackNumbers(row.Blob(2)));
-                                 r.current = row.Uint(3);
-                                 r.problem = row.Text(4);
-                                 r.source_problem = row.Text(5);
-                                 s->replicas[id][row.Text(1)] = std::move(r);
+                                 ReceiptRow r;
+                                 r.id = row.Blob(0);
+                                 BW_ASSIGN_OR_RETURN(r.dataset, DatasetId::From(row.Blob(1)));
+                                 r.site = row.Text(2);
+                                 BW_ASSIGN_OR_RETURN(r.envelope, Unpack(row.Blob(3)));
+                                 s->receipts.push_back(std::move(r));
                                  return absl::OkStatus();
                                }));
     BW_RETURN_IF_ERROR(ForEach(db, "SELECT view, dataset, dialler, ended FROM transfers ORDER BY ordinal",
@@ -454,7 +512,7 @@ class SqliteCatalog : public Catalog {
 
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<sql::Database> db,
-                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema}}));
+                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema, kEviction}}));
   auto catalog = std::make_unique<SqliteCatalog>(std::move(db));
   BW_RETURN_IF_ERROR(catalog->Begin());
   return std::unique_ptr<Catalog>(std::move(catalog));

@@ -194,11 +194,18 @@ void Core::SendAssignments(const std::string& site, Session& session) {
     if (stream == streams_.end() || stream->second.home_site == site) continue;
     // Nothing is announced to a site about data that the law keeps from it, unless it holds some already.
     auto replicas = state_.replicas.find(wanted.dataset);
-    const bool holds = replicas != state_.replicas.end() && replicas->second.count(site) != 0;
+    auto replica =
+        replicas == state_.replicas.end() ? decltype(replicas->second.begin())() : replicas->second.find(site);
+    const bool holds = replicas != state_.replicas.end() && replica != replicas->second.end() &&
+                       (!replica->second.versions.empty() || replica->second.stored_bytes != 0);
     const bool unlawful =
         wanted.reason.code == "denied" || (wanted.reason.code == "no-version" && !Lawful(stream->second, wanted));
     if (unlawful && !holds) continue;
     add(stream->second, false, wanted.materialize);
+  }
+  auto* holds = assignments->mutable_holds();
+  for (const auto& [id, hold] : state_.holds) {
+    if (hold.site().empty() || hold.site() == site) *holds->add_holds() = hold;
   }
   std::string fingerprint = message.SerializeAsString();
   if (wanted_of_site_[site] == fingerprint) return;

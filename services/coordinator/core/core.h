@@ -28,7 +28,9 @@
 #include "common/identity/certificates.h"
 #include "common/os/clock.h"
 #include "common/os/random.h"
+#include "common/policy/evaluator.h"
 #include "services/coordinator/catalog/catalog.h"
+#include "services/coordinator/planner/eviction.h"
 #include "services/coordinator/planner/planner.h"
 #include "services/coordinator/sessions/session.h"
 
@@ -81,6 +83,11 @@ class Core {
   control::v1::ListTransfersResponse Transfers(const std::string& id);
   absl::StatusOr<control::v1::WhyResponse> Why(const std::string& dataset, const std::string& site);
   absl::StatusOr<control::v1::PinResponse> Pin(const std::string& who, const control::v1::PinRequest& request);
+  absl::StatusOr<control::v1::HoldResponse> Hold(const std::string& who, const control::v1::HoldRequest& request);
+  absl::StatusOr<control::v1::ListHoldsResponse> Holds(const std::string& dataset);
+  absl::StatusOr<control::v1::ReleaseResponse> Release(const std::string& who,
+                                                       const control::v1::ReleaseRequest& request);
+  absl::StatusOr<control::v1::ListEvictionsResponse> Evictions(const control::v1::ListEvictionsRequest& request);
   absl::StatusOr<std::vector<control::v1::Event>> Events(const control::v1::EventsRequest& request);
 
  private:
@@ -155,6 +162,19 @@ class Core {
   bool Approved(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool OutboundOnly(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // Eviction: core_evict.cc.
+  // Whether the copy is out of use: its agent says so, or the law as it is known here.
+  bool Unlawful(const Stream* stream, const std::string& site, const ReplicaRow& row, policy::Decision* decision) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<UnlawfulCopy> UnlawfulCopies() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanEvictionsOnce(PlanInput input) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnFence(const std::string& site, const std::string& dataset, const ReplicaRow& before, const ReplicaRow& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnReceipt(const std::string& site, const types::v1::Envelope& envelope) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const EvictionStatus* FindEviction(DatasetId dataset, const std::string& site) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string NameOf(DatasetId dataset) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // also of what was deleted
+
   void PlanLoop();
   PlanInput Input() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -192,6 +212,8 @@ class Core {
   std::deque<control::v1::Transfer> ended_ ABSL_GUARDED_BY(mutex_);    // newest last, bounded
   Planner planner_ ABSL_GUARDED_BY(mutex_);
   Plan plan_ ABSL_GUARDED_BY(mutex_);
+  EvictionPlan evictions_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, DatasetId>, std::string> ordered_ ABSL_GUARDED_BY(mutex_);  // fingerprint last sent
   std::map<std::string, std::string> wanted_of_site_
       ABSL_GUARDED_BY(mutex_);  // fingerprint of the assignments last sent
 };

@@ -22,6 +22,8 @@ constexpr char kLostPast[] =
 
 std::string Short(const std::string& text) { return text.substr(0, kMaxText); }
 
+std::string FenceText(const ReplicaRow& row) { return row.fence.has_value() ? row.fence->SerializeAsString() : ""; }
+
 }  // namespace
 
 using telemetry::Level;
@@ -139,6 +141,9 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     sessions_[id.site] = session;
     enforces_[id.site] = {hello.enforces().begin(), hello.enforces().end()};
     wanted_of_site_.erase(id.site);
+    for (auto it = ordered_.begin(); it != ordered_.end();) {
+      it = it->first.first == id.site ? ordered_.erase(it) : std::next(it);
+    }
     agent::v1::CoordinatorMessage welcome;
     welcome.mutable_welcome()->set_protocol(std::min(hello.protocol_max(), kProtocolMax));
     welcome.mutable_welcome()->set_build(std::string(kBuildVersion));
@@ -216,6 +221,9 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
             stream == streams_.end() ? "" : stream->second.name, 0, Short(message.notice().message()));
       break;
     }
+    case agent::v1::AgentMessage::kReceipt:
+      OnReceipt(site, message.receipt());
+      break;
     case agent::v1::AgentMessage::kHello:
     case agent::v1::AgentMessage::KIND_NOT_SET:
       break;
@@ -306,10 +314,17 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   row.current = report.current();
   row.problem = Short(report.problem());
   if (row.source_problem.empty()) row.source_problem = Short(report.source_problem());
+  row.stored_bytes = report.stored_bytes();
+  if (report.has_fence()) {
+    row.fence = report.fence();
+    row.fence->set_sentence(Short(report.fence().sentence()));
+    row.fence->set_hindrance(Short(report.fence().hindrance()));
+  }
   ReplicaRow& before = state_.replicas[*id][site];
   const bool changed = before.versions != row.versions || before.current != row.current ||
-                       before.problem != row.problem || before.source_problem != row.source_problem;
-  if (changed) {
+                       before.problem != row.problem || before.source_problem != row.source_problem ||
+                       FenceText(before) != FenceText(row);
+  if (changed || before.stored_bytes != row.stored_bytes) {
     absl::Status stored = catalog_->PutReplica(*id, site, row);
     if (!stored.ok()) Log(Level::kError, "catalog-failed", {{"error", stored}});
     if (stream != streams_.end() && before.current != row.current && row.current != 0) {
@@ -318,6 +333,7 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     if (stream != streams_.end() && !row.problem.empty() && before.problem != row.problem) {
       Event("replica-problem", site, stream->second.name, row.current, row.problem);
     }
+    OnFence(site, NameOf(*id), before, row);
     before = row;
   }
   // A transfer is over when its destination lists the version.

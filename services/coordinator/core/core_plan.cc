@@ -94,7 +94,7 @@ PlanInput Core::Input() const {
     std::set<VersionNumber> somewhere;
     if (replicas != state_.replicas.end()) {
       for (const auto& [site, row] : replicas->second) {
-        dataset.held[site] = row.versions;
+        if (!Unlawful(&stream, site, row, nullptr)) dataset.held[site] = row.versions;
         somewhere.insert(row.versions.begin(), row.versions.end());
         if (!row.problem.empty()) dataset.problems[site] = row.problem;
         if (site == stream.home_site) dataset.source_problem = row.source_problem;
@@ -150,6 +150,7 @@ void Core::PlanOnce() {
   PlanInput input = Input();
   plan_ = planner_.Run(input);
   PushAssignments();
+  PlanEvictionsOnce(std::move(input));
   for (const StartTransfer& start : plan_.start) StartTransferNow(start);
 }
 

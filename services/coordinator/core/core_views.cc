@@ -202,6 +202,11 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
         continue;
       }
       const Wanted* wanted = FindWanted(stream->id, s);
+      if (const EvictionStatus* eviction = FindEviction(stream->id, s); eviction != nullptr) {
+        r->set_state(eviction->state == "unconfirmed" || eviction->state == "erasing" ? eviction->state : "fenced");
+        r->set_reason(eviction->sentence);
+        continue;
+      }
       if (wanted == nullptr) {
         r->set_state("unwanted");
         r->set_reason("no ReplicationPolicy asks for it any more; it is kept, not maintained");
@@ -254,6 +259,9 @@ absl::StatusOr<control::v1::WhyResponse> Core::Why(const std::string& dataset, c
     return absl::NotFoundError(absl::StrCat("site ", site, " is not declared"));
   const Wanted* wanted = FindWanted(stream->id, site);
   Reason reason = wanted != nullptr ? wanted->reason : NotSelected(Input(), dataset, site);
+  if (const EvictionStatus* eviction = FindEviction(stream->id, site); eviction != nullptr) {
+    reason = {"denied", eviction->sentence, eviction->rule, reason.version, false};
+  }
   control::v1::WhyResponse response;
   response.set_satisfied(reason.satisfied);
   response.set_code(reason.code);

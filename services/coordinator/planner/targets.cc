@@ -115,6 +115,22 @@ std::map<std::string, Wanted> Desired(const PlanInput& input, const PlannedDatas
   return desired;
 }
 
+std::set<std::string> Substitutes(const PlanInput& input, const PlannedDataset& dataset, const std::string& site) {
+  std::set<std::string> substitutes;
+  for (const PlannedPolicy& policy : input.policies) {
+    if (!Selects(policy, dataset)) continue;
+    for (const PlannedTarget& target : policy.to) {
+      if (target.copies == 0) continue;
+      const std::vector<std::string> matching = Matching(input, target);
+      if (std::find(matching.begin(), matching.end(), site) == matching.end()) continue;
+      for (const std::string& destination : Destinations(input, dataset, policy, target)) {
+        if (destination != site) substitutes.insert(destination);
+      }
+    }
+  }
+  return substitutes;
+}
+
 Reason NotSelected(const PlanInput& input, const std::string& dataset_name, const std::string& site_name) {
   auto reason = [](std::string code, std::string sentence) {
     Reason result;

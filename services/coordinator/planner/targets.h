@@ -27,5 +27,8 @@ std::optional<std::string> PermittedPurpose(const PlanInput& input, const Planne
 std::vector<const PlannedDataset*> ByName(const std::vector<PlannedDataset>& datasets);
 // By site: what the policies together ask of each desired pair; reason and lag are not set yet.
 std::map<std::string, Wanted> Desired(const PlanInput& input, const PlannedDataset& dataset);
+// Sites that stand in for this one where a policy wants a number of copies among sites of which it is one; in order of
+// name.
+std::set<std::string> Substitutes(const PlanInput& input, const PlannedDataset& dataset, const std::string& site);
 
 }  // namespace bailiwick::coordinator

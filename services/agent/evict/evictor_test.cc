@@ -1,0 +1,268 @@
+// Power loss at every file operation of a fence and an erasure: the fence outlives it, the erasure ends in one receipt,
+// and nothing of the dataset is left; what is held and what is lawful is.
+#include "services/agent/evict/evictor.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "common/base/status.h"
+#include "common/crypto/digest.h"
+#include "common/os/fault_files.h"
+#include "common/rpc/codec.h"
+#include "common/store/node_cache.h"
+#include "common/store/store_fixture.h"
+
+namespace bailiwick::agent {
+namespace {
+
+constexpr VersionNumber kVersions = 2;
+
+class EvictorTest : public ::testing::Test {
+ protected:
+  EvictorTest() {
+    id_.bytes.fill(5);
+    policy::Site site;
+    site.name = "cloud";
+    site.enrolment_keys["cloud"] = key_.public_key();
+    world_.sites["cloud"] = site;
+  }
+
+  void Fresh() {
+    Close();
+    faults_ = nullptr;
+    ASSERT_TRUE(hasty_.RemoveTree(dir_.path()).ok());
+    ASSERT_TRUE(hasty_.MakeDirs(dir_.path()).ok());
+    faults_ = std::make_unique<os::FaultFiles>(&hasty_, dir_.path());
+    index_ = std::make_unique<store::FakeChunkIndex>();
+  }
+  void Close() {
+    evictor_ = nullptr;
+    dataset_ = DatasetHandle();
+    catalog_ = nullptr;
+    audit_ = nullptr;
+    db_ = nullptr;
+  }
+  absl::Status Open() {
+    Close();
+    std::vector<std::string> migrations = store::VersionCatalog::Migrations();
+    for (auto& m : Evictor::Migrations()) migrations.push_back(m);
+    BW_ASSIGN_OR_RETURN(
+        db_,
+        sql::Database::Open({.files = faults_.get(), .path = dir_.path() + "/agent.db", .migrations = migrations}));
+    BW_ASSIGN_OR_RETURN(audit_, audit::Log::Open(faults_.get(), &clock_, dir_.path() + "/audit.log"));
+    catalog_ = std::make_unique<store::VersionCatalog>(db_.get());
+    dataset_.id = id_;
+    dataset_.name = "planner";
+    dataset_.directory = dir_.path() + "/set";
+    dataset_.files = faults_.get();
+    dataset_.catalog = catalog_.get();
+    BW_ASSIGN_OR_RETURN(
+        dataset_.store,
+        store::DatasetStore::Open(
+            {.files = faults_.get(), .index = index_.get(), .directory = dataset_.directory, .dataset = id_}));
+    dataset_.nodes = store::NewStoreNodeSource(dataset_.store.get());
+    evictor_ = std::make_unique<Evictor>(Evictor::Parts{.db = db_.get(),
+                                                        .audit = audit_.get(),
+                                                        .clock = &clock_,
+                                                        .random = os::Random::System(),
+                                                        .site = "cloud",
+                                                        .agent = "spiffe://acme/region/us/site/cloud/agent/cloud",
+                                                        .key = &key_});
+    return evictor_->Load();
+  }
+
+  // A version whose manifest is one leaf that lists a chunk of its own.
+  absl::Status AddVersion(VersionNumber number) {
+    std::unique_ptr<store::DatasetStore::Writer> writer = dataset_.store->NewWriter();
+    const store::TestChunk& chunk = store::ChunkOf(number, 3000);
+    BW_RETURN_IF_ERROR(writer->Put(chunk.digest, chunk.stored).status());
+    store::ManifestBuilder builder([&](const Digest& digest, std::string_view bytes) {
+      return writer->Put(digest, store::EncodeChunk(bytes)).status();
+    });
+    store::Entry entry;
+    entry.path = absl::StrCat("file-", number);
+    entry.type = store::EntryType::kFile;
+    entry.mode = 0644;
+    entry.size = 3000;
+    entry.chunks = {{.digest = chunk.digest, .length = 3000}};
+    BW_RETURN_IF_ERROR(builder.Add(entry));
+    BW_ASSIGN_OR_RETURN(auto built, builder.Finish());
+    BW_RETURN_IF_ERROR(writer->Flush());
+    store::VersionRecord record;
+    record.dataset_id = id_;
+    record.dataset = "planner";
+    record.home_site = "factory";
+    record.home_incarnation.bytes.fill(1);
+    record.home_epoch = 1;
+    record.number = number;
+    record.manifest_root = built.root;
+    record.files = record.entries = 1;
+    record.logical_bytes = 3000;
+    record.committed_at = clock_.Now();
+    const crypto::Envelope envelope =
+        crypto::SignEnvelope(crypto::kVersionType, store::EncodeVersionRecord(record), key_);
+    identities_[number] = store::VersionIdentity(envelope);
+    return catalog_->Add(envelope, dataset_.nodes.get());
+  }
+  absl::Status Fill() {
+    BW_RETURN_IF_ERROR(Open());
+    for (VersionNumber n = 1; n <= kVersions; ++n) BW_RETURN_IF_ERROR(AddVersion(n));
+    return os::WriteFileAtomically(faults_.get(), dir_.path() + "/tree", "laid out");
+  }
+
+  Facts Unlawful() const {
+    Facts facts;
+    facts.verdict = {.lawful = false,
+                     .judged = true,
+                     .reason = "FORBIDDEN",
+                     .rule = "p/r",
+                     .sentence = "no",
+                     .revision = 7,
+                     .digest = std::string(32, 'd')};
+    facts.now = clock_.Now();
+    return facts;
+  }
+  absl::Status Evict(bool ordered = true) {
+    if (ordered) evictor_->Order(id_, {identities_[1], identities_[2]});
+    BW_ASSIGN_OR_RETURN(const bool laid_out, faults_->Exists(dir_.path() + "/tree"));
+    BW_RETURN_IF_ERROR(evictor_->Evaluate(dataset_, laid_out, Unlawful()).status());
+    return evictor_->CarryOut(dataset_, [this](const std::vector<VersionNumber>*) {
+      absl::Status removed = faults_->Remove(dir_.path() + "/tree");
+      if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+      return faults_->SyncDir(dir_.path());
+    });
+  }
+
+  size_t Packs() {
+    auto names = hasty_.List(dataset_.directory + "/packs");
+    return names.ok() ? names->size() : 0;
+  }
+  std::vector<rpc::ErasureReceipt> Receipts() {
+    std::vector<rpc::ErasureReceipt> out;
+    auto envelopes = evictor_->Receipts();
+    EXPECT_TRUE(envelopes.ok()) << envelopes.status();
+    for (const auto& envelope : *envelopes) {
+      auto opened = rpc::OpenReceipt(envelope, world_);
+      EXPECT_TRUE(opened.ok()) << opened.status();
+      if (opened.ok()) out.push_back(*opened);
+    }
+    return out;
+  }
+
+  store::TempDir dir_;
+  store::HastyFiles hasty_;
+  std::unique_ptr<os::FaultFiles> faults_;
+  std::unique_ptr<store::FakeChunkIndex> index_;
+  os::FakeClock clock_;
+  const crypto::SigningKey key_ = *crypto::SigningKey::Generate();
+  policy::World world_;
+  DatasetId id_;
+  std::map<VersionNumber, Digest> identities_;
+  std::unique_ptr<sql::Database> db_;
+  std::unique_ptr<audit::Log> audit_;
+  std::unique_ptr<store::VersionCatalog> catalog_;
+  DatasetHandle dataset_;
+  std::unique_ptr<Evictor> evictor_;
+};
+
+TEST_F(EvictorTest, AFenceOutlivesARestart) {
+  Fresh();
+  ASSERT_TRUE(Fill().ok());
+  std::string sentence, rule;
+  EXPECT_FALSE(evictor_->Withheld(id_, 1, &sentence, &rule));
+  ASSERT_TRUE(Evict(/*ordered=*/false).ok());
+  EXPECT_TRUE(evictor_->Withheld(id_, 1, &sentence, &rule));
+  EXPECT_EQ(rule, "p/r");
+  ASSERT_TRUE(Open().ok());
+  EXPECT_TRUE(evictor_->Withheld(id_, 1, &sentence, &rule));
+  EXPECT_EQ(catalog_->List(id_)->size(), 2u) << "without an order nothing goes";
+  EXPECT_TRUE(Receipts().empty());
+  Facts lawful;
+  lawful.now = clock_.Now();
+  ASSERT_TRUE(evictor_->Evaluate(dataset_, true, lawful).ok());
+  EXPECT_FALSE(evictor_->Withheld(id_, 1, &sentence, &rule));
+  ASSERT_TRUE(Open().ok());
+  EXPECT_FALSE(evictor_->Find(id_).has_value());
+}
+
+TEST_F(EvictorTest, ErasedWithAReceiptUntilItIsAcknowledged) {
+  Fresh();
+  ASSERT_TRUE(Fill().ok());
+  ASSERT_TRUE(Evict().ok());
+  EXPECT_TRUE(catalog_->List(id_)->empty());
+  EXPECT_EQ(Packs(), 0u);
+  EXPECT_FALSE(*hasty_.Exists(dir_.path() + "/tree"));
+  ASSERT_EQ(Receipts().size(), 1u);
+  const rpc::ErasureReceipt receipt = Receipts()[0];
+  EXPECT_EQ(receipt.versions, (std::vector<rpc::VersionRef>{{1, identities_[1]}, {2, identities_[2]}}));
+  EXPECT_TRUE(receipt.everything);
+  EXPECT_GT(receipt.bytes, 6000u);
+  EXPECT_EQ(receipt.cause, "unlawful");
+  EXPECT_EQ(receipt.method, "deleted");
+  ASSERT_TRUE(Evict().ok()) << "again";
+  ASSERT_TRUE(Open().ok());
+  ASSERT_EQ(Receipts().size(), 1u);
+  ASSERT_TRUE(evictor_->Acknowledge(receipt.receipt_id).ok());
+  EXPECT_TRUE(Receipts().empty());
+}
+
+TEST_F(EvictorTest, AHeldVersionAndItsChunksStay) {
+  Fresh();
+  ASSERT_TRUE(Fill().ok());
+  agent::v1::Holds holds;
+  auto* hold = holds.add_holds();
+  hold->set_hold_id("h");
+  hold->set_dataset_id(id_.str());
+  hold->set_number(2);
+  ASSERT_TRUE(evictor_->SetHolds(holds).ok());
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Evict().ok());
+  auto left = catalog_->List(id_);
+  ASSERT_EQ(left->size(), 1u);
+  EXPECT_EQ((*left)[0].record.number, 2u);
+  EXPECT_TRUE(dataset_.store->Read(store::ChunkOf(2, 3000).digest).ok());
+  EXPECT_TRUE(absl::IsNotFound(dataset_.store->Read(store::ChunkOf(1, 3000).digest).status())) << "to the last chunk";
+  ASSERT_EQ(Receipts().size(), 1u);
+  EXPECT_FALSE(Receipts()[0].everything);
+  EXPECT_EQ(evictor_->Find(id_)->stage, FenceStage::kFenced);
+}
+
+TEST_F(EvictorTest, PowerLossAtEveryOperation) {
+  Fresh();
+  ASSERT_TRUE(Fill().ok());
+  const uint64_t begin = faults_->operations();
+  ASSERT_TRUE(Evict().ok());
+  const uint64_t end = faults_->operations();
+  ASSERT_GT(end, begin + 8);
+  for (uint64_t n = begin; n <= end; ++n) {
+    for (const bool kind : {false, true}) {
+      SCOPED_TRACE(absl::StrCat("power loss after operation ", n, kind ? ", kind" : ", harsh"));
+      Fresh();
+      ASSERT_TRUE(Fill().ok());
+      ASSERT_EQ(faults_->operations(), begin);
+      faults_->StopAfter(n);
+      const bool done = Evict().ok();
+      Close();
+      ASSERT_TRUE((kind ? faults_->KeepUnsynced() : faults_->DropUnsynced()).ok());
+      absl::Status opened = Open();
+      ASSERT_TRUE(opened.ok()) << opened;
+      const bool whole = catalog_->List(id_)->size() == kVersions;
+      if (whole && evictor_->Find(id_).has_value() && evictor_->Find(id_)->stage == FenceStage::kFenced) {
+        ASSERT_FALSE(done);
+      }
+      if (done) {
+        ASSERT_EQ(Receipts().size(), 1u);
+      }
+      ASSERT_TRUE(Evict().ok());
+      ASSERT_EQ(Receipts().size(), 1u);
+      ASSERT_EQ(Receipts()[0].versions.size(), kVersions);
+      ASSERT_TRUE(catalog_->List(id_)->empty());
+      ASSERT_EQ(Packs(), 0u);
+      ASSERT_FALSE(*hasty_.Exists(dir_.path() + "/tree"));
+      ASSERT_EQ(evictor_->Find(id_)->stage, FenceStage::kErased);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bailiwick::agent

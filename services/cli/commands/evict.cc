@@ -1,0 +1,253 @@
+// eviction ..., get evictions, dataset hold, holds, release: what may no longer lie where it is, and what must stay.
+#include <iostream>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/status.h"
+#include "common/base/units.h"
+#include "common/rpc/codec.h"
+#include "common/rpc/receipt.h"
+#include "services/cli/commands/command.h"
+
+namespace bailiwick::cli {
+namespace {
+
+std::string Numbers(const google::protobuf::RepeatedField<uint64_t>& versions) {
+  return versions.empty() ? "-" : absl::StrJoin(versions, ",");
+}
+
+Json JsonOf(const control::v1::Eviction& e) {
+  std::vector<Json> versions;
+  for (uint64_t v : e.versions()) versions.push_back(Number(v));
+  return Object({{"dataset", Text(e.dataset())},
+                 {"site", Text(e.site())},
+                 {"state", Text(e.state())},
+                 {"versions", List(std::move(versions))},
+                 {"rule", Text(e.rule())},
+                 {"reason", Text(e.reason())},
+                 {"since", Text(TimeText(e.since()))},
+                 {"bytes", Number(e.bytes())},
+                 {"cause", Text(e.cause())},
+                 {"receipt", Text(e.receipt_id())}});
+}
+
+absl::StatusOr<std::vector<control::v1::Eviction>> Ask(Admin& admin, const std::string& dataset,
+                                                       const std::string& site, const std::string& receipt = "") {
+  control::v1::ListEvictionsRequest request;
+  request.set_dataset(dataset);
+  request.set_site(site);
+  request.set_receipt_id(receipt);
+  control::v1::ListEvictionsResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListEvictions(Admin::Call().get(), request, &response)));
+  return std::vector<control::v1::Eviction>(response.evictions().begin(), response.evictions().end());
+}
+
+std::string Hex(const Digest& digest) { return digest.Hex(); }
+
+Json JsonOf(const rpc::ErasureReceipt& r) {
+  std::vector<Json> versions;
+  for (const auto& v : r.versions)
+    versions.push_back(Object({{"number", Number(v.number)}, {"identity", Text(Hex(v.identity))}}));
+  return Object(
+      {{"receipt", Text(absl::BytesToHexString(r.receipt_id))},
+       {"dataset", Text(r.dataset)},
+       {"datasetId", Text(r.dataset_id.Hex())},
+       {"site", Text(r.site)},
+       {"agent", Text(r.agent)},
+       {"versions", List(std::move(versions))},
+       {"bytes", Number(r.bytes)},
+       {"everything", Bool(r.everything)},
+       {"cause", Text(r.cause)},
+       {"rule", Text(r.rule)},
+       {"policyRevision", Number(r.policy_revision)},
+       {"policyDigest", Text(absl::BytesToHexString(r.policy_digest))},
+       {"fencedAt",
+        Text(r.fenced_at.has_value() ? absl::FormatTime(absl::RFC3339_sec, *r.fenced_at, absl::UTCTimeZone()) : "")},
+       {"erasedAt", Text(absl::FormatTime(absl::RFC3339_sec, r.erased_at, absl::UTCTimeZone()))},
+       {"method", Text(r.method)}});
+}
+
+// The receipt as its signature proves it, by the policy that this context trusts.
+absl::StatusOr<rpc::ErasureReceipt> Verified(Admin& admin, const std::string& id) {
+  BW_ASSIGN_OR_RETURN(auto evictions, Ask(admin, "", "", id));
+  BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin.ReadBundle());
+  return rpc::OpenReceipt(rpc::FromProto(evictions.front().receipt()), bundle.world);
+}
+
+absl::Status ShowReceipt(const Globals& globals, const std::string& id, bool proof_only) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(rpc::ErasureReceipt receipt, Verified(*admin, id));
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"verified", Bool(true)}, {"eviction", JsonOf(receipt)}});
+    return absl::OkStatus();
+  }
+  if (proof_only) {
+    std::cout << "receipt " << id << " is signed by " << receipt.agent << " with the key that the policy pins for it\n";
+    return absl::OkStatus();
+  }
+  std::cout << "Receipt:   " << id << " (signature verified)\nDataset:   " << receipt.dataset
+            << "\nSite:      " << receipt.site << "\nAgent:     " << receipt.agent << "\nCause:     " << receipt.cause
+            << (receipt.rule.empty() ? "" : ", rule ") << receipt.rule << ", policy revision "
+            << receipt.policy_revision
+            << "\nErased:    " << absl::FormatTime(absl::RFC3339_sec, receipt.erased_at, absl::UTCTimeZone()) << ", "
+            << FormatBytes(receipt.bytes) << ", " << receipt.method
+            << (receipt.everything ? "; nothing of the dataset is left there\n"
+                                   : "; other content of the dataset stays\n");
+  for (const auto& v : receipt.versions) std::cout << "  version " << v.number << "  " << Hex(v.identity) << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status HoldVersions(const Globals& globals, const std::string& name, uint64_t number, const std::string& site,
+                          const std::string& reason) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_RETURN_IF_ERROR(FindDataset(*admin, name).status());
+  control::v1::HoldRequest request;
+  request.set_dataset(name);
+  request.set_number(number);
+  request.set_site(site);
+  request.set_reason(reason);
+  control::v1::HoldResponse response;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().Hold(Admin::Call().get(), request, &response)));
+  const std::string id = absl::BytesToHexString(response.hold().hold_id());
+  if (!globals.table()) {
+    PrintJson(globals.format(),
+              {{"hold", Text(id)}, {"dataset", Text(name)}, {"number", Number(number)}, {"site", Text(site)}});
+    return absl::OkStatus();
+  }
+  std::cout << (number == 0 ? "every version" : absl::StrCat("version ", number)) << " of " << name
+            << (site.empty() ? " at every site" : absl::StrCat(" at ", site))
+            << " is held until: bailiwick dataset release " << name << " --hold " << id << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status ListHolds(const Globals& globals, const std::string& name) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::ListHoldsRequest request;
+  request.set_dataset(name);
+  control::v1::ListHoldsResponse response;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListHolds(Admin::Call().get(), request, &response)));
+  std::vector<Json> json;
+  Rows rows;
+  for (const auto& row : response.holds()) {
+    const auto& hold = row.hold();
+    const std::string id = absl::BytesToHexString(hold.hold_id());
+    rows.push_back({id, row.dataset(), hold.number() == 0 ? "all" : absl::StrCat(hold.number()),
+                    hold.site().empty() ? "all" : hold.site(), TimeText(hold.since()), hold.by(), hold.reason()});
+    json.push_back(Object({{"hold", Text(id)},
+                           {"dataset", Text(row.dataset())},
+                           {"number", Number(hold.number())},
+                           {"site", Text(hold.site())},
+                           {"since", Text(TimeText(hold.since()))},
+                           {"by", Text(hold.by())},
+                           {"reason", Text(hold.reason())}}));
+  }
+  if (globals.table()) {
+    PrintTable({"HOLD", "DATASET", "VERSION", "SITE", "SINCE", "BY", "REASON"}, rows);
+  } else {
+    PrintJson(globals.format(), {{"holds", List(std::move(json))}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const std::string& hold, bool all) {
+  if (hold.empty() == !all)
+    return absl::InvalidArgumentError("say which hold with --hold ID (bailiwick dataset holds), or --all");
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::ReleaseRequest request;
+  request.set_dataset(name);
+  request.set_hold_id(hold);
+  control::v1::ReleaseResponse response;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().Release(Admin::Call().get(), request, &response)));
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"dataset", Text(name)}, {"released", Number(response.released())}});
+  } else {
+    std::cout << response.released() << (response.released() == 1 ? " hold of " : " holds of ") << name
+              << " released\n";
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(auto evictions, Ask(*admin, dataset, site));
+  std::vector<Json> json;
+  Rows rows;
+  for (const auto& e : evictions) {
+    json.push_back(JsonOf(e));
+    rows.push_back({e.dataset(), e.site(), e.state(), Numbers(e.versions()), FormatBytes(e.bytes()),
+                    TimeText(e.since()), e.receipt_id().empty() ? "-" : e.receipt_id(),
+                    e.cause().empty() ? e.reason() : e.cause()});
+  }
+  if (globals.table()) {
+    PrintTable({"DATASET", "SITE", "STATE", "VERSIONS", "SIZE", "SINCE", "RECEIPT", "REASON"}, rows);
+  } else {
+    PrintJson(globals.format(), {{"evictions", List(std::move(json))}});
+  }
+  return absl::OkStatus();
+}
+
+void RegisterEvictions(CLI::App& app, Globals& globals) {
+  auto* eviction =
+      app.add_subcommand("eviction", "copies that may no longer lie where they are, and receipts of erasures");
+  eviction->require_subcommand(1);
+  eviction->footer("Example:\n  bailiwick eviction list");
+  {
+    auto* c = eviction->add_subcommand("list", "what is fenced, what is unconfirmed, what was erased");
+    auto dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
+    c->add_option("--dataset", *dataset, "of this dataset only");
+    c->add_option("--site", *site, "at this site only");
+    c->footer("Example:\n  bailiwick eviction list --site cloud-us");
+    OnRun(c, globals, [&globals, dataset, site] { return GetEvictions(globals, *dataset, *site); });
+  }
+  for (const bool proof_only : {false, true}) {
+    auto* c = proof_only ? eviction->add_subcommand("verify",
+                                                    "check a receipt's signature against the key that the policy pins")
+                         : eviction->add_subcommand("show", "one receipt, verified");
+    auto id = std::make_shared<std::string>();
+    c->add_option("RECEIPT", *id, "from: bailiwick eviction list")->required();
+    c->footer(absl::StrCat("Example:\n  bailiwick eviction ", proof_only ? "verify" : "show",
+                           " 5f2b9c0d1e3a4b5c6d7e8f9001122334"));
+    OnRun(c, globals, [&globals, id, proof_only] { return ShowReceipt(globals, *id, proof_only); });
+  }
+}
+
+void RegisterHolds(CLI::App& dataset, Globals& globals) {
+  {
+    auto* c = dataset.add_subcommand("hold", "keep versions whatever retention and law say, until released");
+    auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>("0"),
+         site = std::make_shared<std::string>(), reason = std::make_shared<std::string>();
+    c->add_option("NAME", *name, "dataset")->required();
+    c->add_option("--version", *number, "one version (default: all, also those to come)");
+    c->add_option("--site", *site, "at one site (default: everywhere)");
+    c->add_option("--reason", *reason, "for who finds it later")->required();
+    c->footer(
+        "An unlawful copy that is held is fenced, not erased.\nExample:\n"
+        "  bailiwick dataset hold planner --version 3 --reason 'case 4711'");
+    OnRun(c, globals, [&globals, name, number, site, reason]() -> absl::Status {
+      BW_ASSIGN_OR_RETURN(uint64_t n, ParseVersion(*number, 0));
+      return HoldVersions(globals, *name, n, *site, *reason);
+    });
+  }
+  {
+    auto* c = dataset.add_subcommand("holds", "what is held, why and by whom");
+    auto name = std::make_shared<std::string>();
+    c->add_option("NAME", *name, "one dataset (default: all)");
+    c->footer("Example:\n  bailiwick dataset holds");
+    OnRun(c, globals, [&globals, name] { return ListHolds(globals, *name); });
+  }
+  {
+    auto* c = dataset.add_subcommand("release", "let held versions go where retention or law say so");
+    auto name = std::make_shared<std::string>(), hold = std::make_shared<std::string>();
+    auto all = std::make_shared<bool>(false);
+    c->add_option("NAME", *name, "dataset")->required();
+    c->add_option("--hold", *hold, "from: bailiwick dataset holds");
+    c->add_flag("--all", *all, "every hold of the dataset");
+    c->footer("Example:\n  bailiwick dataset release planner --all");
+    OnRun(c, globals, [&globals, name, hold, all] { return ReleaseHolds(globals, *name, *hold, *all); });
+  }
+}
+
+}  // namespace bailiwick::cli

@@ -1,0 +1,350 @@
+// Copies that the law does not permit where they are, what was erased, and holds.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/status.h"
+#include "common/policy/residence.h"
+#include "common/rpc/codec.h"
+#include "common/rpc/receipt.h"
+#include "common/telemetry/log.h"
+#include "services/coordinator/core/core.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+using telemetry::Level;
+using telemetry::Log;
+
+constexpr size_t kMaxReason = 1000;
+constexpr size_t kMaxHolds = 10'000;  // all of them go to every agent that they concern
+
+bool Closed(const ReplicaRow& row) {
+  return row.fence.has_value() && row.fence->stage() != agent::v1::FENCE_STAGE_RETIRING;
+}
+
+UnlawfulCopy::Stage StageOf(const ReplicaRow& row) {
+  if (!Closed(row)) return UnlawfulCopy::Stage::kSilent;
+  switch (row.fence->stage()) {
+    case agent::v1::FENCE_STAGE_ERASING:
+      return UnlawfulCopy::Stage::kErasing;
+    case agent::v1::FENCE_STAGE_ERASED:
+      return UnlawfulCopy::Stage::kErased;
+    default:
+      return UnlawfulCopy::Stage::kFenced;
+  }
+}
+
+std::string Hex(const std::string& bytes) { return absl::BytesToHexString(bytes); }
+
+std::string Numbers(const std::vector<rpc::VersionRef>& versions) {
+  return absl::StrJoin(versions, ", ", [](std::string* out, const auto& v) { absl::StrAppend(out, v.number); });
+}
+
+control::v1::Eviction ViewOf(const agent::v1::ErasureReceipt& receipt, const crypto::Envelope& envelope) {
+  control::v1::Eviction view;
+  view.set_dataset(receipt.dataset());
+  view.set_site(receipt.site());
+  view.set_state("erased");
+  for (const auto& version : receipt.versions()) view.add_versions(version.number());
+  view.set_rule(receipt.rule());
+  view.set_reason(receipt.everything() ? "nothing of the dataset is left at the site"
+                                       : "other content of the dataset stays");
+  *view.mutable_since() = receipt.erased_at();
+  view.set_bytes(receipt.bytes());
+  view.set_cause(receipt.cause());
+  view.set_receipt_id(Hex(receipt.receipt_id()));
+  rpc::ToProto(envelope, view.mutable_receipt());
+  return view;
+}
+
+}  // namespace
+
+bool Core::Unlawful(const Stream* stream, const std::string& site, const ReplicaRow& row,
+                    policy::Decision* decision) const {
+  if (stream != nullptr && stream->home_site == site) return false;  // the owner's own data
+  bool forbidden = false;
+  if (stream != nullptr && bundle_.has_value()) {
+    policy::Decision made =
+        policy::EvaluateResidence(bundle_->world, stream->labels, stream->home_site, site, clock_->Now());
+    forbidden = !made.permitted;
+    if (decision != nullptr) *decision = std::move(made);
+  }
+  return forbidden || Closed(row);
+}
+
+std::string Core::NameOf(DatasetId dataset) const {
+  if (auto stream = streams_.find(dataset); stream != streams_.end()) return stream->second.name;
+  auto versions = state_.versions.find(dataset);
+  return versions == state_.versions.end() || versions->second.empty()
+             ? dataset.Hex()
+             : versions->second.rbegin()->second.record.dataset;
+}
+
+std::vector<UnlawfulCopy> Core::UnlawfulCopies() const {
+  std::vector<UnlawfulCopy> copies;
+  for (const auto& [id, replicas] : state_.replicas) {
+    auto known = streams_.find(id);
+    const Stream* stream = known == streams_.end() ? nullptr : &known->second;
+    for (const auto& [site, row] : replicas) {
+      policy::Decision decision;
+      if ((row.versions.empty() && !Closed(row)) || !Unlawful(stream, site, row, &decision)) continue;
+      UnlawfulCopy copy;
+      copy.dataset = id;
+      copy.dataset_name = NameOf(id);
+      copy.site = site;
+      copy.versions = row.versions;
+      copy.stored_bytes = row.stored_bytes;
+      copy.stage = StageOf(row);
+      copy.rule = decision.rule;
+      copy.sentence = decision.sentence;
+      if (Closed(row)) {
+        copy.judged = row.fence->reason() != policy::ReasonName(policy::Reason::kError);
+        copy.held.insert(row.fence->held().begin(), row.fence->held().end());
+        copy.rule = row.fence->rule();
+        copy.sentence = row.fence->sentence();
+        copy.since = rpc::FromProto(row.fence->since());
+      }
+      copies.push_back(std::move(copy));
+    }
+  }
+  return copies;
+}
+
+void Core::PlanEvictionsOnce(PlanInput input) {
+  std::vector<UnlawfulCopy> copies = UnlawfulCopies();
+  // What nobody declares any more: who holds what of it is all that is known.
+  for (const UnlawfulCopy& copy : copies) {
+    const bool planned = std::any_of(input.datasets.begin(), input.datasets.end(),
+                                     [&](const PlannedDataset& dataset) { return dataset.id == copy.dataset; });
+    if (planned) continue;
+    PlannedDataset dataset;
+    dataset.id = copy.dataset;
+    dataset.name = copy.dataset_name;
+    for (const auto& [site, row] : state_.replicas.at(copy.dataset)) {
+      if (!Closed(row)) dataset.held[site] = row.versions;
+    }
+    input.datasets.push_back(std::move(dataset));
+  }
+  EvictionPlan plan = PlanEvictions(input, copies);
+  for (const EvictionStatus& status : plan.copies) {
+    const EvictionStatus* before = FindEviction(status.dataset, status.site);
+    const bool alarming = status.state == "last-copy" || status.state == "held" || status.state == "unconfirmed";
+    if (alarming && (before == nullptr || before->state != status.state)) {
+      Event(absl::StrCat("eviction-", status.state), status.site, status.dataset_name, 0, status.sentence);
+    }
+  }
+  evictions_ = std::move(plan);
+  std::map<std::pair<std::string, DatasetId>, std::string> still;
+  for (const Eviction& order : evictions_.orders) {
+    auto sent = ordered_.extract({order.site, order.dataset});
+    if (!sent.empty()) still.insert(std::move(sent));
+  }
+  ordered_ = std::move(still);  // the next fence gets an order of its own
+  for (const Eviction& order : evictions_.orders) {
+    auto session = sessions_.find(order.site);
+    if (session == sessions_.end()) continue;
+    agent::v1::CoordinatorMessage message;
+    message.mutable_evict()->set_dataset_id(order.dataset.str());
+    const auto& versions = state_.versions[order.dataset];
+    for (VersionNumber number : order.safe) {
+      auto version = versions.find(number);
+      if (version != versions.end())
+        message.mutable_evict()->add_identities(std::string(version->second.identity.view()));
+    }
+    std::string fingerprint = message.SerializeAsString();
+    std::string& sent = ordered_[{order.site, order.dataset}];
+    if (sent == fingerprint) continue;
+    const std::string name = NameOf(order.dataset);
+    absl::Status audited = Audit("eviction-ordered", absl::StrCat(name, "/", order.site),
+                                 absl::StrCat("{\"versions\":[", absl::StrJoin(order.safe, ","), "]}"));
+    if (!audited.ok()) {
+      Log(Level::kError, "audit-failed", {{"error", audited}});
+      continue;
+    }
+    sent = std::move(fingerprint);
+    session->second->Send(std::move(message));
+    Event("eviction-ordered", order.site, name, 0,
+          absl::StrCat("versions ", absl::StrJoin(order.safe, ", "), " lie elsewhere"));
+  }
+}
+
+void Core::OnFence(const std::string& site, const std::string& dataset, const ReplicaRow& before,
+                   const ReplicaRow& after) {
+  if (Closed(after) && !Closed(before) && after.fence->stage() != agent::v1::FENCE_STAGE_ERASED) {
+    Event("replica-fenced", site, dataset, 0, after.fence->sentence());
+  } else if (Closed(before) && !Closed(after)) {
+    Event("fence-lifted", site, dataset, 0, "the law permits the copy again");
+  }
+  const std::string hindrance = after.fence.has_value() ? after.fence->hindrance() : "";
+  if (!hindrance.empty() && (!before.fence.has_value() || before.fence->hindrance() != hindrance)) {
+    Event("eviction-hindered", site, dataset, 0, hindrance);
+  }
+}
+
+void Core::OnReceipt(const std::string& site, const types::v1::Envelope& envelope) {
+  if (!bundle_.has_value()) return;
+  ReceiptRow row;
+  row.envelope = rpc::FromProto(envelope);
+  auto receipt = rpc::OpenReceipt(row.envelope, bundle_->world);
+  if (receipt.ok() && receipt->site != site) receipt = absl::PermissionDeniedError("the receipt is of another site");
+  if (!receipt.ok()) {  // not acknowledged: it comes again with the next session
+    Log(Level::kWarning, "receipt-refused", {{"site", site}, {"error", receipt.status()}});
+    Event("receipt-refused", site, "", 0, std::string(receipt.status().message()));
+    return;
+  }
+  row.id = receipt->receipt_id;
+  row.dataset = receipt->dataset_id;
+  row.site = site;
+  const bool known =
+      std::any_of(state_.receipts.begin(), state_.receipts.end(), [&](const ReceiptRow& r) { return r.id == row.id; });
+  if (!known) {
+    absl::Status stored =
+        Audit("receipt-stored", absl::StrCat(receipt->dataset, "/", site),
+              absl::StrCat("{\"receipt\":\"", Hex(row.id), "\",\"cause\":\"", absl::CEscape(receipt->cause), "\"}"));
+    if (stored.ok()) stored = catalog_->PutReceipt(row);
+    if (!stored.ok()) {
+      Log(Level::kError, "catalog-failed", {{"error", stored}});
+      return;
+    }
+    Event("replica-erased", site, receipt->dataset, 0,
+          absl::StrCat(
+              receipt->versions.empty() ? "parts of a version" : absl::StrCat("versions ", Numbers(receipt->versions)),
+              ", ", receipt->bytes, " bytes, ", receipt->cause, "; receipt ", Hex(row.id)));
+    state_.receipts.push_back(std::move(row));
+    Wake();
+  }
+  auto session = sessions_.find(site);
+  if (session == sessions_.end()) return;
+  agent::v1::CoordinatorMessage ack;
+  ack.mutable_receipt_ack()->set_receipt_id(receipt->receipt_id);
+  session->second->Send(std::move(ack));
+}
+
+const EvictionStatus* Core::FindEviction(DatasetId dataset, const std::string& site) const {
+  for (const EvictionStatus& status : evictions_.copies) {
+    if (status.dataset == dataset && status.site == site) return &status;
+  }
+  return nullptr;
+}
+
+absl::StatusOr<control::v1::ListEvictionsResponse> Core::Evictions(const control::v1::ListEvictionsRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  control::v1::ListEvictionsResponse response;
+  auto asked = [&](const std::string& dataset, const std::string& site) {
+    return (request.dataset().empty() || request.dataset() == dataset) &&
+           (request.site().empty() || request.site() == site);
+  };
+  for (const EvictionStatus& status : evictions_.copies) {
+    if (!request.receipt_id().empty() || !asked(status.dataset_name, status.site)) continue;
+    auto* view = response.add_evictions();
+    view->set_dataset(status.dataset_name);
+    view->set_site(status.site);
+    view->set_state(status.state);
+    for (VersionNumber number : status.versions) view->add_versions(number);
+    view->set_rule(status.rule);
+    view->set_reason(status.sentence);
+    if (status.since != absl::Time()) rpc::ToProto(status.since, view->mutable_since());
+    view->set_bytes(status.stored_bytes);
+  }
+  for (auto row = state_.receipts.rbegin(); row != state_.receipts.rend(); ++row) {
+    if (!request.receipt_id().empty() && request.receipt_id() != Hex(row->id)) continue;
+    // Verified when it came; the key may have left the policy since, so what it says is shown and `verify` judges.
+    agent::v1::ErasureReceipt message;
+    if (!message.ParseFromString(row->envelope.payload) || !asked(message.dataset(), message.site())) continue;
+    *response.add_evictions() = ViewOf(message, row->envelope);
+  }
+  if (!request.receipt_id().empty() && response.evictions_size() == 0) {
+    return absl::NotFoundError(
+        absl::StrCat("no receipt ", request.receipt_id(), " is known; see: bailiwick eviction list"));
+  }
+  return response;
+}
+
+absl::StatusOr<control::v1::HoldResponse> Core::Hold(const std::string& who, const control::v1::HoldRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  if (request.reason().empty() || request.reason().size() > kMaxReason) {
+    return absl::InvalidArgumentError("a hold needs a reason of at most 1000 bytes, for who finds it later");
+  }
+  if (state_.holds.size() >= kMaxHolds) return absl::ResourceExhaustedError("there are 10,000 holds; release some");
+  const Stream* stream = FindStream(request.dataset());
+  if (stream == nullptr) return absl::NotFoundError(absl::StrCat("dataset ", request.dataset(), " does not exist"));
+  if (!request.site().empty() && state_.resources.count({"Site", request.site()}) == 0) {
+    return absl::NotFoundError(absl::StrCat("site ", request.site(), " is not declared"));
+  }
+  if (request.number() != 0 && state_.versions[stream->id].count(request.number()) == 0) {
+    return absl::NotFoundError(absl::StrCat("dataset ", request.dataset(), " has no version ", request.number()));
+  }
+  agent::v1::Hold hold;
+  hold.set_hold_id(random_->Bytes(8));
+  hold.set_dataset_id(stream->id.str());
+  hold.set_number(request.number());
+  hold.set_site(request.site());
+  hold.set_reason(request.reason());
+  hold.set_by(who);
+  rpc::ToProto(clock_->Now(), hold.mutable_since());
+  BW_RETURN_IF_ERROR(Audit(
+      "hold-set", absl::StrCat(stream->name, "/", request.number()),
+      absl::StrCat("{\"by\":\"", who, "\",\"hold\":\"", Hex(hold.hold_id()), "\",\"site\":\"", request.site(), "\"}")));
+  BW_RETURN_IF_ERROR(catalog_->PutHold(hold));
+  state_.holds[hold.hold_id()] = hold;
+  Event("hold-set", request.site(), stream->name, request.number(), absl::StrCat("by ", who));
+  PushAssignments();
+  control::v1::HoldResponse response;
+  *response.mutable_hold() = hold;
+  return response;
+}
+
+absl::StatusOr<control::v1::ListHoldsResponse> Core::Holds(const std::string& dataset) {
+  absl::MutexLock lock(&mutex_);
+  std::vector<control::v1::HeldDataset> held;
+  for (const auto& [id, hold] : state_.holds) {
+    auto of = DatasetId::From(hold.dataset_id());
+    control::v1::HeldDataset row;
+    row.set_dataset(of.ok() ? NameOf(*of) : "");
+    *row.mutable_hold() = hold;
+    if (dataset.empty() || row.dataset() == dataset) held.push_back(std::move(row));
+  }
+  std::stable_sort(held.begin(), held.end(), [](const auto& a, const auto& b) {
+    if (a.dataset() != b.dataset()) return a.dataset() < b.dataset();
+    return rpc::FromProto(a.hold().since()) < rpc::FromProto(b.hold().since());
+  });
+  control::v1::ListHoldsResponse response;
+  for (auto& row : held) *response.add_holds() = std::move(row);
+  return response;
+}
+
+absl::StatusOr<control::v1::ReleaseResponse> Core::Release(const std::string& who,
+                                                           const control::v1::ReleaseRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  std::vector<std::string> ids;
+  for (const auto& [id, hold] : state_.holds) {
+    auto of = DatasetId::From(hold.dataset_id());
+    if (!of.ok() || NameOf(*of) != request.dataset()) continue;
+    if (request.hold_id().empty() || Hex(id) == request.hold_id()) ids.push_back(id);
+  }
+  if (ids.empty()) {
+    return absl::NotFoundError(request.hold_id().empty()
+                                   ? absl::StrCat("no hold keeps a version of ", request.dataset())
+                                   : absl::StrCat(request.dataset(), " has no hold ", request.hold_id()));
+  }
+  control::v1::ReleaseResponse response;
+  for (const std::string& id : ids) {
+    const agent::v1::Hold hold = state_.holds[id];
+    auto of = DatasetId::From(hold.dataset_id());
+    const std::string name = of.ok() ? NameOf(*of) : "";
+    BW_RETURN_IF_ERROR(Audit("hold-released", absl::StrCat(name, "/", hold.number()),
+                             absl::StrCat("{\"by\":\"", who, "\",\"hold\":\"", Hex(id), "\"}")));
+    BW_RETURN_IF_ERROR(catalog_->RemoveHold(id));
+    state_.holds.erase(id);
+    Event("hold-released", hold.site(), name, hold.number(), absl::StrCat("by ", who));
+    response.set_released(response.released() + 1);
+  }
+  PushAssignments();
+  Wake();
+  return response;
+}
+
+}  // namespace bailiwick::coordinator
