@@ -20,6 +20,7 @@ namespace bailiwick::cli {
 namespace {
 
 constexpr const char* kTrustDomain = "dev.bailiwick";
+constexpr absl::Duration kPortPatience = absl::Seconds(2);  // for one that somebody killed a moment ago
 constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr absl::Duration kConnectTimeout = absl::Seconds(60);
 constexpr absl::Duration kLockTimeout = absl::Seconds(60);
@@ -239,7 +240,10 @@ std::set<int> Fleet::Ports() const {
 }
 
 absl::Status Fleet::CheckPorts(const std::string& who, const std::vector<int>& ports) const {
+  os::Clock* clock = os::Clock::System();
+  const absl::Duration deadline = clock->BootTime() + kPortPatience;
   for (int port : ports) {
+    while (PortIsTaken(port) && clock->BootTime() < deadline) clock->SleepFor(absl::Milliseconds(50));
     if (!PortIsTaken(port)) continue;
     return absl::FailedPreconditionError(
         absl::StrCat("port ", port, " of ", who, " is taken by another process; stop that one (ss -ltnp shows it)"));

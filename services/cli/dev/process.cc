@@ -25,23 +25,27 @@ constexpr int kLowestPort = 20000;  // few services are registered above it
 constexpr int kEnoughPorts = 1000;
 constexpr int kPortTries = 500;
 
-// Start time in clock ticks and state of a process; 0 when there is none.
-uint64_t StartTicks(int pid, char* state) {
+// Of /proc/PID/stat; nothing of it when there is no such process.
+struct ProcessStat {
+  char state = '?';
+  int threads = 0;
+  uint64_t start_ticks = 0;
+};
+
+ProcessStat StatOf(int pid) {
   std::ifstream in(absl::StrCat("/proc/", pid, "/stat"));
   std::string text((std::istreambuf_iterator<char>(in)), {});
   const size_t end = text.rfind(')');  // the name may hold anything
-  if (end == std::string::npos) return 0;
+  ProcessStat stat;
+  if (end == std::string::npos) return stat;
   std::istringstream fields(text.substr(end + 2));
   std::string field;
-  uint64_t ticks = 0;
-  for (int i = 3; fields >> field; ++i) {
-    if (i == 3) *state = field[0];
-    if (i == 22) {
-      ticks = std::strtoull(field.c_str(), nullptr, 10);
-      break;
-    }
+  for (int i = 3; i <= 22 && fields >> field; ++i) {
+    if (i == 3) stat.state = field[0];
+    if (i == 20) stat.threads = std::atoi(field.c_str());
+    if (i == 22) stat.start_ticks = std::strtoull(field.c_str(), nullptr, 10);
   }
-  return ticks;
+  return stat;
 }
 
 std::vector<char*> Argv(const std::vector<std::string>& command) {
@@ -55,8 +59,10 @@ std::vector<char*> Argv(const std::vector<std::string>& command) {
 
 bool Alive(const Process& process) {
   if (process.pid <= 0) return false;
-  char state = '?';
-  return StartTicks(process.pid, &state) == process.start_ticks && process.start_ticks != 0 && state != 'Z';
+  const ProcessStat stat = StatOf(process.pid);
+  if (stat.start_ticks == 0 || stat.start_ticks != process.start_ticks) return false;
+  // Its first thread can be dead already while others, on their way out, still hold its port and its lock.
+  return stat.state != 'Z' || stat.threads > 1;
 }
 
 absl::StatusOr<Process> StartDaemon(const std::vector<std::string>& command, const std::string& log) {
@@ -90,8 +96,7 @@ absl::StatusOr<Process> StartDaemon(const std::vector<std::string>& command, con
   close(channel[0]);
   waitpid(child, nullptr, 0);
   if (!told || process.pid <= 0) return absl::InternalError(absl::StrCat("cannot start ", command[0]));
-  char state = '?';
-  process.start_ticks = StartTicks(process.pid, &state);
+  process.start_ticks = StatOf(process.pid).start_ticks;
   return process;
 }
 
