@@ -25,7 +25,6 @@ namespace {
 namespace tls = grpc::experimental;
 
 constexpr unsigned kWatchSeconds = 1;
-constexpr int kMaxMessageBytes = 4 << 20;
 constexpr int kMaxStreams = 1024;
 constexpr size_t kServerMemoryBytes = 256u << 20;
 constexpr int kPingMillis = 20'000;
@@ -256,9 +255,9 @@ void ApplyServerLimits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
 }
 
-grpc::ChannelArguments ClientArguments(const std::string& address) {
+grpc::ChannelArguments ClientArguments(const std::string& address, int max_message_bytes) {
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxReceiveMessageSize(max_message_bytes);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingMillis);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMillis);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

@@ -12,6 +12,8 @@
 
 namespace bailiwick::rpc {
 
+inline constexpr int kMaxMessageBytes = 4 << 20;  // of control messages; those of transfers are larger
+
 // A directory with cert.pem (leaf first), key.pem (0600), ca.pem.
 struct CredentialFiles {
   std::string directory;
@@ -38,7 +40,8 @@ void RouteGrpcLog();
 // Keepalive, sizes, limits as measured; both ends must use these.
 void ApplyServerLimits(grpc::ServerBuilder& builder);
 // To a loopback address never through a proxy of the environment, to others as gRPC does by default.
-grpc::ChannelArguments ClientArguments(const std::string& address = "");
+// The limit is a parameter because one that is set a second time on the result does not count: gRPC keeps the first.
+grpc::ChannelArguments ClientArguments(const std::string& address = "", int max_message_bytes = kMaxMessageBytes);
 std::shared_ptr<grpc::Channel> Dial(const std::string& address,
                                     const std::shared_ptr<grpc::ChannelCredentials>& credentials);
 

@@ -108,6 +108,18 @@ class Story(f.FleetTest):
         self.committed("shift", 2)
         self.assertLess(self.fleet.wire_bytes("shift", 2, "core"), 1 << 20)
 
+    def test_the_largest_chunks_travel_whichever_side_dials(self):
+        for dial in ("any", "outbound-only"):
+            with self.subTest(dial=dial):
+                self.fleet.set_dial("factory", dial)
+                name = f"largest-{dial}"
+                source = self.fleet.path(name)
+                f.write(os.path.join(source, "noise"), random.Random(9).randbytes(48 << 20))   # chunks of 4 MiB and more
+                f.write(os.path.join(source, "even"), b"x" * (33 << 20))                       # no place to cut: 16 MiB
+                self.fleet.apply(f.dataset_yaml(name, source, spec="chunkSize: 4MiB"))
+                self.assertSame(source, self.committed(name, 1))
+        self.fleet.set_dial("factory", "any")
+
     def test_rollback_and_forward_at_one_site_and_everywhere(self):
         source = self.new("back", seed=4, files=30)
         current = self.committed("back", 1)

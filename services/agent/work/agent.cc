@@ -326,8 +326,7 @@ void Agent::RunFlow(FlowOrder order, std::string peer, std::string endpoint, std
                           .code = "INTERNAL",
                           .message = std::string(credentials.status().message())});
   } else {
-    grpc::ChannelArguments arguments = rpc::ClientArguments(endpoint);
-    arguments.SetMaxReceiveMessageSize(static_cast<int>(kMaxFrameBytes));
+    const grpc::ChannelArguments arguments = rpc::ClientArguments(endpoint, static_cast<int>(kMaxFrameBytes));
     std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(endpoint, *credentials, arguments);
     RunDialledFlow(transfer_env_, order, OpenExchange(channel), control);
   }
