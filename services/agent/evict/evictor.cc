@@ -146,26 +146,29 @@ store::DatasetStore::Mark MarkLive(DatasetHandle& dataset) {
 
 absl::Status Evictor::Load() {
   absl::MutexLock lock(&mutex_);
-  BW_RETURN_IF_ERROR(ForRows(parts_.db, "SELECT dataset, record FROM fences", [&](sql::Statement& row) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
-    BW_ASSIGN_OR_RETURN(Fence fence, Decode(row.Blob(1)));
-    Known& known = known_[id];
-    known.closed = fence.closed();
-    known.fence = std::move(fence);
-    return absl::OkStatus();
-  }));
-  BW_RETURN_IF_ERROR(ForRows(parts_.db, "SELECT dataset FROM partials", [&](sql::Statement& row) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
-    known_[id].partial = true;
-    return absl::OkStatus();
-  }));
-  return ForRows(parts_.db, "SELECT holds FROM holds", [&](sql::Statement& row) -> absl::Status {
-    agent::v1::Holds holds;
-    if (!holds.ParseFromString(row.Blob(0)))
-      return absl::DataLossError("the holds in the agent's database are unreadable");
-    holds_.assign(holds.holds().begin(), holds.holds().end());
-    return absl::OkStatus();
-  });
+  BW_RETURN_IF_ERROR(ForRows(parts_.db, "SELECT dataset, record FROM fences",
+                             [&](sql::Statement& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::Status {
+                               BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
+                               BW_ASSIGN_OR_RETURN(Fence fence, Decode(row.Blob(1)));
+                               Known& known = known_[id];
+                               known.closed = fence.closed();
+                               known.fence = std::move(fence);
+                               return absl::OkStatus();
+                             }));
+  BW_RETURN_IF_ERROR(ForRows(parts_.db, "SELECT dataset FROM partials",
+                             [&](sql::Statement& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::Status {
+                               BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
+                               known_[id].partial = true;
+                               return absl::OkStatus();
+                             }));
+  return ForRows(parts_.db, "SELECT holds FROM holds",
+                 [&](sql::Statement& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::Status {
+                   agent::v1::Holds holds;
+                   if (!holds.ParseFromString(row.Blob(0)))
+                     return absl::DataLossError("the holds in the agent's database are unreadable");
+                   holds_.assign(holds.holds().begin(), holds.holds().end());
+                   return absl::OkStatus();
+                 });
 }
 
 bool Evictor::Pending(DatasetId dataset) const {

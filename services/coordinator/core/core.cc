@@ -158,10 +158,13 @@ void Core::Event(const std::string& kind, const std::string& site, const std::st
 }
 
 bool Core::Lawful(const Stream& stream, const Wanted& wanted) const {
-  return std::any_of(wanted.purposes.begin(), wanted.purposes.end(), [&](const std::string& purpose) {
-    return policy::PermitsReplication(bundle_->world, {stream.labels, stream.home_site, wanted.site, purpose},
-                                      clock_->Now());
-  });
+  for (const std::string& purpose : wanted.purposes) {
+    if (policy::PermitsReplication(bundle_->world, {stream.labels, stream.home_site, wanted.site, purpose},
+                                   clock_->Now())) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void Core::SendAssignments(const std::string& site, Session& session) {
