@@ -154,6 +154,7 @@ class Agent {
   std::map<DatasetId, std::shared_ptr<Work>> work_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::shared_ptr<FlowControl>> flows_ ABSL_GUARDED_BY(mutex_);
   int flow_threads_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Duration keep_often_until_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_judgement_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_renewal_check_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();

@@ -19,6 +19,7 @@ using telemetry::Log;
 
 constexpr uint32_t kDefaultChunkAverage = 32 * 1024;
 constexpr absl::Duration kKeepEvery = absl::Minutes(10);       // retention by age, without a commit
+constexpr absl::Duration kKeepOften = absl::Seconds(30);        // after a new law: what was in the way at first is done then
 constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);  // collects the drops of a burst of commits at once
 constexpr absl::Duration kAssignmentPatience = absl::Seconds(5);
 constexpr absl::Duration kRetryShow = absl::Seconds(1);         // every slot leased
@@ -299,7 +300,7 @@ void Agent::QueueKeep(const std::shared_ptr<Work>& work) {
       return;
     }
     work->keep_queued = true;
-    work->next_keep = now + kKeepEvery;
+    work->next_keep = now + (now < keep_often_until_ ? kKeepAfterChange : kKeepEvery);
   }
   jobs_.Submit(absl::StrCat("keep:", work->dataset->id.Hex()), [this, work] {
     {
@@ -313,6 +314,7 @@ void Agent::QueueKeep(const std::shared_ptr<Work>& work) {
 // Everything that a new law may ask of data at rest, within seconds.
 void Agent::KeepAllSoon() {
   absl::MutexLock lock(&mutex_);
+  keep_often_until_ = state_->env().clock->BootTime() + kKeepOften;
   for (auto& [id, work] : work_) {
     work->next_keep = absl::ZeroDuration();
     work->retry_show = absl::ZeroDuration();
