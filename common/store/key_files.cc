@@ -62,7 +62,7 @@ struct KeyFiles::Loaded {
   }
   std::string Text() const {
     return absl::StrCat(kFirstLine, "\nid ", info.id, "\ncreated ",
-                        absl::FormatTime(absl::RFC3339_sec, info.created, absl::UTCTimeZone()), "\nsecret ",
+                        absl::FormatTime(absl::RFC3339_full, info.created, absl::UTCTimeZone()), "\nsecret ",
                         absl::BytesToHexString({secret.view().data(), secret.view().size()}), "\n");
   }
   crypto::SecretKey wrapping() const { return crypto::DeriveKey(secret.view(), "", "bailiwick storage key: wrap"); }
