@@ -16,6 +16,7 @@
 #include "common/policy/grant.h"
 #include "services/agent/law/law.h"
 #include "services/agent/state/dataset.h"
+#include "services/agent/transfer/flow_control.h"
 #include "services/agent/transfer/stream.h"
 
 namespace bailiwick::agent {
@@ -32,25 +33,6 @@ struct TransferUpdate {
   std::string rule;
 };
 
-// Grants that arrive while a dialled flow runs, and the wish to end any flow. Thread-safe.
-class FlowControl {
- public:
-  void Renew(const crypto::Envelope& grant);
-  void Cancel(const std::string& code, const std::string& message);
-  bool TakeRenewal(crypto::Envelope* out);
-  bool cancelled(std::string* code, std::string* message) const;
-  void Attach(std::weak_ptr<FrameStream> stream);  // aborted by Cancel
-
- private:
-  mutable absl::Mutex mutex_;
-  bool fresh_ ABSL_GUARDED_BY(mutex_) = false;
-  crypto::Envelope grant_ ABSL_GUARDED_BY(mutex_);
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  std::string code_ ABSL_GUARDED_BY(mutex_);
-  std::string message_ ABSL_GUARDED_BY(mutex_);
-  std::weak_ptr<FrameStream> stream_ ABSL_GUARDED_BY(mutex_);
-};
-
 struct FlowEnd {
   std::string peer_site;
   std::string purpose;
@@ -63,8 +45,8 @@ struct TransferEnvironment {
   const Law* law = nullptr;
   const os::Clock* clock = nullptr;
   audit::Log* audit = nullptr;
-  std::function<std::string()> self;              // own SPIFFE id
-  std::function<crypto::Envelope()> binding;      // of the certificate in use now
+  std::function<std::string()> self;          // own SPIFFE id
+  std::function<crypto::Envelope()> binding;  // of the certificate in use now
   std::function<absl::StatusOr<DatasetHandle*>(DatasetId, const std::string& name)> open_dataset;  // makes it when new
   // For a version that comes here: sees to how it must be kept at rest, and says it, signed.
   struct Kept {
@@ -75,7 +57,8 @@ struct TransferEnvironment {
   std::function<Kept(DatasetId, const std::string& name, const policy::Grant&)> keep;
   std::function<DatasetHandle*(DatasetId)> find_dataset;    // null: not here
   std::function<absl::Status(const policy::Grant&)> spend;  // ALREADY_EXISTS: this grant was used before
-  // Whether nothing of the version may come or go here, whatever the grant says: the copy is fenced. With sentence and rule.
+  // Whether nothing of the version may come or go here, whatever the grant says: the copy is fenced. With sentence and
+  // rule.
   std::function<bool(DatasetId, VersionNumber, std::string* sentence, std::string* rule)> withheld;
   // Around each flow that was let in; `began` gives what Cancel ends it by.
   std::function<void(DatasetHandle&, bool receive, const std::shared_ptr<FlowControl>&)> began;

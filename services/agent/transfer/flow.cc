@@ -1,0 +1,150 @@
+#include "services/agent/transfer/flow.h"
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/identity/spiffe.h"
+#include "common/rpc/codec.h"
+#include "common/telemetry/log.h"
+
+namespace bailiwick::agent {
+namespace {
+
+using telemetry::Level;
+using transfer::v1::Frame;
+
+constexpr absl::Duration kReportEvery = absl::Milliseconds(250);
+
+std::string CodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kResourceExhausted:
+      return "DISK_FULL";
+    case absl::StatusCode::kDataLoss:
+      return "CORRUPT";
+    case absl::StatusCode::kInvalidArgument:
+      return "BAD_REQUEST";
+    case absl::StatusCode::kNotFound:
+      return "NOT_FOUND";
+    case absl::StatusCode::kPermissionDenied:
+      return "GRANT_INVALID";
+    case absl::StatusCode::kCancelled:
+      return "SHUTDOWN";
+    default:
+      return "INTERNAL";
+  }
+}
+
+std::string Detail(const policy::Grant& grant, const End& end, uint64_t wire_bytes) {
+  return absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
+                      "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"purpose\":\"",
+                      absl::CEscape(grant.purpose), "\",\"policyRevision\":", grant.policy_revision, ",\"code\":\"",
+                      end.code, "\",\"rule\":\"", absl::CEscape(end.rule), "\",\"wireBytes\":", wire_bytes, "}");
+}
+
+}  // namespace
+
+End Refused(const policy::GrantDecision& d) { return {d.code, d.message, d.rule}; }
+
+End Broken(const absl::Status& status) { return {CodeOf(status), std::string(status.message()), ""}; }
+
+absl::Status Flow::Audit(const std::string& kind, const End& end) {
+  return env_.audit
+      ->Append(kind, absl::StrCat(record_.dataset, "/", transfer_id_), Detail(guard_.grant(), end, wire_bytes_))
+      .status();
+}
+
+bool Flow::ReadFrame(InFrame* in, End* end) {
+  grpc::ByteBuffer buffer;
+  if (!stream_->Read(&buffer)) {
+    std::string code, message;
+    if (control_->cancelled(&code, &message)) {
+      *end = {code, message, ""};
+    } else {
+      *end = {"BROKEN", "the connection to the peer broke", ""};
+    }
+    return false;
+  }
+  auto decoded = DecodeFrame(buffer);
+  if (!decoded.ok()) {
+    *end = Broken(decoded.status());
+    return false;
+  }
+  *in = *std::move(decoded);
+  if (in->message.has_goodbye()) {
+    const auto& bye = in->message.goodbye();
+    *end = {bye.code().empty() ? "INTERNAL" : bye.code(), bye.message(), bye.rule()};
+    return false;
+  }
+  return true;
+}
+
+// The copy here may be out of use although the flow itself is permitted.
+End Flow::Withheld() const {
+  End end;
+  if (env_.withheld(record_.dataset_id, record_.number, &end.message, &end.rule)) end.code = "POLICY_DENIED";
+  return end;
+}
+
+// Every window: is it still allowed, by everything that was checked before the first byte? Fresh grants are passed on.
+End Flow::Window() {
+  std::string code, message;
+  if (control_->cancelled(&code, &message)) return {code, message, ""};
+  crypto::Envelope grant;
+  if (dialled_ && control_->TakeRenewal(&grant)) {
+    End end = Authorize(grant);
+    if (!end.complete()) return end;
+    Frame frame;
+    rpc::ToProto(grant, frame.mutable_grant_update()->mutable_grant());
+    if (!stream_->WriteNow(EncodeFrame(frame))) return {"BROKEN", "the connection to the peer broke", ""};
+  }
+  if (End fenced = Withheld(); !fenced.complete()) return fenced;
+  policy::GrantDecision decision = guard_.Check();
+  return decision.permitted ? End{} : Refused(decision);
+}
+
+void Flow::Report(TransferUpdate::State state, const End& end, bool force) {
+  if (transfer_id_.empty()) return;
+  const absl::Duration now = env_.clock->BootTime();
+  if (!force && now - last_report_ < kReportEvery) return;
+  last_report_ = now;
+  env_.report({.transfer_id = transfer_id_,
+               .state = state,
+               .done_bytes = done_bytes_,
+               .total_bytes = record_.logical_bytes,
+               .wire_bytes = wire_bytes_,
+               .code = end.code,
+               .message = end.message,
+               .rule = end.rule});
+}
+
+void Flow::Finish(const End& end) {
+  // The source learns of success by the receiver's COMPLETE; whoever ends it for another reason says so.
+  Frame frame;
+  frame.mutable_goodbye()->set_code(end.code);
+  frame.mutable_goodbye()->set_message(end.message);
+  frame.mutable_goodbye()->set_rule(end.rule);
+  stream_->WriteNow(EncodeFrame(frame));
+  stream_->Close();
+  if (accepted_ || !end.complete()) {
+    absl::Status audited =
+        Audit(end.complete() ? "transfer-ended" : (accepted_ ? "transfer-broken" : "transfer-refused"), end);
+    if (!audited.ok()) telemetry::Log(Level::kError, "audit-failed", {{"error", audited}});
+  }
+  telemetry::Log(end.complete() ? Level::kInfo : Level::kWarning, end.complete() ? "transfer-done" : "transfer-ended",
+                 {{"transfer", transfer_id_},
+                  {"dataset", record_.dataset},
+                  {"version", record_.number},
+                  {"role", receive_ ? "receiver" : "source"},
+                  {"wire_bytes", wire_bytes_},
+                  {"code", end.code},
+                  {"reason", end.message}});
+  if (accepted_) {
+    auto peer = identity::ParseSpiffeId(receive_ ? guard_.grant().source : guard_.grant().destination);
+    env_.ended(*dataset_, receive_, control_,
+               {.peer_site = peer.ok() ? peer->site : "", .purpose = guard_.grant().purpose, .code = end.code});
+  }
+  if (receive_ || dialled_) {
+    Report(end.complete() ? TransferUpdate::State::kDone : TransferUpdate::State::kFailed, end, true);
+  }
+}
+
+}  // namespace bailiwick::agent

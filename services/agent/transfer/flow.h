@@ -1,0 +1,83 @@
+// One flow while it runs, from its hello to its goodbye. Private to this folder: the rest of the agent goes through
+// transfer.h. One thread a flow, the caller's; what other threads want of it goes through its FlowControl. The parts
+// lie in handshake.cc (who, what and whether, before any byte), flow_receive.cc, flow_send.cc, and flow.cc (what both
+// roles share: frames, windows, the records of what happened).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "services/agent/transfer/flow_guard.h"
+#include "services/agent/transfer/frame.h"
+#include "services/agent/transfer/receive_machine.h"
+#include "services/agent/transfer/transfer.h"
+
+namespace bailiwick::agent {
+
+struct End {  // why a flow ended
+  std::string code = "COMPLETE";
+  std::string message;
+  std::string rule;
+  bool complete() const { return code == "COMPLETE"; }
+};
+// By what the peer can do about it.
+End Broken(const absl::Status& status);
+End Refused(const policy::GrantDecision& decision);
+
+class Flow {
+ public:
+  Flow(const TransferEnvironment& env, std::shared_ptr<FrameStream> stream, bool dialled, bool receive,
+       std::shared_ptr<FlowControl> control)
+      : env_(env),
+        stream_(std::move(stream)),
+        dialled_(dialled),
+        receive_(receive),
+        control_(std::move(control)),
+        guard_(env.law, env.clock, env.self(), !receive, stream_.get()) {}
+
+  End Dial(const FlowOrder& order);
+  End Accept(const transfer::v1::Frame& first);
+  void Finish(const End& end);
+
+ private:
+  End Prepare(const crypto::Envelope& record, const crypto::Envelope& grant);
+  End Authorize(const crypto::Envelope& grant);
+  absl::StatusOr<store::VersionRecord> OpenRecord(const crypto::Envelope& record);
+  End Keep(const crypto::Envelope& record, const crypto::Envelope& grant);
+  End Run() { return receive_ ? Receive() : Send(); }
+  End Send();
+  End Receive();
+  absl::Status FillWants(ReceiveMachine& machine);
+  absl::Status LoadNodes(ReceiveMachine& machine);
+  absl::StatusOr<std::vector<ReceiveMachine::Have>> Presence(const store::Node& node);
+  End TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer);
+  End Window();
+  End Withheld() const;
+  bool ReadFrame(InFrame* in, End* end);
+  void Report(TransferUpdate::State state, const End& end, bool force);
+  absl::Status Audit(const std::string& kind, const End& end);
+
+  const TransferEnvironment& env_;
+  std::shared_ptr<FrameStream> stream_;
+  const bool dialled_;
+  const bool receive_;
+  const std::shared_ptr<FlowControl> control_;
+  FlowGuard guard_;
+  store::VersionRecord record_;
+  crypto::Envelope record_envelope_;
+  Digest identity_;
+  std::optional<TransferEnvironment::Kept> kept_;  // the receiver's
+  DatasetHandle* dataset_ = nullptr;
+  std::string transfer_id_;
+  uint64_t done_bytes_ = 0;
+  uint64_t wire_bytes_ = 0;
+  absl::Duration last_report_ = -absl::InfiniteDuration();
+  bool accepted_ = false;
+};
+
+}  // namespace bailiwick::agent

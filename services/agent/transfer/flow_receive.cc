@@ -1,0 +1,146 @@
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/rpc/codec.h"
+#include "services/agent/transfer/flow.h"
+
+namespace bailiwick::agent {
+
+using transfer::v1::Frame;
+
+absl::StatusOr<std::vector<ReceiveMachine::Have>> Flow::Presence(const store::Node& node) {
+  std::vector<store::NodeChild> children = node.Children();
+  std::vector<Digest> digests;
+  digests.reserve(children.size());
+  for (const auto& child : children) digests.push_back(child.digest);
+  BW_ASSIGN_OR_RETURN(std::vector<bool> here, dataset_->store->HasMany(digests));
+  std::vector<ReceiveMachine::Have> have(children.size(), ReceiveMachine::Have::kMissing);
+  for (size_t i = 0; i < children.size(); ++i) {
+    if (!here[i]) continue;
+    have[i] = ReceiveMachine::Have::kHere;
+    if (!children[i].is_node) continue;
+    BW_ASSIGN_OR_RETURN(bool complete, dataset_->catalog->IsComplete(dataset_->id, children[i].digest));
+    if (complete) have[i] = ReceiveMachine::Have::kComplete;
+  }
+  return have;
+}
+
+absl::Status Flow::LoadNodes(ReceiveMachine& machine) {
+  while (auto ref = machine.NextLoad()) {
+    BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset_->nodes->Load(ref->digest));
+    BW_ASSIGN_OR_RETURN(std::vector<ReceiveMachine::Have> have, Presence(*node));
+    BW_RETURN_IF_ERROR(machine.Loaded(*ref, *node, have));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Flow::FillWants(ReceiveMachine& machine) {
+  while (auto want = machine.NextWant()) {
+    Frame frame;
+    auto* message = frame.mutable_want();
+    message->set_want_id(want->id);
+    message->set_fetch_root(want->fetch_root);
+    for (uint32_t index : want->path) message->add_node_path(index);
+    if (!want->fetch_root) {
+      for (const auto& piece : want->pieces) {
+        const int n = message->spans_size();
+        if (n > 0 && message->spans(n - 1).first() + message->spans(n - 1).count() == piece.child) {
+          message->mutable_spans(n - 1)->set_count(message->spans(n - 1).count() + 1);
+        } else {
+          auto* span = message->add_spans();
+          span->set_first(piece.child);
+          span->set_count(1);
+        }
+      }
+    }
+    if (!stream_->WriteNow(EncodeFrame(frame))) return absl::UnavailableError("the connection to the peer broke");
+  }
+  return absl::OkStatus();
+}
+
+End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer) {
+  const auto& data = in.message.data();
+  std::string_view payload = in.data_payload();
+  for (const auto& piece : data.pieces()) {
+    auto expected = machine.Next(data.want_id());
+    if (!expected.ok()) return Broken(expected.status());
+    if (piece.absent()) {
+      return {"CORRUPT", absl::StrCat("the source no longer has chunk ", expected->digest.ShortHex()), ""};
+    }
+    if (expected->is_node ? piece.raw_length() > store::kMaxNodeBytes : piece.raw_length() != expected->length) {
+      return {"CORRUPT",
+              absl::StrCat("chunk ", expected->digest.ShortHex(), " has another length than its manifest says"), ""};
+    }
+    if (piece.codec() > 1) return {"CORRUPT", absl::StrCat("unknown codec ", piece.codec()), ""};
+    store::StoredChunk chunk{.codec = static_cast<store::Codec>(piece.codec()),
+                             .raw_length = piece.raw_length(),
+                             .bytes = std::string(payload.substr(0, piece.stored_length()))};
+    payload.remove_prefix(piece.stored_length());
+    auto raw = store::DecodeChunk(chunk, expected->digest);
+    if (!raw.ok()) return {"CORRUPT", std::string(raw.status().message()), ""};
+    auto put = writer.Put(expected->digest, chunk);
+    if (!put.ok()) return Broken(put.status());
+    machine.Stored(data.want_id());
+  }
+  wire_bytes_ += in.data_payload().size();
+  return End{};
+}
+
+End Flow::Receive() {
+  auto held = dataset_->catalog->Find(record_.dataset_id, record_.number);
+  if (!held.ok()) return Broken(held.status());
+  if (held->has_value()) {
+    if ((*held)->identity == identity_) return End{};
+    return {"CORRUPT", absl::StrCat("version ", record_.number, " is here already with another identity; refused"), ""};
+  }
+  std::unique_ptr<store::DatasetStore::Writer> writer = dataset_->store->NewWriter();
+  ReceiveMachine machine(record_.manifest_root);
+  auto root_here = dataset_->store->Has(record_.manifest_root);
+  if (!root_here.ok()) return Broken(root_here.status());
+  auto root_complete = dataset_->catalog->IsComplete(dataset_->id, record_.manifest_root);
+  if (!root_complete.ok()) return Broken(root_complete.status());
+  machine.Begin(*root_here ? (*root_complete ? ReceiveMachine::Have::kComplete : ReceiveMachine::Have::kHere)
+                           : ReceiveMachine::Have::kMissing);
+  End end;
+  while (end.complete() && !machine.finished()) {
+    if (absl::Status loaded = LoadNodes(machine); !loaded.ok()) {
+      end = absl::IsInvalidArgument(loaded) ? End{"CORRUPT", std::string(loaded.message()), ""} : Broken(loaded);
+      break;
+    }
+    if (absl::Status filled = FillWants(machine); !filled.ok()) {
+      end = {"BROKEN", std::string(filled.message()), ""};
+      break;
+    }
+    done_bytes_ = machine.done_bytes();
+    Report(TransferUpdate::State::kRunning, End{}, false);
+    if (machine.finished()) break;
+    if (machine.idle()) continue;
+    InFrame in;
+    if (!ReadFrame(&in, &end)) break;
+    if (in.message.has_grant_update() && !dialled_) {
+      end = Authorize(rpc::FromProto(in.message.grant_update().grant()));
+    } else if (in.message.has_data()) {
+      end = Window();
+      if (end.complete()) end = TakeData(in, machine, *writer);
+    } else {
+      end = {"BAD_REQUEST", "a source sends data", ""};
+    }
+  }
+  done_bytes_ = machine.done_bytes();
+  // What arrived is kept whatever happened: the next attempt does not ask for it again.
+  absl::Status flushed = writer->Flush();
+  if (!end.complete()) {
+    if (machine.finished()) end.message = absl::StrCat(end.message.empty() ? "ended early" : end.message);
+    return end;
+  }
+  if (!flushed.ok()) return Broken(flushed);
+  end = Window();  // the version becomes visible only with a permit at the current revision
+  if (!end.complete()) return end;
+  if (absl::Status audited = Audit("version-received", End{}); !audited.ok()) return Broken(audited);
+  if (absl::Status added = dataset_->catalog->Add(record_envelope_, dataset_->nodes.get()); !added.ok())
+    return Broken(added);
+  Report(TransferUpdate::State::kRunning, End{}, true);  // its byte counts, before the news that ends it
+  env_.received(*dataset_);
+  return End{};
+}
+
+}  // namespace bailiwick::agent

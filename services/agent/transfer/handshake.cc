@@ -1,0 +1,141 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/version.h"
+#include "common/rpc/codec.h"
+#include "services/agent/transfer/flow.h"
+
+namespace bailiwick::agent {
+namespace {
+
+using transfer::v1::Frame;
+
+// A peer that pushed a grant of a revision we do not have yet: the bundle is usually on its way.
+constexpr absl::Duration kPolicyCatchUp = absl::Seconds(5);
+
+}  // namespace
+
+End Flow::Authorize(const crypto::Envelope& grant) {
+  policy::GrantDecision decision = guard_.Offer(grant);
+  const absl::Duration deadline = env_.clock->BootTime() + kPolicyCatchUp;
+  while (!decision.permitted && decision.code == "POLICY_STALE" && env_.clock->BootTime() < deadline) {
+    env_.clock->SleepFor(absl::Milliseconds(50));
+    decision = guard_.Offer(grant);
+  }
+  if (!decision.permitted) return Refused(decision);
+  absl::Status spent = env_.spend(guard_.grant());
+  if (absl::IsAlreadyExists(spent)) return {"GRANT_REPLAYED", std::string(spent.message()), ""};
+  return spent.ok() ? End{} : Broken(spent);
+}
+
+// Believed only if the home's pinned key signed it, by a law that may be on its way.
+absl::StatusOr<store::VersionRecord> Flow::OpenRecord(const crypto::Envelope& record) {
+  auto law = env_.law->current();
+  auto opened = OpenVersionRecord(record, *law);
+  const absl::Duration until = env_.clock->BootTime() + kPolicyCatchUp;
+  while (absl::IsFailedPrecondition(opened.status()) && env_.clock->BootTime() < until) {
+    env_.clock->SleepFor(absl::Milliseconds(100));
+    law = env_.law->current();
+    opened = OpenVersionRecord(record, *law);
+  }
+  return opened;
+}
+
+// The receiver's storage is made ready before it is asked about: only for a signed record and a signed grant.
+End Flow::Keep(const crypto::Envelope& record, const crypto::Envelope& grant) {
+  auto opened = OpenRecord(record);
+  if (!opened.ok()) return {"GRANT_INVALID", std::string(opened.status().message()), ""};
+  auto granted = rpc::OpenGrant(grant, env_.law->current()->world.grant_keys);
+  if (!granted.ok()) return {"GRANT_INVALID", std::string(granted.status().message()), ""};
+  kept_ = env_.keep(opened->dataset_id, opened->dataset, *granted);
+  guard_.SetStorage(kept_->storage, kept_->problem);
+  return End{};
+}
+
+// Who, what and whether, before any byte. The record is believed only if the home's pinned key signed it.
+End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant) {
+  if (env_.law->current() == nullptr) return {"POLICY_DENIED", "no policy is installed here yet", ""};
+  auto opened = OpenRecord(record);
+  if (!opened.ok()) return {"GRANT_INVALID", std::string(opened.status().message()), ""};
+  record_ = *opened;
+  record_envelope_ = record;
+  identity_ = store::VersionIdentity(record);
+  guard_.SetVersion(record_, identity_);
+  if (receive_ && !kept_.has_value()) {
+    if (End kept = Keep(record, grant); !kept.complete()) return kept;
+  }
+  End end = Authorize(grant);
+  if (!end.complete()) return end;
+  transfer_id_ = guard_.grant().transfer_id;
+  if (receive_) {
+    auto dataset = env_.open_dataset(record_.dataset_id, record_.dataset);
+    if (!dataset.ok()) return Broken(dataset.status());
+    dataset_ = *dataset;
+  } else {
+    dataset_ = env_.find_dataset(record_.dataset_id);
+    if (dataset_ == nullptr) return {"NOT_FOUND", "this site does not hold the dataset", ""};
+    auto held = dataset_->catalog->Find(record_.dataset_id, record_.number);
+    if (!held.ok()) return Broken(held.status());
+    if (!held->has_value() || (*held)->identity != identity_) {
+      return {"NOT_FOUND", absl::StrCat("this site does not hold version ", record_.number), ""};
+    }
+  }
+  if (end = Withheld(); !end.complete()) return end;
+  absl::Status audited = Audit("grant-accepted", End{});
+  if (!audited.ok()) return Broken(audited);
+  accepted_ = true;
+  env_.began(*dataset_, receive_, control_);
+  return Withheld();  // a fence that came before it was told of this flow
+}
+
+End Flow::Dial(const FlowOrder& order) {
+  transfer_id_ = order.transfer_id;
+  Frame frame;
+  auto* hello = frame.mutable_hello();
+  hello->set_protocol_min(kProtocolMin);
+  hello->set_protocol_max(kProtocolMax);
+  hello->set_role(receive_ ? transfer::v1::ROLE_RECEIVER : transfer::v1::ROLE_SOURCE);
+  rpc::ToProto(order.grant, hello->mutable_grant());
+  rpc::ToProto(order.version_record, hello->mutable_version_record());
+  rpc::ToProto(env_.binding(), hello->mutable_certificate_binding());
+  if (receive_) {
+    if (env_.law->current() == nullptr) return {"POLICY_DENIED", "no policy is installed here yet", ""};
+    if (End kept = Keep(order.version_record, order.grant); !kept.complete()) return kept;
+    rpc::ToProto(kept_->statement, hello->mutable_storage_statement());
+  }
+  if (!stream_->Write(EncodeFrame(frame))) return {"BROKEN", "cannot reach the peer", ""};
+  InFrame in;
+  End end;
+  if (!ReadFrame(&in, &end)) {
+    if (end.code == "BROKEN") end.message = "the peer cannot be reached or ended the connection";
+    return end;
+  }
+  if (!in.message.has_hello_reply()) return {"BAD_REQUEST", "the peer did not answer the hello", ""};
+  if (in.message.hello_reply().protocol() < kProtocolMin || in.message.hello_reply().protocol() > kProtocolMax) {
+    return {"BAD_REQUEST", "the peer speaks another protocol version", ""};
+  }
+  guard_.SetBinding(rpc::FromProto(in.message.hello_reply().certificate_binding()));
+  guard_.SetStatement(rpc::FromProto(in.message.hello_reply().storage_statement()));
+  end = Prepare(order.version_record, order.grant);
+  return end.complete() ? Run() : end;
+}
+
+End Flow::Accept(const Frame& first) {
+  const auto& hello = first.hello();
+  if (hello.protocol_min() > kProtocolMax || hello.protocol_max() < kProtocolMin) {
+    return {"BAD_REQUEST", absl::StrCat("this agent speaks transfer protocol ", kProtocolMin, " to ", kProtocolMax),
+            ""};
+  }
+  guard_.SetBinding(rpc::FromProto(hello.certificate_binding()));
+  guard_.SetStatement(rpc::FromProto(hello.storage_statement()));
+  End end = Prepare(rpc::FromProto(hello.version_record()), rpc::FromProto(hello.grant()));
+  if (!end.complete()) return end;
+  Frame reply;
+  reply.mutable_hello_reply()->set_protocol(std::min(hello.protocol_max(), kProtocolMax));
+  rpc::ToProto(env_.binding(), reply.mutable_hello_reply()->mutable_certificate_binding());
+  if (receive_) rpc::ToProto(kept_->statement, reply.mutable_hello_reply()->mutable_storage_statement());
+  if (!stream_->Write(EncodeFrame(reply))) return {"BROKEN", "the connection to the peer broke", ""};
+  return Run();
+}
+
+}  // namespace bailiwick::agent
