@@ -72,6 +72,7 @@ class Agent {
     std::set<VersionNumber> laid_out;
     std::string problem;
     std::string source_problem;
+    std::string layout_error;  // of the last try, with names of files: only for admins who ask here
     absl::Duration next_attempt = absl::ZeroDuration();
     absl::Duration retry_show = absl::InfiniteDuration();
     absl::Duration next_keep = absl::ZeroDuration();

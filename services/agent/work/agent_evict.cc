@@ -107,7 +107,8 @@ void Agent::WithdrawTree(const std::shared_ptr<Work>& work) {
     if (!status.ok()) work->retry_show = state_->env().clock->BootTime() + kRetryErase;
   }
   if (!status.ok()) {
-    Log(Level::kError, "withdrawal-failed", {{"dataset", work->dataset->name}, {"error", status}});
+    Log(Level::kError, "withdrawal-failed",
+        {{"dataset", work->dataset->name}, {"code", absl::StatusCodeToString(status.code())}});
   } else if (before != 0) {
     Log(Level::kInfo, "version-withdrawn", {{"dataset", work->dataset->name}, {"version", before}});
   }

@@ -264,18 +264,22 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
     work->current = after;
     work->laid_out = {laid_out.begin(), laid_out.end()};
     work->problem = hindrance;
+    work->layout_error = status.ok() ? "" : std::string(status.message());
     if (absl::IsUnavailable(status)) {
       work->problem = "every slot of the replica is leased by a reader; the new version waits for one to end";
       work->retry_show = state_->env().clock->BootTime() + kRetryShow;
     } else if (!status.ok() && !absl::IsCancelled(status)) {
       work->problem = absl::IsResourceExhausted(status)
                           ? "the disk that holds the replicas is full"
-                          : "the newest version could not be laid out; see the agent's log";
+                          : absl::StrCat("the newest version could not be laid out; `bailiwick dataset verify ",
+                                         dataset.name, " --site ", identity_->site(), "` says why");
       work->retry_show = state_->env().clock->BootTime() + kRetryFailedShow;
     }
   }
   if (!status.ok()) {
-    Log(Level::kError, "layout-failed", {{"dataset", dataset.name}, {"error", status}});
+    // A log is read, copied and kept by more people than the dataset: codes and counts, never a file's name.
+    Log(Level::kError, "layout-failed",
+        {{"dataset", dataset.name}, {"code", absl::StatusCodeToString(status.code())}});
   } else if (before != after) {
     Log(Level::kInfo, "version-shown", {{"dataset", dataset.name}, {"version", after}, {"before", before}});
   }
@@ -414,6 +418,10 @@ absl::StatusOr<store::CatalogVersion> Agent::HeldVersion(const std::string& name
 absl::Status Agent::VerifyTree(const std::string& name, std::vector<std::string>* problems) {
   std::shared_ptr<Work> work = FindWork(name);
   if (work == nullptr) return absl::OkStatus();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!work->layout_error.empty()) problems->push_back(absl::StrCat("not laid out: ", work->layout_error));
+  }
   absl::MutexLock lock(&work->tree_mutex);
   if (work->tree == nullptr || work->tree->current() == 0) return absl::OkStatus();
   return work->tree->Verify(*work->dataset, problems);
