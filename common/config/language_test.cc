@@ -179,6 +179,7 @@ TEST(LanguageTest, TheWorldHoldsWhatWasWritten) {
   ASSERT_EQ(law.offline.size(), 1u);
   EXPECT_EQ(law.offline[0].jurisdiction, "eu");
   EXPECT_EQ(law.offline[0].max_staleness, absl::Hours(2));
+  EXPECT_EQ(law.offline[0].tier, policy::Tier::kGuardrail);
   EXPECT_TRUE(law.sites.at("a").encrypted_volume);
   EXPECT_EQ(law.sites.at("a").storage_keys.at(0).region, "eu");
 }

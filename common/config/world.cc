@@ -191,7 +191,8 @@ absl::StatusOr<policy::World> BuildWorld(const Catalog& catalog) {
       for (const pb::Rule& rule : spec.rules()) world.rules.push_back(ToRule(name, spec, rule));
       for (const pb::Offline& offline : spec.offline()) {
         if (HasUnknownFields(offline)) continue;  // it delegates, so what is not understood is not delegated
-        world.offline.push_back({name, offline.jurisdiction(), ToDuration(offline.max_staleness())});
+        world.offline.push_back({name, offline.jurisdiction(), ToDuration(offline.max_staleness()),
+                                 spec.tier() == pb::TIER_GUARDRAIL ? policy::Tier::kGuardrail : policy::Tier::kPolicy});
       }
     }
   }

@@ -65,6 +65,8 @@ inline constexpr std::string_view kVersionType = "application/vnd.bailiwick.vers
 inline constexpr std::string_view kBundleType = "application/vnd.bailiwick.policy-bundle.v1";
 inline constexpr std::string_view kClassificationType = "application/vnd.bailiwick.classification.v1";
 inline constexpr std::string_view kGrantType = "application/vnd.bailiwick.grant.v1";
+// By the source itself, while the coordinator is out of reach.
+inline constexpr std::string_view kSelfGrantType = "application/vnd.bailiwick.self-grant.v1";
 inline constexpr std::string_view kRootType = "application/vnd.bailiwick.policy-root.v1";
 inline constexpr std::string_view kTimestampType = "application/vnd.bailiwick.policy-timestamp.v1";
 inline constexpr std::string_view kBindingType = "application/vnd.bailiwick.certificate-binding.v1";

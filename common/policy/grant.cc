@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/identity/spiffe.h"
+#include "common/policy/offline.h"
 
 namespace bailiwick::policy {
 namespace {
@@ -61,7 +62,7 @@ GrantDecision CheckTimes(const GrantCheck& check) {
   return in_time;
 }
 
-GrantDecision CheckPolicy(const GrantCheck& check, const std::string& from, const std::string& to) {
+GrantDecision CheckPolicy(const GrantCheck& check, const Site& from, const Site& to) {
   const Grant& grant = *check.grant;
   const World& world = *check.world;
   if (grant.policy_revision > world.revision) {
@@ -72,8 +73,12 @@ GrantDecision CheckPolicy(const GrantCheck& check, const std::string& from, cons
     return Refuse("GRANT_INVALID",
                   absl::StrCat(Name(grant), " was made under another policy of the same revision ", world.revision));
   }
+  if (grant.self_granted) {
+    SelfGrantRefusal refusal = CheckSelfGrant(world, from.region, to.region, check.called_current, check.now);
+    if (!refusal.code.empty()) return Refuse(refusal.code.c_str(), std::move(refusal.message));
+  }
   const Decision decision =
-      EvaluateReplication(world, {check.data, from, to, grant.purpose, check.home_site}, check.now);
+      EvaluateReplication(world, {check.data, from.name, to.name, grant.purpose, check.home_site}, check.now);
   if (!decision.permitted) {
     return Refuse(decision.reason == Reason::kError ? "POLICY_ERROR" : "POLICY_DENIED", decision.sentence,
                   decision.rule);
@@ -119,7 +124,7 @@ GrantDecision CheckGrant(const GrantCheck& check) {
     if (!side->ok()) return Refuse("GRANT_INVALID", absl::StrCat(Name(grant), ": ", side->status().message()));
   }
   if (GrantDecision times = CheckTimes(check); !times.permitted) return times;
-  return CheckPolicy(check, (*from)->name, (*to)->name);
+  return CheckPolicy(check, **from, **to);
 }
 
 }  // namespace bailiwick::policy

@@ -33,6 +33,7 @@ struct Grant {
   std::string policy_digest;
   absl::Time not_before;
   absl::Time not_after;
+  bool self_granted = false;  // by the source, with its pinned key, not by the coordinator
 };
 
 struct GrantCheck {
@@ -48,12 +49,14 @@ struct GrantCheck {
   Digest version;
   Digest manifest_root;
   absl::Time now;
+  // When a signed word last said that this law is the current one: how long self-granted flows may go on under it.
+  absl::Time called_current = absl::InfinitePast();
 };
 
 struct GrantDecision {
   bool permitted = false;
-  std::string code;  // as in transfer.v1.Goodbye: GRANT_EXPIRED, GRANT_INVALID, WRONG_PEER, POLICY_DENIED,
-                     // POLICY_ERROR, POLICY_STALE
+  std::string code;  // as in transfer.v1.Goodbye: GRANT_EXPIRED, GRANT_INVALID, NOT_DELEGATED, WRONG_PEER,
+                     // POLICY_DENIED, POLICY_ERROR, POLICY_STALE
   std::string message;
   std::string rule;
   Obligations obligations;  // when permitted: what our own evaluation demands of the copy
@@ -62,8 +65,8 @@ struct GrantDecision {
 
 // Order of checks: action, dataset, version, manifest, both identities against self and the live peer and their roles,
 // regions in the identities equal the signed registry and the grant, times (lifetime at most kMaxGrantLife), the
-// grant's policy revision not above ours (POLICY_STALE: we must catch up first) and, when equal, the same digest, then
-// our own evaluation of transfer and reside and, when the source is not the home, transit.
+// grant's policy revision not above ours (POLICY_STALE: we must catch up first) and, when equal, the same digest; of a
+// self-granted flow that our law delegates it between the two regions and is young enough for that; then our own evaluation of transfer and reside and, when the source is not the home, transit.
 GrantDecision CheckGrant(const GrantCheck& check);
 
 }  // namespace bailiwick::policy

@@ -165,6 +165,62 @@ TEST_F(GrantTest, PurposeRelayAndObligationsAreJudgedByTheLawHere) {
   EXPECT_TRUE(CheckGrant(check_).permitted);
 }
 
+TEST_F(GrantTest, ASelfGrantedFlowNeedsADelegationAndAYoungLaw) {
+  grant_.self_granted = true;
+  check_.called_current = kNow - absl::Minutes(30);
+  EXPECT_EQ(Code(), "NOT_DELEGATED");
+  world_.offline = {{"acme", "eu/de/fra", absl::Hours(1)}};
+  EXPECT_EQ(Code(), "NOT_DELEGATED");  // one of the two lies outside
+  world_.offline = {{"acme", "eu/de", absl::Hours(1)}};
+  EXPECT_TRUE(CheckGrant(check_).permitted);
+  std::swap(check_.self, check_.peer);
+  check_.self_is_source = false;
+  EXPECT_TRUE(CheckGrant(check_).permitted);  // the receiver's own law
+  struct Case {
+    const char* what;
+    const char* code;
+    std::function<void()> change;
+  };
+  const std::vector<Case> cases = {
+      {"law too old for it", "POLICY_STALE", [&] { check_.called_current = kNow - absl::Hours(1); }},
+      {"law that nobody called current", "POLICY_STALE", [&] { check_.called_current = absl::InfinitePast(); }},
+      {"site moved out of the jurisdiction", "GRANT_INVALID", [&] { world_.sites["core"].region = "us"; }},
+      {"delegation withdrawn", "NOT_DELEGATED", [&] { world_.offline.clear(); }},
+      {"only below a guardrail's", "NOT_DELEGATED",
+       [&] { world_.offline.push_back({"guard", "us", absl::Hours(9), Tier::kGuardrail}); }},
+      {"expired", "GRANT_EXPIRED", [&] { check_.now = grant_.not_after; }},
+      {"too long a life", "GRANT_INVALID",
+       [&] { grant_.not_after = grant_.not_before + kMaxGrantLife + absl::Seconds(1); }},
+      {"another version", "GRANT_INVALID", [&] { check_.version = Of('w'); }},
+      {"another manifest", "GRANT_INVALID", [&] { check_.manifest_root = Of('w'); }},
+      {"another purpose", "POLICY_DENIED",
+       [&] {
+         world_.rules[0].purposes = {"care"};
+         grant_.purpose = "sales";
+       }},
+      {"law denies", "POLICY_DENIED", [&] { world_.rules[0].effect = Effect::kForbid; }},
+      {"made at a newer policy", "POLICY_STALE", [&] { grant_.policy_revision = 8; }},
+  };
+  const World world = world_;
+  const Grant grant = grant_;
+  const GrantCheck check = check_;
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.what);
+    one.change();
+    const GrantDecision decision = CheckGrant(check_);
+    EXPECT_FALSE(decision.permitted);
+    EXPECT_EQ(decision.code, one.code) << decision.message;
+    world_ = world;
+    grant_ = grant;
+    check_ = check;
+  }
+}
+
+TEST_F(GrantTest, ACoordinatorsGrantNeedsNoDelegation) {
+  check_.called_current = absl::InfinitePast();
+  EXPECT_TRUE(CheckGrant(check_).permitted);
+}
+
 TEST_F(GrantTest, AnOlderPolicyOfTheGrantIsJudgedByOurs) {
   grant_.policy_revision = 6;
   grant_.policy_digest = "older";

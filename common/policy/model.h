@@ -109,6 +109,7 @@ struct Offline {
   std::string policy;
   std::string jurisdiction;  // region subtree
   absl::Duration max_staleness;
+  Tier tier = Tier::kPolicy;
 };
 
 struct StorageKey {

@@ -85,10 +85,28 @@ std::string EncodeGrant(const policy::Grant& grant) {
   return g.SerializeAsString();
 }
 
-absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const std::vector<std::string>& grant_keys) {
-  BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kGrantType, grant_keys), "grant"));
+namespace {
+
+// The enrolment key that the signed registry pins for an agent.
+absl::StatusOr<std::string> PinnedKey(const std::string& uri, const policy::World& world) {
+  auto parsed = identity::ParseSpiffeId(uri);
+  if (!parsed.ok()) return absl::PermissionDeniedError(parsed.status().message());
+  const identity::SpiffeId& id = *parsed;
+  if (id.kind != identity::Kind::kAgent) return absl::PermissionDeniedError(absl::StrCat(uri, " is not an agent"));
+  auto site = world.sites.find(id.site);
+  if (site == world.sites.end())
+    return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not in the signed registry"));
+  auto key = site->second.enrolment_keys.find(id.name);
+  if (key == site->second.enrolment_keys.end()) {
+    return absl::PermissionDeniedError(absl::StrCat("the policy bundle pins no key for agent ", id.name, " of site ",
+                                                    id.site, "; run: bailiwick site approve ", id.site));
+  }
+  return key->second;
+}
+
+absl::StatusOr<policy::Grant> DecodeGrant(const std::string& payload) {
   transfer::v1::Grant g;
-  if (!g.ParseFromString(envelope.payload)) return absl::InvalidArgumentError("the grant cannot be read");
+  if (!g.ParseFromString(payload)) return absl::InvalidArgumentError("the grant cannot be read");
   if (g.format() != kGrantFormat)
     return absl::InvalidArgumentError(absl::StrCat("grant format ", g.format(), " is not known here"));
   policy::Grant grant;
@@ -115,6 +133,22 @@ absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const 
   return grant;
 }
 
+}  // namespace
+
+absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const std::vector<std::string>& grant_keys) {
+  BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kGrantType, grant_keys), "grant"));
+  return DecodeGrant(envelope.payload);
+}
+
+absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const policy::World& world) {
+  if (envelope.payload_type != crypto::kSelfGrantType) return OpenGrant(envelope, world.grant_keys);
+  BW_ASSIGN_OR_RETURN(policy::Grant grant, DecodeGrant(envelope.payload));  // only to learn whose key must have signed
+  BW_ASSIGN_OR_RETURN(std::string key, PinnedKey(grant.source, world));
+  BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kSelfGrantType, {key}), "self-grant"));
+  grant.self_granted = true;
+  return grant;
+}
+
 crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& certificate_sha256,
                              const crypto::SigningKey& key) {
   transfer::v1::CertificateBinding binding;
@@ -122,27 +156,6 @@ crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& ce
   binding.set_certificate_sha256(certificate_sha256);
   return crypto::SignEnvelope(crypto::kBindingType, binding.SerializeAsString(), key);
 }
-
-namespace {
-
-// The enrolment key that the signed registry pins for an agent.
-absl::StatusOr<std::string> PinnedKey(const std::string& uri, const policy::World& world) {
-  auto parsed = identity::ParseSpiffeId(uri);
-  if (!parsed.ok()) return absl::PermissionDeniedError(parsed.status().message());
-  const identity::SpiffeId& id = *parsed;
-  if (id.kind != identity::Kind::kAgent) return absl::PermissionDeniedError(absl::StrCat(uri, " is not an agent"));
-  auto site = world.sites.find(id.site);
-  if (site == world.sites.end())
-    return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not in the signed registry"));
-  auto key = site->second.enrolment_keys.find(id.name);
-  if (key == site->second.enrolment_keys.end()) {
-    return absl::PermissionDeniedError(absl::StrCat("the policy bundle pins no key for agent ", id.name, " of site ",
-                                                    id.site, "; run: bailiwick site approve ", id.site));
-  }
-  return key->second;
-}
-
-}  // namespace
 
 absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri,
                           const std::string& peer_certificate_sha256, const policy::World& world) {

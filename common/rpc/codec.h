@@ -20,6 +20,9 @@ absl::Time FromProto(const google::protobuf::Timestamp& time);
 std::string EncodeGrant(const policy::Grant& grant);
 // Checks type, signature against `grant_keys` and every field's shape. PERMISSION_DENIED or INVALID_ARGUMENT.
 absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const std::vector<std::string>& grant_keys);
+// The same by the law: of the coordinator, signed by one of its grant keys; or of the source itself, of another payload
+// type, signed by the key that the world pins for the agent named as the source (self_granted is set).
+absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const policy::World& world);
 // Signed statement that the TLS certificate with this hash belongs to the enrolment key.
 crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& certificate_sha256,
                              const crypto::SigningKey& key);

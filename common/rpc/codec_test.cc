@@ -297,5 +297,59 @@ TEST_F(StorageTest, IsBelievedOfNobodyElseAndNotWithoutTheWrappingKey) {
   }
 }
 
+TEST(Codec, AGrantCountsBySignerAndPayloadType) {
+  const crypto::SigningKey coordinator = NewKey(), factory = NewKey(), core = NewKey(), stranger = NewKey();
+  policy::World world;
+  world.grant_keys = {coordinator.public_key()};
+  world.sites["factory"] = {.name = "factory", .region = "eu/de/fra"};
+  world.sites["factory"].enrolment_keys = {{"a1", factory.public_key()}};
+  world.sites["core"] = {.name = "core", .region = "eu/de"};
+  world.sites["core"].enrolment_keys = {{"a1", core.public_key()}};
+  const std::string payload = EncodeGrant(SomeGrant());
+  auto open = [&](std::string_view type, const crypto::SigningKey& by, const std::string& bytes) {
+    return OpenGrant(crypto::SignEnvelope(type, bytes, by), world);
+  };
+  auto theirs = open(crypto::kGrantType, coordinator, payload);
+  ASSERT_TRUE(theirs.ok()) << theirs.status();
+  EXPECT_FALSE(theirs->self_granted);
+  auto own = open(crypto::kSelfGrantType, factory, payload);
+  ASSERT_TRUE(own.ok()) << own.status();
+  EXPECT_TRUE(own->self_granted);
+  EXPECT_EQ(own->grant_id, SomeGrant().grant_id);
+
+  policy::Grant of_nobody = SomeGrant();
+  of_nobody.source = "spiffe://example.org/region/eu/de/fra/site/elsewhere/agent/a1";
+  policy::Grant of_another_agent = SomeGrant();
+  of_another_agent.source = "spiffe://example.org/region/eu/de/fra/site/factory/agent/a2";
+  policy::Grant of_an_admin = SomeGrant();
+  of_an_admin.source = "spiffe://example.org/admin/alice";
+  struct Case {
+    const char* what;
+    std::string_view type;
+    const crypto::SigningKey& by;
+    std::string payload;
+  };
+  const std::vector<Case> refused = {
+      {"forged", crypto::kSelfGrantType, stranger, payload},
+      {"the receiver's key", crypto::kSelfGrantType, core, payload},
+      {"the coordinator's key", crypto::kSelfGrantType, coordinator, payload},
+      {"a site's key under a coordinator's type", crypto::kGrantType, factory, payload},
+      {"a version record's type", crypto::kVersionType, factory, payload},
+      {"a site that is not in the registry", crypto::kSelfGrantType, factory, EncodeGrant(of_nobody)},
+      {"an agent that is not pinned", crypto::kSelfGrantType, factory, EncodeGrant(of_another_agent)},
+      {"not an agent", crypto::kSelfGrantType, factory, EncodeGrant(of_an_admin)},
+  };
+  for (const Case& c : refused) {
+    EXPECT_EQ(open(c.type, c.by, c.payload).status().code(), absl::StatusCode::kPermissionDenied) << c.what;
+  }
+  crypto::Envelope relabelled = crypto::SignEnvelope(crypto::kSelfGrantType, payload, factory);
+  relabelled.payload_type = crypto::kGrantType;
+  EXPECT_FALSE(OpenGrant(relabelled, world).ok());
+  crypto::Envelope changed = crypto::SignEnvelope(crypto::kSelfGrantType, payload, factory);
+  changed.payload[changed.payload.size() - 1] ^= 1;
+  EXPECT_FALSE(OpenGrant(changed, world).ok());
+  EXPECT_FALSE(open(crypto::kSelfGrantType, factory, payload.substr(0, 20)).ok());
+}
+
 }  // namespace
 }  // namespace bailiwick::rpc

@@ -367,6 +367,13 @@ absl::Time Law::vouched_until() const {
   return current_ != nullptr && vouched_digest_ == current_->world.digest ? vouched_until_ : absl::InfinitePast();
 }
 
+absl::Time Law::called_current() const {
+  absl::MutexLock lock(&mutex_);
+  if (current_ == nullptr) return absl::InfinitePast();
+  if (vouched_digest_ == current_->world.digest) return issued_;
+  return current_->world.timestamp_keys.empty() ? current_->world.issued_at : absl::InfinitePast();
+}
+
 std::shared_ptr<const LawSnapshot> Law::current() const {
   absl::MutexLock lock(&mutex_);
   return current_;

@@ -75,6 +75,9 @@ class Law {
   std::shared_ptr<const LawSnapshot> current() const;  // null: none yet
   uint64_t revision() const;
   absl::Time vouched_until() const;  // by the newest timestamp; the infinite past: by none
+  // When a signed word last said that the law in force is the current one: its newest timestamp, or where it asks for
+  // none the bundle itself. The infinite past: nobody has.
+  absl::Time called_current() const;
   const TrustedClock& clock() const { return clock_; }
 
  private:

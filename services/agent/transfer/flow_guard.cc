@@ -28,7 +28,7 @@ policy::Grant FlowGuard::grant() const {
 policy::GrantDecision FlowGuard::Offer(const crypto::Envelope& envelope) {
   auto law = law_->current();
   if (law == nullptr) return Deny("POLICY_DENIED", "no policy is installed here yet");
-  auto grant = rpc::OpenGrant(envelope, law->world.grant_keys);
+  auto grant = rpc::OpenGrant(envelope, law->world);
   if (!grant.ok()) return Deny("GRANT_INVALID", Text(grant.status()));
   policy::GrantDecision decision = CheckWith(*grant, *law);
   if (!decision.permitted) return decision;
@@ -84,7 +84,8 @@ policy::GrantDecision FlowGuard::CheckWith(const policy::Grant& grant, const Law
                                                        .dataset_id = record_.dataset_id,
                                                        .version = identity_,
                                                        .manifest_root = record_.manifest_root,
-                                                       .now = now});
+                                                       .now = now,
+                                                       .called_current = law_->called_current()});
   return decision.permitted ? CheckAtRest(grant, decision, law) : decision;
 }
 
