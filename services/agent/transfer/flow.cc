@@ -33,11 +33,17 @@ std::string CodeOf(const absl::Status& status) {
   }
 }
 
-std::string Detail(const policy::Grant& grant, const End& end, uint64_t wire_bytes) {
+// Of a flow that the source granted itself also how old the law was here.
+std::string Detail(const policy::Grant& grant, const End& end, uint64_t wire_bytes, const Law& law) {
+  std::string self_granted;
+  if (grant.self_granted) {
+    self_granted = absl::StrCat(",\"selfGranted\":true,\"policyAgeSeconds\":",
+                                absl::ToInt64Seconds(law.clock().Now() - law.called_current()));
+  }
   return absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
                       "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"purpose\":\"",
                       absl::CEscape(grant.purpose), "\",\"policyRevision\":", grant.policy_revision, ",\"code\":\"",
-                      end.code, "\",\"rule\":\"", absl::CEscape(end.rule), "\",\"wireBytes\":", wire_bytes, "}");
+                      end.code, "\",\"rule\":\"", absl::CEscape(end.rule), "\",\"wireBytes\":", wire_bytes, self_granted, "}");
 }
 
 }  // namespace
@@ -48,7 +54,7 @@ End Broken(const absl::Status& status) { return {CodeOf(status), std::string(sta
 
 absl::Status Flow::Audit(const std::string& kind, const End& end) {
   return env_.audit
-      ->Append(kind, absl::StrCat(record_.dataset, "/", transfer_id_), Detail(guard_.grant(), end, wire_bytes_))
+      ->Append(kind, absl::StrCat(record_.dataset, "/", transfer_id_), Detail(guard_.grant(), end, wire_bytes_, *env_.law))
       .status();
 }
 
@@ -82,6 +88,11 @@ End Flow::Withheld() const {
   End end;
   if (env_.withheld(record_.dataset_id, record_.number, &end.message, &end.rule)) end.code = "POLICY_DENIED";
   return end;
+}
+
+std::string Flow::PeerSite() const {
+  auto peer = identity::ParseSpiffeId(receive_ ? guard_.grant().source : guard_.grant().destination);
+  return peer.ok() ? peer->site : "";
 }
 
 // Every window: is it still allowed, by everything that was checked before the first byte? Fresh grants are passed on.
@@ -138,9 +149,8 @@ void Flow::Finish(const End& end) {
                   {"code", end.code},
                   {"reason", end.message}});
   if (accepted_) {
-    auto peer = identity::ParseSpiffeId(receive_ ? guard_.grant().source : guard_.grant().destination);
     env_.ended(*dataset_, receive_, control_,
-               {.peer_site = peer.ok() ? peer->site : "", .purpose = guard_.grant().purpose, .code = end.code});
+               {.peer_site = PeerSite(), .purpose = guard_.grant().purpose, .code = end.code});
   }
   if (receive_ || dialled_) {
     Report(end.complete() ? TransferUpdate::State::kDone : TransferUpdate::State::kFailed, end, true);

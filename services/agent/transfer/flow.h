@@ -58,6 +58,7 @@ class Flow {
   End TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer);
   End Window();
   End Withheld() const;
+  std::string PeerSite() const;  // by the grant
   bool ReadFrame(InFrame* in, End* end);
   void Report(TransferUpdate::State state, const End& end, bool force);
   absl::Status Audit(const std::string& kind, const End& end);

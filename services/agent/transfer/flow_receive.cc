@@ -89,7 +89,10 @@ End Flow::Receive() {
   auto held = dataset_->catalog->Find(record_.dataset_id, record_.number);
   if (!held.ok()) return Broken(held.status());
   if (held->has_value()) {
-    if ((*held)->identity == identity_) return End{};
+    if ((*held)->identity == identity_) {
+      env_.received(*dataset_);  // whoever ordered it does not know that it came another way
+      return End{};
+    }
     return {"CORRUPT", absl::StrCat("version ", record_.number, " is here already with another identity; refused"), ""};
   }
   std::unique_ptr<store::DatasetStore::Writer> writer = dataset_->store->NewWriter();

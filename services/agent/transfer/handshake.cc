@@ -45,8 +45,11 @@ absl::StatusOr<store::VersionRecord> Flow::OpenRecord(const crypto::Envelope& re
 End Flow::Keep(const crypto::Envelope& record, const crypto::Envelope& grant) {
   auto opened = OpenRecord(record);
   if (!opened.ok()) return {"GRANT_INVALID", std::string(opened.status().message()), ""};
-  auto granted = rpc::OpenGrant(grant, env_.law->current()->world.grant_keys);
+  auto granted = rpc::OpenGrant(grant, env_.law->current()->world);
   if (!granted.ok()) return {"GRANT_INVALID", std::string(granted.status().message()), ""};
+  if (granted->self_granted && !env_.follows(opened->dataset_id)) {
+    return {"NOT_DELEGATED", absl::StrCat("this site was never told to keep a copy of ", opened->dataset), ""};
+  }
   kept_ = env_.keep(opened->dataset_id, opened->dataset, *granted);
   guard_.SetStorage(kept_->storage, kept_->problem);
   return End{};
@@ -84,7 +87,7 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
   absl::Status audited = Audit("grant-accepted", End{});
   if (!audited.ok()) return Broken(audited);
   accepted_ = true;
-  env_.began(*dataset_, receive_, control_);
+  env_.began(*dataset_, receive_, PeerSite(), control_);
   return Withheld();  // a fence that came before it was told of this flow
 }
 

@@ -60,8 +60,11 @@ struct TransferEnvironment {
   // Whether nothing of the version may come or go here, whatever the grant says: the copy is fenced. With sentence and
   // rule.
   std::function<bool(DatasetId, VersionNumber, std::string* sentence, std::string* rule)> withheld;
+  // Whether the coordinator, when it was last heard, wanted a copy here: what a source that grants itself a flow may send.
+  std::function<bool(DatasetId)> follows;
   // Around each flow that was let in; `began` gives what Cancel ends it by.
-  std::function<void(DatasetHandle&, bool receive, const std::shared_ptr<FlowControl>&)> began;
+  std::function<void(DatasetHandle&, bool receive, const std::string& peer_site, const std::shared_ptr<FlowControl>&)>
+      began;
   std::function<void(DatasetHandle&, bool receive, const std::shared_ptr<FlowControl>&, const FlowEnd&)> ended;
   std::function<void(const TransferUpdate&)> report;
   std::function<void(DatasetHandle&)> received;  // a version is complete and durable

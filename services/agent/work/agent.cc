@@ -59,8 +59,14 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
   transfer_env_.withheld = [this](DatasetId id, VersionNumber version, std::string* sentence, std::string* rule) {
     return evictor_.Withheld(id, version, sentence, rule);
   };
-  transfer_env_.began = [this](DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control) {
-    FlowBegan(dataset, receive, control);
+  transfer_env_.follows = [this](DatasetId id) {
+    auto work = FindWork(id);
+    absl::MutexLock lock(&mutex_);
+    return work != nullptr && work->assigned && !work->assignment.home();
+  };
+  transfer_env_.began = [this](DatasetHandle& dataset, bool receive, const std::string& peer_site,
+                               const std::shared_ptr<FlowControl>& control) {
+    FlowBegan(dataset, receive, peer_site, control);
   };
   transfer_env_.ended = [this](DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control,
                                const FlowEnd& end) { FlowEnded(dataset, receive, control, end); };

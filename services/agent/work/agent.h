@@ -59,6 +59,10 @@ class Agent {
   absl::Status MayLayOut(const DatasetHandle& dataset, const std::string& directory) const;
 
  private:
+  struct RunningFlow {
+    bool parts = false;  // the dataset had some lying about before
+    std::string to;      // site, of a flow that leaves
+  };
   struct Work {  // one dataset that has a place here
     bool assigned = false;  // by the coordinator; guarded by Agent::mutex_, as the assignment
     agent::v1::Assignment assignment;
@@ -82,7 +86,7 @@ class Agent {
     bool erase_queued = false;
     absl::Duration next_erase = absl::ZeroDuration();  // after one that failed
     absl::Duration collect_at = absl::ZeroDuration();  // what broken transfers left
-    std::map<std::shared_ptr<FlowControl>, bool> flows;  // that run -> whether the dataset had parts lying about before
+    std::map<std::shared_ptr<FlowControl>, RunningFlow> flows;
     int receiving = 0;
     bool stopped_by_law = false;  // one of the flows into it
     std::string alarm;  // said last
@@ -132,7 +136,8 @@ class Agent {
   void WithdrawTree(const std::shared_ptr<Work>& work);
   bool Closed(DatasetId dataset);
   void SendReceipts();
-  void FlowBegan(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control);
+  void FlowBegan(DatasetHandle& dataset, bool receive, const std::string& peer_site,
+                 const std::shared_ptr<FlowControl>& control);
   void FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control, const FlowEnd& end);
   bool CollectParts(const std::shared_ptr<Work>& work);
   void Notice(const std::string& kind, DatasetId dataset, const std::string& message);

@@ -74,7 +74,7 @@ void Agent::Close(const std::shared_ptr<Work>& work) {
   std::vector<std::shared_ptr<FlowControl>> flows;
   {
     absl::MutexLock lock(&mutex_);
-    for (const auto& [control, parts] : work->flows) flows.push_back(control);
+    for (const auto& [control, running] : work->flows) flows.push_back(control);
   }
   std::string sentence = "the copy is fenced", rule;
   evictor_.Withheld(work->dataset->id, 0, &sentence, &rule);
@@ -195,12 +195,13 @@ void Agent::OnEvict(const agent::v1::EvictOrder& order) {
   if (auto work = FindWork(*id); work != nullptr) Judge(work);
 }
 
-void Agent::FlowBegan(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control) {
+void Agent::FlowBegan(DatasetHandle& dataset, bool receive, const std::string& peer_site,
+                      const std::shared_ptr<FlowControl>& control) {
   std::shared_ptr<Work> work = EnsureWork(&dataset);
   const bool parts = evictor_.Partial(dataset.id);
   {
     absl::MutexLock lock(&mutex_);
-    work->flows[control] = parts;
+    work->flows[control] = {.parts = parts, .to = receive ? "" : peer_site};
     if (receive) ++work->receiving;
   }
   absl::Status noted = receive ? evictor_.NotePartial(dataset.id, true) : absl::OkStatus();
@@ -227,7 +228,7 @@ void Agent::FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_pt
     absl::MutexLock lock(&mutex_);
     auto flow = work->flows.find(control);
     if (flow != work->flows.end()) {
-      parts = flow->second;
+      parts = flow->second.parts;
       work->flows.erase(flow);
     }
     if (!receive) return;
