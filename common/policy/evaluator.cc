@@ -223,7 +223,8 @@ bool Permits(const Subject& subject) {
   return tally.permitted();
 }
 
-// The requests that a flow consists of, in the order in which they are judged.
+}  // namespace
+
 std::vector<Request> RequestsOf(const Flow& flow) {
   std::vector<Request> requests = {{flow.data, flow.from_site, flow.to_site, Action::kTransfer, flow.purpose},
                                    {flow.data, flow.from_site, flow.to_site, Action::kReside, flow.purpose}};
@@ -232,8 +233,6 @@ std::vector<Request> RequestsOf(const Flow& flow) {
   }
   return requests;
 }
-
-}  // namespace
 
 Decision Evaluate(const World& world, const Request& request, absl::Time now) {
   Subject subject;

@@ -29,6 +29,9 @@ struct Flow {
   std::string home_site;  // of the dataset; when given and not from_site, `transit` is needed too
 };
 
+// What a flow is judged by, in this order: transfer, reside and, of a sender that is not the home, transit.
+std::vector<Request> RequestsOf(const Flow& flow);
+
 enum class Reason { kPermitted, kForbidden, kNoPermit, kError };
 
 struct RuleOutcome {

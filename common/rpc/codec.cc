@@ -85,9 +85,6 @@ std::string EncodeGrant(const policy::Grant& grant) {
   return g.SerializeAsString();
 }
 
-namespace {
-
-// The enrolment key that the signed registry pins for an agent.
 absl::StatusOr<std::string> PinnedKey(const std::string& uri, const policy::World& world) {
   auto parsed = identity::ParseSpiffeId(uri);
   if (!parsed.ok()) return absl::PermissionDeniedError(parsed.status().message());
@@ -103,6 +100,8 @@ absl::StatusOr<std::string> PinnedKey(const std::string& uri, const policy::Worl
   }
   return key->second;
 }
+
+namespace {
 
 absl::StatusOr<policy::Grant> DecodeGrant(const std::string& payload) {
   transfer::v1::Grant g;

@@ -23,6 +23,8 @@ absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const 
 // The same by the law: of the coordinator, signed by one of its grant keys; or of the source itself, of another payload
 // type, signed by the key that the world pins for the agent named as the source (self_granted is set).
 absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const policy::World& world);
+// The enrolment key that the signed registry pins for an agent. PERMISSION_DENIED: none, or it is no agent.
+absl::StatusOr<std::string> PinnedKey(const std::string& spiffe_id, const policy::World& world);
 // Signed statement that the TLS certificate with this hash belongs to the enrolment key.
 crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& certificate_sha256,
                              const crypto::SigningKey& key);
