@@ -193,7 +193,11 @@ const Broken kBroken[] = {
     {"spec:\n"
      "  rules:\n"
      "  - {id: a, effect: permit, obligations: [{maxRetention: 5s}]}\n",
-     "p.yaml:6:58: spec.rules[0].obligations[0].maxRetention: expected at least 1m"},
+     "p.yaml:6:58: spec.rules[0].obligations[0].maxRetention: expected at least 10s"},
+    {"spec:\n"
+     "  rules:\n"
+     "  - {id: a, effect: permit, actions: [transfer], obligations: [{maxRetention: 1h}]}\n",
+     "p.yaml:6:79: spec.rules[0].obligations[0].maxRetention: expected the rule to permit reside, which it is a limit of"},
     {"spec:\n"
      "  rules:\n"
      "  - {id: a, effect: permit, obligations: [{maxRetention: a while}]}\n",

@@ -22,6 +22,7 @@ constexpr size_t kMaxName = 63;  // a DNS label: names become parts of identitie
 constexpr size_t kMaxRegion = 253;
 constexpr size_t kMaxLabelKey = 253;
 constexpr size_t kMaxLabelValue = 63;
+constexpr int64_t kMinRetentionSeconds = 10;  // agents look once a second, clocks may be a few apart
 constexpr uint64_t kMinChunk = 16 * kKiB;
 constexpr uint64_t kMaxChunk = 4 * kMiB;
 
@@ -293,19 +294,23 @@ class Checker {
     if (rule.obligations_size() != 0 && (step || rule.effect() == pb::EFFECT_FORBID)) {
       complain_(path + ".obligations", "obligations belong to rules that permit transfer, reside or transit");
     }
+    const bool resides = rule.actions().empty() || std::find(rule.actions().begin(), rule.actions().end(),
+                                                             pb::ACTION_RESIDE) != rule.actions().end();
     for (int i = 0; i < rule.obligations_size(); ++i) {
-      Obligation(absl::StrCat(path, ".obligations[", i, "]"), rule.obligations(i));
+      Obligation(absl::StrCat(path, ".obligations[", i, "]"), rule.obligations(i), resides);
     }
     When(path + ".when", rule.when());
   }
 
-  void Obligation(const std::string& path, const pb::Obligation& obligation) {
+  void Obligation(const std::string& path, const pb::Obligation& obligation, bool resides) {
     switch (obligation.kind_case()) {
       case pb::Obligation::kEncryptAtRest:
         Need(path + ".encryptAtRest.keyRegion", RegionProblem(obligation.encrypt_at_rest().key_region()));
         break;
       case pb::Obligation::kMaxRetention:
-        if (obligation.max_retention().seconds() < 60) complain_(path + ".maxRetention", "expected at least 1m");
+        if (obligation.max_retention().seconds() < kMinRetentionSeconds)
+          complain_(path + ".maxRetention", absl::StrCat("expected at least ", kMinRetentionSeconds, "s"));
+        if (!resides) complain_(path + ".maxRetention", "expected the rule to permit reside, which it is a limit of");
         break;
       case pb::Obligation::kMaxHops:
         if (obligation.max_hops() == 0)

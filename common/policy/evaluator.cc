@@ -28,6 +28,7 @@ struct Tally {
   const Rule* guardrail = nullptr;  // permit of the guardrail tier
   bool guarded = false;             // some guardrail rule permits the action for somebody: one must here
   Obligations obligations;          // of all permits
+  const Rule* retention = nullptr;  // whose max_retention is the strictest
 
   bool permitted() const {
     return forbid == nullptr && error == nullptr && permit != nullptr && (!guarded || guardrail != nullptr);
@@ -40,9 +41,15 @@ struct Tally {
       slot = &forbid;
     } else if (truth == Truth::kTrue) {
       slot = rule.tier == Tier::kGuardrail ? &guardrail : &permit;
-      if (!rule.obligations.none()) obligations.Add(rule.obligations);
+      if (!rule.obligations.none()) Oblige(rule);
     }
     if (*slot == nullptr || NameBefore(rule, **slot)) *slot = &rule;
+  }
+  void Oblige(const Rule& rule) {
+    const absl::Duration limit = rule.obligations.max_retention;
+    const bool as_strict = limit != absl::InfiniteDuration() && limit == obligations.max_retention;
+    if (limit < obligations.max_retention || (as_strict && NameBefore(rule, *retention))) retention = &rule;
+    obligations.Add(rule.obligations);
   }
 };
 
@@ -132,6 +139,7 @@ Decision Decide(const Subject& subject, const Tally& tally) {
     decision.permitted = true;
     because(*tally.permit, "permits");
     decision.obligations = tally.obligations;
+    if (tally.retention != nullptr) decision.retention_rule = tally.retention->name();
     decision.basis = tally.permit->basis;
     if (tally.guarded) {
       absl::StrAppend(&decision.sentence, "; so does guardrail ", tally.guardrail->name());
@@ -265,6 +273,7 @@ Decision EvaluateReplication(const World& world, const Flow& flow, absl::Time no
       continue;
     }
     if (one.rule != all.rule) absl::StrAppend(&all.sentence, "; ", one.sentence);
+    if (one.obligations.max_retention < all.obligations.max_retention) all.retention_rule = one.retention_rule;
     all.obligations.Add(one.obligations);
   }
   return all;

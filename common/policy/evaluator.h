@@ -50,7 +50,8 @@ struct Decision {
   std::string sentence;  // for people
   uint64_t revision = 0;
   Obligations obligations;  // when permitted: of every permit rule that applies, of both tiers, the strictest of each
-  std::string basis;        // legal basis of the permit that decided; may be empty
+  std::string retention_rule;  // the one whose max_retention counts; empty: none
+  std::string basis;           // legal basis of the permit that decided; may be empty
 };
 
 // Fast path: stops at the first decisive rule (errors and forbids first).

@@ -33,7 +33,7 @@ enum class Action { kTransfer, kReside, kTransit, kRelabel, kMoveSite };
 // What a permitted copy must keep to. The default asks nothing.
 struct Obligations {
   std::vector<std::string> encrypt_key_regions;  // sorted; the key that wraps its data key belongs to each subtree
-  absl::Duration max_retention = absl::InfiniteDuration();  // since it became complete at its site
+  absl::Duration max_retention = absl::InfiniteDuration();  // since the version was committed
   uint32_t max_hops = 0;                                    // transfers between the home and the copy; 0: any number
   bool no_transit = false;
 

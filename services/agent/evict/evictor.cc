@@ -30,7 +30,7 @@ std::string Detail(const Fence& fence) {
 const char* AuditKind(const std::optional<Fence>& fence) {
   if (!fence.has_value()) return "fence-lifted";
   if (!fence->erasure.receipt_id.empty()) return "erasure-started";
-  return fence->closed() ? "replica-fenced" : "retention-hindered";
+  return fence->closed() ? "replica-fenced" : fence->held.empty() ? "versions-fenced" : "retention-hindered";
 }
 
 agent::v1::FenceStage StageOf(FenceStage stage) {
@@ -81,6 +81,7 @@ absl::StatusOr<Fence> Decode(const std::string& bytes) {
   fence.since = rpc::FromProto(record.fence().since());
   fence.hindrance = record.fence().hindrance();
   fence.held.insert(record.fence().held().begin(), record.fence().held().end());
+  fence.waiting.insert(record.fence().waiting().begin(), record.fence().waiting().end());
   fence.erasure.receipt_id = record.erasure().receipt_id();
   fence.erasure.cause = record.erasure().cause();
   for (const auto& version : record.erasure().versions()) {
@@ -130,6 +131,7 @@ void ToProto(const Fence& fence, agent::v1::Fence* out) {
   rpc::ToProto(fence.since, out->mutable_since());
   out->set_hindrance(fence.hindrance);
   for (VersionNumber number : fence.held) out->add_held(number);
+  for (VersionNumber number : fence.waiting) out->add_waiting(number);
 }
 
 store::DatasetStore::Mark MarkLive(DatasetHandle& dataset) {
@@ -197,7 +199,9 @@ absl::StatusOr<Step> Evictor::Evaluate(DatasetHandle& dataset, bool laid_out, Fa
   {
     absl::MutexLock lock(&mutex_);
     Known& known = known_[dataset.id];
-    if (facts.verdict.lawful) known.safe.clear();  // the coordinator's word was about another fence than the next one
+    const bool waiting = known.fence.has_value() && !known.fence->waiting.empty();
+    // The coordinator's word was about another fence than the next one.
+    if (facts.verdict.lawful && !waiting) known.safe.clear();
     facts.held = HeldVersions(dataset.id);
     facts.safe = known.safe;
     facts.left_behind = known.left_behind;
@@ -328,11 +332,9 @@ bool Evictor::Withheld(DatasetId dataset, VersionNumber version, std::string* se
   auto it = known_.find(dataset);
   if (it == known_.end()) return false;
   const Known& known = it->second;
-  if (!known.closed && (!known.fence.has_value() || known.fence->held.count(version) == 0)) return false;
-  const std::string& why = known.closed && !known.sentence.empty()    ? known.sentence
-                           : known.fence.has_value() && !known.closed ? known.fence->hindrance
-                           : known.fence.has_value()                  ? known.fence->sentence
-                                                                      : known.sentence;
+  if (!known.closed && (!known.fence.has_value() || known.fence->Withheld().count(version) == 0)) return false;
+  const bool by_law = known.closed && !known.sentence.empty();
+  const std::string& why = by_law || !known.fence.has_value() ? known.sentence : known.fence->sentence;
   *sentence = absl::StrCat("the copy at ", parts_.site, " is fenced: ", why);
   *rule = known.fence.has_value() ? known.fence->rule : known.rule;
   return true;
@@ -342,7 +344,7 @@ std::set<VersionNumber> Evictor::WithheldVersions(DatasetId dataset) const {
   absl::MutexLock lock(&mutex_);
   auto it = known_.find(dataset);
   if (it == known_.end() || !it->second.fence.has_value() || it->second.closed) return {};
-  return it->second.fence->held;
+  return it->second.fence->Withheld();
 }
 
 void Evictor::Order(DatasetId dataset, const std::vector<Digest>& safe) {

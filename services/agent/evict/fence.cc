@@ -23,7 +23,7 @@ std::string Versions(const std::set<VersionNumber>& numbers) {
 bool Same(const Fence& a, const Fence& b) {
   return a.stage == b.stage && a.reason == b.reason && a.rule == b.rule && a.sentence == b.sentence &&
          a.revision == b.revision && a.digest == b.digest && a.since == b.since && a.hindrance == b.hindrance &&
-         a.held == b.held && a.erasure.receipt_id == b.erasure.receipt_id;
+         a.held == b.held && a.waiting == b.waiting && a.erasure.receipt_id == b.erasure.receipt_id;
 }
 
 Step Next(const std::optional<Fence>& before, Fence fence) {
@@ -72,6 +72,11 @@ Step Unlawful(const std::optional<Fence>& before, const Facts& facts) {
     fence.hindrance = "the law cannot be evaluated, so the copy is fenced and nothing is erased; mend the law";
     return Next(before, std::move(fence));
   }
+  if (!facts.verdict.certain) {
+    fence.hindrance = absl::StrCat("it is forbidden from a moment on that only this machine's clock says has come, so ",
+                                   "the copy is fenced and nothing is erased until signed time confirms it");
+    return Next(before, std::move(fence));
+  }
   if (!fence.held.empty()) {
     fence.hindrance = absl::StrCat("a hold keeps ", Versions(fence.held),
                                    ", which the law does not permit here; release it: ", "bailiwick dataset holds");
@@ -83,34 +88,68 @@ Step Unlawful(const std::optional<Fence>& before, const Facts& facts) {
   return Next(before, std::move(fence));
 }
 
-// Versions past the time that the law allows them here, then parts that a stopped flow left.
+// What becomes of the versions past the time that the law allows them here.
+struct Overdue {
+  std::set<VersionNumber> all, held, waiting;
+  bool guessed = false;  // some wait for signed time
+  std::vector<rpc::VersionRef> erase;
+};
+
+Overdue FindOverdue(const Facts& facts) {
+  Overdue out;
+  for (const LocalVersion& version : facts.versions) {
+    const VersionNumber number = version.ref.number;
+    if (facts.now - version.committed_at <= facts.verdict.max_retention) continue;
+    const bool known = facts.known - version.committed_at > facts.verdict.max_retention;
+    // The home's newest version is what its next commit builds on; one nobody has heard of would be lost unseen.
+    const bool needed = number == facts.versions.back().ref.number || number > facts.acknowledged;
+    if (facts.home && (needed || !known)) continue;
+    const bool home_too = facts.home || facts.known - version.committed_at > facts.verdict.home_retention;
+    out.all.insert(number);
+    if (Held(facts, number)) {
+      out.held.insert(number);
+    } else if (known && (home_too || facts.safe.count(version.ref.identity) != 0)) {
+      out.erase.push_back(version.ref);
+    } else {
+      out.waiting.insert(number);
+      out.guessed = out.guessed || !known;
+    }
+  }
+  return out;
+}
+
+void Blame(const Facts& facts, const Overdue& overdue, Fence* fence) {
+  if (overdue.all.empty()) return;
+  const std::string limit = absl::FormatDuration(facts.verdict.max_retention);
+  fence->rule = facts.verdict.retention_rule;
+  fence->sentence = absl::StrCat("policy ", fence->rule, " lets a version lie here for ", limit, ", which is over for ",
+                                 Versions(overdue.all));
+  if (!overdue.held.empty()) {
+    fence->hindrance = absl::StrCat("a hold keeps ", Versions(overdue.held), " beyond the retention of ", limit,
+                                    " that the law sets here");
+  } else if (overdue.guessed) {
+    fence->hindrance = absl::StrCat(Versions(overdue.waiting), " past the retention of ", limit,
+                                    " by this machine's clock alone: fenced, and kept until signed time confirms it");
+  }
+}
+
+// Versions past their time, then parts that a stopped flow left.
 Step Lawful(const std::optional<Fence>& before, const Facts& facts) {
   Fence fence{.stage = FenceStage::kRetiring};
   fence.since = facts.now;
   Blame(facts, &fence);
   Erasure erasure{.receipt_id = facts.new_receipt_id, .cause = kMaxRetention, .versions = {}};
-  for (const LocalVersion& version : facts.versions) {
-    if (facts.now - version.committed_at <= facts.verdict.max_retention) continue;
-    // The home's newest version is what its next commit builds on; one nobody has heard of would be lost unseen.
-    const bool needed =
-        version.ref.number == facts.versions.back().ref.number || version.ref.number > facts.acknowledged;
-    if (facts.home && needed) continue;
-    if (Held(facts, version.ref.number)) {
-      fence.held.insert(version.ref.number);
-    } else {
-      erasure.versions.push_back(version.ref);
-    }
-  }
+  Overdue overdue = FindOverdue(facts);
+  Blame(facts, overdue, &fence);
+  fence.held = std::move(overdue.held);
+  fence.waiting = std::move(overdue.waiting);
+  erasure.versions = std::move(overdue.erase);
   if (erasure.versions.empty() && facts.left_behind) erasure.cause = kTransferStopped;
-  if (!fence.held.empty()) {
-    fence.hindrance = absl::StrCat("a hold keeps ", Versions(fence.held), " beyond the retention of ",
-                                   absl::FormatDuration(facts.verdict.max_retention), " that the law sets here");
-  }
   Step step;
   step.open = before.has_value() && before->closed();
   if (!erasure.versions.empty() || facts.left_behind) {
     fence.erasure = std::move(erasure);
-  } else if (fence.held.empty()) {
+  } else if (fence.held.empty() && fence.waiting.empty()) {
     step.record = before.has_value();
     return step;
   }
@@ -123,6 +162,13 @@ Step Lawful(const std::optional<Fence>& before, const Facts& facts) {
 }
 
 }  // namespace
+
+std::set<VersionNumber> Fence::Withheld() const {
+  std::set<VersionNumber> versions = held;
+  versions.insert(waiting.begin(), waiting.end());
+  for (const rpc::VersionRef& version : erasure.versions) versions.insert(version.number);
+  return versions;
+}
 
 Step Decide(const std::optional<Fence>& before, const Facts& facts) {
   const bool under_way =
@@ -148,7 +194,7 @@ Step Decide(const std::optional<Fence>& before, const Facts& facts) {
 
 std::optional<Fence> AfterErasure(const Fence& fence) {
   if (!fence.closed()) {
-    if (fence.held.empty()) return std::nullopt;
+    if (fence.held.empty() && fence.waiting.empty()) return std::nullopt;
     Fence rest = fence;
     rest.erasure = {};
     return rest;

@@ -9,7 +9,9 @@
 // Invariants: erasing and retiring are never left but by their end; what a hold names, what the law only fails to
 // judge, and the home's own data are never erased by a fence; a version of an unlawful copy is erased only when the
 // coordinator said that it is verified elsewhere; what the law permits is never erased but for a retention that the law
-// itself obliges to, or when it is no whole version.
+// itself obliges to, or when it is no whole version. A version past its retention is fenced by what may be believed of
+// the time and erased by what is known of it, when it lies elsewhere or the law lets it lie at its home no longer
+// either.
 #pragma once
 
 #include <optional>
@@ -33,7 +35,10 @@ struct Verdict {
   std::string sentence;
   uint64_t revision = 0;
   std::string digest;
-  absl::Duration max_retention = absl::InfiniteDuration();  // of a lawful copy, counted from the commit of a version
+  bool certain = true;  // of an unlawful copy: also at the time that is known to have come
+  absl::Duration max_retention = absl::InfiniteDuration();   // of a lawful copy, counted from the commit of a version
+  absl::Duration home_retention = absl::InfiniteDuration();  // that of the copy at the home
+  std::string retention_rule;
 };
 
 struct LocalVersion {
@@ -58,11 +63,14 @@ struct Fence {
   uint64_t revision = 0;
   std::string digest;
   absl::Time since;
-  std::string hindrance;         // why what should go is still here
-  std::set<VersionNumber> held;  // should go, a hold keeps them
-  Erasure erasure;               // of kErasing and kRetiring
+  std::string hindrance;            // why what should go is still here
+  std::set<VersionNumber> held;     // should go, a hold keeps them
+  std::set<VersionNumber> waiting;  // past their time; go when they are known to lie elsewhere and the time is known
+  Erasure erasure;                  // of kErasing and kRetiring
   // Whether the copy as a whole is out of use.
   bool closed() const { return stage != FenceStage::kRetiring; }
+  // Of a copy that is in use: versions of which nothing comes or goes and nothing is laid out.
+  std::set<VersionNumber> Withheld() const;
 };
 
 struct Facts {
@@ -74,6 +82,7 @@ struct Facts {
   std::set<VersionNumber> held;        // by holds; kEveryVersion: all
   std::set<Digest> safe;               // identities that the coordinator says are verified elsewhere
   absl::Time now;                      // what may be believed of the time
+  absl::Time known;                    // what is known to have come; not later than `now`
   VersionNumber acknowledged = 0;      // home: the coordinator has stored the versions up to here
   std::string new_receipt_id;
   static constexpr VersionNumber kEveryVersion = 0;

@@ -19,7 +19,7 @@ Digest Identity(VersionNumber n) { return crypto::Sha256(std::to_string(n)); }
 class FenceTest : public ::testing::Test {
  protected:
   FenceTest() {
-    facts_.now = kNow;
+    facts_.now = facts_.known = kNow;
     facts_.new_receipt_id = std::string(16, 'r');
     Hold({1, 2});
     facts_.parts = true;
@@ -36,6 +36,10 @@ class FenceTest : public ::testing::Test {
                       .sentence = "no",
                       .revision = 7,
                       .digest = "d"};
+  }
+  void Limit(absl::Duration retention) {
+    facts_.verdict.max_retention = retention;
+    facts_.verdict.retention_rule = "p/limit";
   }
   Step Next() {
     Step step = Decide(state_, facts_);
@@ -175,8 +179,18 @@ TEST_F(FenceTest, TheHomeIsToldAndKeepsItsOwn) {
 }
 
 TEST_F(FenceTest, VersionsPastTheirTimeRetire) {
-  facts_.verdict.max_retention = absl::Hours(24 * 8) + absl::Hours(12);  // version 1 is 9 days old, version 2 is 8
+  Limit(absl::Hours(24 * 8 + 12));  // version 1 is 9 days old, version 2 is 8
   Step step = Next();
+  EXPECT_TRUE(step.record);
+  EXPECT_FALSE(step.erase) << "nobody has said yet that it lies elsewhere";
+  EXPECT_THAT(state_->waiting, ElementsAre(1));
+  EXPECT_THAT(state_->Withheld(), ElementsAre(1));
+  EXPECT_THAT(state_->sentence,
+              HasSubstr("policy p/limit lets a version lie here for 204h, which is over for version 1"));
+  EXPECT_EQ(state_->rule, "p/limit");
+  EXPECT_EQ(step.alarm, "");
+  facts_.safe = {Identity(1), Identity(2)};
+  step = Next();
   EXPECT_TRUE(step.record && step.erase);
   EXPECT_FALSE(step.close);
   EXPECT_EQ(state_->stage, FenceStage::kRetiring);
@@ -186,17 +200,61 @@ TEST_F(FenceTest, VersionsPastTheirTimeRetire) {
   EXPECT_FALSE(AfterErasure(*state_).has_value());
 }
 
+TEST_F(FenceTest, WhatTheHomeMayNotKeepEitherNeedsNoOtherCopy) {
+  Limit(absl::Hours(24 * 8 + 12));
+  facts_.verdict.home_retention = absl::Hours(24 * 9 + 1);
+  Next();
+  EXPECT_THAT(state_->waiting, ElementsAre(1));
+  facts_.verdict.home_retention = absl::Hours(24 * 9 - 1);
+  EXPECT_TRUE(Next().erase);
+  EXPECT_THAT(Numbers(state_->erasure), ElementsAre(1));
+}
+
+TEST_F(FenceTest, AClockThatJumpedAheadFencesAndDoesNotErase) {
+  Limit(absl::Hours(24 * 30));
+  facts_.safe = {Identity(1), Identity(2)};
+  facts_.now = kNow + absl::Hours(24 * 365 * 3);  // known time says that nothing of it is past
+  Step step = Next();
+  EXPECT_FALSE(step.erase);
+  EXPECT_THAT(state_->waiting, ElementsAre(1, 2));
+  EXPECT_THAT(step.alarm, HasSubstr("by this machine's clock alone"));
+  facts_.now = kNow;  // set right
+  step = Next();
+  EXPECT_TRUE(step.record);
+  EXPECT_FALSE(state_.has_value());
+  facts_.now = facts_.known = kNow + absl::Hours(24 * 40);  // confirmed
+  EXPECT_TRUE(Next().erase);
+  EXPECT_THAT(Numbers(state_->erasure), ElementsAre(1, 2));
+}
+
+TEST_F(FenceTest, ACopyThatOnlyAGuessOfTheTimeForbidsIsFencedAndKept) {
+  Forbid();
+  facts_.verdict.certain = false;
+  facts_.safe = {Identity(1), Identity(2)};
+  Step step = Next();
+  EXPECT_TRUE(step.close);
+  EXPECT_FALSE(step.erase);
+  EXPECT_THAT(step.alarm, HasSubstr("until signed time confirms it"));
+  facts_.verdict.certain = true;
+  EXPECT_TRUE(Next().erase);
+}
+
 TEST_F(FenceTest, AtTheHomeTheNewestAndTheUnheardOfStay) {
   facts_.home = true;
-  facts_.verdict.max_retention = absl::Hours(1);
+  Limit(absl::Hours(1));
   Hold({1, 2, 3});
   facts_.acknowledged = 1;
+  facts_.known = kNow - absl::Hours(24 * 30);
+  Next();
+  EXPECT_FALSE(state_.has_value()) << "the home's own is not fenced on a guess of the time";
+  facts_.known = kNow;
   Next();
   EXPECT_THAT(Numbers(state_->erasure), ElementsAre(1));
 }
 
 TEST_F(FenceTest, AHoldBeyondTheRetention) {
-  facts_.verdict.max_retention = absl::Hours(1);
+  Limit(absl::Hours(1));
+  facts_.safe = {Identity(1), Identity(2)};
   facts_.held = {1};
   Step step = Next();
   EXPECT_THAT(step.alarm, HasSubstr("a hold keeps version 1 beyond the retention"));
@@ -204,6 +262,7 @@ TEST_F(FenceTest, AHoldBeyondTheRetention) {
   state_ = AfterErasure(*state_);
   ASSERT_TRUE(state_.has_value());
   Hold({1});
+  EXPECT_TRUE(Next().record) << "its sentence names what is left";
   step = Next();
   EXPECT_FALSE(step.erase || step.record);
   EXPECT_THAT(state_->held, ElementsAre(1));

@@ -3,6 +3,16 @@
 #include "common/policy/residence.h"
 
 namespace bailiwick::agent {
+namespace {
+
+// By the moment that is known to have come.
+bool CertainlyUnlawful(const LawSnapshot& law, const config::Classification& of, const std::string& site,
+                       absl::Time known) {
+  const policy::Decision then = policy::EvaluateResidence(law.world, of.labels, of.home_site, site, known);
+  return !then.permitted && then.reason != policy::Reason::kError;
+}
+
+}  // namespace
 
 absl::StatusOr<config::Classification> ClassifyHeld(const LawSnapshot& law, DatasetId id, const std::string& name) {
   auto known = law.Classify(id, name);
@@ -22,7 +32,7 @@ absl::StatusOr<config::Classification> ClassifyHeld(const LawSnapshot& law, Data
 }
 
 Residence JudgeResidence(const LawSnapshot& law, DatasetId id, const std::string& name, const std::string& site,
-                         absl::Time now) {
+                         absl::Time now, absl::Time known) {
   Residence out;
   out.verdict.revision = law.world.revision;
   out.verdict.digest = law.world.digest;
@@ -41,7 +51,13 @@ Residence JudgeResidence(const LawSnapshot& law, DatasetId id, const std::string
   out.verdict.reason = policy::ReasonName(decision.reason);
   out.verdict.rule = decision.rule;
   out.verdict.sentence = decision.sentence;
-  if (decision.permitted) out.verdict.max_retention = decision.obligations.max_retention;
+  out.verdict.certain = decision.permitted || CertainlyUnlawful(law, *classification, site, known);
+  if (!decision.permitted || decision.retention_rule.empty()) return out;
+  out.verdict.max_retention = decision.obligations.max_retention;
+  out.verdict.retention_rule = decision.retention_rule;
+  const policy::Decision at_home = policy::EvaluateResidence(law.world, classification->labels,
+                                                             classification->home_site, classification->home_site, now);
+  if (at_home.permitted) out.verdict.home_retention = at_home.obligations.max_retention;
   return out;
 }
 

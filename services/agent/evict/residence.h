@@ -17,8 +17,9 @@ struct Residence {
   Verdict verdict;
   bool home = false;
 };
-// `reside`, from the dataset's home to `site`. What cannot be evaluated is unlawful and not judged.
+// `reside`, from the dataset's home to `site`, at what may be believed of the time; `known` is what is known to have
+// come of it, not later than `now`. What cannot be evaluated is unlawful and not judged.
 Residence JudgeResidence(const LawSnapshot& law, DatasetId id, const std::string& name, const std::string& site,
-                         absl::Time now);
+                         absl::Time now, absl::Time known);
 
 }  // namespace bailiwick::agent

@@ -1,7 +1,10 @@
 #include "services/agent/transfer/flow_guard.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/identity/spiffe.h"
+#include "common/policy/residence.h"
 #include "common/rpc/codec.h"
 
 namespace bailiwick::agent {
@@ -86,7 +89,34 @@ policy::GrantDecision FlowGuard::CheckWith(const policy::Grant& grant, const Law
                                                        .manifest_root = record_.manifest_root,
                                                        .now = now,
                                                        .called_current = law_->called_current()});
+  if (decision.permitted) decision = CheckRetention(grant, decision, law.world, *classification, now);
   return decision.permitted ? CheckAtRest(grant, decision, law) : decision;
+}
+
+policy::GrantDecision FlowGuard::CheckRetention(const policy::Grant& grant, const policy::GrantDecision& permit,
+                                                const policy::World& world, const config::Classification& of,
+                                                absl::Time now) const {
+  const bool bounded = std::any_of(world.rules.begin(), world.rules.end(), [](const policy::Rule& rule) {
+    return rule.obligations.max_retention != absl::InfiniteDuration();
+  });
+  if (!bounded) return permit;  // asked at every window
+  auto destination = identity::ParseSpiffeId(grant.destination);
+  if (!destination.ok()) return Deny("GRANT_INVALID", Text(destination.status()));
+  // As the destination judges what lies there, which knows no purpose; what it would evict at once is not sent.
+  const policy::Decision there = policy::EvaluateResidence(world, of.labels, of.home_site, destination->site, now);
+  const bool longer = there.permitted && there.obligations.max_retention >= permit.obligations.max_retention;
+  const absl::Duration limit =
+      longer || !there.permitted ? permit.obligations.max_retention : there.obligations.max_retention;
+  if (now - record_.committed_at <= limit) return permit;
+  policy::GrantDecision past = permit;
+  past.permitted = false;
+  past.code = "PAST_RETENTION";
+  past.rule = longer || !there.permitted ? permit.rule : there.retention_rule;
+  past.message =
+      absl::StrCat("version ", record_.number, " of ", record_.dataset, " was committed ",
+                   absl::FormatDuration(absl::Trunc(now - record_.committed_at, absl::Seconds(1))),
+                   " ago, and the law lets a version lie at ", destination->site, " for ", absl::FormatDuration(limit));
+  return past;
 }
 
 policy::GrantDecision FlowGuard::CheckAtRest(const policy::Grant& grant, const policy::GrantDecision& permit,

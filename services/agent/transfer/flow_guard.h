@@ -41,6 +41,10 @@ class FlowGuard {
 
  private:
   policy::GrantDecision CheckWith(const policy::Grant& grant, const LawSnapshot& law);
+  // Whether the version may still come to lie at the destination: neither end lets one past its retention pass.
+  policy::GrantDecision CheckRetention(const policy::Grant& grant, const policy::GrantDecision& permit,
+                                       const policy::World& world, const config::Classification& of,
+                                       absl::Time now) const;
   // What the permit obliges of the copy at rest.
   policy::GrantDecision CheckAtRest(const policy::Grant& grant, const policy::GrantDecision& permit,
                                     const LawSnapshot& law);

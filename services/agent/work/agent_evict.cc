@@ -28,14 +28,16 @@ void Agent::Judge(const std::shared_ptr<Work>& work) {
   auto law = law_->current();
   if (law == nullptr) return;
   DatasetHandle& dataset = *work->dataset;
-  const absl::Time now = state_->env().clock->Now();
-  Residence residence = JudgeResidence(*law, dataset.id, dataset.name, identity_->site(), now);
+  const absl::Time known = law_->clock().floor();
+  const absl::Time now = law_->clock().Now();
+  Residence residence = JudgeResidence(*law, dataset.id, dataset.name, identity_->site(), now, known);
   const bool unbounded = residence.verdict.max_retention == absl::InfiniteDuration();
   if (residence.verdict.lawful && unbounded && !evictor_.Pending(dataset.id)) return;
   Facts facts;
   facts.home = residence.home;
   facts.verdict = std::move(residence.verdict);
   facts.now = now;
+  facts.known = known;
   {
     absl::MutexLock lock(&mutex_);
     facts.acknowledged = work->assignment.acknowledged();

@@ -108,7 +108,7 @@ absl::StatusOr<int> Why(const Globals& globals, const std::string& dataset, cons
   } else {
     std::cout << why.sentence() << "\n";
   }
-  return why.satisfied() ? 0 : (why.code() == "denied" ? 3 : 1);
+  return why.satisfied() ? 0 : (why.code() == "denied" || why.code() == "past-retention" ? 3 : 1);
 }
 
 absl::Status Events(const Globals& globals, bool follow, uint32_t limit) {

@@ -71,6 +71,7 @@ void Core::Stop() {
 
 absl::Status Core::InstallBundle(const crypto::Envelope& envelope) {
   BW_ASSIGN_OR_RETURN(bundle_, config::OpenBundle(envelope, state_.root_sha256));
+  law_ = std::make_unique<CompiledLaw>(&bundle_->world);
   state_.bundle = envelope;
   classifications_.clear();
   for (const auto& [id, record] : state_.classifications) {
@@ -159,8 +160,8 @@ void Core::Event(const std::string& kind, const std::string& site, const std::st
 
 bool Core::Lawful(const Stream& stream, const Wanted& wanted) const {
   for (const std::string& purpose : wanted.purposes) {
-    if (policy::PermitsReplication(bundle_->world, {stream.labels, stream.home_site, wanted.site, purpose},
-                                   clock_->Now())) {
+    if (law_->Replication(stream.labels, stream.home_site, wanted.site, purpose, stream.home_site, clock_->Now())
+            .permitted) {
       return true;
     }
   }

@@ -30,6 +30,7 @@
 #include "common/os/random.h"
 #include "common/policy/evaluator.h"
 #include "services/coordinator/catalog/catalog.h"
+#include "services/coordinator/planner/compiled_law.h"
 #include "services/coordinator/planner/eviction.h"
 #include "services/coordinator/planner/planner.h"
 #include "services/coordinator/sessions/session.h"
@@ -47,7 +48,12 @@ class Core {
  public:
   Core(Catalog* catalog, audit::Log* audit, const crypto::SigningKey* grant_key,
        const crypto::SigningKey* timestamp_key, const os::Clock* clock, os::Random* random)
-      : catalog_(catalog), audit_(audit), grant_key_(grant_key), timestamp_key_(timestamp_key), clock_(clock), random_(random) {}
+      : catalog_(catalog),
+        audit_(audit),
+        grant_key_(grant_key),
+        timestamp_key_(timestamp_key),
+        clock_(clock),
+        random_(random) {}
   ~Core();
   absl::Status Load();
   // Before the first RPC: who this is. Then where it listens: until that is known nobody joins. Then planning may
@@ -166,6 +172,8 @@ class Core {
   // Whether the copy is out of use: its agent says so, or the law as it is known here.
   bool Unlawful(const Stream* stream, const std::string& site, const ReplicaRow& row, policy::Decision* decision) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The versions of a lawful copy but for those that its agent fenced because they are past their time.
+  static std::set<VersionNumber> InUse(const ReplicaRow& row);
   std::vector<UnlawfulCopy> UnlawfulCopies() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanEvictionsOnce(PlanInput input) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnFence(const std::string& site, const std::string& dataset, const ReplicaRow& before, const ReplicaRow& after)
@@ -200,6 +208,7 @@ class Core {
   bool dirty_ ABSL_GUARDED_BY(mutex_) = true;
   Snapshot state_ ABSL_GUARDED_BY(mutex_);
   std::optional<config::Bundle> bundle_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<CompiledLaw> law_ ABSL_GUARDED_BY(mutex_);  // of bundle_
   std::map<DatasetId, config::Classification> classifications_ ABSL_GUARDED_BY(mutex_);
   std::map<DatasetId, Stream> streams_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::shared_ptr<Session>> sessions_ ABSL_GUARDED_BY(mutex_);  // by site

@@ -25,7 +25,13 @@ bool Closed(const ReplicaRow& row) {
   return row.fence.has_value() && row.fence->stage() != agent::v1::FENCE_STAGE_RETIRING;
 }
 
+// Whether versions of the copy, which is lawful, are past their time and still there.
+bool Overdue(const ReplicaRow& row) {
+  return row.fence.has_value() && !Closed(row) && row.fence->held_size() + row.fence->waiting_size() > 0;
+}
+
 UnlawfulCopy::Stage StageOf(const ReplicaRow& row) {
+  if (Overdue(row)) return UnlawfulCopy::Stage::kFenced;
   if (!Closed(row)) return UnlawfulCopy::Stage::kSilent;
   switch (row.fence->stage()) {
     case agent::v1::FENCE_STAGE_ERASING:
@@ -67,12 +73,21 @@ bool Core::Unlawful(const Stream* stream, const std::string& site, const Replica
   if (stream != nullptr && stream->home_site == site) return false;  // the owner's own data
   bool forbidden = false;
   if (stream != nullptr && bundle_.has_value()) {
-    policy::Decision made =
-        policy::EvaluateResidence(bundle_->world, stream->labels, stream->home_site, site, clock_->Now());
-    forbidden = !made.permitted;
-    if (decision != nullptr) *decision = std::move(made);
+    const absl::Time now = clock_->Now();
+    forbidden = !law_->Residence(stream->labels, stream->home_site, site, now).permitted;
+    if (forbidden && decision != nullptr) {
+      *decision = policy::EvaluateResidence(bundle_->world, stream->labels, stream->home_site, site, now);
+    }
   }
   return forbidden || Closed(row);
+}
+
+std::set<VersionNumber> Core::InUse(const ReplicaRow& row) {
+  std::set<VersionNumber> versions = row.versions;
+  if (!row.fence.has_value() || Closed(row)) return versions;
+  for (VersionNumber number : row.fence->held()) versions.erase(number);
+  for (VersionNumber number : row.fence->waiting()) versions.erase(number);
+  return versions;
 }
 
 std::string Core::NameOf(DatasetId dataset) const {
@@ -90,17 +105,24 @@ std::vector<UnlawfulCopy> Core::UnlawfulCopies() const {
     const Stream* stream = known == streams_.end() ? nullptr : &known->second;
     for (const auto& [site, row] : replicas) {
       policy::Decision decision;
-      if ((row.versions.empty() && !Closed(row)) || !Unlawful(stream, site, row, &decision)) continue;
+      if (row.versions.empty() && !Closed(row)) continue;
+      const bool unlawful = Unlawful(stream, site, row, &decision);
+      if (!unlawful && !Overdue(row)) continue;
       UnlawfulCopy copy;
       copy.dataset = id;
       copy.dataset_name = NameOf(id);
       copy.site = site;
       copy.versions = row.versions;
       copy.stored_bytes = row.stored_bytes;
-      copy.stage = StageOf(row);
+      copy.overdue = !unlawful;
+      if (copy.overdue) {
+        copy.versions = {row.fence->held().begin(), row.fence->held().end()};
+        copy.versions.insert(row.fence->waiting().begin(), row.fence->waiting().end());
+      }
+      copy.stage = unlawful && !Closed(row) ? UnlawfulCopy::Stage::kSilent : StageOf(row);
       copy.rule = decision.rule;
       copy.sentence = decision.sentence;
-      if (Closed(row)) {
+      if (Closed(row) || copy.overdue) {
         copy.judged = row.fence->reason() != policy::ReasonName(policy::Reason::kError);
         copy.held.insert(row.fence->held().begin(), row.fence->held().end());
         copy.rule = row.fence->rule();

@@ -62,6 +62,7 @@ PlannedPolicy ToPolicy(const config::Resource& resource) {
 PlanInput Core::Input() const {
   PlanInput input;
   input.world = bundle_.has_value() ? &bundle_->world : nullptr;
+  input.law = law_.get();
   input.now = clock_->Now();
   input.boot = clock_->BootTime();
   input.policy_revision = bundle_.has_value() ? bundle_->world.revision : 0;
@@ -94,7 +95,7 @@ PlanInput Core::Input() const {
     std::set<VersionNumber> somewhere;
     if (replicas != state_.replicas.end()) {
       for (const auto& [site, row] : replicas->second) {
-        if (!Unlawful(&stream, site, row, nullptr)) dataset.held[site] = row.versions;
+        if (!Unlawful(&stream, site, row, nullptr)) dataset.held[site] = InUse(row);
         somewhere.insert(row.versions.begin(), row.versions.end());
         if (!row.problem.empty()) dataset.problems[site] = row.problem;
         if (site == stream.home_site) dataset.source_problem = row.source_problem;
@@ -171,6 +172,7 @@ std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
                                   clock_->Now());
   if (!decision.permitted) return std::nullopt;
   const VersionRow& version = state_.versions[transfer.dataset][transfer.version];
+  if (clock_->Now() - version.record.committed_at > decision.obligations.max_retention) return std::nullopt;
   policy::Grant grant;
   grant.grant_id = random_->Bytes(16);
   grant.transfer_id = transfer.view.transfer_id();
@@ -315,7 +317,7 @@ void Core::EndTransfer(const std::string& id, bool done, const std::string& code
   rpc::ToProto(clock_->Now(), view.mutable_ended());
   absl::Status saved = SaveTransfer(transfer, true);
   if (!saved.ok()) Log(Level::kError, "catalog-failed", {{"error", saved}});
-  const bool denied = code == "POLICY_DENIED" || code == "POLICY_ERROR";
+  const bool denied = code == "POLICY_DENIED" || code == "POLICY_ERROR" || code == "PAST_RETENTION";
   if (done) {
     planner_.Succeeded(dataset, view.destination());
     Event("transfer-done", view.destination(), view.dataset(), view.version(),

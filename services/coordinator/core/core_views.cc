@@ -202,7 +202,9 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
         continue;
       }
       const Wanted* wanted = FindWanted(stream->id, s);
-      if (const EvictionStatus* eviction = FindEviction(stream->id, s); eviction != nullptr) {
+      const EvictionStatus* eviction = FindEviction(stream->id, s);
+      const bool in_use = wanted != nullptr && wanted->reason.satisfied;
+      if (eviction != nullptr && !(eviction->overdue && in_use)) {  // some versions past their time leave it in use
         r->set_state(eviction->state == "unconfirmed" || eviction->state == "erasing" ? eviction->state : "fenced");
         r->set_reason(eviction->sentence);
         continue;
@@ -214,7 +216,7 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
       }
       const std::string& code = wanted->reason.code;
       r->set_state(wanted->reason.satisfied                        ? "current"
-                   : code == "denied"                              ? "denied"
+                   : code == "denied" || code == "past-retention"  ? "denied"
                    : code == "offline"                             ? "offline"
                    : code == "transferring" || code == "starting"  ? "transferring"
                    : code == "no-version"                          ? "empty"
@@ -259,8 +261,10 @@ absl::StatusOr<control::v1::WhyResponse> Core::Why(const std::string& dataset, c
     return absl::NotFoundError(absl::StrCat("site ", site, " is not declared"));
   const Wanted* wanted = FindWanted(stream->id, site);
   Reason reason = wanted != nullptr ? wanted->reason : NotSelected(Input(), dataset, site);
-  if (const EvictionStatus* eviction = FindEviction(stream->id, site); eviction != nullptr) {
-    reason = {"denied", eviction->sentence, eviction->rule, reason.version, false};
+  const EvictionStatus* eviction = FindEviction(stream->id, site);
+  if (eviction != nullptr && !(eviction->overdue && reason.satisfied)) {
+    reason = {eviction->overdue ? "past-retention" : "denied", eviction->sentence, eviction->rule, reason.version,
+              false};
   }
   control::v1::WhyResponse response;
   response.set_satisfied(reason.satisfied);

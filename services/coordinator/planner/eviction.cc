@@ -33,7 +33,7 @@ std::string Repairing(const PlanInput& input, const PlannedDataset& dataset, con
     if (wanted == desired.end()) continue;
     const PlannedSite* site = FindSite(input, name);
     const bool can = site != nullptr && site->connected && site->approved &&
-                     PermittedPurpose(input, dataset, dataset.home_site, name, wanted->second.purposes).has_value();
+                     PermitFor(input, dataset, dataset.home_site, name, wanted->second.purposes).has_value();
     const std::set<VersionNumber>& held = HeldAt(dataset, name);
     if (can && (held.empty() || *held.rbegin() < newest)) return name;
   }
@@ -60,8 +60,8 @@ bool Unconfirmed(const PlanInput& input, const UnlawfulCopy& copy, const Planned
 }
 
 void Assess(const PlanInput& input, const PlannedDataset* dataset, const UnlawfulCopy& copy, EvictionPlan* plan) {
-  EvictionStatus status{copy.dataset, copy.dataset_name, copy.site,         "fenced",  copy.sentence,
-                        copy.rule,    copy.versions,     copy.stored_bytes, copy.since};
+  EvictionStatus status{copy.dataset, copy.dataset_name, copy.site,         "fenced",   copy.sentence,
+                        copy.rule,    copy.versions,     copy.stored_bytes, copy.since, copy.overdue};
   auto because = [&](const char* state, const std::string& why) {
     status.state = state;
     status.sentence = absl::StrCat(copy.sentence, "; ", why);
@@ -73,7 +73,7 @@ void Assess(const PlanInput& input, const PlannedDataset* dataset, const Unlawfu
       (LiesAt(*dataset, number, copy.site) ? safe : last).insert(number);
     }
   }
-  const std::string substitute = dataset == nullptr ? "" : Repairing(input, *dataset, copy);
+  const std::string substitute = dataset == nullptr || copy.overdue ? "" : Repairing(input, *dataset, copy);
   if (Unconfirmed(input, copy, FindSite(input, copy.site), &status)) {
     // Nothing can be told to it now; what may go is told when it is back.
   } else if (copy.stage == Stage::kErasing) {

@@ -1,7 +1,7 @@
-// Copies that the law does not permit where they are: what is known of each, and which of their versions may be erased
-// because they are verified elsewhere. Repair comes first: where a policy wants a number of copies, the site that
-// stands in must have the newest version before the unlawful one goes. The last verified copy of a version is never
-// given up. The agents decide by their own law; an order only tells them what lies elsewhere.
+// Copies that the law does not permit where they are, or no longer: what is known of each, and which of their versions
+// may be erased because they are verified elsewhere. Repair comes first: where a policy wants a number of copies, the
+// site that stands in must have the newest version before the unlawful one goes. The last verified copy of a version is
+// never given up. The agents decide by their own law; an order only tells them what lies elsewhere.
 //
 // Pure: no I/O and no clock. Depends on the values of the input, never on the order of its lists.
 #pragma once
@@ -26,6 +26,7 @@ struct UnlawfulCopy {
   enum class Stage { kSilent, kFenced, kErasing, kErased };
   Stage stage = Stage::kSilent;  // as its agent last said; silent: nothing about a fence
   bool judged = true;            // false: its agent cannot evaluate the law
+  bool overdue = false;  // the copy is lawful, these versions are past their retention: nothing stands in for them
   std::set<VersionNumber> held;  // by holds, as its agent said
   std::string rule, sentence;    // the law's
   absl::Time since;              // of the fence
@@ -40,7 +41,8 @@ struct EvictionStatus {
   std::string rule;
   std::set<VersionNumber> versions;
   uint64_t stored_bytes = 0;
-  absl::Time since;  // fenced; when unconfirmed: last heard of
+  absl::Time since;      // fenced; when unconfirmed: last heard of
+  bool overdue = false;  // as UnlawfulCopy
 };
 
 struct Eviction {  // to tell the site's agent

@@ -115,6 +115,23 @@ TEST_F(EvictionTest, RepairComesFirstWhereACopyIsWanted) {
   EXPECT_EQ(plan_.orders.size(), 1u);
 }
 
+TEST_F(EvictionTest, NothingStandsInForWhatIsPastItsTime) {
+  copy_.overdue = true;
+  PlannedPolicy policy;
+  policy.name = "one";
+  PlannedTarget target;
+  target.kind = PlannedTarget::Kind::kRegion;
+  target.region = "eu";
+  target.copies = 2;  // the home and another, which has nothing yet
+  policy.to = {target};
+  input_.policies = {policy};
+  EXPECT_EQ(Only().state, "fenced");
+  EXPECT_THAT(plan_.orders[0].safe, ElementsAre(1, 2));
+  EXPECT_TRUE(plan_.copies[0].overdue);
+  input_.datasets[0].held.clear();
+  EXPECT_EQ(Only().state, "last-copy");
+}
+
 TEST_F(EvictionTest, SilenceIsNotErasure) {
   copy_.stage = Stage::kSilent;
   EXPECT_EQ(Only().state, "unconfirmed");

@@ -113,6 +113,10 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
   }
   wanted->lag = view.Lag();
   wanted->rpo_breached = wanted->lag > wanted->rpo;
+  if (view.AllPast()) {
+    wanted->reason = view.PastRetention(ready->dataset->versions.back().number, ready->dataset->home_site);
+    return;
+  }
   if (view.Current()) {
     wanted->reason = view.Holds();
     AssessBackfill(input, load, backoffs, &view, wanted, ready);

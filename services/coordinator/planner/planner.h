@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "common/base/ids.h"
 #include "common/policy/model.h"
+#include "services/coordinator/planner/compiled_law.h"
 
 namespace bailiwick::coordinator {
 
@@ -94,6 +95,7 @@ struct RunningTransfer {
 
 struct PlanInput {
   const policy::World* world = nullptr;  // null: no policy installed, everything is denied
+  CompiledLaw* law = nullptr;            // of the world; null: judged rule by rule, slower and with the same answers
   absl::Time now;
   absl::Duration boot;  // monotonic; what backoff counts in
   uint64_t policy_revision = 0;
@@ -103,9 +105,9 @@ struct PlanInput {
   std::vector<RunningTransfer> running;
 };
 
-// Codes of wanted pairs: no-version, current, denied, not-joined, not-approved, offline, transferring, source-offline,
-// no-route, policy-pending, failed, waiting, starting. Of others: home, no-dataset, no-site, no-policy, not-selected,
-// enough-copies.
+// Codes of wanted pairs: no-version, current, denied, past-retention, not-joined, not-approved, offline, transferring,
+// source-offline, no-route, policy-pending, failed, waiting, starting. Of others: home, no-dataset, no-site, no-policy,
+// not-selected, enough-copies.
 struct Reason {
   std::string code;
   std::string sentence;
@@ -124,7 +126,8 @@ struct Wanted {
   bool materialize = false;
   std::set<std::string> purposes;  // of the policies that want it; any one that the law permits is enough
   Reason reason;
-  absl::Duration lag;  // age of the oldest version that is missing there and newer than what it holds; 0: current
+  absl::Duration
+      lag;  // age of the oldest version that may lie there, is missing and newer than what it holds; 0: current
   bool rpo_breached = false;
 };
 

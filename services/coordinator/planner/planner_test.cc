@@ -145,6 +145,57 @@ class PlannerTest : public ::testing::Test {
   Plan plan_;
 };
 
+TEST_F(PlannerTest, WhatIsPastItsRetentionIsNotFetched) {
+  AddDataset("a", 3);  // 3, 2 and 1 minutes old
+  AddPolicy({ToSite("core")});
+  world_.rules[0].obligations.max_retention = absl::Seconds(90);
+  EXPECT_EQ(Only().code, "starting");
+  ASSERT_THAT(plan_.start, SizeIs(1));
+  EXPECT_EQ(plan_.start[0].version, 3u);
+  EXPECT_EQ(plan_.wanted[0].lag, absl::Minutes(1)) << "of what may lie there";
+  input_.datasets[0].held["core"] = {3};
+  EXPECT_EQ(Only().code, "current");
+  EXPECT_THAT(plan_.start, IsEmpty()) << "older ones are not added";
+
+  input_.datasets[0].held.erase("core");
+  world_.rules[0].obligations.max_retention = absl::Seconds(45);
+  CompiledLaw law(&world_);
+  for (CompiledLaw* compiled : {static_cast<CompiledLaw*>(nullptr), &law}) {
+    input_.law = compiled;
+    const Reason reason = Only();
+    EXPECT_EQ(reason.code, "past-retention");
+    EXPECT_EQ(reason.rule, "acme/eu-stays");
+    EXPECT_THAT(reason.sentence, HasSubstr("version 3 was committed 1m00s ago, and policy acme/eu-stays lets a version "
+                                           "lie at core for 45s"));
+    EXPECT_FALSE(reason.satisfied);
+    EXPECT_THAT(plan_.start, IsEmpty());
+    EXPECT_EQ(plan_.wanted[0].lag, absl::ZeroDuration());
+    EXPECT_FALSE(plan_.wanted[0].rpo_breached);
+  }
+}
+
+TEST_F(PlannerTest, TheLongestPurposeThatTheLawPermitsCounts) {
+  AddDataset("a", 1);
+  AddPolicy({ToSite("us")}).purpose = "audit";
+  AddPolicy({ToSite("us")}).purpose = "backup";
+  for (const auto& [purpose, limit] : {std::pair("audit", absl::Seconds(30)), {"backup", absl::Hours(1)}}) {
+    policy::Rule rule = world_.rules[0];
+    rule.id = purpose;
+    rule.purposes = {purpose};
+    rule.to.in = {"us"};
+    rule.actions = {policy::Action::kTransfer};
+    rule.obligations.max_retention = limit;
+    world_.rules.push_back(rule);
+  }
+  policy::Rule lies = world_.rules[0];
+  lies.id = "lies";
+  lies.actions = {policy::Action::kReside};
+  lies.to.in = {"us"};
+  world_.rules.push_back(lies);
+  EXPECT_EQ(Only().code, "starting");
+  EXPECT_EQ(plan_.start[0].purpose, "backup");
+}
+
 TEST_F(PlannerTest, StartsWhatIsMissing) {
   AddDataset("a", 2);
   AddPolicy({ToSite("core")});

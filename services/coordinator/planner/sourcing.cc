@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/units.h"
 #include "common/policy/evaluator.h"
+#include "common/policy/residence.h"
 #include "services/coordinator/planner/targets.h"
 
 namespace bailiwick::coordinator {
@@ -34,11 +35,17 @@ View::View(const PlanInput& input, const PlannedDataset& dataset, const std::str
       site_(FindSite(input, site)),
       held_(HeldAt(dataset, site)),
       newest_held_(held_.empty() ? 0 : *held_.rbegin()),
-      purposes_(purposes) {}
+      purposes_(purposes),
+      retention_(RetentionAt(input, dataset, site)) {
+  for (const PlannedVersion& version : dataset.versions) {
+    if (!Past(version, retention_)) newest_lawful_ = version.number;
+  }
+}
 
 absl::Duration View::Lag() const {
   for (const PlannedVersion& version : dataset_.versions) {
-    if (version.number > newest_held_) return std::max(input_.now - version.committed_at, absl::ZeroDuration());
+    if (version.number > newest_held_ && !Past(version, retention_))
+      return std::max(input_.now - version.committed_at, absl::ZeroDuration());
   }
   return absl::ZeroDuration();
 }
@@ -52,6 +59,27 @@ Reason View::NoVersion() const {
     absl::StrAppend(&reason.sentence, " (at ", dataset_.home_site, ": ", dataset_.source_problem, ")");
   }
   return reason;
+}
+
+Reason View::PastRetention(VersionNumber number, const std::string& from) const {
+  const PlannedVersion& version = Find(number);
+  const policy::Decision decision =
+      Past(version, retention_)
+          ? policy::EvaluateResidence(*input_.world, dataset_.labels, dataset_.home_site, name_, input_.now)
+          : policy::EvaluateReplication(*input_.world, FlowOf(dataset_, from, name_, *purposes_.begin()), input_.now);
+  Reason reason;
+  reason.code = "past-retention";
+  reason.version = number;
+  reason.rule = decision.retention_rule;
+  reason.sentence = absl::StrCat("version ", number, " was committed ", FormatAge(input_.now - version.committed_at),
+                                 " ago, and policy ", reason.rule, " lets a version lie at ", name_, " for ",
+                                 FormatAge(decision.obligations.max_retention), "; a newer one may go there");
+  return reason;
+}
+
+const PlannedVersion& View::Find(VersionNumber number) const {
+  return *std::find_if(dataset_.versions.begin(), dataset_.versions.end(),
+                       [&](const PlannedVersion& version) { return version.number == number; });
 }
 
 Reason View::Holds() const {
@@ -103,6 +131,9 @@ Reason View::Explain(const Sourcing& sourcing) {
       reason.code = "denied";
       Denial(sourcing, &reason);
       break;
+    case Sourcing::Stage::kPast:
+      reason = PastRetention(sourcing.version, sourcing.holders.front());
+      break;
     case Sourcing::Stage::kNoHolder:
       reason.code = "source-offline";
       reason.sentence = absl::StrCat("no site holds version ", sourcing.version, " any more");
@@ -131,6 +162,7 @@ int View::Class(Sourcing::Stage stage) {
     case Sourcing::Stage::kNoHolder:
       return 0;
     case Sourcing::Stage::kDenied:
+    case Sourcing::Stage::kPast:
       return 1;
     case Sourcing::Stage::kReady:
       return 3;
@@ -142,6 +174,7 @@ int View::Class(Sourcing::Stage stage) {
 std::vector<VersionNumber> View::Candidates(Order order) const {
   std::vector<VersionNumber> numbers;
   for (const PlannedVersion& version : dataset_.versions) {
+    if (Past(version, retention_)) continue;
     const bool wanted =
         Current() ? order == Order::kNewestFirst && held_.count(version.number) == 0 : version.number > newest_held_;
     if (wanted) numbers.push_back(version.number);
@@ -170,11 +203,14 @@ Sourcing View::Source(VersionNumber version) {
   sourcing.version = version;
   sourcing.holders = Holders(version);
   std::vector<const PlannedSite*> reachable, routed, fresh, stale;
-  bool permitted = sourcing.holders.empty() && PermittedFrom(dataset_.home_site);
+  bool permitted = sourcing.holders.empty() && PermittedFrom(dataset_.home_site), past = false;
   for (const std::string& name : sourcing.holders) {
     if (!PermittedFrom(name)) continue;
+    const Permit& permit = *verdicts_.at(name);
+    past = past || Past(Find(version), permit.retention);
+    if (Past(Find(version), permit.retention)) continue;
     permitted = true;
-    sourcing.purposes[name] = *verdicts_.at(name);
+    sourcing.purposes[name] = permit.purpose;
     const PlannedSite* source = FindSite(input_, name);
     if (!Unreachable(input_, source).empty()) continue;
     reachable.push_back(source);
@@ -184,7 +220,7 @@ Sourcing View::Source(VersionNumber version) {
   }
   using Stage = Sourcing::Stage;
   if (!permitted) {
-    sourcing.stage = Stage::kDenied;
+    sourcing.stage = past ? Stage::kPast : Stage::kDenied;
   } else if (sourcing.holders.empty()) {
     sourcing.stage = Stage::kNoHolder;
   } else if (reachable.empty()) {
@@ -204,7 +240,7 @@ Sourcing View::Source(VersionNumber version) {
 
 bool View::PermittedFrom(const std::string& source) {
   auto [it, added] = verdicts_.emplace(source, std::nullopt);
-  if (added) it->second = PermittedPurpose(input_, dataset_, source, name_, purposes_);
+  if (added) it->second = PermitFor(input_, dataset_, source, name_, purposes_);
   return it->second.has_value();
 }
 

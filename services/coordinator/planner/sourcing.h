@@ -8,12 +8,13 @@
 #include <vector>
 
 #include "services/coordinator/planner/planner.h"
+#include "services/coordinator/planner/targets.h"
 
 namespace bailiwick::coordinator {
 
 // Where a version could come from. Stages in the order of how near it is to starting.
 struct Sourcing {
-  enum class Stage { kNoHolder, kDenied, kOffline, kNoRoute, kStale, kReady };
+  enum class Stage { kNoHolder, kDenied, kPast, kOffline, kNoRoute, kStale, kReady };
   Stage stage = Stage::kNoHolder;
   VersionNumber version = 0;
   std::vector<std::string> holders;
@@ -28,12 +29,17 @@ class View {
   View(const PlanInput& input, const PlannedDataset& dataset, const std::string& site,
        const std::set<std::string>& purposes);
 
-  // Whether the site holds the newest version. Only with at least one known version, as Lag and Choose.
-  bool Current() const { return newest_held_ >= dataset_.versions.back().number; }
+  // Whether the site holds the newest version of those that may lie there. Only with at least one known version, as Lag
+  // and Choose.
+  bool Current() const { return !held_.empty() && newest_held_ >= newest_lawful_; }
+  // Whether it holds nothing and every version is past its retention there.
+  bool AllPast() const { return held_.empty() && newest_lawful_ == 0; }
 
   absl::Duration Lag() const;
 
   Reason NoVersion() const;
+  // The version is past the time for which the law lets it lie there, or come there from `from`.
+  Reason PastRetention(VersionNumber version, const std::string& from) const;
   Reason Holds() const;
   // The destination itself, whatever is to come. Empty code when it is ready.
   Reason Destination() const;
@@ -46,6 +52,10 @@ class View {
  private:
   // Ready beats what could become ready, which beats what is denied, which beats what is gone.
   static int Class(Sourcing::Stage stage);
+  bool Past(const PlannedVersion& version, absl::Duration retention) const {
+    return input_.now - version.committed_at > retention;
+  }
+  const PlannedVersion& Find(VersionNumber version) const;
   std::vector<VersionNumber> Candidates(Order order) const;
   std::vector<std::string> Holders(VersionNumber version) const;
   Sourcing Source(VersionNumber version);
@@ -60,8 +70,10 @@ class View {
   const PlannedSite* site_;
   const std::set<VersionNumber>& held_;
   const VersionNumber newest_held_;
-  const std::set<std::string>& purposes_;                       // never empty
-  std::map<std::string, std::optional<std::string>> verdicts_;  // source -> the purpose that is permitted, if any
+  const std::set<std::string>& purposes_;                  // never empty
+  const absl::Duration retention_;                         // of what lies there
+  VersionNumber newest_lawful_ = 0;                        // not past it; 0: none
+  std::map<std::string, std::optional<Permit>> verdicts_;  // by source
 };
 
 }  // namespace bailiwick::coordinator

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/policy/evaluator.h"
+#include "common/policy/residence.h"
 
 namespace bailiwick::coordinator {
 
@@ -25,14 +26,41 @@ policy::Flow FlowOf(const PlannedDataset& dataset, const std::string& from, cons
   return {dataset.labels, from, to, purpose, dataset.home_site};
 }
 
-std::optional<std::string> PermittedPurpose(const PlanInput& input, const PlannedDataset& dataset,
-                                            const std::string& from, const std::string& to,
-                                            const std::set<std::string>& purposes) {
-  if (input.world == nullptr) return std::nullopt;
-  for (const std::string& purpose : purposes) {
-    if (policy::PermitsReplication(*input.world, FlowOf(dataset, from, to, purpose), input.now)) return purpose;
+namespace {
+
+std::optional<policy::Obligations> Permitted(const PlanInput& input, const policy::Flow& flow) {
+  if (input.law != nullptr) {
+    policy::Verdict verdict =
+        input.law->Replication(flow.data, flow.from_site, flow.to_site, flow.purpose, flow.home_site, input.now);
+    return verdict.permitted ? std::optional(std::move(verdict.obligations)) : std::nullopt;
   }
-  return std::nullopt;
+  policy::Decision decision = policy::EvaluateReplication(*input.world, flow, input.now);
+  return decision.permitted ? std::optional(std::move(decision.obligations)) : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Permit> PermitFor(const PlanInput& input, const PlannedDataset& dataset, const std::string& from,
+                                const std::string& to, const std::set<std::string>& purposes) {
+  if (input.world == nullptr) return std::nullopt;
+  std::optional<Permit> best;
+  for (const std::string& purpose : purposes) {
+    const std::optional<policy::Obligations> permitted = Permitted(input, FlowOf(dataset, from, to, purpose));
+    if (!permitted.has_value() || (best.has_value() && permitted->max_retention <= best->retention)) continue;
+    best = Permit{purpose, permitted->max_retention};
+  }
+  return best;
+}
+
+absl::Duration RetentionAt(const PlanInput& input, const PlannedDataset& dataset, const std::string& site) {
+  if (input.world == nullptr) return absl::InfiniteDuration();
+  if (input.law != nullptr) {
+    const policy::Verdict verdict = input.law->Residence(dataset.labels, dataset.home_site, site, input.now);
+    return verdict.permitted ? verdict.obligations.max_retention : absl::InfiniteDuration();
+  }
+  const policy::Decision decision =
+      policy::EvaluateResidence(*input.world, dataset.labels, dataset.home_site, site, input.now);
+  return decision.permitted ? decision.obligations.max_retention : absl::InfiniteDuration();
 }
 
 std::vector<const PlannedDataset*> ByName(const std::vector<PlannedDataset>& datasets) {
@@ -77,7 +105,7 @@ std::vector<std::string> Destinations(const PlanInput& input, const PlannedDatas
   // Those that hold something come first: a choice once made does not wander when a site is added.
   std::vector<std::tuple<bool, bool, std::string>> ranked;
   for (const std::string& name : names) {
-    const bool denied = !PermittedPurpose(input, dataset, dataset.home_site, name, {policy.purpose});
+    const bool denied = !PermitFor(input, dataset, dataset.home_site, name, {policy.purpose});
     ranked.emplace_back(denied, HeldAt(dataset, name).empty(), name);
   }
   std::sort(ranked.begin(), ranked.end());

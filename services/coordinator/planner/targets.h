@@ -19,10 +19,16 @@ const std::set<VersionNumber>& HeldAt(const PlannedDataset& dataset, const std::
 // What the law is asked about a copy of the dataset.
 policy::Flow FlowOf(const PlannedDataset& dataset, const std::string& from, const std::string& to,
                     const std::string& purpose);
-// The first of the purposes for which the law lets a copy go from `from` to `to` and lie there.
-std::optional<std::string> PermittedPurpose(const PlanInput& input, const PlannedDataset& dataset,
-                                            const std::string& from, const std::string& to,
-                                            const std::set<std::string>& purposes);
+struct Permit {
+  std::string purpose;
+  absl::Duration retention = absl::InfiniteDuration();  // since the commit of a version; older ones do not go
+};
+// The one of the purposes for which the law lets a copy go from `from` to `to` and lie there, the longest; of equals
+// the first.
+std::optional<Permit> PermitFor(const PlanInput& input, const PlannedDataset& dataset, const std::string& from,
+                                const std::string& to, const std::set<std::string>& purposes);
+// How long after its commit a version may lie at the site; infinite where the law permits no copy at all.
+absl::Duration RetentionAt(const PlanInput& input, const PlannedDataset& dataset, const std::string& site);
 // In order of name.
 std::vector<const PlannedDataset*> ByName(const std::vector<PlannedDataset>& datasets);
 // By site: what the policies together ask of each desired pair; reason and lag are not set yet.
