@@ -348,7 +348,9 @@ TEST(LintTest, OnlyWhatDeniesOrIsRefusedIsAnError) {
 
 TEST(PolicyTestsTest, CasesKnowPurposeTimeActionAndRule) {
   const std::string rules =
-      "  rules:\n  - {id: day, effect: permit, purposes: [care], when: {daily: [{hours: \"08:00-18:00\", tz: "
+      "  rules:\n  - {id: lies, effect: permit, actions: [reside]}\n"
+      "  - {id: day, effect: permit, actions: [transfer], purposes: [care], when: {daily: [{hours: \"08:00-18:00\", "
+      "tz: "
       "Europe/Berlin}]}}\n"
       "  - {id: home, effect: permit, actions: [relabel], from: {in: [eu]}}\n  tests:\n  - ";
   const std::string flow = "{name: t, data: {class: health}, from: factory, to: cloud, ";
@@ -359,7 +361,7 @@ TEST(PolicyTestsTest, CasesKnowPurposeTimeActionAndRule) {
   EXPECT_THAT(Findings(rules + flow + "at: \"2026-07-01T12:00:00+02:00\", expect: deny}\n"), IsEmpty());
   EXPECT_THAT(
       Findings(rules + flow + "purpose: care, at: \"2026-07-01T12:00:00+02:00\", rule: home, expect: permit}\n"),
-      ElementsAre(HasSubstr("expected that acme/home decides, but policy acme/day permits")));
+      ElementsAre(HasSubstr("expected that acme/home decides, but policy acme/lies permits reside")));
   EXPECT_THAT(
       Findings(rules + "{name: t, data: {class: x}, from: factory, to: factory, action: relabel, expect: permit}\n"),
       IsEmpty());

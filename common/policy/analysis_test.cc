@@ -93,6 +93,29 @@ TEST(CheckLawTest, RulesThatOthersOverrule) {
   EXPECT_THAT(Codes(world), ElementsAre("redundant again effect"));
 }
 
+TEST(CheckLawTest, ADailyWindowOnWhereCopiesLie) {
+  const auto flaps = ::testing::Contains("flapping night when");
+  World world = Small();
+  Rule night = Make("night", Effect::kPermit), stays = Make("stays", Effect::kPermit);
+  world.time_zones["UTC"] = {{{kNow - absl::Hours(24), absl::ZeroDuration()}}, kNow + absl::Hours(24 * 365)};
+  night.when.daily = {{0x7f, 1320, 360, "UTC"}};
+  night.to.in = {"us"};
+  world.rules = {night};
+  EXPECT_THAT(Codes(world), flaps);
+  world.rules[0].actions = {Action::kTransfer};
+  EXPECT_THAT(Codes(world), ::testing::Not(flaps));
+  world.rules[0].effect = Effect::kForbid;
+  world.rules[0].actions = {Action::kTransfer, Action::kReside};
+  EXPECT_THAT(Codes(world), flaps);
+
+  stays.actions = {Action::kReside};  // what left may lie there by day
+  stays.to.in = {"us"};
+  world.rules = {night, stays};
+  EXPECT_THAT(Codes(world), ::testing::Not(flaps));
+  world.rules[1].to.in = {"eu"};
+  EXPECT_THAT(Codes(world), flaps);
+}
+
 TEST(CheckLawTest, SetsSitesAndDatasets) {
   World world = Small();
   Rule rule = Make("adequate", Effect::kPermit);

@@ -165,6 +165,13 @@ class Checker {
     auto find = [&](const char* code, const char* part, std::string text) {
       Find(LawFinding::About::kRule, code, rule.policy, rule.id, part, std::move(text));
     };
+    if (Flaps(r)) {
+      find("flapping", "when",
+           absl::StrCat("its daily window is about reside too, so copies are evicted when it ",
+                        rule.effect == Effect::kPermit ? "closes and fetched again when it opens"
+                                                       : "opens and fetched again when it closes",
+                        "; give it actions: [transfer]"));
+    }
     if (const std::string key = Contradiction(rule.data); !key.empty()) {
       find("contradiction", "data", absl::StrCat("no data can meet every condition on label ", key));
     }
@@ -232,6 +239,29 @@ class Checker {
       if (!Enough(need, one[i], other[i], Truth::kFalse)) return false;
     }
     return ImpliesEntities(a.entities, b.entities, need) && Implies(need, a.sites, b.sites);
+  }
+
+  // Whether copies come and go with the rule's daily window: it is about where they may lie, and no other rule lets
+  // them lie there all day.
+  bool Flaps(size_t r) const {
+    const Rule& rule = world_.rules[r];
+    auto resides = [](const Rule& one) {
+      return std::find(one.actions.begin(), one.actions.end(), Action::kReside) != one.actions.end();
+    };
+    if (rule.when.daily.empty() || !resides(rule)) return false;
+    if (rule.effect == Effect::kForbid) return true;
+    for (size_t q = 0; q < world_.rules.size(); ++q) {
+      const Rule& other = world_.rules[q];
+      const bool lasts = other.effect == Effect::kPermit && other.tier == rule.tier && resides(other) &&
+                         other.when.daily.empty() && other.unknown.empty();
+      if (lasts && (other.purposes.empty() || ImpliesPurposes(rule, other, Need::kPermits)) &&
+          ImpliesPlace(Need::kPermits, from_[r], from_[q], rule.from, other.from) &&
+          ImpliesPlace(Need::kPermits, to_[r], to_[q], rule.to, other.to) &&
+          Implies(Need::kPermits, rule.data, other.data)) {
+        return false;
+      }
+    }
+    return true;
   }
 
   // Whether rule q makes rule r vain.

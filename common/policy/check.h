@@ -21,7 +21,8 @@ struct LawFinding {
   enum class About { kRule, kSet, kSite, kDataset };
   About about = About::kRule;
   bool error = false;
-  std::string code;    // contradiction, ended, shadowed, redundant, unmatched, expired, expiring, unused, uncovered
+  std::string
+      code;  // contradiction, ended, flapping, shadowed, redundant, unmatched, expired, expiring, unused, uncovered
   std::string policy;  // of rules and sets
   std::string name;    // rule id, set, site or dataset
   std::string part;    // of a rule: "data", "from", "to", "when", "effect"
