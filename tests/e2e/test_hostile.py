@@ -209,6 +209,27 @@ class Hostile(HostilePeer):
                                    role=w.transfer_pb2.ROLE_SOURCE))
         self.refused(flow, ("POLICY_DENIED",), "acme/eu-data-stays")
 
+    def test_a_version_past_its_retention(self):
+        """A captured coordinator grants it; the source does not send it, the receiver does not take it."""
+        def keep(seconds):
+            self.fleet.apply("apiVersion: bailiwick/v1\nkind: SovereigntyPolicy\nmetadata: {name: brief}\nspec:\n  rules:\n"
+                             "  - {id: a-while, effect: permit, data: {matchExpressions: [{key: reach, operator: Exists}]}, "
+                             "from: {in: [eu]}, to: {siteSelector: {matchLabels: {tier: onprem}}}, "
+                             f"obligations: [{{maxRetention: {seconds}s}}]}}\n")
+            self.setUp()
+        self.addCleanup(self.fleet.cli, "delete", "sovereigntypolicy", "brief")
+        keep(3600)
+        flow = self.flow()
+        flow.send(hello=self.hello(self.grant("unwanted"), dataset="unwanted"))
+        self.assertTrue(flow.next().HasField("hello_reply"), "in time it goes")
+        keep(10)
+        committed = w.store_pb2.VersionRecord.FromString(self.records["unwanted", 1].payload).committed_at.ToNanoseconds() / 1e9
+        f.wait_until(lambda: time.time() > committed + 11, what="its time is over")
+        self.ask(self.hello(self.grant("unwanted"), dataset="unwanted"), ("PAST_RETENTION",), "brief/a-while")
+        flow = self.flow(site="factory", to="core")
+        flow.send(hello=self.hello(self.grant("unwanted"), dataset="unwanted", site="factory", role=w.transfer_pb2.ROLE_SOURCE))
+        self.refused(flow, ("PAST_RETENTION",), "brief/a-while")
+
     def test_refusals_are_in_the_audit_log(self):
         self.ask(self.hello(self.grant(destination="cloud-us"), site="cloud-us"), ("POLICY_DENIED",), site="cloud-us")
         self.assertTrue(f.contains(os.path.join(self.fleet.data("factory"), "audit.log"), b"eu-data-stays")

@@ -104,14 +104,13 @@ policy::GrantDecision FlowGuard::CheckRetention(const policy::Grant& grant, cons
   if (!destination.ok()) return Deny("GRANT_INVALID", Text(destination.status()));
   // As the destination judges what lies there, which knows no purpose; what it would evict at once is not sent.
   const policy::Decision there = policy::EvaluateResidence(world, of.labels, of.home_site, destination->site, now);
-  const bool longer = there.permitted && there.obligations.max_retention >= permit.obligations.max_retention;
-  const absl::Duration limit =
-      longer || !there.permitted ? permit.obligations.max_retention : there.obligations.max_retention;
+  const bool by_residence = there.permitted && there.obligations.max_retention <= permit.obligations.max_retention;
+  const absl::Duration limit = by_residence ? there.obligations.max_retention : permit.obligations.max_retention;
   if (now - record_.committed_at <= limit) return permit;
   policy::GrantDecision past = permit;
   past.permitted = false;
   past.code = "PAST_RETENTION";
-  past.rule = longer || !there.permitted ? permit.rule : there.retention_rule;
+  past.rule = by_residence ? there.retention_rule : permit.rule;
   past.message =
       absl::StrCat("version ", record_.number, " of ", record_.dataset, " was committed ",
                    absl::FormatDuration(absl::Trunc(now - record_.committed_at, absl::Seconds(1))),
