@@ -159,6 +159,14 @@ class Live(unittest.TestCase):
             self.assertIn("1 copy becomes unlawful", dry.out)
             self.assertEqual(fleet.json("apply", "-f", tighter, "--dry-run")["impact"]["evictions"][0]["site"], "cloud-us")
 
+            self.assertNotIn("under a hold", dry.out)
+            fleet.cli("dataset", "hold", "t", "--version", "1", "--site", "core", "--reason", "another copy")
+            self.assertNotIn("under a hold", fleet.cli("apply", "-f", tighter, "--dry-run").out)
+            fleet.cli("dataset", "hold", "t", "--version", "1", "--site", "cloud-us", "--reason", "case 4711")
+            self.assertIn("1 under a hold: fenced, not erased", fleet.cli("apply", "-f", tighter, "--dry-run").out)
+            self.assertRegex(fleet.cli("policy", "diff", tighter, expect=f.FAILED).out, r"forbids reside; held")
+            self.assertEqual(fleet.json("apply", "-f", tighter, "--dry-run")["impact"]["held"], 1)
+
             revision = fleet.json("status")["policyRevision"]
             refused = fleet.cli("apply", "-f", tighter, "--expect-evictions", "0", expect=None)
             self.assertNotEqual(refused.code, f.OK)

@@ -28,6 +28,14 @@ class Names {
   std::map<std::string, uint32_t> numbers_;
 };
 
+// Whether the hold keeps some version of the copy.
+bool Holds(const control::v1::HeldDataset& held, const control::v1::Replica& copy) {
+  const auto& hold = held.hold();
+  if (held.dataset() != copy.dataset() || (!hold.site().empty() && hold.site() != copy.site())) return false;
+  return hold.number() == 0 ||
+         std::find(copy.versions().begin(), copy.versions().end(), hold.number()) != copy.versions().end();
+}
+
 std::string Why(policy::Reason reason, const std::string& rule) {
   if (reason == policy::Reason::kForbidden) return absl::StrCat(rule, " forbids reside");
   if (reason == policy::Reason::kError) return absl::StrCat(rule.empty() ? "the law" : rule, " cannot be evaluated");
@@ -78,6 +86,8 @@ absl::StatusOr<ImpactReport> AssessLive(Admin& admin, const Law& before, const L
     bytes.push_back(d.logical_bytes());
   }
   Names sites(&report.inventory.sites);
+  control::v1::ListHoldsResponse holds;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListHolds(Admin::Call().get(), {}, &holds)));
   BW_ASSIGN_OR_RETURN(std::vector<control::v1::Replica> replicas, Replicas(admin, ""));
   for (const control::v1::Replica& r : replicas) {
     auto dataset = number.find(r.dataset());
@@ -87,6 +97,8 @@ absl::StatusOr<ImpactReport> AssessLive(Admin& admin, const Law& before, const L
     replica.site = sites.Of(r.site());
     replica.bytes = bytes[dataset->second];
     replica.versions.assign(r.versions().begin(), r.versions().end());
+    replica.held = std::any_of(holds.holds().begin(), holds.holds().end(),
+                               [&](const control::v1::HeldDataset& held) { return Holds(held, r); });
     report.inventory.replicas.push_back(std::move(replica));
   }
   control::v1::ListTransfersResponse transfers;

@@ -21,7 +21,8 @@ struct ImpactReport {
 
 // The law as it would be after the change; datasets with the labels that they would have.
 absl::StatusOr<Law> LawAfter(const Law& before, const CatalogChange& change, absl::Time now);
-// Asks for replicas, transfers and sizes. A copy's bytes are those of the newest version that it holds, uncompressed.
+// Asks for replicas, holds, transfers and sizes. A copy's bytes are those of the newest version that it holds,
+// uncompressed.
 absl::StatusOr<ImpactReport> AssessLive(Admin& admin, const Law& before, const Law& after, absl::Time now);
 
 }  // namespace bailiwick::cli

@@ -149,7 +149,9 @@ absl::Status Describe(const Globals& globals, const std::string& kind_text, cons
               << "Agent:       " << site.agent() << (site.approved() ? "" : " (key not approved)") << "\n"
               << "Endpoint:    " << (site.endpoint().empty() ? "none (outbound-only)" : site.endpoint()) << "\n"
               << "Policy:      revision " << site.policy_revision()
-              << (site.has_policy_vouched_until() ? absl::StrCat(", current until ", TimeText(site.policy_vouched_until())) : "")
+              << (site.has_policy_vouched_until()
+                      ? absl::StrCat(", current until ", TimeText(site.policy_vouched_until()))
+                      : "")
               << (site.policy_stale().empty() ? "" : absl::StrCat("; nothing flows: ", site.policy_stale())) << "\n"
               << "Free disk:   " << FormatBytes(site.free_bytes()) << "\n"
               << "Last seen:   " << TimeText(site.last_seen()) << "\n";
@@ -194,8 +196,12 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       if (*dry_run || *evictions >= 0) {
         BW_ASSIGN_OR_RETURN(impact, ImpactOf(*admin, change));
       }
-      if (*evictions >= 0) BW_RETURN_IF_ERROR(ExpectEvictions(impact, *evictions));
-      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, *dry_run));
+      std::optional<uint64_t> expected;  // counted here to say it early, and where it counts by the coordinator
+      if (*evictions >= 0) {
+        BW_RETURN_IF_ERROR(ExpectEvictions(impact, *evictions));
+        expected = static_cast<uint64_t>(*evictions);
+      }
+      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, *dry_run, expected));
       PrintReport(report, globals, *dry_run, impact);
       return absl::OkStatus();
     });

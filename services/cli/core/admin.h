@@ -97,8 +97,10 @@ struct ChangeReport {
 // Reads the catalog, validates the result as a whole, signs a new bundle when the law changes and classification
 // records for datasets that are new, relabelled or moved, and applies it in one transaction. Nothing to change: applied
 // stays false. With fewer signatures than the root asks for it waits at the coordinator, and `pending` says for whose.
-// Retries once when somebody else applied meanwhile; then ABORTED.
-absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run);
+// Retries once when somebody else applied meanwhile; then ABORTED. With `expected_evictions` the coordinator counts
+// what it makes unlawful at the moment of applying: FAILED_PRECONDITION when that is another number.
+absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run,
+                                         std::optional<uint64_t> expected_evictions = std::nullopt);
 
 // "bwj1...." for bailiwick-agent join.
 absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl);

@@ -324,7 +324,8 @@ absl::StatusOr<Known> ReadKnown(Admin& admin, uint64_t* generation) {
   return known;
 }
 
-absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run) {
+absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run,
+                                         std::optional<uint64_t> expected_evictions) {
   BW_ASSIGN_OR_RETURN(std::vector<crypto::SigningKey> keys, PolicyKeys(admin.context()));
   const std::string pinned = admin.context().policy_root_sha256;
   for (int attempt = 0;; ++attempt) {
@@ -339,6 +340,7 @@ absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& chan
     }
     if (dry_run) return made.report;
     made.request.set_expected_generation(generation);
+    if (expected_evictions.has_value()) made.request.set_expected_evictions(*expected_evictions);
     control::v1::ApplyResponse response;
     absl::Status applied = admin.Check(admin.control().Apply(Admin::Call().get(), made.request, &response));
     if (absl::IsAborted(applied) && attempt == 0) continue;  // somebody was faster: see what there is now

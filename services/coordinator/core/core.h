@@ -131,6 +131,9 @@ class Core {
   // `missing` says which signatures the request lacks; empty: none.
   absl::StatusOr<Change> CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after,
                                     std::string* missing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // FAILED_PRECONDITION: another number of copies becomes unlawful than the request says; core_expect.cc.
+  absl::Status CheckExpected(const control::v1::ApplyRequest& request, const policy::World& world,
+                             const config::Catalog& after) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckRoots(const control::v1::ApplyRequest& request, Change* change, std::string* missing)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<config::Bundle> OpenOrPending(const crypto::Envelope& envelope, const std::string& root_sha256,

@@ -239,6 +239,7 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     if (!c.ok()) return Annotate(c.status(), absl::StrCat("dataset ", key.second));
     BW_RETURN_IF_ERROR(CheckClassified(resource, *c));
   }
+  if (bundle.has_value()) BW_RETURN_IF_ERROR(CheckExpected(request, bundle->world, *after));
   return change;
 }
 

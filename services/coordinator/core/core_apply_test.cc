@@ -239,5 +239,30 @@ spec: {home: {siteSelector: {matchLabels: {tier: edge}}, path: /data/telemetry}}
   EXPECT_EQ(core_->Datasets().datasets_size(), 1);
 }
 
+TEST_F(ApplyTest, TheNumberOfCopiesThatBecomeUnlawfulIsCountedWhenItIsApplied) {
+  Fleet();
+  const crypto::Envelope record = SignedRecord(Record(1), "factory");
+  Report("factory", {record});
+  control::v1::ApplyRequest tighter = Request(R"(
+apiVersion: bailiwick/v1
+kind: SovereigntyPolicy
+metadata: {name: acme}
+spec:
+  rules:
+  - {id: abroad, effect: permit, from: {in: [eu]}, to: {in: [us]}}
+)");
+  tighter.set_expected_evictions(0);  // as counted a moment ago: the home's own does not go
+  Report("core", {record});           // and this one came since
+  const absl::Status refused = Apply(tighter);
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("by now the change makes 1 copy unlawful, and 0 were expected"));
+  EXPECT_EQ(core_->Info().policy_revision(), 2u) << "nothing was applied";
+  tighter.set_expected_evictions(1);
+  const absl::Status applied = Apply(tighter);
+  EXPECT_TRUE(applied.ok()) << applied;
+  EXPECT_EQ(core_->Info().policy_revision(), 3u);
+}
+
 }  // namespace
 }  // namespace bailiwick::coordinator

@@ -160,5 +160,40 @@ TEST_F(EvictTest, HoldsReachTheSitesThatTheyConcern) {
   EXPECT_EQ(core_->Holds("")->holds_size(), 0);
 }
 
+TEST_F(EvictTest, WhatIsPastItsTimeGoesOnceItLiesElsewhere) {
+  Fleet();
+  record_ = SignedRecord(Record(1), "factory");
+  SayInstalled();
+  auto say = [&] {  // core: lawful, its version 1 is past its time
+    agent::v1::AgentMessage message;
+    auto* report = message.mutable_replica();
+    report->set_dataset_id(dataset().str());
+    auto* version = report->add_versions();
+    version->set_number(1);
+    version->set_identity(std::string(store::VersionIdentity(record_).view()));
+    report->mutable_fence()->set_stage(agent::v1::FENCE_STAGE_RETIRING);
+    report->mutable_fence()->set_rule("acme/a-while");
+    report->mutable_fence()->set_sentence("policy acme/a-while lets a version lie here for 1h");
+    report->mutable_fence()->add_waiting(1);
+    Say("core", message);
+    core_->Reconcile();
+  };
+  Report("factory", {record_});
+  Report("factory", {});  // the home's own retention took it
+  say();
+  ASSERT_EQ(Evictions().size(), 1u);
+  EXPECT_EQ(Evictions()[0].state(), "last-copy");
+  EXPECT_EQ(sessions_["core"]->Last(Message::kEvict), nullptr);
+  Report("factory", {record_});
+  core_->Reconcile();
+  ASSERT_EQ(Evictions().size(), 1u);
+  EXPECT_EQ(Evictions()[0].state(), "fenced");
+  EXPECT_EQ(Evictions()[0].rule(), "acme/a-while");
+  const Message* order = sessions_["core"]->Last(Message::kEvict);
+  ASSERT_NE(order, nullptr);
+  ASSERT_EQ(order->evict().identities_size(), 1);
+  EXPECT_EQ(order->evict().identities(0), std::string(store::VersionIdentity(record_).view()));
+}
+
 }  // namespace
 }  // namespace bailiwick::coordinator

@@ -1,0 +1,130 @@
+// Power loss at every file operation while changes wait for signatures and take effect: what was acknowledged is there,
+// what was not is there whole or not at all. A change that takes effect, its place in the history and the end of its
+// waiting are one.
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/os/fault_files.h"
+#include "common/store/store_fixture.h"
+#include "services/coordinator/catalog/catalog.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+using Step = std::function<absl::Status(Catalog&)>;
+
+class CatalogCrashTest : public ::testing::Test {
+ protected:
+  static Change Law(uint64_t revision, bool drops) {
+    Change change;
+    change.generation = revision;
+    change.bundle = crypto::Envelope{"type", absl::StrCat("bundle ", revision), {{"key", "signature"}}};
+    change.bundle_revision = revision;
+    change.root_sha256 = std::string(32, 'r');
+    change.drop_pending = drops;
+    change.by = "alice";
+    change.summary = absl::StrCat("change ", revision);
+    change.at = absl::FromUnixSeconds(1'700'000'000);
+    return change;
+  }
+  static Step Wait(const std::string& by, int signatures) {
+    return [by, signatures](Catalog& catalog) {
+      PendingRow row;
+      row.by = by;
+      for (int i = 0; i < signatures; ++i) {
+        row.request.mutable_bundle()->add_signatures()->set_signature(std::string(64, static_cast<char>('a' + i)));
+      }
+      return catalog.PutPending(&row);
+    };
+  }
+  static std::vector<Step> Steps() {
+    return {[](Catalog& catalog) { return catalog.Apply(Law(1, false)); },
+            Wait("bob", 1),
+            Wait("bob", 2),
+            [](Catalog& catalog) { return catalog.Apply(Law(2, true)); },
+            Wait("carol", 1),
+            [](Catalog& catalog) { return catalog.PutPending(nullptr); }};
+  }
+
+  void Fresh() {
+    catalog_ = nullptr;
+    faults_ = nullptr;
+    ASSERT_TRUE(hasty_.RemoveTree(dir_.path()).ok());
+    ASSERT_TRUE(hasty_.MakeDirs(dir_.path()).ok());
+    faults_ = std::make_unique<os::FaultFiles>(&hasty_, dir_.path());
+  }
+  absl::Status Open() {
+    catalog_ = nullptr;
+    auto opened = Catalog::Open(faults_.get(), dir_.path() + "/catalog.db");
+    if (!opened.ok()) return opened.status();
+    catalog_ = *std::move(opened);
+    return absl::OkStatus();
+  }
+  size_t Run() {  // how many steps were acknowledged
+    if (!Open().ok()) return 0;
+    size_t done = 0;
+    for (const Step& step : Steps()) {
+      if (!step(*catalog_).ok()) break;
+      ++done;
+    }
+    return done;
+  }
+  std::string State() {
+    auto loaded = catalog_->Load();
+    auto bundles = catalog_->Bundles(0, 100);
+    EXPECT_TRUE(loaded.ok() && bundles.ok()) << loaded.status() << bundles.status();
+    if (!loaded.ok() || !bundles.ok()) return "";
+    const std::string newest = loaded->bundle.has_value() ? loaded->bundle->payload : "none";
+    const std::string waits =
+        loaded->pending.has_value()
+            ? absl::StrCat(loaded->pending->by, " with ", loaded->pending->request.bundle().signatures_size())
+            : "nobody";
+    return absl::StrCat("generation ", loaded->generation, ", ", newest, "; ",
+                        absl::StrJoin(*bundles, ", ",
+                                      [](std::string* out, const BundleRow& row) {
+                                        absl::StrAppend(out, row.envelope.payload, " by ", row.by, ": ", row.summary);
+                                      }),
+                        "; waits: ", waits);
+  }
+
+  store::TempDir dir_;
+  store::HastyFiles hasty_;
+  std::unique_ptr<os::FaultFiles> faults_;
+  std::unique_ptr<Catalog> catalog_;
+};
+
+TEST_F(CatalogCrashTest, PowerLossAtEveryOperation) {
+  Fresh();
+  ASSERT_TRUE(Open().ok());
+  std::vector<std::string> states = {State()};  // after so many steps
+  for (const Step& step : Steps()) {
+    ASSERT_TRUE(step(*catalog_).ok());
+    states.push_back(State());
+  }
+  EXPECT_EQ(states[3], "generation 1, bundle 1; bundle 1 by alice: change 1; waits: bob with 2");
+  EXPECT_EQ(states[4],
+            "generation 2, bundle 2; bundle 2 by alice: change 2, bundle 1 by alice: change 1; waits: nobody");
+  const uint64_t end = faults_->operations();
+  ASSERT_GT(end, states.size());
+  for (uint64_t n = 0; n <= end; ++n) {
+    for (const bool kind : {false, true}) {
+      SCOPED_TRACE(absl::StrCat("power loss after operation ", n, kind ? ", kind" : ", harsh"));
+      Fresh();
+      faults_->StopAfter(n);
+      const size_t done = Run();
+      catalog_ = nullptr;
+      ASSERT_TRUE((kind ? faults_->KeepUnsynced() : faults_->DropUnsynced()).ok());
+      const absl::Status opened = Open();
+      ASSERT_TRUE(opened.ok()) << opened;
+      const std::string state = State();
+      const bool next = done + 1 < states.size() && state == states[done + 1];
+      ASSERT_TRUE(state == states[done] || next) << state << "\nafter " << done << " steps: " << states[done];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bailiwick::coordinator
