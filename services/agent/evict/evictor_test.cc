@@ -227,6 +227,42 @@ TEST_F(EvictorTest, AHeldVersionAndItsChunksStay) {
   EXPECT_EQ(evictor_->Find(id_)->stage, FenceStage::kFenced);
 }
 
+TEST_F(EvictorTest, WhatIsPastItsTimeIsWithheldOverARestartAndGoesByAnOrder) {
+  Fresh();
+  ASSERT_TRUE(Fill().ok());
+  Facts facts;
+  facts.verdict.max_retention = absl::Hours(1);
+  facts.verdict.retention_rule = "p/limit";
+  facts.now = facts.known = clock_.Now();
+  evictor_->Order(id_, {identities_[1], identities_[2]});  // of a copy that is in use it means nothing
+  ASSERT_TRUE(evictor_->Evaluate(dataset_, true, facts).ok());
+  EXPECT_FALSE(evictor_->Find(id_).has_value());
+  facts.now = facts.known = clock_.Now() + absl::Hours(2);
+  ASSERT_TRUE(evictor_->Evaluate(dataset_, true, facts).ok());
+  ASSERT_TRUE(Open().ok());
+  std::string sentence, rule;
+  EXPECT_TRUE(evictor_->Withheld(id_, 1, &sentence, &rule));
+  EXPECT_EQ(rule, "p/limit");
+  EXPECT_EQ(evictor_->WithheldVersions(id_), (std::set<VersionNumber>{1, 2}));
+  EXPECT_FALSE(evictor_->Withheld(id_, 3, &sentence, &rule)) << "the copy as a whole stays in use";
+  EXPECT_EQ(catalog_->List(id_)->size(), 2u);
+
+  evictor_->Order(id_, {identities_[1]});
+  ASSERT_TRUE(evictor_->Evaluate(dataset_, true, facts).ok());
+  auto trees = [](const std::vector<VersionNumber>* only) {
+    EXPECT_EQ(*only, std::vector<VersionNumber>{1});
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(evictor_->CarryOut(dataset_, trees).ok());
+  ASSERT_EQ(catalog_->List(id_)->size(), 1u);
+  EXPECT_EQ((*catalog_->List(id_))[0].record.number, 2u);
+  ASSERT_EQ(Receipts().size(), 1u);
+  EXPECT_EQ(Receipts()[0].cause, "max-retention");
+  EXPECT_EQ(Receipts()[0].rule, "p/limit");
+  ASSERT_TRUE(evictor_->Evaluate(dataset_, true, facts).ok());
+  EXPECT_EQ(evictor_->WithheldVersions(id_), std::set<VersionNumber>{2});
+}
+
 TEST_F(EvictorTest, PowerLossAtEveryOperation) {
   Fresh();
   ASSERT_TRUE(Fill().ok());
