@@ -42,10 +42,12 @@ Digest FinishInto(EVP_MD_CTX* ctx) {
 
 }  // namespace
 
-Digest Sha256(std::string_view data) {
+Digest Sha256(std::string_view data) { return Sha256(std::span<const std::string_view>(&data, 1)); }
+
+Digest Sha256(std::span<const std::string_view> parts) {
   thread_local Context context;
   Check(EVP_DigestInit_ex2(context.ctx, Sha256Method(), nullptr));
-  Check(EVP_DigestUpdate(context.ctx, data.data(), data.size()));
+  for (std::string_view part : parts) Check(EVP_DigestUpdate(context.ctx, part.data(), part.size()));
   return FinishInto(context.ctx);
 }
 

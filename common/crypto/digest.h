@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,7 @@
 namespace bailiwick::crypto {
 
 Digest Sha256(std::string_view data);
+Digest Sha256(std::span<const std::string_view> parts);  // of what they are together
 
 class Hasher {
  public:

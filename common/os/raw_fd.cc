@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include <atomic>
 #include <cerrno>
@@ -132,6 +133,33 @@ absl::Status PwriteAll(int fd, uint64_t offset, std::string_view data, std::stri
       return ErrnoStatus(errno, absl::StrCat("cannot write ", std::string(what)));
     }
     done += static_cast<size_t>(put);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PwritevAll(int fd, uint64_t offset, std::span<const std::string_view> parts, std::string_view what) {
+  constexpr size_t kMaxVectors = 1024;  // IOV_MAX
+  iovec vectors[kMaxVectors];
+  for (size_t next = 0; next < parts.size();) {
+    size_t count = 0, bytes = 0;
+    for (; next + count < parts.size() && count < kMaxVectors; ++count) {
+      const std::string_view part = parts[next + count];
+      vectors[count] = {.iov_base = const_cast<char*>(part.data()), .iov_len = part.size()};
+      bytes += part.size();
+    }
+    ssize_t put = ::pwritev(fd, vectors, static_cast<int>(count), static_cast<off_t>(offset));
+    if (put < 0 && errno != EINTR) return ErrnoStatus(errno, absl::StrCat("cannot write ", std::string(what)));
+    size_t done = put < 0 ? 0 : static_cast<size_t>(put);
+    offset += done;
+    if (done == bytes) {
+      next += count;
+      continue;
+    }
+    // Short: what is begun is ended alone, the rest goes with the next call.
+    while (done >= parts[next].size()) done -= parts[next++].size();
+    if (done == 0) continue;
+    BW_RETURN_IF_ERROR(PwriteAll(fd, offset, parts[next].substr(done), what));
+    offset += parts[next++].size() - done;
   }
   return absl::OkStatus();
 }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -39,6 +40,7 @@ std::string Printable(std::string_view name);
 // Whole reads and writes at an offset, retried on EINTR. `what` names the file in errors.
 absl::StatusOr<size_t> PreadAll(int fd, uint64_t offset, char* out, size_t n, std::string_view what);
 absl::Status PwriteAll(int fd, uint64_t offset, std::string_view data, std::string_view what);
+absl::Status PwritevAll(int fd, uint64_t offset, std::span<const std::string_view> parts, std::string_view what);
 
 // Names in an open directory without . and .., unsorted. Its own file offset, so that threads can list at once.
 absl::StatusOr<std::vector<std::string>> ListFd(int dir_fd, std::string_view what);

@@ -143,6 +143,10 @@ class SystemTreeFile : public TreeFile {
     BW_RETURN_IF_ERROR(Usable());
     return internal::PwriteAll(fd_.get(), offset, data, name_);
   }
+  absl::Status WriteParts(uint64_t offset, std::span<const std::string_view> parts) override {
+    BW_RETURN_IF_ERROR(Usable());
+    return internal::PwritevAll(fd_.get(), offset, parts, name_);
+  }
   absl::Status Truncate(uint64_t size) override {
     BW_RETURN_IF_ERROR(Usable());
     while (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,8 @@ class TreeFile {
   virtual ~TreeFile() = default;
   virtual absl::StatusOr<size_t> ReadAt(uint64_t offset, char* out, size_t n) = 0;  // short only at the end
   virtual absl::Status WriteAt(uint64_t offset, std::string_view data) = 0;
+  // One after the other from `offset` on.
+  virtual absl::Status WriteParts(uint64_t offset, std::span<const std::string_view> parts) = 0;
   virtual absl::Status Truncate(uint64_t size) = 0;
   virtual absl::Status SetMode(uint32_t mode) = 0;
   virtual absl::Status SetMtime(int64_t mtime_ns) = 0;

@@ -185,6 +185,21 @@ TEST_F(TreeTest, EverythingAboutAFile) {
   EXPECT_TRUE(absl::IsNotFound(tree_->OpenDir("zzz").status()));
 }
 
+TEST_F(TreeTest, PartsAreWrittenOneAfterTheOther) {
+  auto file = tree_->CreateFile("parts");
+  ASSERT_TRUE(file.ok());
+  ASSERT_TRUE((*file)->WriteParts(2, {}).ok());
+  std::string all(2, '\0');
+  std::vector<std::string> texts;
+  for (size_t i = 0; i < 3000; ++i) texts.push_back(std::string(i % 5, static_cast<char>('a' + i % 26)));  // some empty
+  std::vector<std::string_view> parts(texts.begin(), texts.end());
+  for (const std::string& text : texts) all += text;
+  ASSERT_TRUE((*file)->WriteParts(2, parts).ok());
+  std::string back(all.size() + 10, '?');
+  back.resize(*(*file)->ReadAt(0, back.data(), back.size()));
+  EXPECT_EQ(back, all);
+}
+
 TEST_F(TreeTest, OnlyRegularFilesAreReadAndNothingBlocks) {
   ASSERT_EQ(::mkfifo((base_ + "/root/fifo").c_str(), 0600), 0);
   int sock = ::socket(AF_UNIX, SOCK_STREAM, 0);

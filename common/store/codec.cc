@@ -35,48 +35,72 @@ bool LooksCompressible(std::string_view raw) {
 
 }  // namespace
 
+size_t ChunkParts::size() const {
+  size_t sum = 0;
+  for (std::string_view part : parts) sum += part.size();
+  return sum;
+}
+
+bool CompressChunk(std::string_view raw, std::string* out) {
+  if (raw.size() < kWorthwhileBytes || !LooksCompressible(raw)) return false;
+  out->resize(ZSTD_compressBound(raw.size()));
+  const size_t n = ZSTD_compressCCtx(Compressor(), out->data(), out->size(), raw.data(), raw.size(), kLevel);
+  if (ZSTD_isError(n) || n + raw.size() / 20 >= raw.size()) return false;
+  out->resize(n);
+  // A chunk whose compressed form does not give it back would be lost: look before it counts.
+  std::string back(raw.size(), '\0');
+  const size_t m = ZSTD_decompressDCtx(Decompressor(), back.data(), back.size(), out->data(), out->size());
+  return m == raw.size() && back == raw;
+}
+
 StoredChunk EncodeChunk(std::string_view raw) {
-  StoredChunk chunk;
-  chunk.raw_length = static_cast<uint32_t>(raw.size());
-  if (raw.size() >= kWorthwhileBytes && LooksCompressible(raw)) {
-    std::string packed(ZSTD_compressBound(raw.size()), '\0');
-    const size_t n = ZSTD_compressCCtx(Compressor(), packed.data(), packed.size(), raw.data(), raw.size(), kLevel);
-    if (!ZSTD_isError(n) && n + raw.size() / 20 < raw.size()) {
-      packed.resize(n);
-      // A chunk whose compressed form does not give it back would be lost: look before it counts.
-      std::string back(raw.size(), '\0');
-      const size_t m = ZSTD_decompressDCtx(Decompressor(), back.data(), back.size(), packed.data(), packed.size());
-      if (m == raw.size() && back == raw) {
-        chunk.codec = Codec::kZstd;
-        chunk.bytes = std::move(packed);
-        return chunk;
-      }
-    }
-  }
+  StoredChunk chunk{.codec = Codec::kZstd, .raw_length = static_cast<uint32_t>(raw.size()), .bytes = ""};
+  if (CompressChunk(raw, &chunk.bytes)) return chunk;
+  chunk.codec = Codec::kRaw;
   chunk.bytes = std::string(raw);
   return chunk;
 }
 
-absl::StatusOr<std::string> Decompress(const StoredChunk& chunk) {
-  if (chunk.raw_length > kMaxChunkBytes || chunk.bytes.size() > kMaxChunkBytes)
+absl::StatusOr<std::string> Decompress(Codec codec, uint32_t raw_length, std::string_view bytes) {
+  if (raw_length > kMaxChunkBytes || bytes.size() > kMaxChunkBytes)
     return absl::DataLossError("a chunk larger than a chunk can be");
-  if (chunk.codec == Codec::kRaw) {
-    if (chunk.bytes.size() != chunk.raw_length) return absl::DataLossError("a chunk of the wrong length");
-    return chunk.bytes;
+  if (codec == Codec::kRaw) {
+    if (bytes.size() != raw_length) return absl::DataLossError("a chunk of the wrong length");
+    return std::string(bytes);
   }
-  if (chunk.codec != Codec::kZstd) return absl::DataLossError("a chunk in a codec that is not known here");
-  std::string raw(chunk.raw_length, '\0');
-  const size_t n = ZSTD_decompressDCtx(Decompressor(), raw.data(), raw.size(), chunk.bytes.data(), chunk.bytes.size());
+  if (codec != Codec::kZstd) return absl::DataLossError("a chunk in a codec that is not known here");
+  std::string raw(raw_length, '\0');
+  const size_t n = ZSTD_decompressDCtx(Decompressor(), raw.data(), raw.size(), bytes.data(), bytes.size());
   if (ZSTD_isError(n) || n != raw.size()) return absl::DataLossError("a chunk that does not decompress");
   return raw;
 }
 
+namespace {
+
+absl::Status Mismatch(const Digest& expected) {
+  return absl::DataLossError(absl::StrCat("chunk ", expected.ShortHex(), " does not match its digest"));
+}
+
+}  // namespace
+
 absl::StatusOr<std::string> DecodeChunk(const StoredChunk& chunk, const Digest& expected) {
-  BW_ASSIGN_OR_RETURN(std::string raw, Decompress(chunk));
-  if (crypto::Sha256(raw) != expected) {
-    return absl::DataLossError(absl::StrCat("chunk ", expected.ShortHex(), " does not match its digest"));
-  }
+  BW_ASSIGN_OR_RETURN(std::string raw, Decompress(chunk.codec, chunk.raw_length, chunk.bytes));
+  if (crypto::Sha256(raw) != expected) return Mismatch(expected);
   return raw;
+}
+
+absl::Status VerifyChunk(const ChunkParts& chunk, const Digest& expected) {
+  if (chunk.codec == Codec::kRaw) {
+    if (chunk.raw_length > kMaxChunkBytes || chunk.size() != chunk.raw_length) {
+      return absl::DataLossError("a chunk of the wrong length");
+    }
+    return crypto::Sha256(chunk.parts) == expected ? absl::OkStatus() : Mismatch(expected);
+  }
+  std::string joined;
+  joined.reserve(chunk.size());
+  for (std::string_view part : chunk.parts) joined.append(part);
+  BW_ASSIGN_OR_RETURN(std::string raw, Decompress(chunk.codec, chunk.raw_length, joined));
+  return crypto::Sha256(raw) == expected ? absl::OkStatus() : Mismatch(expected);
 }
 
 }  // namespace bailiwick::store

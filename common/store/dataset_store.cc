@@ -307,7 +307,7 @@ absl::StatusOr<StoredChunk> StoreImpl::Read(const Digest& digest) {
 absl::StatusOr<std::string> StoreImpl::ReadRaw(const Digest& digest) {
   BW_ASSIGN_OR_RETURN(StoredChunk chunk, Read(digest));
   if (chunk.codec == Codec::kRaw && chunk.bytes.size() == chunk.raw_length) return std::move(chunk.bytes);
-  return Decompress(chunk);
+  return Decompress(chunk.codec, chunk.raw_length, chunk.bytes);
 }
 
 std::unique_ptr<DatasetStore::Writer> StoreImpl::NewWriter() {

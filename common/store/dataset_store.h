@@ -42,12 +42,33 @@ struct StoredChunk {
   std::string bytes;  // as stored
 };
 
-// Compresses when it pays (probe first), else keeps raw.
+// A chunk as stored, in one or more parts that lie in somebody else's memory: what passes from a socket or a file into
+// a pack is not copied on its way.
+struct ChunkParts {
+  Codec codec = Codec::kRaw;
+  uint32_t raw_length = 0;
+  std::span<const std::string_view> parts;
+  size_t size() const;  // of all parts
+};
+
+// A chunk as stored, in a buffer that it may share with its neighbours in the pack.
+struct ChunkView {
+  Codec codec = Codec::kRaw;
+  uint32_t raw_length = 0;
+  std::string_view bytes;
+  std::shared_ptr<const void> buffer;  // keeps `bytes`
+};
+
+// Compresses into `out` when it pays (probe first); false: it does not, keep it raw.
+bool CompressChunk(std::string_view raw, std::string* out);
+// By CompressChunk, or a copy of the raw bytes.
 StoredChunk EncodeChunk(std::string_view raw);
 // Raw bytes, digest not checked. DATA_LOSS when they do not decompress to raw_length.
-absl::StatusOr<std::string> Decompress(const StoredChunk& chunk);
+absl::StatusOr<std::string> Decompress(Codec codec, uint32_t raw_length, std::string_view bytes);
 // Raw bytes; DATA_LOSS when they do not decompress to raw_length or do not match the digest. Checks limits first.
 absl::StatusOr<std::string> DecodeChunk(const StoredChunk& chunk, const Digest& expected);
+// The same check, without giving the raw bytes.
+absl::Status VerifyChunk(const ChunkParts& chunk, const Digest& expected);
 
 struct StoreStats {
   uint64_t packs = 0;
@@ -82,7 +103,14 @@ class DatasetStore {
     virtual ~Writer() = default;  // what Flush did not cover is dropped (after a crash the next Open keeps it)
     // Stores the chunk unless the dataset has it. Returns true if it was new. The caller has checked the digest.
     // RESOURCE_EXHAUSTED: the disk is full. After an error the writer takes no more; Flush still saves what it can.
-    virtual absl::StatusOr<bool> Put(const Digest& digest, const StoredChunk& chunk) = 0;
+    virtual absl::StatusOr<bool> Put(const Digest& digest, const ChunkParts& chunk) = 0;
+    absl::StatusOr<bool> Put(const Digest& digest, const StoredChunk& chunk) {
+      const std::string_view part = chunk.bytes;
+      return Put(digest, {.codec = chunk.codec, .raw_length = chunk.raw_length, .parts = {&part, 1}});
+    }
+    // For a chunk that HasMany has said no to since this writer is open: not looked up again. When another writer has
+    // brought it meanwhile it is stored twice, until a collection.
+    virtual absl::Status PutMissing(const Digest& digest, const ChunkParts& chunk) = 0;
     // Everything put so far is durable and visible to every reader on OK. One fsync a pack. After a failed Put: seals
     // what reached the disk and returns that error.
     virtual absl::Status Flush() = 0;
@@ -96,6 +124,8 @@ class DatasetStore {
   // As stored, XXH3 checked; chunks of open writers are read too. NOT_FOUND, DATA_LOSS (the chunk is then quarantined:
   // Has says no, so that it is fetched anew).
   virtual absl::StatusOr<StoredChunk> Read(const Digest& digest) = 0;
+  // The same for each of `digests`, in their order; neighbours in a pack are read at once. The caller bounds how much.
+  virtual std::vector<absl::StatusOr<ChunkView>> ReadMany(std::span<const Digest> digests) = 0;
   // Decompressed, SHA-256 not checked (XXH3 is): for local use.
   virtual absl::StatusOr<std::string> ReadRaw(const Digest& digest) = 0;
 

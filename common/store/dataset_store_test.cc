@@ -111,6 +111,57 @@ TEST_F(DatasetStoreTest, AWriterGoesOnAfterAFlushAndSealsLargePacksByItself) {
   EXPECT_EQ(Names(".pack").size(), 3u);
 }
 
+TEST_F(DatasetStoreTest, ManyAreReadAsEachAloneWhateverItsState) {
+  PutRange(0, 40);
+  PutRange(100, 110, 200'000);
+  PutRange(200, 201, 1 << 20);
+  auto writer = store_->NewWriter();
+  ASSERT_TRUE(*Put(*writer, 300));  // not sealed yet
+  Overwrite(Names(".pack")[0], kPackHeaderBytes + 20 * (kRecordHeaderBytes + 3000) + kRecordHeaderBytes + 7, "damage");
+  struct Wanted {
+    uint64_t n;
+    size_t size;
+  };
+  std::vector<Wanted> wanted;
+  for (uint64_t n = 0; n < 40; ++n) wanted.push_back({n, 3000});
+  for (uint64_t n : {105, 100, 101, 109}) wanted.push_back({n, 200'000});  // out of order, with gaps
+  wanted.push_back({200, 1 << 20});
+  wanted.push_back({300, 3000});
+  wanted.push_back({400, 3000});  // nowhere
+  wanted.push_back({3, 3000});    // again
+  std::vector<Digest> digests;
+  for (const Wanted& w : wanted) digests.push_back(ChunkDigest(w.n, w.size));
+  std::vector<absl::StatusOr<ChunkView>> read = store_->ReadMany(digests);
+  ASSERT_EQ(read.size(), wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const Wanted& w = wanted[i];
+    if (w.n == 20 || w.n == 400) {
+      EXPECT_EQ(read[i].status().code(), w.n == 20 ? absl::StatusCode::kDataLoss : absl::StatusCode::kNotFound);
+      continue;
+    }
+    ASSERT_TRUE(read[i].ok()) << w.n << ": " << read[i].status();
+    EXPECT_EQ(*Decompress(read[i]->codec, read[i]->raw_length, read[i]->bytes), ChunkBytes(w.n, w.size)) << w.n;
+  }
+  EXPECT_FALSE(Has(20)) << "what was found damaged is fetched anew";
+  EXPECT_TRUE(Has(21));
+}
+
+TEST_F(DatasetStoreTest, WhatIsKnownToBeMissingIsStoredWithoutALook) {
+  auto writer = store_->NewWriter();
+  const std::string& bytes = ChunkBytes(1);
+  const std::string_view parts[] = {std::string_view(bytes).substr(0, 10), std::string_view(bytes).substr(10)};
+  const ChunkParts chunk{.codec = Codec::kRaw, .raw_length = 3000, .parts = parts};
+  EXPECT_TRUE(VerifyChunk(chunk, ChunkDigest(1)).ok());
+  EXPECT_TRUE(absl::IsDataLoss(VerifyChunk(chunk, ChunkDigest(2))));
+  ASSERT_TRUE(writer->PutMissing(ChunkDigest(1), chunk).ok());
+  ASSERT_TRUE(writer->PutMissing(ChunkDigest(1), chunk).ok());
+  EXPECT_EQ(writer->stored_bytes(), 3000u) << "not twice into one pack";
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      writer->PutMissing(ChunkDigest(2), {.codec = Codec::kRaw, .raw_length = 2999, .parts = parts})));
+  ASSERT_TRUE(writer->Flush().ok());
+  ExpectThere(1, 2);
+}
+
 TEST_F(DatasetStoreTest, AnEmptyWriterLeavesNothing) {
   ASSERT_TRUE(store_->NewWriter()->Flush().ok());
   EXPECT_TRUE(Names("").empty());

@@ -109,7 +109,9 @@ absl::StatusOr<bool> StoreImpl::CopySurvivors(PackId pack, const LiveSet& live, 
       continue;
     }
     BW_RETURN_IF_ERROR(chunk.status());
-    BW_RETURN_IF_ERROR(writer->Append(digest, *chunk));
+    const std::string_view part = chunk->bytes;
+    BW_RETURN_IF_ERROR(
+        writer->Append(digest, {.codec = chunk->codec, .raw_length = chunk->raw_length, .parts = {&part, 1}}));
     copied->insert(digest);
   }
   return whole;

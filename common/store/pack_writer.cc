@@ -5,12 +5,19 @@
 #include "common/store/store_impl.h"
 
 namespace bailiwick::store {
+namespace {
+
+// What a pack's buffer holds without growing: what is written at once, and one more chunk of the usual sizes.
+constexpr size_t kReserveBytes = PackWriter::kBufferBytes + (256 << 10);
+
+}  // namespace
 
 OpenPack::OpenPack(PackId id, std::string header, std::shared_ptr<os::File> file,
                    std::shared_ptr<const PackCipher> cipher)
     : id_(id), header_bytes_(header.size()), file_(std::move(file)), cipher_(std::move(cipher)) {
   absl::MutexLock lock(&mutex_);
-  buffer_ = std::move(header);
+  buffer_.reserve(kReserveBytes);
+  buffer_.append(header);
 }
 
 uint64_t OpenPack::EndOf(const ChunkLocation& at) const {
@@ -61,20 +68,25 @@ absl::StatusOr<std::optional<StoredChunk>> OpenPack::Read(const Digest& digest) 
   return StoredChunk{.codec = static_cast<Codec>(at.codec), .raw_length = at.raw_length, .bytes = std::move(bytes)};
 }
 
-uint64_t OpenPack::Append(const Digest& digest, const StoredChunk& chunk) {
+uint64_t OpenPack::Append(const Digest& digest, const ChunkParts& chunk) {
   ChunkLocation at;
   at.pack = id_;
-  at.stored_length = static_cast<uint32_t>(chunk.bytes.size());
+  at.stored_length = static_cast<uint32_t>(chunk.size());
   at.raw_length = chunk.raw_length;
   at.codec = static_cast<uint8_t>(chunk.codec);
-  if (cipher_ == nullptr) at.checksum = PackChecksum(chunk.bytes);  // else the tag checks it, and nothing tells of it
   absl::MutexLock lock(&mutex_);
-  at.offset = written_ + buffer_.size() + kRecordHeaderBytes;
-  if (cipher_ != nullptr) {
-    cipher_->AppendRecord(digest, at, chunk.bytes, &buffer_);
+  const size_t begin = buffer_.size();
+  at.offset = written_ + begin + kRecordHeaderBytes;
+  if (cipher_ != nullptr) {  // its tag checks it, and no checksum tells of it
+    std::string stored;
+    stored.reserve(chunk.size());
+    for (std::string_view part : chunk.parts) stored.append(part);
+    cipher_->AppendRecord(digest, at, stored, &buffer_);
   } else {
-    buffer_.append(EncodeRecordHeader(digest, at));
-    buffer_.append(chunk.bytes);
+    buffer_.append(kRecordHeaderBytes, '\0');
+    for (std::string_view part : chunk.parts) buffer_.append(part);
+    at.checksum = PackChecksum(std::string_view(buffer_).substr(begin + kRecordHeaderBytes));  // of what is written
+    buffer_.replace(begin, kRecordHeaderBytes, EncodeRecordHeader(digest, at));
   }
   entries_.emplace_back(digest, at);
   chunks_[digest] = at;
@@ -134,13 +146,24 @@ absl::Status PackWriter::Begin() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> PackWriter::Put(const Digest& digest, const StoredChunk& chunk) {
-  BW_RETURN_IF_ERROR(failed_);
-  if (chunk.bytes.size() > kMaxChunkBytes || chunk.raw_length > kMaxChunkBytes ||
-      (chunk.codec == Codec::kRaw && chunk.bytes.size() != chunk.raw_length)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("chunk ", digest.ShortHex(), " has a length that no chunk can have"));
+absl::Status PackWriter::CheckLength(const Digest& digest, const ChunkParts& chunk) const {
+  const size_t size = chunk.size();
+  if (size <= kMaxChunkBytes && chunk.raw_length <= kMaxChunkBytes &&
+      (chunk.codec != Codec::kRaw || size == chunk.raw_length)) {
+    return absl::OkStatus();
   }
+  return absl::InvalidArgumentError(absl::StrCat("chunk ", digest.ShortHex(), " has a length that no chunk can have"));
+}
+
+absl::Status PackWriter::PutMissing(const Digest& digest, const ChunkParts& chunk) {
+  BW_RETURN_IF_ERROR(failed_);
+  BW_RETURN_IF_ERROR(CheckLength(digest, chunk));
+  return Append(digest, chunk);
+}
+
+absl::StatusOr<bool> PackWriter::Put(const Digest& digest, const ChunkParts& chunk) {
+  BW_RETURN_IF_ERROR(failed_);
+  BW_RETURN_IF_ERROR(CheckLength(digest, chunk));
   // What another writer holds and has not sealed may yet be dropped, so only our own counts.
   if (pack_ != nullptr && pack_->Contains(digest)) return false;
   BW_ASSIGN_OR_RETURN(bool here, store_->Has(digest));
@@ -149,7 +172,7 @@ absl::StatusOr<bool> PackWriter::Put(const Digest& digest, const StoredChunk& ch
   return true;
 }
 
-absl::Status PackWriter::Append(const Digest& digest, const StoredChunk& chunk) {
+absl::Status PackWriter::Append(const Digest& digest, const ChunkParts& chunk) {
   BW_RETURN_IF_ERROR(failed_);
   if (pack_ == nullptr) {
     if (failed_ = Begin(); !failed_.ok()) return failed_;
@@ -157,7 +180,7 @@ absl::Status PackWriter::Append(const Digest& digest, const StoredChunk& chunk) 
     return absl::OkStatus();
   }
   const uint64_t size = pack_->Append(digest, chunk);
-  stored_bytes_ += chunk.bytes.size();
+  stored_bytes_ += chunk.size();
   failed_ = pack_->WriteOut(kBufferBytes);
   if (failed_.ok() && size > kPackBytes) failed_ = Seal();
   return failed_;

@@ -33,6 +33,7 @@ class StoreImpl : public DatasetStore {
   absl::StatusOr<bool> Has(const Digest& digest) override;
   absl::StatusOr<std::vector<bool>> HasMany(std::span<const Digest> digests) override;
   absl::StatusOr<StoredChunk> Read(const Digest& digest) override;
+  std::vector<absl::StatusOr<ChunkView>> ReadMany(std::span<const Digest> digests) override;
   absl::StatusOr<std::string> ReadRaw(const Digest& digest) override;
   absl::StatusOr<GcResult> CollectGarbage(const Mark& mark) override;
   absl::StatusOr<GcResult> Purge(const Mark& mark) override;
@@ -85,6 +86,9 @@ class StoreImpl : public DatasetStore {
   bool Usable(const Digest& digest, const std::optional<ChunkLocation>& at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::shared_ptr<const PackFile>> OpenPackFile(PackId pack);
   absl::StatusOr<StoredChunk> ReadAt(const Digest& digest, const ChunkLocation& at);
+  // Reads what lies in order and close together in one pack; false: nothing was read, read each by itself.
+  bool ReadRun(PackId pack, std::span<const ChunkLocation> run, std::vector<ChunkView>* out);
+  absl::StatusOr<ChunkView> ReadAlone(const Digest& digest);
   absl::Status Quarantine(const Digest& digest, PackId pack);
   void ForgetFile(PackId pack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -144,7 +148,7 @@ class OpenPack {
   absl::StatusOr<std::optional<StoredChunk>> Read(const Digest& digest) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The writer's thread only. Bytes of the pack once all is written out.
-  uint64_t Append(const Digest& digest, const StoredChunk& chunk) ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t Append(const Digest& digest, const ChunkParts& chunk) ABSL_LOCKS_EXCLUDED(mutex_);
   // Writes out what is buffered if there are at least so many bytes of it. On an error the file ends with its last
   // whole record.
   absl::Status WriteOut(size_t at_least) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -173,13 +177,16 @@ class PackWriter : public DatasetStore::Writer {
 
   PackWriter(StoreImpl* store, uint64_t ticket) : store_(store), ticket_(ticket) {}
   ~PackWriter() override;
-  absl::StatusOr<bool> Put(const Digest& digest, const StoredChunk& chunk) override;
+  using Writer::Put;
+  absl::StatusOr<bool> Put(const Digest& digest, const ChunkParts& chunk) override;
+  absl::Status PutMissing(const Digest& digest, const ChunkParts& chunk) override;
   absl::Status Flush() override;
   uint64_t stored_bytes() const override { return stored_bytes_; }
   // Whether the store has it or not, only not twice into one pack.
-  absl::Status Append(const Digest& digest, const StoredChunk& chunk);
+  absl::Status Append(const Digest& digest, const ChunkParts& chunk);
 
  private:
+  absl::Status CheckLength(const Digest& digest, const ChunkParts& chunk) const;
   absl::Status Begin();
   absl::Status Seal();
   void Abandon();

@@ -1,5 +1,6 @@
 // bailiwick-agent: join, run, exec, key. Wiring only.
 #include <grpcpp/grpcpp.h>
+#include <malloc.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -157,6 +158,13 @@ int Report(const absl::Status& status) {
   return ExitCode(status);
 }
 
+// Buffers of some MiB come and go with every frame, batch and part: the allocator keeps them, instead of having them
+// mapped and zeroed each time.
+void KeepBuffers() {
+  mallopt(M_MMAP_THRESHOLD, 8 << 20);
+  mallopt(M_TRIM_THRESHOLD, 8 << 20);
+}
+
 int Main(int argc, char** argv) {
   CLI::App app{"bailiwick-agent: serves one site: commits, sends and receives versions, lays them out",
                "bailiwick-agent"};
@@ -217,7 +225,10 @@ int Main(int argc, char** argv) {
     return 2;
   }
   if (*join) return Report(Join(data_dir, join_string));
-  if (*run) return Report(Run(flags));
+  if (*run) {
+    KeepBuffers();
+    return Report(Run(flags));
+  }
   if (key_command) {
     Environment env;
     KeyCommands keys(env.files, env.random, env.clock, key_flags.data_dir, key_flags.key_dir, &std::cout);

@@ -70,10 +70,11 @@ void ChunkPipeline::Work() {
 }
 
 absl::Status ChunkPipeline::Process(Batch& batch) {
+  auto raw = [&](const Piece& piece) { return std::string_view(batch.data.get() + piece.offset, piece.length); };
   std::vector<Digest> digests;
   digests.reserve(batch.pieces.size());
   for (Piece& piece : batch.pieces) {
-    piece.digest = crypto::Sha256({batch.data.get() + piece.offset, piece.length});
+    piece.digest = crypto::Sha256(raw(piece));
     digests.push_back(piece.digest);
   }
   BW_ASSIGN_OR_RETURN(std::vector<bool> known, store_->HasMany(digests));
@@ -81,7 +82,7 @@ absl::Status ChunkPipeline::Process(Batch& batch) {
   for (size_t i = 0; i < batch.pieces.size(); ++i) {
     Piece& piece = batch.pieces[i];
     piece.fresh = !known[i] && seen.insert(piece.digest).second;
-    if (piece.fresh) piece.stored = store::EncodeChunk({batch.data.get() + piece.offset, piece.length});
+    if (piece.fresh) piece.packed = store::CompressChunk(raw(piece), &piece.bytes);
   }
   return absl::OkStatus();
 }
@@ -172,8 +173,13 @@ absl::Status ChunkPipeline::Retire() {
 absl::Status ChunkPipeline::Store(Batch& batch) {
   for (Piece& piece : batch.pieces) {
     if (!piece.fresh) continue;
-    BW_RETURN_IF_ERROR(writer_->Put(piece.digest, piece.stored).status());
-    piece.stored.bytes = std::string();
+    const std::string_view part =
+        piece.packed ? std::string_view(piece.bytes) : std::string_view(batch.data.get() + piece.offset, piece.length);
+    BW_RETURN_IF_ERROR(
+        writer_->PutMissing(piece.digest, {.codec = piece.packed ? store::Codec::kZstd : store::Codec::kRaw,
+                                           .raw_length = static_cast<uint32_t>(piece.length),
+                                           .parts = {&part, 1}}));
+    piece.bytes = std::string();
   }
   size_t next = 0;
   auto take = [&](size_t end) {

@@ -58,8 +58,9 @@ class ChunkPipeline {
     size_t offset = 0;
     size_t length = 0;
     Digest digest;
-    bool fresh = false;  // not in the store when looked up, nor earlier in the batch
-    store::StoredChunk stored;
+    bool fresh = false;   // not in the store when looked up, nor earlier in the batch
+    bool packed = false;  // compressed into `bytes`; else the raw bytes are what is stored
+    std::string bytes;
   };
   struct Step {
     enum Kind { kKnown, kContent, kDrop } kind = kKnown;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "services/agent/home/display_path.h"
+#include "services/agent/replica/file_content.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -13,8 +14,12 @@ namespace {
 constexpr uint32_t kWriteBits = 0222;
 constexpr uint32_t kSetIdBits = 06000;
 constexpr uint32_t kOwnerAll = 0700;
-constexpr size_t kMaxHandles = 128;       // deeper directories are reached by a path from the last handle
-constexpr uint64_t kPartBytes = 4 << 20;  // of a large file, what one thread writes before it looks for other work
+constexpr size_t kMaxHandles = 128;         // deeper directories are reached by a path from the last handle
+constexpr uint64_t kPartBytes = 4 << 20;    // of a large file, what one thread writes before it looks for other work
+constexpr uint64_t kSmallFile = 256 << 10;  // these are written in batches
+constexpr uint64_t kBatchBytes = 1 << 20;
+constexpr size_t kBatchFiles = 128;
+constexpr size_t kBatchDirectories = 8;  // each may hold a descriptor
 
 bool IsAbove(std::string_view directory, std::string_view path) {
   if (directory.empty()) return true;
@@ -34,44 +39,6 @@ absl::Status Unlock(os::TreeDir& dir, const std::string& name) {
   return absl::OkStatus();
 }
 
-// Where the bytes of a file's chunks go: one after the other, around its holes.
-class Placement {
- public:
-  explicit Placement(const store::Entry* entry) : entry_(entry) { SkipHoles(); }
-  uint64_t at() const { return at_; }
-  uint64_t written_end() const { return written_end_; }
-
-  // The next `length` bytes of content, by `put(offset in the file, offset in the content, length)`.
-  template <typename Put>
-  absl::Status Place(uint64_t length, Put put) {
-    for (uint64_t from = 0; from < length;) {
-      const uint64_t room = (hole_ < entry_->holes.size() ? entry_->holes[hole_].offset : entry_->size) - at_;
-      const uint64_t n = std::min(length - from, room);
-      if (n == 0) return absl::DataLossError("the chunks are longer than the file that the manifest describes");
-      BW_RETURN_IF_ERROR(put(at_, from, n));
-      from += n;
-      at_ += n;
-      written_end_ = at_;
-      SkipHoles();
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  void SkipHoles() {
-    while (hole_ < entry_->holes.size() && entry_->holes[hole_].offset == at_) at_ += entry_->holes[hole_++].length;
-  }
-  const store::Entry* entry_;
-  uint64_t at_ = 0;
-  uint64_t written_end_ = 0;
-  size_t hole_ = 0;
-};
-
-absl::Status Write(os::TreeFile& file, std::string_view raw, Placement* placement) {
-  return placement->Place(
-      raw.size(), [&](uint64_t at, uint64_t from, uint64_t n) { return file.WriteAt(at, raw.substr(from, n)); });
-}
-
 }  // namespace
 
 struct TreeWriter::OpenFile {
@@ -79,7 +46,15 @@ struct TreeWriter::OpenFile {
   LevelRef level;
   store::Entry entry;
   uint64_t written_end = 0;  // set before the last part is closed
+  // One thread at a time writes, while others read: the kernel's lock on the file would have them spin.
+  absl::Mutex writing;
   std::atomic<int> open{1};  // parts, and the walk that hands them out
+};
+
+struct TreeWriter::SmallFile {
+  store::Entry entry;
+  LevelRef level;
+  std::string name;
 };
 
 absl::Status RemoveAll(os::TreeDir& dir, const std::string& name) {
@@ -240,13 +215,6 @@ absl::Status TreeWriter::Remove(const store::Entry& before) {
   return Named(RemoveAll(*parent.dir, name), before.path);
 }
 
-absl::StatusOr<std::string> TreeWriter::ReadPiece(const store::Reference& piece) {
-  BW_RETURN_IF_ERROR(CheckCancelled());
-  BW_ASSIGN_OR_RETURN(std::string raw, dataset_->store->ReadRaw(piece.digest));
-  if (raw.size() != piece.length) return absl::DataLossError("a chunk has not the length that the manifest says");
-  return raw;
-}
-
 absl::Status TreeWriter::FinishFile(const store::Entry& entry, os::TreeFile& file, uint64_t written_end) {
   if (written_end != entry.size) BW_RETURN_IF_ERROR(file.Truncate(entry.size));
   if (style_.owner && entry.owner) BW_RETURN_IF_ERROR(file.SetOwner(entry.owner->first, entry.owner->second));
@@ -254,19 +222,15 @@ absl::Status TreeWriter::FinishFile(const store::Entry& entry, os::TreeFile& fil
   return file.SetMtime(entry.mtime_ns);
 }
 
-absl::Status TreeWriter::WriteFile(const store::Entry& entry, Level& level, const std::string& name) {
+absl::Status TreeWriter::WriteFile(const store::Entry& entry, Level& level, const std::string& name,
+                                   std::span<const std::string_view> chunks) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeFile> file, level.dir->CreateFile(name));
   Placement placement(&entry);
-  BW_RETURN_IF_ERROR(
-      store::ForEachChunk(dataset_->nodes.get(), entry, [&](const store::Reference& piece) -> absl::Status {
-        BW_ASSIGN_OR_RETURN(std::string raw, ReadPiece(piece));
-        BW_RETURN_IF_ERROR(Write(*file, raw, &placement));
-        Advanced(raw.size());
-        return absl::OkStatus();
-      }));
+  BW_RETURN_IF_ERROR(WriteChunks(*file, chunks, &placement));
   if (placement.at() != entry.size) {
     return absl::DataLossError("the chunks are shorter than the file that the manifest describes");
   }
+  Advanced(entry.size);
   return FinishFile(entry, *file, placement.written_end());
 }
 
@@ -282,15 +246,17 @@ absl::Status TreeWriter::CreateInParts(const store::Entry& entry, const LevelRef
   uint64_t part_bytes = 0;
   auto hand_over = [&] {
     ++open->open;
-    pool_.Submit([this, open, part = std::move(part), place = part_placement]() mutable {
-      for (const store::Reference& piece : part) {
-        absl::StatusOr<std::string> raw = ReadPiece(piece);
-        absl::Status status = raw.ok() ? Write(*open->file, *raw, &place) : raw.status();
-        if (!status.ok()) {
-          Fail(Named(status, open->entry.path));
-          break;
-        }
-        Advanced(raw->size());
+    pool_.Submit([this, open, bytes = part_bytes, part = std::move(part), place = part_placement]() mutable {
+      auto write = [&]() -> absl::Status {
+        BW_RETURN_IF_ERROR(CheckCancelled());
+        BW_ASSIGN_OR_RETURN(RawChunks raw, ReadChunks(*dataset_->store, part));
+        absl::MutexLock lock(&open->writing);
+        return WriteChunks(*open->file, raw.bytes, &place);
+      };
+      if (absl::Status status = write(); status.ok()) {
+        Advanced(bytes);
+      } else {
+        Fail(Named(status, open->entry.path));
       }
       ClosePart(open);
     });
@@ -357,7 +323,8 @@ absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, Level&
   return linked.ok();  // too many links, another file system: the bytes are in the store
 }
 
-absl::Status TreeWriter::CreateOnce(const store::Entry& entry, Level& level, const std::string& name) {
+absl::Status TreeWriter::CreateOnce(const store::Entry& entry, Level& level, const std::string& name,
+                                    std::span<const std::string_view> chunks) {
   switch (entry.type) {
     case store::EntryType::kDirectory:
       return level.dir->MakeDir(name);
@@ -367,17 +334,15 @@ absl::Status TreeWriter::CreateOnce(const store::Entry& entry, Level& level, con
     case store::EntryType::kFile:
       break;
   }
-  BW_ASSIGN_OR_RETURN(bool taken, TakeFromDonor(entry, level, name));
-  if (!taken) return WriteFile(entry, level, name);
-  Advanced(entry.size);
-  return absl::OkStatus();
+  return WriteFile(entry, level, name, chunks);
 }
 
-absl::Status TreeWriter::CreateNow(const store::Entry& entry, Level& level, const std::string& name) {
-  absl::Status status = CreateOnce(entry, level, name);
+absl::Status TreeWriter::CreateNow(const store::Entry& entry, Level& level, const std::string& name,
+                                   std::span<const std::string_view> chunks) {
+  absl::Status status = CreateOnce(entry, level, name, chunks);
   if (absl::IsAlreadyExists(status)) {  // something that no manifest put there
     BW_RETURN_IF_ERROR(Named(RemoveAll(*level.dir, name), entry.path));
-    status = CreateOnce(entry, level, name);
+    status = CreateOnce(entry, level, name, chunks);
   }
   return Named(status, entry.path);
 }
@@ -387,10 +352,10 @@ absl::Status TreeWriter::Create(const store::Entry& entry) {
   level->touched = true;
   std::string name = NameIn(*level, entry.path);
   if (entry.type != store::EntryType::kFile) {
-    BW_RETURN_IF_ERROR(CreateNow(entry, *level, name));
+    BW_RETURN_IF_ERROR(CreateNow(entry, *level, name, {}));
     return entry.type == store::EntryType::kDirectory ? UpdateDirectory(entry) : absl::OkStatus();
   }
-  if (entry.size > 2 * kPartBytes) {
+  if (entry.size > kSmallFile || entry.list_height > 0) {
     BW_RETURN_IF_ERROR(Named(RemoveAll(*level->dir, name), entry.path));  // something that no manifest put there
     absl::StatusOr<bool> taken = TakeFromDonor(entry, *level, name);
     if (!taken.ok()) return Named(taken.status(), entry.path);
@@ -399,12 +364,56 @@ absl::Status TreeWriter::Create(const store::Entry& entry) {
     return absl::OkStatus();
   }
   ++level->open;
-  pool_.Submit([this, level = std::move(level), name = std::move(name), entry]() mutable {
-    absl::Status status = CreateNow(entry, *level, name);
-    if (!status.ok()) Fail(status);
-    Close(std::move(level));
-  });
+  if (small_.empty() || small_.back().level != level) ++small_directories_;
+  small_bytes_ += entry.size;
+  small_.push_back({entry, std::move(level), std::move(name)});
+  if (small_bytes_ >= kBatchBytes || small_.size() >= kBatchFiles || small_directories_ >= kBatchDirectories) {
+    HandOverSmall();
+  }
   return absl::OkStatus();
+}
+
+void TreeWriter::HandOverSmall() {
+  if (small_.empty()) return;
+  pool_.Submit([this, files = std::move(small_)]() mutable { CreateSmall(std::move(files)); });
+  small_.clear();
+  small_bytes_ = small_directories_ = 0;
+}
+
+// Files that lie one after the other in the manifest mostly do so in a pack too: one look-up and one read for all.
+void TreeWriter::CreateSmall(std::vector<SmallFile> files) {
+  std::vector<store::Reference> pieces;
+  std::vector<SmallFile*> to_write;
+  for (SmallFile& file : files) {
+    absl::StatusOr<bool> taken = TakeFromDonor(file.entry, *file.level, file.name);
+    if (absl::IsAlreadyExists(taken.status())) taken = false;
+    if (!taken.ok()) {
+      Fail(Named(taken.status(), file.entry.path));
+    } else if (*taken) {
+      Advanced(file.entry.size);
+    } else {
+      to_write.push_back(&file);
+      pieces.insert(pieces.end(), file.entry.chunks.begin(), file.entry.chunks.end());
+    }
+  }
+  absl::StatusOr<RawChunks> raw = ReadChunks(*dataset_->store, pieces);
+  size_t next = 0;
+  for (SmallFile* file : to_write) {
+    if (absl::Status going = CheckCancelled(); !going.ok()) Fail(going);  // what is left out would be missing
+    if (!Failure().ok()) break;
+    const std::vector<store::Reference>& chunks = file->entry.chunks;
+    absl::Status status;
+    if (raw.ok()) {
+      status = CreateNow(file->entry, *file->level, file->name, std::span(raw->bytes).subspan(next, chunks.size()));
+    } else {  // whose chunk it was: that is the file to name
+      absl::StatusOr<RawChunks> own = ReadChunks(*dataset_->store, chunks);
+      status = own.ok() ? CreateNow(file->entry, *file->level, file->name, own->bytes)
+                        : Named(own.status(), file->entry.path);
+    }
+    next += chunks.size();
+    if (!status.ok()) Fail(status);
+  }
+  for (SmallFile& file : files) Close(std::move(file.level));
 }
 
 absl::Status TreeWriter::UpdateDirectory(const store::Entry& entry) {
@@ -457,6 +466,7 @@ absl::Status TreeWriter::Apply(const Digest& before, const Digest& after) {
   absl::Status status =
       store::DiffManifests(dataset_->nodes.get(), before, after,
                            [this](const store::Entry* a, const store::Entry* b) { return Change(a, b); });
+  HandOverSmall();
   while (status.ok() && levels_.size() > 1) status = Leave();
   levels_.clear();
   pool_.Drain();

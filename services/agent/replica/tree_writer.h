@@ -4,13 +4,15 @@
 // A file that changes becomes a new inode, and one whose inode is shared never has its metadata changed in place: other
 // slots may hold hard links to it. The calling thread walks the difference; a few others write files, large ones in
 // parts. A directory gets its final mode and mtime when the walk has left it and all in it is finished. Memory: one
-// level per component of the current path and kMaxWaiting pieces of work. One thread calls.
+// level per component of the current path and kMaxWaiting pieces of work, each with a thread at work holding some MiB
+// of content. One thread calls.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -69,21 +71,27 @@ class TreeWriter {
     std::atomic<int> open{1};  // the walk that is in it, and everything in it that is not finished
   };
   using LevelRef = std::shared_ptr<Level>;
-  struct OpenFile;  // one that is written in parts
+  struct OpenFile;   // one that is written in parts
+  struct SmallFile;  // one that is written with its neighbours
 
   absl::Status Change(const store::Entry* before, const store::Entry* after);
   absl::Status Remove(const store::Entry& before);
   absl::Status Create(const store::Entry& entry);
-  absl::Status CreateNow(const store::Entry& entry, Level& level, const std::string& name);
-  absl::Status CreateOnce(const store::Entry& entry, Level& level, const std::string& name);
+  // `chunks`: the content of a file that does not come from the donor; null: to be read.
+  absl::Status CreateNow(const store::Entry& entry, Level& level, const std::string& name,
+                         std::span<const std::string_view> chunks);
+  absl::Status CreateOnce(const store::Entry& entry, Level& level, const std::string& name,
+                          std::span<const std::string_view> chunks);
   absl::Status CreateInParts(const store::Entry& entry, const LevelRef& level, const std::string& name);
   absl::Status UpdateDirectory(const store::Entry& entry);
   absl::StatusOr<bool> UpdateMetadata(const store::Entry& entry);
   absl::StatusOr<bool> TakeFromDonor(const store::Entry& entry, Level& level, const std::string& name);
-  absl::Status WriteFile(const store::Entry& entry, Level& level, const std::string& name);
+  void CreateSmall(std::vector<SmallFile> files);
+  void HandOverSmall();
+  absl::Status WriteFile(const store::Entry& entry, Level& level, const std::string& name,
+                         std::span<const std::string_view> chunks);
   absl::Status FinishFile(const store::Entry& entry, os::TreeFile& file, uint64_t written_end);
   absl::Status SetMetadata(const store::Entry& entry, Level& level, const std::string& name);
-  absl::StatusOr<std::string> ReadPiece(const store::Reference& piece);
 
   // Makes the parent of `path` the top level, leaving directories that do not lead there.
   absl::Status EnterParent(std::string_view path);
@@ -107,6 +115,9 @@ class TreeWriter {
   std::atomic<bool> clones_{true};  // until the file system says no
   Digest after_root_;
   std::vector<LevelRef> levels_;
+  std::vector<SmallFile> small_;  // that wait to be handed over together
+  uint64_t small_bytes_ = 0;
+  size_t small_directories_ = 0;
   std::string removed_;  // the last directory that was removed with all it held
   absl::Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);

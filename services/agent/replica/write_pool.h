@@ -15,7 +15,7 @@ namespace bailiwick::agent {
 class WritePool {
  public:
   static constexpr unsigned kMaxThreads = 4;  // laying out is not alone on the machine
-  static constexpr size_t kMaxWaiting = 64;   // each may hold a descriptor: of a directory or of a file
+  static constexpr size_t kMaxWaiting = 16;   // each may hold some descriptors: of directories or of a file
 
   ~WritePool();
   void Submit(std::function<void()> work);  // waits while kMaxWaiting wait

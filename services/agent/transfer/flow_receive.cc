@@ -59,7 +59,8 @@ absl::Status Flow::FillWants(ReceiveMachine& machine) {
 
 End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer) {
   const auto& data = in.message.data();
-  std::string_view payload = in.data_payload();
+  PayloadReader payload(in);
+  std::vector<std::string_view> parts;
   for (const auto& piece : data.pieces()) {
     auto expected = machine.Next(data.want_id());
     if (!expected.ok()) return Broken(expected.status());
@@ -71,17 +72,17 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
               absl::StrCat("chunk ", expected->digest.ShortHex(), " has another length than its manifest says"), ""};
     }
     if (piece.codec() > 1) return {"CORRUPT", absl::StrCat("unknown codec ", piece.codec()), ""};
-    store::StoredChunk chunk{.codec = static_cast<store::Codec>(piece.codec()),
-                             .raw_length = piece.raw_length(),
-                             .bytes = std::string(payload.substr(0, piece.stored_length()))};
-    payload.remove_prefix(piece.stored_length());
-    auto raw = store::DecodeChunk(chunk, expected->digest);
-    if (!raw.ok()) return {"CORRUPT", std::string(raw.status().message()), ""};
-    auto put = writer.Put(expected->digest, chunk);
-    if (!put.ok()) return Broken(put.status());
+    payload.Take(piece.stored_length(), &parts);
+    const store::ChunkParts chunk{
+        .codec = static_cast<store::Codec>(piece.codec()), .raw_length = piece.raw_length(), .parts = parts};
+    if (absl::Status genuine = store::VerifyChunk(chunk, expected->digest); !genuine.ok()) {
+      return {"CORRUPT", std::string(genuine.message()), ""};
+    }
+    // The machine asked for it because the store lacked it.
+    if (absl::Status put = writer.PutMissing(expected->digest, chunk); !put.ok()) return Broken(put);
     machine.Stored(data.want_id());
   }
-  wire_bytes_ += in.data_payload().size();
+  wire_bytes_ += in.payload_size;
   return End{};
 }
 

@@ -1,5 +1,7 @@
 #include "services/agent/transfer/source.h"
 
+#include <span>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "services/agent/transfer/receive_machine.h"
@@ -23,11 +25,13 @@ absl::StatusOr<std::shared_ptr<const store::Node>> WantServer::Resolve(const tra
 absl::Status WantServer::Serve(const transfer::v1::Want& want, const Send& send) {
   DataFrame frame(want.want_id());
   std::vector<Digest> digests;
+  std::vector<uint64_t> lengths;  // about what reading each brings
   if (want.fetch_root()) {
     if (want.node_path_size() != 0 || want.spans_size() != 0) {
       return absl::InvalidArgumentError("a want for the root that names children too");
     }
     digests.push_back(root_);
+    lengths.push_back(store::kMaxNodeBytes);
   } else {
     if (want.spans_size() == 0 || want.spans_size() > kMaxSpans) {
       return absl::InvalidArgumentError(absl::StrCat("a want with ", want.spans_size(), " spans"));
@@ -41,23 +45,33 @@ absl::Status WantServer::Serve(const transfer::v1::Want& want, const Send& send)
         return absl::InvalidArgumentError("a want for children that do not exist or are out of order");
       }
       next = end;
-      if (digests.size() + span.count() > kMaxChildren) return absl::InvalidArgumentError("a want for too many children");
-      for (uint64_t i = span.first(); i < end; ++i) digests.push_back(children[i].digest);
+      if (digests.size() + span.count() > kMaxChildren)
+        return absl::InvalidArgumentError("a want for too many children");
+      for (uint64_t i = span.first(); i < end; ++i) {
+        digests.push_back(children[i].digest);
+        lengths.push_back(children[i].is_node ? ReceiveMachine::kNodeGuessBytes : children[i].length);
+      }
     }
   }
-  for (size_t i = 0; i < digests.size(); ++i) {
-    auto chunk = dataset_->store->Read(digests[i]);
-    if (chunk.ok()) {
-      frame.Add(*std::move(chunk));
-    } else if (absl::IsNotFound(chunk.status()) || absl::IsDataLoss(chunk.status())) {
-      frame.AddAbsent();
-    } else {
-      return chunk.status();
-    }
-    const bool last = i + 1 == digests.size();
-    if (last || frame.payload_bytes() >= kFrameBytes - 16 * 1024 || frame.pieces() >= 4096) {
-      BW_RETURN_IF_ERROR(send(frame, last));
-      frame = DataFrame(want.want_id());
+  // A frame's worth at a time: what lies side by side in a pack is read at once.
+  for (size_t begin = 0, end = 0; begin < digests.size(); begin = end) {
+    for (uint64_t bytes = 0; end < digests.size() && bytes < kFrameBytes; ++end) bytes += lengths[end];
+    std::vector<absl::StatusOr<store::ChunkView>> chunks =
+        dataset_->store->ReadMany(std::span(digests).subspan(begin, end - begin));
+    for (size_t i = begin; i < end; ++i) {
+      absl::StatusOr<store::ChunkView>& chunk = chunks[i - begin];
+      if (chunk.ok()) {
+        frame.Add(*std::move(chunk));
+      } else if (absl::IsNotFound(chunk.status()) || absl::IsDataLoss(chunk.status())) {
+        frame.AddAbsent();
+      } else {
+        return chunk.status();
+      }
+      const bool last = i + 1 == digests.size();
+      if (last || frame.payload_bytes() >= kFrameBytes - 16 * 1024 || frame.pieces() >= 4096) {
+        BW_RETURN_IF_ERROR(send(frame, last));
+        frame = DataFrame(want.want_id());
+      }
     }
   }
   return absl::OkStatus();
