@@ -83,6 +83,7 @@ PlanInput Core::Input() const {
       site.last_seen = agent->second.last_seen;
       site.policy_revision = agent->second.policy_revision;
     }
+    if (auto said = policy_said_.find(key.second); said != policy_said_.end()) site.policy_stale = said->second.stale();
     input.sites[key.second] = std::move(site);
   }
   for (const auto& [id, stream] : streams_) {

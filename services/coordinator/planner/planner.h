@@ -41,6 +41,7 @@ struct PlannedSite {
   absl::Time last_seen;  // default value: unknown
   bool joined = false;
   uint64_t policy_revision = 0;
+  std::string policy_stale;  // why nothing flows there now, as its agent said: its law is too old, or its clock is off
 };
 
 struct PlannedVersion {
@@ -106,8 +107,8 @@ struct PlanInput {
 };
 
 // Codes of wanted pairs: no-version, current, denied, past-retention, not-joined, not-approved, offline, transferring,
-// source-offline, no-route, policy-pending, failed, waiting, starting. Of others: home, no-dataset, no-site, no-policy,
-// not-selected, enough-copies.
+// source-offline, no-route, policy-pending, policy-stale, failed, waiting, starting. Of others: home, no-dataset,
+// no-site, no-policy, not-selected, enough-copies.
 struct Reason {
   std::string code;
   std::string sentence;

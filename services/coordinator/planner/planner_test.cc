@@ -388,6 +388,16 @@ TEST_F(PlannerTest, WaitsUntilBothEndsHaveThePolicy) {
   input_.sites["core"].policy_revision = 2;
   EXPECT_EQ(Only().sentence, "site core has not installed policy revision 3 yet");
   EXPECT_THAT(plan_.start, IsEmpty());
+
+  input_.sites["factory"].policy_revision = input_.sites["core"].policy_revision = 3;
+  input_.sites["factory"].policy_stale = "the clock of this machine is 2m behind";
+  EXPECT_EQ(Only().code, "policy-stale");
+  EXPECT_EQ(Only().sentence, "nothing flows at site factory: the clock of this machine is 2m behind");
+  EXPECT_THAT(plan_.start, IsEmpty());
+  input_.datasets[0].held["paris"] = {1};  // another has it and is fresh
+  EXPECT_EQ(Only().code, "starting");
+  input_.sites["core"].policy_stale = "its law came to its end";
+  EXPECT_EQ(Only().sentence, "nothing flows at site core: its law came to its end");
 }
 
 TEST_F(PlannerTest, BackoffDoublesToAMinuteAndResets) {

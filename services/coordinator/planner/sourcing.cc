@@ -77,6 +77,23 @@ Reason View::PastRetention(VersionNumber number, const std::string& from) const 
   return reason;
 }
 
+bool View::Stale(const PlannedSite& site) const {
+  return site.policy_revision < input_.policy_revision || !site.policy_stale.empty();
+}
+
+Reason View::NotFresh(const PlannedSite& site) const {
+  Reason reason;
+  if (site.policy_revision < input_.policy_revision) {
+    reason.code = "policy-pending";
+    reason.sentence =
+        absl::StrCat("site ", site.name, " has not installed policy revision ", input_.policy_revision, " yet");
+  } else {
+    reason.code = "policy-stale";
+    reason.sentence = absl::StrCat("nothing flows at site ", site.name, ": ", site.policy_stale);
+  }
+  return reason;
+}
+
 const PlannedVersion& View::Find(VersionNumber number) const {
   return *std::find_if(dataset_.versions.begin(), dataset_.versions.end(),
                        [&](const PlannedVersion& version) { return version.number == number; });
@@ -147,9 +164,8 @@ Reason View::Explain(const Sourcing& sourcing) {
       reason.sentence = NoRoute(sourcing);
       break;
     case Sourcing::Stage::kStale:
-      reason.code = "policy-pending";
-      reason.sentence = absl::StrCat("site ", sourcing.sources.front()->name, " has not installed policy revision ",
-                                     input_.policy_revision, " yet");
+      reason = NotFresh(*sourcing.sources.front());
+      reason.version = sourcing.version;
       break;
     case Sourcing::Stage::kReady:
       break;
@@ -216,7 +232,7 @@ Sourcing View::Source(VersionNumber version) {
     reachable.push_back(source);
     if (!source->dialable && (site_ == nullptr || !site_->dialable)) continue;
     routed.push_back(source);
-    (source->policy_revision < input_.policy_revision ? stale : fresh).push_back(source);
+    (Stale(*source) ? stale : fresh).push_back(source);
   }
   using Stage = Sourcing::Stage;
   if (!permitted) {
@@ -228,9 +244,9 @@ Sourcing View::Source(VersionNumber version) {
   } else if (routed.empty()) {
     sourcing.stage = Stage::kNoRoute;
     sourcing.sources = reachable;
-  } else if (site_ == nullptr || site_->policy_revision < input_.policy_revision || fresh.empty()) {
+  } else if (site_ == nullptr || Stale(*site_) || fresh.empty()) {
     sourcing.stage = Stage::kStale;
-    sourcing.sources = site_ != nullptr && site_->policy_revision < input_.policy_revision ? std::vector{site_} : stale;
+    sourcing.sources = site_ != nullptr && Stale(*site_) ? std::vector{site_} : stale;
   } else {
     sourcing.stage = Stage::kReady;
     sourcing.sources = fresh;

@@ -55,6 +55,9 @@ class View {
   bool Past(const PlannedVersion& version, absl::Duration retention) const {
     return input_.now - version.committed_at > retention;
   }
+  // Whether the site's agent has not confirmed the law in force, or may not act on it; and the reason that it makes.
+  bool Stale(const PlannedSite& site) const;
+  Reason NotFresh(const PlannedSite& site) const;
   const PlannedVersion& Find(VersionNumber version) const;
   std::vector<VersionNumber> Candidates(Order order) const;
   std::vector<std::string> Holders(VersionNumber version) const;
