@@ -16,7 +16,8 @@
 namespace bailiwick::config {
 
 // By YAML name: encryptAtRest, maxRetention, maxHops, noTransit.
-inline constexpr std::array<std::string_view, 2> kSupportedObligations = {"encryptAtRest", "maxRetention"};
+inline constexpr std::array<std::string_view, 4> kSupportedObligations = {"encryptAtRest", "maxRetention", "maxHops",
+                                                                          "noTransit"};
 
 // What a build says it enforces (agent.v1.AgentHello.enforces): the supported obligations and the parts of the language
 // that came after its first version.

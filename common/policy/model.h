@@ -34,8 +34,8 @@ enum class Action { kTransfer, kReside, kTransit, kRelabel, kMoveSite };
 struct Obligations {
   std::vector<std::string> encrypt_key_regions;  // sorted; the key that wraps its data key belongs to each subtree
   absl::Duration max_retention = absl::InfiniteDuration();  // since the version was committed
-  uint32_t max_hops = 0;                                    // transfers between the home and the copy; 0: any number
-  bool no_transit = false;
+  uint32_t max_hops = 0;    // transfers between the home and the copy; 0: any number (hops.h)
+  bool no_transit = false;  // only the home sends
 
   bool none() const;
   // Keeping to the result keeps to both: the strictest of each.

@@ -49,6 +49,30 @@ absl::StatusOr<crypto::Envelope> Unpack(std::string_view in) {
   return e;
 }
 
+absl::StatusOr<std::vector<crypto::Envelope>> UnpackAll(std::string_view in) {
+  std::vector<crypto::Envelope> all;
+  while (!in.empty()) {
+    std::string one;
+    if (!TakePart(in, &one)) return absl::DataLossError("a provenance in the catalog is unreadable");
+    BW_ASSIGN_OR_RETURN(crypto::Envelope envelope, Unpack(one));
+    all.push_back(std::move(envelope));
+  }
+  return all;
+}
+
+absl::Status StoreProvenance(sql::Database& db, DatasetId dataset, VersionNumber number,
+                             const std::vector<crypto::Envelope>& provenance) {
+  BW_ASSIGN_OR_RETURN(sql::Statement put,
+                      db.Prepare("INSERT OR REPLACE INTO provenance(dataset, number, hops, chain) VALUES(?, ?, ?, ?)"));
+  std::string chain;
+  for (const crypto::Envelope& hop : provenance) PutPart(chain, Pack(hop));
+  return put.BindBlob(1, dataset.view())
+      .Bind(2, number)
+      .Bind(3, static_cast<int64_t>(provenance.size()))
+      .BindBlob(4, chain)
+      .Run();
+}
+
 absl::StatusOr<CatalogVersion> FromEnvelope(crypto::Envelope envelope) {
   CatalogVersion v;
   BW_ASSIGN_OR_RETURN(v.record, DecodeVersionRecord(envelope.payload));
@@ -101,7 +125,19 @@ std::vector<std::string> VersionCatalog::Migrations() {
   };
 }
 
-absl::Status VersionCatalog::Add(const crypto::Envelope& envelope, NodeSource* source) {
+std::string VersionCatalog::ProvenanceMigration() {
+  return "CREATE TABLE provenance(dataset BLOB NOT NULL, number INTEGER NOT NULL, hops INTEGER NOT NULL,"
+         "  chain BLOB NOT NULL, PRIMARY KEY(dataset, number)) STRICT, WITHOUT ROWID;";
+}
+
+std::vector<std::string> VersionCatalog::AllMigrations() {
+  std::vector<std::string> all = Migrations();
+  all.push_back(ProvenanceMigration());
+  return all;
+}
+
+absl::Status VersionCatalog::Add(const crypto::Envelope& envelope, NodeSource* source,
+                                 const std::vector<crypto::Envelope>& provenance) {
   BW_ASSIGN_OR_RETURN(CatalogVersion v, FromEnvelope(envelope));
   const DatasetId dataset = v.record.dataset_id;
   return db_->Transaction([&](sql::Database& db) -> absl::Status {
@@ -128,6 +164,7 @@ absl::Status VersionCatalog::Add(const crypto::Envelope& envelope, NodeSource* s
                              .BindBlob(5, packed)
                              .Run());
     }
+    if (!provenance.empty()) BW_RETURN_IF_ERROR(StoreProvenance(db, dataset, v.record.number, provenance));
     // An edge to a node counts once for each place its (newly counted) parent names it.
     std::vector<Digest> stack = {v.record.manifest_root};
     while (!stack.empty()) {
@@ -160,6 +197,8 @@ absl::Status VersionCatalog::Drop(DatasetId dataset, VersionNumber number, NodeS
     }
     BW_ASSIGN_OR_RETURN(sql::Statement remove, db.Prepare("DELETE FROM versions WHERE dataset = ? AND number = ?"));
     BW_RETURN_IF_ERROR(remove.BindBlob(1, dataset.view()).Bind(2, number).Run());
+    BW_ASSIGN_OR_RETURN(sql::Statement forget, db.Prepare("DELETE FROM provenance WHERE dataset = ? AND number = ?"));
+    BW_RETURN_IF_ERROR(forget.BindBlob(1, dataset.view()).Bind(2, number).Run());
     std::vector<Digest> stack = {root};
     while (!stack.empty()) {
       const Digest node = stack.back();
@@ -184,12 +223,52 @@ absl::Status VersionCatalog::Drop(DatasetId dataset, VersionNumber number, NodeS
 
 absl::Status VersionCatalog::DropDataset(DatasetId dataset) {
   return db_->Transaction([&](sql::Database& db) -> absl::Status {
-    for (const char* sql : {"DELETE FROM versions WHERE dataset = ?", "DELETE FROM node_refs WHERE dataset = ?"}) {
+    for (const char* sql : {"DELETE FROM versions WHERE dataset = ?", "DELETE FROM provenance WHERE dataset = ?",
+                            "DELETE FROM node_refs WHERE dataset = ?"}) {
       BW_ASSIGN_OR_RETURN(sql::Statement remove, db.Prepare(sql));
       BW_RETURN_IF_ERROR(remove.BindBlob(1, dataset.view()).Run());
     }
     return absl::OkStatus();
   });
+}
+
+absl::StatusOr<std::vector<crypto::Envelope>> VersionCatalog::Provenance(DatasetId dataset, VersionNumber number) {
+  std::vector<crypto::Envelope> chain;
+  BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement select,
+                        db.Prepare("SELECT chain FROM provenance WHERE dataset = ? AND number = ?"));
+    select.BindBlob(1, dataset.view()).Bind(2, number);
+    BW_ASSIGN_OR_RETURN(bool row, select.Step());
+    if (!row) return absl::OkStatus();
+    BW_ASSIGN_OR_RETURN(chain, UnpackAll(select.Blob(0)));
+    return absl::OkStatus();
+  }));
+  return chain;
+}
+
+absl::Status VersionCatalog::PutProvenance(DatasetId dataset, VersionNumber number,
+                                           const std::vector<crypto::Envelope>& provenance) {
+  return db_->Transaction([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT 1 FROM versions WHERE dataset = ? AND number = ?"));
+    select.BindBlob(1, dataset.view()).Bind(2, number);
+    BW_ASSIGN_OR_RETURN(bool row, select.Step());
+    if (!row) return absl::NotFoundError(absl::StrCat("version ", number, " is not here"));
+    return StoreProvenance(db, dataset, number, provenance);
+  });
+}
+
+absl::StatusOr<std::map<VersionNumber, uint32_t>> VersionCatalog::Hops(DatasetId dataset) {
+  std::map<VersionNumber, uint32_t> hops;
+  BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT number, hops FROM provenance WHERE dataset = ?"));
+    select.BindBlob(1, dataset.view());
+    while (true) {
+      BW_ASSIGN_OR_RETURN(bool row, select.Step());
+      if (!row) return absl::OkStatus();
+      hops[static_cast<VersionNumber>(select.Int(0))] = static_cast<uint32_t>(select.Int(1));
+    }
+  }));
+  return hops;
 }
 
 absl::StatusOr<std::vector<CatalogVersion>> VersionCatalog::List(DatasetId dataset) {

@@ -5,6 +5,7 @@
 // drops the version. Thread-safe.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,14 +30,24 @@ class VersionCatalog {
  public:
   // Appended to the agent database's migrations by the owner of the database.
   static std::vector<std::string> Migrations();
+  static std::string ProvenanceMigration();         // came later
+  static std::vector<std::string> AllMigrations();  // both, of a database that holds nothing else between them
   explicit VersionCatalog(sql::Database* db) : db_(db) {}
 
   // Durable on OK. Counts the nodes below the root that were not counted yet (they must be loadable from `source`).
   // ALREADY_EXISTS: the number exists with another identity; adding the same identity again is OK and changes nothing.
-  absl::Status Add(const crypto::Envelope& envelope, NodeSource* source);
+  // `provenance`: by which hops it came here; empty at its home, and when it is not known.
+  absl::Status Add(const crypto::Envelope& envelope, NodeSource* source,
+                   const std::vector<crypto::Envelope>& provenance = {});
   // Uncounts its nodes. NOT_FOUND.
   absl::Status Drop(DatasetId dataset, VersionNumber number, NodeSource* source);
   absl::Status DropDataset(DatasetId dataset);
+  // As given to Add or PutProvenance, the newest; empty when there is none.
+  absl::StatusOr<std::vector<crypto::Envelope>> Provenance(DatasetId dataset, VersionNumber number);
+  // Of a version that is here: NOT_FOUND otherwise. Durable on OK.
+  absl::Status PutProvenance(DatasetId dataset, VersionNumber number, const std::vector<crypto::Envelope>& provenance);
+  // How many hops each version has whose provenance is known.
+  absl::StatusOr<std::map<VersionNumber, uint32_t>> Hops(DatasetId dataset);
   absl::StatusOr<std::vector<CatalogVersion>> List(DatasetId dataset);  // ascending by number
   absl::StatusOr<std::optional<CatalogVersion>> Find(DatasetId dataset, VersionNumber number);
   absl::StatusOr<std::optional<CatalogVersion>> Newest(DatasetId dataset);

@@ -37,7 +37,7 @@ class CatalogTest : public ::testing::Test {
   void Reopen() {
     db_ = nullptr;
     auto db = sql::Database::Open(
-        {.files = os::Files::System(), .path = dir_ + "/db", .migrations = VersionCatalog::Migrations()});
+        {.files = os::Files::System(), .path = dir_ + "/db", .migrations = VersionCatalog::AllMigrations()});
     ASSERT_TRUE(db.ok()) << db.status();
     db_ = *std::move(db);
     catalog_ = std::make_unique<VersionCatalog>(db_.get());
@@ -107,6 +107,29 @@ class CatalogTest : public ::testing::Test {
   crypto::SigningKey key_;
   DatasetId id_;
 };
+
+TEST_F(CatalogTest, ProvenanceComesAndGoesWithItsVersion) {
+  const Digest root = Manifest(20, 0);
+  auto hop = [&](const std::string& payload) { return crypto::SignEnvelope(crypto::kHopType, payload, key_); };
+  ASSERT_TRUE(catalog_->Add(Version(1, root), &nodes_).ok());
+  ASSERT_TRUE(catalog_->Add(Version(2, root), &nodes_, {hop("a"), hop(std::string("b\0c", 3))}).ok());
+  ASSERT_TRUE(catalog_->Add(Version(3, root), &nodes_, {hop("z")}).ok());
+  Reopen();
+  EXPECT_TRUE(catalog_->Provenance(id_, 1)->empty());
+  auto chain = catalog_->Provenance(id_, 2);
+  ASSERT_TRUE(chain.ok());
+  ASSERT_EQ(chain->size(), 2u);
+  EXPECT_EQ((*chain)[1].payload, std::string("b\0c", 3));
+  EXPECT_TRUE(crypto::VerifyEnvelope((*chain)[1], crypto::kHopType, {key_.public_key()}).ok());
+  EXPECT_EQ(*catalog_->Hops(id_), (std::map<VersionNumber, uint32_t>{{2, 2}, {3, 1}}));
+  ASSERT_TRUE(catalog_->PutProvenance(id_, 2, {hop("direct")}).ok());
+  EXPECT_EQ(catalog_->Provenance(id_, 2)->size(), 1u);
+  EXPECT_TRUE(absl::IsNotFound(catalog_->PutProvenance(id_, 9, {hop("x")})));
+  ASSERT_TRUE(catalog_->Drop(id_, 2, &nodes_).ok());
+  EXPECT_EQ(*catalog_->Hops(id_), (std::map<VersionNumber, uint32_t>{{3, 1}}));
+  ASSERT_TRUE(catalog_->DropDataset(id_).ok());
+  EXPECT_TRUE(catalog_->Hops(id_)->empty());
+}
 
 TEST_F(CatalogTest, CountsFollowAddsAndDropsInAnyOrder) {
   std::map<VersionNumber, Digest> versions;

@@ -86,7 +86,7 @@ YAML = [
     (LAW_HEAD + "  - {id: a, effect: allow}\n", r"allow.*permit"),
     (LAW_HEAD + "  - {id: a, effect: permit, to: {in: [mars]}}\n", r"mars"),
     (LAW_HEAD + "  - {id: a, effect: permit, to: {in: ['set:nosuch']}}\n", r"nosuch"),
-    (LAW_HEAD + "  - {id: a, effect: permit, obligations: [{maxHops: 2}]}\n", r"(?i)obligation|maxHops"),
+    (LAW_HEAD + "  - {id: a, effect: permit, obligations: [{maxJumps: 2}]}\n", r"maxJumps"),
     (LAW_HEAD + "  - {id: a, effect: permit, actions: [teleport]}\n", r"teleport"),
     (LAW_HEAD + "  - {id: a, effect: permit}\n  - {id: a, effect: forbid}\n", r"(?i)\ba\b"),
     (LAW_HEAD + "  - {effect: permit}\n", r"\bid\b"),

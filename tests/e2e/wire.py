@@ -40,6 +40,7 @@ from bailiwick.types.v1 import types_pb2                       # noqa: E402
 
 GRANT = "application/vnd.bailiwick.grant.v1"
 VERSION = "application/vnd.bailiwick.version.v1"
+HOP = "application/vnd.bailiwick.hop.v1"
 BINDING = "application/vnd.bailiwick.certificate-binding.v1"
 
 

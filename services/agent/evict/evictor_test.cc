@@ -44,7 +44,7 @@ class EvictorTest : public ::testing::Test {
   }
   absl::Status Open() {
     Close();
-    std::vector<std::string> migrations = store::VersionCatalog::Migrations();
+    std::vector<std::string> migrations = store::VersionCatalog::AllMigrations();
     for (auto& m : Evictor::Migrations()) migrations.push_back(m);
     BW_ASSIGN_OR_RETURN(
         db_,

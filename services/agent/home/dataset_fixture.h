@@ -95,7 +95,7 @@ class DatasetFixture {
   absl::Status Open() {
     BW_RETURN_IF_ERROR(files_->MakeDirs(directory_));
     BW_ASSIGN_OR_RETURN(db_,
-                        sql::Database::Open({files_, directory_ + "/agent.db", store::VersionCatalog::Migrations()}));
+                        sql::Database::Open({files_, directory_ + "/agent.db", store::VersionCatalog::AllMigrations()}));
     catalog_ = std::make_unique<store::VersionCatalog>(db_.get());
     // The index is not the dataset's truth and not behind `files`: a new one each time, filled from the packs.
     BW_ASSIGN_OR_RETURN(index_, store::ChunkIndex::Open(directory_ + ".index" + std::to_string(opens_++), 8 << 20));

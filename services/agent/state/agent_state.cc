@@ -27,6 +27,7 @@ std::vector<std::string> AllMigrations() {
   all.push_back("CREATE TABLE spent_grants(id BLOB PRIMARY KEY, forget_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;");
   all.push_back(Law::LaterMigration());
   for (auto& m : Evictor::Migrations()) all.push_back(m);
+  all.push_back(store::VersionCatalog::ProvenanceMigration());
   return all;
 }
 

@@ -43,7 +43,8 @@ std::string Detail(const policy::Grant& grant, const End& end, uint64_t wire_byt
   return absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
                       "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"purpose\":\"",
                       absl::CEscape(grant.purpose), "\",\"policyRevision\":", grant.policy_revision, ",\"code\":\"",
-                      end.code, "\",\"rule\":\"", absl::CEscape(end.rule), "\",\"wireBytes\":", wire_bytes, self_granted, "}");
+                      end.code, "\",\"rule\":\"", absl::CEscape(end.rule), "\",\"wireBytes\":", wire_bytes,
+                      self_granted, "}");
 }
 
 }  // namespace
@@ -54,7 +55,8 @@ End Broken(const absl::Status& status) { return {CodeOf(status), std::string(sta
 
 absl::Status Flow::Audit(const std::string& kind, const End& end) {
   return env_.audit
-      ->Append(kind, absl::StrCat(record_.dataset, "/", transfer_id_), Detail(guard_.grant(), end, wire_bytes_, *env_.law))
+      ->Append(kind, absl::StrCat(record_.dataset, "/", transfer_id_),
+               Detail(guard_.grant(), end, wire_bytes_, *env_.law))
       .status();
 }
 
@@ -150,7 +152,10 @@ void Flow::Finish(const End& end) {
                   {"reason", end.message}});
   if (accepted_) {
     env_.ended(*dataset_, receive_, control_,
-               {.peer_site = PeerSite(), .purpose = guard_.grant().purpose, .code = end.code});
+               {.peer_site = PeerSite(),
+                .purpose = guard_.grant().purpose,
+                .code = end.code,
+                .too_far = !end.complete() && guard_.HopsUnmet()});
   }
   if (receive_ || dialled_) {
     Report(end.complete() ? TransferUpdate::State::kDone : TransferUpdate::State::kFailed, end, true);

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/rpc/provenance.h"
 #include "services/agent/transfer/flow_guard.h"
 #include "services/agent/transfer/frame.h"
 #include "services/agent/transfer/receive_machine.h"
@@ -45,7 +46,11 @@ class Flow {
   void Finish(const End& end);
 
  private:
+  End Identify(const crypto::Envelope& record);
   End Prepare(const crypto::Envelope& record, const crypto::Envelope& grant);
+  End SayProvenance(const crypto::Envelope& grant, transfer::v1::Hello* hello);
+  rpc::Chain Trail(const policy::Grant& grant);
+  absl::Status KeepShorterTrail();
   End Authorize(const crypto::Envelope& grant);
   absl::StatusOr<store::VersionRecord> OpenRecord(const crypto::Envelope& record);
   End Keep(const crypto::Envelope& record, const crypto::Envelope& grant);

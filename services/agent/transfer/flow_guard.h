@@ -4,7 +4,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -13,6 +15,8 @@
 #include "common/os/clock.h"
 #include "common/policy/at_rest.h"
 #include "common/policy/grant.h"
+#include "common/policy/hops.h"
+#include "common/rpc/provenance.h"
 #include "common/store/version.h"
 #include "services/agent/law/law.h"
 #include "services/agent/transfer/stream.h"
@@ -33,6 +37,16 @@ class FlowGuard {
     storage_problem_ = problem;
   }
   void SetStatement(const crypto::Envelope& statement) { statement_ = statement; }
+  // By which hops the version came, before the first check: to the source, as it kept them; or to the receiver, as the
+  // source says, the hop of this flow at their end.
+  void SetProvenance(rpc::Chain chain) { provenance_ = std::move(chain); }
+  // Whether the grant would be accepted from a peer that is who it names and keeps the copy as it must. For a source
+  // that dials, before it says anything.
+  policy::GrantDecision Foresee(const crypto::Envelope& grant, policy::Grant* opened);
+  // Those hops, as verified by the law of the last check; at the home: none. Nothing: not known.
+  std::optional<rpc::Chain> chain() const;
+  bool HopsUnmet();                           // whether by the law of now the version has come too far
+  bool Leads(const rpc::Chain& chain) const;  // whether a chain leads here, by the law of now
   // The grant that counts from now on if it verifies; a bad one changes nothing.
   policy::GrantDecision Offer(const crypto::Envelope& grant);
   // Everything again, now.
@@ -40,11 +54,28 @@ class FlowGuard {
   policy::Grant grant() const;
 
  private:
+  // What is known of the hops behind the source's copy, by one law.
+  struct Trail {
+    std::string law;       // digest of its bundle
+    uint64_t record = 0;   // revision of the classification
+    bool bounded = false;  // it matters
+    bool known = false;
+    std::string code, message;  // why it is not, or cannot be judged
+    size_t hops = 0;
+    policy::HopLimit carried;
+  };
   policy::GrantDecision CheckWith(const policy::Grant& grant, const LawSnapshot& law);
+  policy::GrantDecision CheckPeer(const LawSnapshot& law, std::string* uri);
+  policy::GrantDecision CheckFlow(const policy::Grant& grant, const std::string& peer, const LawSnapshot& law);
   // Whether the version may still come to lie at the destination: neither end lets one past its retention pass.
   policy::GrantDecision CheckRetention(const policy::Grant& grant, const policy::GrantDecision& permit,
                                        const policy::World& world, const config::Classification& of,
                                        absl::Time now) const;
+  // How far the version may go.
+  policy::GrantDecision CheckHops(const policy::Grant& grant, const policy::GrantDecision& permit,
+                                  const config::Classification& what, const LawSnapshot& law, absl::Time now);
+  rpc::ChainOf Way(const config::Classification& what) const;  // that a chain to this site has to lead
+  Trail FollowTrail(const config::Classification& what, const LawSnapshot& law) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What the permit obliges of the copy at rest.
   policy::GrantDecision CheckAtRest(const policy::Grant& grant, const policy::GrantDecision& permit,
                                     const LawSnapshot& law);
@@ -60,12 +91,14 @@ class FlowGuard {
   policy::Storage storage_;
   std::string storage_problem_;
   crypto::Envelope statement_;
+  rpc::Chain provenance_;
   mutable absl::Mutex mutex_;
   crypto::Envelope envelope_ ABSL_GUARDED_BY(mutex_);
   policy::Grant grant_ ABSL_GUARDED_BY(mutex_);
   std::string verified_under_ ABSL_GUARDED_BY(mutex_);  // digest of the bundle whose keys verified grant and binding
   std::string verified_certificate_ ABSL_GUARDED_BY(mutex_);
-  std::string first_grant_ ABSL_GUARDED_BY(mutex_);         // id of the grant that the statement is about
+  policy::Grant first_grant_ ABSL_GUARDED_BY(mutex_);  // that the statement and the last hop are about
+  Trail trail_ ABSL_GUARDED_BY(mutex_);
   std::string verified_statement_ ABSL_GUARDED_BY(mutex_);  // digest of the bundle under which it was verified
   policy::Storage stated_ ABSL_GUARDED_BY(mutex_);
 };

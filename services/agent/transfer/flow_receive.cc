@@ -86,11 +86,21 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
   return End{};
 }
 
+// The version is here: what counts is the shortest way by which it came, as far as that can be verified now.
+absl::Status Flow::KeepShorterTrail() {
+  const rpc::Chain offered = guard_.chain().value_or(rpc::Chain{});
+  if (offered.empty()) return absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(const rpc::Chain kept, dataset_->catalog->Provenance(record_.dataset_id, record_.number));
+  if (!kept.empty() && kept.size() <= offered.size() && guard_.Leads(kept)) return absl::OkStatus();
+  return dataset_->catalog->PutProvenance(record_.dataset_id, record_.number, offered);
+}
+
 End Flow::Receive() {
   auto held = dataset_->catalog->Find(record_.dataset_id, record_.number);
   if (!held.ok()) return Broken(held.status());
   if (held->has_value()) {
     if ((*held)->identity == identity_) {
+      if (absl::Status kept = KeepShorterTrail(); !kept.ok()) return Broken(kept);
       env_.received(*dataset_);  // whoever ordered it does not know that it came another way
       return End{};
     }
@@ -140,8 +150,9 @@ End Flow::Receive() {
   end = Window();  // the version becomes visible only with a permit at the current revision
   if (!end.complete()) return end;
   if (absl::Status audited = Audit("version-received", End{}); !audited.ok()) return Broken(audited);
-  if (absl::Status added = dataset_->catalog->Add(record_envelope_, dataset_->nodes.get()); !added.ok())
-    return Broken(added);
+  absl::Status added =
+      dataset_->catalog->Add(record_envelope_, dataset_->nodes.get(), guard_.chain().value_or(rpc::Chain{}));
+  if (!added.ok()) return Broken(added);
   Report(TransferUpdate::State::kRunning, End{}, true);  // its byte counts, before the news that ends it
   env_.received(*dataset_);
   return End{};

@@ -13,6 +13,16 @@ using transfer::v1::Frame;
 // A peer that pushed a grant of a revision we do not have yet: the bundle is usually on its way.
 constexpr absl::Duration kPolicyCatchUp = absl::Seconds(5);
 
+template <typename Envelopes>
+rpc::Chain ChainFrom(const Envelopes& envelopes) {
+  rpc::Chain chain;
+  for (const auto& envelope : envelopes) {
+    chain.push_back(rpc::FromProto(envelope));
+    if (chain.size() > rpc::kMaxChain) break;  // refused for its length
+  }
+  return chain;
+}
+
 }  // namespace
 
 End Flow::Authorize(const crypto::Envelope& grant) {
@@ -55,8 +65,8 @@ End Flow::Keep(const crypto::Envelope& record, const crypto::Envelope& grant) {
   return End{};
 }
 
-// Who, what and whether, before any byte. The record is believed only if the home's pinned key signed it.
-End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant) {
+// What it is about. The record is believed only if the home's pinned key signed it.
+End Flow::Identify(const crypto::Envelope& record) {
   if (env_.law->current() == nullptr) return {"POLICY_DENIED", "no policy is installed here yet", ""};
   auto opened = OpenRecord(record);
   if (!opened.ok()) return {"GRANT_INVALID", std::string(opened.status().message()), ""};
@@ -64,6 +74,44 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
   record_envelope_ = record;
   identity_ = store::VersionIdentity(record);
   guard_.SetVersion(record_, identity_);
+  if (receive_) return End{};
+  DatasetHandle* dataset = env_.find_dataset(record_.dataset_id);
+  if (dataset == nullptr) return End{};
+  auto chain = dataset->catalog->Provenance(record_.dataset_id, record_.number);
+  if (!chain.ok()) return Broken(chain.status());
+  guard_.SetProvenance(*std::move(chain));
+  return End{};
+}
+
+// A source that dials says by which way the version comes before it knows the answer: only of a flow that it would
+// make.
+End Flow::SayProvenance(const crypto::Envelope& grant, transfer::v1::Hello* hello) {
+  policy::Grant opened;
+  policy::GrantDecision decision = guard_.Foresee(grant, &opened);
+  const absl::Duration deadline = env_.clock->BootTime() + kPolicyCatchUp;
+  while (decision.code == "POLICY_STALE" && env_.clock->BootTime() < deadline) {
+    env_.clock->SleepFor(absl::Milliseconds(50));
+    decision = guard_.Foresee(grant, &opened);
+  }
+  if (!decision.permitted) return Refused(decision);
+  for (const crypto::Envelope& hop : Trail(opened)) rpc::ToProto(hop, hello->add_provenance());
+  return End{};
+}
+
+// The hops by which the version came here and the one of this flow; none when that is not known.
+rpc::Chain Flow::Trail(const policy::Grant& grant) {
+  std::optional<rpc::Chain> chain = guard_.chain();
+  auto law = env_.law->current();
+  if (!chain.has_value() || chain->size() >= rpc::kMaxChain || law == nullptr) return {};
+  chain->push_back(env_.sign_hop(rpc::NextHop(*chain, grant, law->world, env_.law->clock().Now())));
+  return *std::move(chain);
+}
+
+// Who and whether, before any byte.
+End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant) {
+  if (identity_.empty()) {
+    if (End identified = Identify(record); !identified.complete()) return identified;
+  }
   if (receive_ && !kept_.has_value()) {
     if (End kept = Keep(record, grant); !kept.complete()) return kept;
   }
@@ -105,6 +153,9 @@ End Flow::Dial(const FlowOrder& order) {
     if (env_.law->current() == nullptr) return {"POLICY_DENIED", "no policy is installed here yet", ""};
     if (End kept = Keep(order.version_record, order.grant); !kept.complete()) return kept;
     rpc::ToProto(kept_->statement, hello->mutable_storage_statement());
+  } else {
+    if (End identified = Identify(order.version_record); !identified.complete()) return identified;
+    if (End said = SayProvenance(order.grant, hello); !said.complete()) return said;
   }
   if (!stream_->Write(EncodeFrame(frame))) return {"BROKEN", "cannot reach the peer", ""};
   InFrame in;
@@ -119,6 +170,7 @@ End Flow::Dial(const FlowOrder& order) {
   }
   guard_.SetBinding(rpc::FromProto(in.message.hello_reply().certificate_binding()));
   guard_.SetStatement(rpc::FromProto(in.message.hello_reply().storage_statement()));
+  if (receive_) guard_.SetProvenance(ChainFrom(in.message.hello_reply().provenance()));
   end = Prepare(order.version_record, order.grant);
   return end.complete() ? Run() : end;
 }
@@ -131,12 +183,19 @@ End Flow::Accept(const Frame& first) {
   }
   guard_.SetBinding(rpc::FromProto(hello.certificate_binding()));
   guard_.SetStatement(rpc::FromProto(hello.storage_statement()));
+  if (receive_) guard_.SetProvenance(ChainFrom(hello.provenance()));
   End end = Prepare(rpc::FromProto(hello.version_record()), rpc::FromProto(hello.grant()));
   if (!end.complete()) return end;
   Frame reply;
   reply.mutable_hello_reply()->set_protocol(std::min(hello.protocol_max(), kProtocolMax));
   rpc::ToProto(env_.binding(), reply.mutable_hello_reply()->mutable_certificate_binding());
-  if (receive_) rpc::ToProto(kept_->statement, reply.mutable_hello_reply()->mutable_storage_statement());
+  if (receive_) {
+    rpc::ToProto(kept_->statement, reply.mutable_hello_reply()->mutable_storage_statement());
+  } else {
+    for (const crypto::Envelope& hop : Trail(guard_.grant())) {
+      rpc::ToProto(hop, reply.mutable_hello_reply()->add_provenance());
+    }
+  }
   if (!stream_->Write(EncodeFrame(reply))) return {"BROKEN", "the connection to the peer broke", ""};
   return Run();
 }

@@ -14,6 +14,7 @@
 #include "common/os/clock.h"
 #include "common/policy/at_rest.h"
 #include "common/policy/grant.h"
+#include "common/rpc/provenance.h"
 #include "services/agent/law/law.h"
 #include "services/agent/state/dataset.h"
 #include "services/agent/transfer/flow_control.h"
@@ -36,7 +37,8 @@ struct TransferUpdate {
 struct FlowEnd {
   std::string peer_site;
   std::string purpose;
-  std::string code;  // as in Goodbye
+  std::string code;      // as in Goodbye
+  bool too_far = false;  // it came further from its home than the law permits now
   bool complete() const { return code == "COMPLETE"; }
 };
 
@@ -47,6 +49,7 @@ struct TransferEnvironment {
   audit::Log* audit = nullptr;
   std::function<std::string()> self;          // own SPIFFE id
   std::function<crypto::Envelope()> binding;  // of the certificate in use now
+  std::function<crypto::Envelope(const rpc::HopStatement&)> sign_hop;
   std::function<absl::StatusOr<DatasetHandle*>(DatasetId, const std::string& name)> open_dataset;  // makes it when new
   // For a version that comes here: sees to how it must be kept at rest, and says it, signed.
   struct Kept {
@@ -60,7 +63,8 @@ struct TransferEnvironment {
   // Whether nothing of the version may come or go here, whatever the grant says: the copy is fenced. With sentence and
   // rule.
   std::function<bool(DatasetId, VersionNumber, std::string* sentence, std::string* rule)> withheld;
-  // Whether the coordinator, when it was last heard, wanted a copy here: what a source that grants itself a flow may send.
+  // Whether the coordinator, when it was last heard, wanted a copy here: what a source that grants itself a flow may
+  // send.
   std::function<bool(DatasetId)> follows;
   // Around each flow that was let in; `began` gives what Cancel ends it by.
   std::function<void(DatasetHandle&, bool receive, const std::string& peer_site, const std::shared_ptr<FlowControl>&)>

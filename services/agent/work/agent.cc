@@ -46,6 +46,9 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
   transfer_env_.audit = state_->audit();
   transfer_env_.self = [this] { return identity_->spiffe_id(); };
   transfer_env_.binding = [this] { return identity_->Binding(); };
+  transfer_env_.sign_hop = [this](const rpc::HopStatement& hop) {
+    return rpc::SignHop(hop, identity_->enrolment_key());
+  };
   transfer_env_.open_dataset = [this](DatasetId id, const std::string& name) { return state_->OpenDataset(id, name); };
   transfer_env_.keep = [this](DatasetId id, const std::string& name, const policy::Grant& grant) {
     TransferEnvironment::Kept kept;
@@ -359,6 +362,7 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   report->set_dataset_id(work->dataset->id.str());
   auto stats = work->dataset->store->Stats();
   if (stats.ok()) report->set_stored_bytes(stats->pack_bytes);
+  auto hops = work->dataset->catalog->Hops(work->dataset->id);
   const std::optional<Fence> fence = evictor_.Find(work->dataset->id);
   absl::MutexLock lock(&mutex_);
   for (const auto& v : *versions) {
@@ -366,6 +370,11 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
     held->set_identity(std::string(v.identity.view()));
     held->set_number(v.record.number);
     held->set_laid_out(work->laid_out.count(v.record.number) != 0);
+    if (work->assignment.home() || v.record.home_site == identity_->site()) {
+      held->set_hops(0);
+    } else if (hops.ok() && hops->count(v.record.number) != 0) {
+      held->set_hops(hops->at(v.record.number));
+    }
     if (work->assignment.home() && v.record.number > work->assignment.acknowledged()) {
       rpc::ToProto(v.envelope, held->mutable_record());
     }

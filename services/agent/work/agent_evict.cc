@@ -217,13 +217,13 @@ void Agent::FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_pt
   if (receive && !end.complete()) {
     auto law = law_->current();
     auto classification = law == nullptr ? absl::NotFoundError("") : ClassifyHeld(*law, dataset.id, dataset.name);
-    by_law = classification.ok() && !policy::PermitsReplication(law->world,
+    by_law = end.too_far || (classification.ok() && !policy::PermitsReplication(law->world,
                                                                 {.data = classification->labels,
                                                                  .from_site = end.peer_site,
                                                                  .to_site = identity_->site(),
                                                                  .purpose = end.purpose,
                                                                  .home_site = classification->home_site},
-                                                                state_->env().clock->Now());
+                                                                state_->env().clock->Now()));
   }
   bool parts = false, left_behind = false;
   {

@@ -49,6 +49,9 @@ struct ReplicaRow {  // a dataset at a site, as its agent last said
   std::string source_problem;
   std::optional<agent::v1::Fence> fence;
   uint64_t stored_bytes = 0;
+  // How many transfers lie between the home and its versions; those it does not say it does not know. Not stored: the
+  // agent says it again when it connects.
+  std::map<VersionNumber, uint32_t> hops;
 };
 
 struct ReceiptRow {  // of an erasure; its signature was verified when it came

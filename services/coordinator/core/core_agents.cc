@@ -304,6 +304,7 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     if (known == versions->second.end()) continue;
     if (known->second.identity.view() == held.identity()) {
       row.versions.insert(held.number());
+      if (held.has_hops()) row.hops[held.number()] = held.hops();
     } else if (stream != streams_.end() && stream->second.home_site == site && row.source_problem.empty()) {
       row.source_problem = absl::StrCat("version ", held.number(), " is not the one known here: ", kLostPast);
       if (state_.replicas[*id][site].source_problem != row.source_problem) {
@@ -323,7 +324,7 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   ReplicaRow& before = state_.replicas[*id][site];
   const bool changed = before.versions != row.versions || before.current != row.current ||
                        before.problem != row.problem || before.source_problem != row.source_problem ||
-                       FenceText(before) != FenceText(row);
+                       FenceText(before) != FenceText(row) || before.hops != row.hops;
   if (changed || before.stored_bytes != row.stored_bytes) {
     absl::Status stored = catalog_->PutReplica(*id, site, row);
     if (!stored.ok()) Log(Level::kError, "catalog-failed", {{"error", stored}});

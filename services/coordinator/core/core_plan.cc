@@ -97,6 +97,7 @@ PlanInput Core::Input() const {
     if (replicas != state_.replicas.end()) {
       for (const auto& [site, row] : replicas->second) {
         if (!Unlawful(&stream, site, row, nullptr)) dataset.held[site] = InUse(row);
+        dataset.hops[site] = row.hops;
         somewhere.insert(row.versions.begin(), row.versions.end());
         if (!row.problem.empty()) dataset.problems[site] = row.problem;
         if (site == stream.home_site) dataset.source_problem = row.source_problem;

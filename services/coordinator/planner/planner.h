@@ -57,6 +57,8 @@ struct PlannedDataset {
   std::string home_site;
   std::vector<PlannedVersion> versions;                 // known, ascending
   std::map<std::string, std::set<VersionNumber>> held;  // site -> numbers, the home's too
+  // Site -> number -> transfers between the home and that copy; what is missing is not known. The home's are 0.
+  std::map<std::string, std::map<VersionNumber, uint32_t>> hops;
   std::string source_problem;
   std::map<std::string, std::string> problems;  // site -> problem of its replica, a sentence
 };

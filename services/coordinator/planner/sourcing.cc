@@ -36,6 +36,7 @@ View::View(const PlanInput& input, const PlannedDataset& dataset, const std::str
       held_(HeldAt(dataset, site)),
       newest_held_(held_.empty() ? 0 : *held_.rbegin()),
       purposes_(purposes),
+      bounds_hops_(input.world != nullptr && policy::BoundsHops(*input.world, dataset.labels)),
       retention_(RetentionAt(input, dataset, site)) {
   for (const PlannedVersion& version : dataset.versions) {
     if (!Past(version, retention_)) newest_lawful_ = version.number;
@@ -225,6 +226,11 @@ Sourcing View::Source(VersionNumber version) {
     const Permit& permit = *verdicts_.at(name);
     past = past || Past(Find(version), permit.retention);
     if (Past(Find(version), permit.retention)) continue;
+    if (policy::HopVerdict hops = HopsFrom(name, version); !hops.permitted) {
+      if (sourcing.too_far.empty()) sourcing.hops = std::move(hops);
+      sourcing.too_far.insert(name);
+      continue;
+    }
     permitted = true;
     sourcing.purposes[name] = permit.purpose;
     const PlannedSite* source = FindSite(input_, name);
@@ -236,7 +242,7 @@ Sourcing View::Source(VersionNumber version) {
   }
   using Stage = Sourcing::Stage;
   if (!permitted) {
-    sourcing.stage = past ? Stage::kPast : Stage::kDenied;
+    sourcing.stage = past && sourcing.too_far.empty() ? Stage::kPast : Stage::kDenied;
   } else if (sourcing.holders.empty()) {
     sourcing.stage = Stage::kNoHolder;
   } else if (reachable.empty()) {
@@ -260,9 +266,38 @@ bool View::PermittedFrom(const std::string& source) {
   return it->second.has_value();
 }
 
+policy::HopVerdict View::HopsFrom(const std::string& source, VersionNumber version) {
+  if (!bounds_hops_) return {};
+  const policy::Flow flow = FlowOf(dataset_, source, name_, verdicts_.at(source)->purpose);
+  uint32_t hops = 0;
+  std::vector<policy::Hop> way;
+  if (source != dataset_.home_site) {
+    auto at = dataset_.hops.find(source);
+    if (at == dataset_.hops.end() || at->second.count(version) == 0) {
+      if (!Unreachable(input_, FindSite(input_, source)).empty()) return {};  // it says so when it is back
+      return {false,
+              absl::StrCat("the law bounds how far copies of ", dataset_.name, " go from their home, and how version ",
+                           version, " came to ", source, " is not known, so it may not be sent on"),
+              ""};
+    }
+    hops = at->second.at(version);
+    // What the way was is not known here; that it led from the home to the source is the most that can be assumed.
+    way.push_back({dataset_.home_site, source, flow.purpose, input_.now});
+  }
+  auto carried = policy::CarriedLimit(*input_.world, dataset_.labels, dataset_.home_site, way);
+  const policy::Decision decision = policy::EvaluateReplication(*input_.world, flow, input_.now);
+  return policy::CheckHops(*input_.world, carried.ok() ? *carried : policy::HopLimit{}, hops, flow,
+                           decision.obligations, input_.now);
+}
+
 void View::Denial(const Sourcing& sourcing, Reason* reason) {
   if (input_.world == nullptr) {
     reason->sentence = "no policy is installed, which denies every copy; run: bailiwick apply";
+    return;
+  }
+  if (!sourcing.too_far.empty()) {
+    reason->rule = sourcing.hops.rule;
+    reason->sentence = sourcing.hops.sentence;
     return;
   }
   // The home's decision says most; when the home may, it does not hold the version and another site may not.
@@ -284,8 +319,9 @@ std::string View::NoRoute(const Sourcing& sourcing) const {
 std::string View::Whereabouts(const Sourcing& sourcing) {
   std::vector<std::string> places;
   for (const std::string& name : sourcing.holders) {
-    const std::string state =
-        PermittedFrom(name) ? Unreachable(input_, FindSite(input_, name)) : "denied as a source by policy";
+    const std::string state = !PermittedFrom(name)                ? "denied as a source by policy"
+                              : sourcing.too_far.count(name) != 0 ? "too far from the home to send it on"
+                                                                  : Unreachable(input_, FindSite(input_, name));
     if (sourcing.holders.size() == 1) {
       return absl::StrCat("version ", sourcing.version, " lies only at ", name, ", which is ", state);
     }

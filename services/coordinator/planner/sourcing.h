@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/policy/hops.h"
 #include "services/coordinator/planner/planner.h"
 #include "services/coordinator/planner/targets.h"
 
@@ -20,6 +21,8 @@ struct Sourcing {
   std::vector<std::string> holders;
   std::map<std::string, std::string> purposes;  // of each holder that the law permits: the purpose that it permits
   std::vector<const PlannedSite*> sources;      // those that reached the stage; of kStale: the sites that must catch up
+  std::set<std::string> too_far;                // holders that the law permits, but for how far their copy came
+  policy::HopVerdict hops;                      // of the first of them
 };
 
 // One dataset seen from one site.
@@ -63,6 +66,8 @@ class View {
   std::vector<std::string> Holders(VersionNumber version) const;
   Sourcing Source(VersionNumber version);
   bool PermittedFrom(const std::string& source);
+  // Whether the law lets the source's copy of the version go this far. Advice: the ends know the hops themselves.
+  policy::HopVerdict HopsFrom(const std::string& source, VersionNumber version);
   void Denial(const Sourcing& sourcing, Reason* reason);
   std::string NoRoute(const Sourcing& sourcing) const;
   std::string Whereabouts(const Sourcing& sourcing);
@@ -74,6 +79,7 @@ class View {
   const std::set<VersionNumber>& held_;
   const VersionNumber newest_held_;
   const std::set<std::string>& purposes_;                  // never empty
+  const bool bounds_hops_;                                 // the law does so for such data
   const absl::Duration retention_;                         // of what lies there
   VersionNumber newest_lawful_ = 0;                        // not past it; 0: none
   std::map<std::string, std::optional<Permit>> verdicts_;  // by source
