@@ -171,6 +171,7 @@ class Checker {
       Need(path + ".jurisdiction", RegionProblem(spec.offline(i).jurisdiction()));
       if (spec.offline(i).max_staleness().seconds() < 60) complain_(path + ".maxStaleness", "expected at least 1m");
     }
+    if (spec.has_redaction()) Selector("spec.redaction.data", spec.redaction().data());
     std::set<std::string> names;
     for (int i = 0; i < spec.tests_size(); ++i) {
       const std::string path = absl::StrCat("spec.tests[", i, "]");

@@ -8,11 +8,12 @@ namespace pb = resource::v1;
 constexpr char kPurposes[] = "purposes";
 constexpr char kWhen[] = "when";
 constexpr char kGuardrail[] = "guardrail";
+constexpr char kRedaction[] = "redaction";
 
 }  // namespace
 
 std::vector<std::string> EnforcedParts() {
-  std::vector<std::string> parts = {kPurposes, kWhen, kGuardrail};
+  std::vector<std::string> parts = {kPurposes, kWhen, kGuardrail, kRedaction};
   for (std::string_view obligation : kSupportedObligations) parts.emplace_back(obligation);
   return parts;
 }
@@ -22,6 +23,7 @@ std::map<std::string, std::string> NeededParts(const Catalog& catalog) {
   for (const auto& [key, resource] : catalog) {
     const pb::SovereigntyPolicySpec& spec = resource.sovereignty_policy();
     if (spec.tier() == pb::TIER_GUARDRAIL) needed.emplace(kGuardrail, key.second);
+    if (spec.has_redaction()) needed.emplace(kRedaction, key.second);
     for (const pb::Rule& rule : spec.rules()) {
       if (rule.purposes_size() != 0) needed.emplace(kPurposes, key.second);
       if (rule.has_when()) needed.emplace(kWhen, key.second);

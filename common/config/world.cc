@@ -194,6 +194,9 @@ absl::StatusOr<policy::World> BuildWorld(const Catalog& catalog) {
         world.offline.push_back({name, offline.jurisdiction(), ToDuration(offline.max_staleness()),
                                  spec.tier() == pb::TIER_GUARDRAIL ? policy::Tier::kGuardrail : policy::Tier::kPolicy});
       }
+      if (spec.redaction().overrides_locks() && !HasUnknownFields(spec.redaction())) {
+        world.redaction_over_locks.push_back(ToSelector(spec.redaction().data()));
+      }
     }
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));

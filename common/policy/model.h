@@ -145,6 +145,7 @@ struct World {
   std::map<std::string, std::map<std::string, RegionSet>> sets;  // policy -> set name -> set
   std::vector<Rule> rules;
   std::vector<Offline> offline;
+  std::vector<Selector> redaction_over_locks;  // datasets of which an order may redact held versions
   std::map<std::string, TimeZone> time_zones;
   std::vector<std::string> grant_keys;       // raw Ed25519
   std::vector<std::string> classifier_keys;  // raw Ed25519

@@ -61,6 +61,8 @@ std::string EncodeReceipt(const ErasureReceipt& receipt) {
   if (receipt.fenced_at.has_value()) ToProto(*receipt.fenced_at, r.mutable_fenced_at());
   ToProto(receipt.erased_at, r.mutable_erased_at());
   r.set_method(receipt.method);
+  r.set_order_id(receipt.order_id);
+  r.set_chunks(receipt.chunks);
   return r.SerializeAsString();
 }
 
@@ -93,6 +95,8 @@ absl::StatusOr<ErasureReceipt> OpenReceipt(const crypto::Envelope& envelope, con
   if (r.has_fenced_at()) out.fenced_at = FromProto(r.fenced_at());
   out.erased_at = FromProto(r.erased_at());
   out.method = r.method();
+  out.order_id = r.order_id();
+  out.chunks = r.chunks();
   return out;
 }
 

@@ -38,6 +38,8 @@ struct ErasureReceipt {  // fields as in agent.v1.ErasureReceipt
   std::optional<absl::Time> fenced_at;
   absl::Time erased_at;
   std::string method;
+  std::string order_id;  // of a redaction
+  uint64_t chunks = 0;
 };
 
 void ToProto(const VersionRef& version, agent::v1::VersionRef* out);

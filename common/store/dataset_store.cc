@@ -179,6 +179,7 @@ absl::Status StoreImpl::RecoverUnfinished(PackId pack, bool encrypted) {
 
 bool StoreImpl::Usable(const Digest& digest, const std::optional<ChunkLocation>& at) {
   if (!at.has_value() || !packs_.contains(at->pack) || quarantined_.contains(digest)) return false;
+  if (Redacted(digest) != nullptr) return false;
   if (condemned_.contains(at->pack)) rescued_.insert(digest);
   return true;
 }
@@ -268,6 +269,9 @@ absl::Status StoreImpl::Quarantine(const Digest& digest, PackId pack) {
 }
 
 absl::StatusOr<StoredChunk> StoreImpl::Read(const Digest& digest) {
+  if (auto by = Redacted(digest); by != nullptr) {
+    return absl::NotFoundError(absl::StrCat("chunk ", digest.ShortHex(), " is ", RedactedBy(*by)));
+  }
   std::vector<std::shared_ptr<OpenPack>> open;
   {
     absl::MutexLock lock(&mutex_);
@@ -315,6 +319,23 @@ std::unique_ptr<DatasetStore::Writer> StoreImpl::NewWriter() {
   const uint64_t ticket = next_ticket_++;
   writers_.insert(ticket);
   return std::make_unique<PackWriter>(this, ticket);
+}
+
+absl::StatusOr<uint64_t> StoreImpl::CountStored(std::span<const Digest> digests) {
+  std::vector<std::shared_ptr<OpenPack>> open;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, pack] : open_) open.push_back(pack);
+  }
+  BW_ASSIGN_OR_RETURN(auto locations, Locate(digests));
+  uint64_t stored = 0;
+  for (size_t i = 0; i < digests.size(); ++i) {
+    bool here = std::any_of(open.begin(), open.end(), [&](const auto& pack) { return pack->Contains(digests[i]); });
+    absl::MutexLock lock(&mutex_);
+    here |= locations[i].has_value() && packs_.contains(locations[i]->pack);
+    stored += here ? 1 : 0;
+  }
+  return stored;
 }
 
 absl::StatusOr<StoreStats> StoreImpl::Stats() {

@@ -9,6 +9,9 @@
 // the next collection. The key file is durable before the first pack under it is begun. Without its key an encrypted
 // dataset is locked: every call is FAILED_PRECONDITION with the remedy, and nothing on disk is changed.
 //
+// Redacted chunks (redaction.h) are not here for anybody: Has says no, Read is NOT_FOUND and says by which order, Put is
+// FAILED_PRECONDITION, collections leave behind those that are to be erased. Purge is what erases them.
+//
 // Thread-safe. Writers may be open at the same time; each has its own pack.
 #pragma once
 
@@ -28,6 +31,7 @@
 #include "common/os/random.h"
 #include "common/store/chunk_index.h"
 #include "common/store/key_provider.h"
+#include "common/store/redaction.h"
 
 namespace bailiwick::store {
 
@@ -92,6 +96,7 @@ class DatasetStore {
     DatasetId dataset;
     KeyProvider* keys = nullptr;  // null: an encrypted dataset is locked
     os::Random* random = os::Random::System();
+    std::shared_ptr<const RedactionBook> redactions;  // null: nothing is redacted
   };
   // Creates the directory if needed; recovers unfinished packs; indexes sealed packs that the index does not know.
   static absl::StatusOr<std::unique_ptr<DatasetStore>> Open(Options options);
@@ -150,6 +155,9 @@ class DatasetStore {
   // Purge does (UNAVAILABLE); nobody may begin a new one meanwhile. Done again after a crash it ends the same; the
   // store goes on, plain and empty.
   virtual absl::Status EraseAll() = 0;
+
+  // How many of them lie in some pack, finished or not, readable or redacted or not.
+  virtual absl::StatusOr<uint64_t> CountStored(std::span<const Digest> digests) = 0;
 
   virtual absl::StatusOr<StoreStats> Stats() = 0;
 

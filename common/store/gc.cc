@@ -32,6 +32,7 @@ absl::StatusOr<PackEntries> StoreImpl::LiveEntries(PackId pack, const PackEntrie
   std::vector<Digest> digests;
   for (const auto& e : entries) {
     if (!live.contains(Head(e.first))) continue;
+    if (options_.redactions != nullptr && options_.redactions->Erases(e.first)) continue;
     reached.push_back(e);
     digests.push_back(e.first);
   }

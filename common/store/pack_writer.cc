@@ -146,7 +146,11 @@ absl::Status PackWriter::Begin() {
   return absl::OkStatus();
 }
 
-absl::Status PackWriter::CheckLength(const Digest& digest, const ChunkParts& chunk) const {
+absl::Status PackWriter::Check(const Digest& digest, const ChunkParts& chunk) const {
+  if (auto by = store_->Redacted(digest); by != nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat("content that is ", RedactedBy(*by),
+                                                      " may not be stored again; remove the file or ignore it"));
+  }
   const size_t size = chunk.size();
   if (size <= kMaxChunkBytes && chunk.raw_length <= kMaxChunkBytes &&
       (chunk.codec != Codec::kRaw || size == chunk.raw_length)) {
@@ -157,13 +161,13 @@ absl::Status PackWriter::CheckLength(const Digest& digest, const ChunkParts& chu
 
 absl::Status PackWriter::PutMissing(const Digest& digest, const ChunkParts& chunk) {
   BW_RETURN_IF_ERROR(failed_);
-  BW_RETURN_IF_ERROR(CheckLength(digest, chunk));
+  BW_RETURN_IF_ERROR(Check(digest, chunk));
   return Append(digest, chunk);
 }
 
 absl::StatusOr<bool> PackWriter::Put(const Digest& digest, const ChunkParts& chunk) {
   BW_RETURN_IF_ERROR(failed_);
-  BW_RETURN_IF_ERROR(CheckLength(digest, chunk));
+  BW_RETURN_IF_ERROR(Check(digest, chunk));
   // What another writer holds and has not sealed may yet be dropped, so only our own counts.
   if (pack_ != nullptr && pack_->Contains(digest)) return false;
   BW_ASSIGN_OR_RETURN(bool here, store_->Has(digest));

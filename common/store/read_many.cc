@@ -47,7 +47,10 @@ std::vector<absl::StatusOr<ChunkView>> StoreImpl::ReadMany(std::span<const Diges
     absl::MutexLock lock(&mutex_);
     for (size_t i = 0; i < digests.size(); ++i) {
       std::optional<ChunkLocation>& at = (*located)[i];
-      if (at.has_value() && (!packs_.contains(at->pack) || quarantined_.contains(digests[i]))) at.reset();
+      if (at.has_value() &&
+          (!packs_.contains(at->pack) || quarantined_.contains(digests[i]) || Redacted(digests[i]) != nullptr)) {
+        at.reset();
+      }
     }
   }
   auto at = [&](size_t i) { return located.ok() ? (*located)[i] : std::nullopt; };

@@ -38,6 +38,7 @@ class StoreImpl : public DatasetStore {
   absl::StatusOr<GcResult> CollectGarbage(const Mark& mark) override;
   absl::StatusOr<GcResult> Purge(const Mark& mark) override;
   absl::Status EraseAll() override;
+  absl::StatusOr<uint64_t> CountStored(std::span<const Digest> digests) override;
   absl::StatusOr<StoreStats> Stats() override;
   AtRest at_rest() override;
   absl::Status Encrypt(const std::string& wrapping_key) override;
@@ -46,6 +47,10 @@ class StoreImpl : public DatasetStore {
 
  private:
   friend class PackWriter;
+  // Null: not redacted.
+  std::shared_ptr<const Redaction> Redacted(const Digest& digest) const {
+    return options_.redactions == nullptr ? nullptr : options_.redactions->FindChunk(digest);
+  }
   struct Pack {  // a finished one
     uint64_t bytes = 0;
     bool encrypted = false;
@@ -186,7 +191,7 @@ class PackWriter : public DatasetStore::Writer {
   absl::Status Append(const Digest& digest, const ChunkParts& chunk);
 
  private:
-  absl::Status CheckLength(const Digest& digest, const ChunkParts& chunk) const;
+  absl::Status Check(const Digest& digest, const ChunkParts& chunk) const;
   absl::Status Begin();
   absl::Status Seal();
   void Abandon();

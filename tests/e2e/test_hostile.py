@@ -56,6 +56,15 @@ class Hostile(HostilePeer):
             with self.assertRaises(w.grpc.RpcError) as raised:
                 list(call(w.admin_pb2.VerifyRequest(dataset="prize"), timeout=10))
             self.assertEqual(raised.exception.code(), denied)
+            call = channel.unary_stream("/bailiwick.agent.v1.AgentAdmin/FindContent", request_serializer=lambda m: m.SerializeToString(),
+                                        response_deserializer=w.admin_pb2.FoundContent.FromString)
+            with self.assertRaises(w.grpc.RpcError) as raised:
+                list(call(w.admin_pb2.FindContentRequest(dataset="prize", paths=[b"secret"]), timeout=10))
+            self.assertEqual(raised.exception.code(), denied)
+        for who in (w.agent(self.fleet, "core"), w.admin(self.fleet)):   # an admin's certificate alone erases nothing either
+            with self.assertRaises(w.grpc.RpcError) as raised:
+                w.control(self.fleet, who, "Redact", w.control_pb2.RedactRequest(), w.control_pb2.RedactResponse)
+            self.assertEqual(raised.exception.code(), denied)
         with w.admin(self.fleet).channel(w.context(self.fleet)["coordinator"], w.coordinator_id(self.fleet)) as channel:
             call = channel.stream_stream("/bailiwick.agent.v1.AgentSession/Session", request_serializer=lambda m: m.SerializeToString(),
                                          response_deserializer=w.session_pb2.CoordinatorMessage.FromString)

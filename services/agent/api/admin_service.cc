@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/rpc/credentials.h"
+#include "services/agent/work/find_content.h"
 #include "services/agent/work/verify.h"
 
 namespace bailiwick::agent {
@@ -13,6 +14,7 @@ namespace {
 
 // Progress at most this often, so that a fast job does not spend its time telling.
 constexpr absl::Duration kProgressEvery = absl::Milliseconds(200);
+constexpr size_t kDigestsInAPart = 10'000;
 
 class Pace {
  public:
@@ -110,6 +112,7 @@ grpc::Status AdminService::Checkout(grpc::ServerContext* context, const agent::v
     BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
     BW_ASSIGN_OR_RETURN(store::CatalogVersion version, agent_->HeldVersion(request->dataset(), request->number()));
     BW_RETURN_IF_ERROR(agent_->MayLayOut(*dataset, request->directory()));
+    uint64_t redacted = 0;
     BW_RETURN_IF_ERROR(agent::Checkout(
         *dataset, version, request->directory(), agent_->records_owner(request->dataset()),
         [&](uint64_t done_bytes) {
@@ -120,8 +123,9 @@ grpc::Status AdminService::Checkout(grpc::ServerContext* context, const agent::v
           event.set_total_bytes(version.record.logical_bytes);
           writer->Write(event);
         },
-        cancelled));
+        cancelled, &redacted));
     agent::v1::WorkEvent event;
+    event.set_redacted(redacted);
     event.set_finished(true);
     event.set_done_bytes(version.record.logical_bytes);
     event.set_total_bytes(version.record.logical_bytes);
@@ -171,7 +175,40 @@ grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1:
     for (const auto& v : versions) event.set_entries(event.entries() + v.record.entries);
     for (const auto& problem : report.problems) event.add_problems(problem);
     event.set_problem_count(report.problem_count);
+    event.set_redacted(report.redacted_chunks);
     writer->Write(event);
+    return absl::OkStatus();
+  };
+  return rpc::ToGrpc(run());
+}
+
+grpc::Status AdminService::FindContent(grpc::ServerContext* context, const agent::v1::FindContentRequest* request,
+                                       grpc::ServerWriter<agent::v1::FoundContent>* writer) {
+  auto run = [&]() -> absl::Status {
+    BW_RETURN_IF_ERROR(Authorize(*context));
+    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
+    if (request->paths_size() == 0) return absl::InvalidArgumentError("name at least one path");
+    BW_ASSIGN_OR_RETURN(agent::FoundContent found,
+                        agent::FindContent(*dataset, {request->paths().begin(), request->paths().end()}));
+    agent::v1::FoundContent part;
+    auto add = [&](const std::vector<Digest>& digests, auto append) {
+      for (const Digest& digest : digests) {
+        append(std::string(digest.view()));
+        if (static_cast<size_t>(part.contents_size() + part.chunks_size()) < kDigestsInAPart) continue;
+        writer->Write(part);
+        part.Clear();
+      }
+    };
+    add(found.contents, [&](std::string digest) { part.add_contents(std::move(digest)); });
+    add(found.chunks, [&](std::string digest) { part.add_chunks(std::move(digest)); });
+    part.set_last(true);
+    part.set_files(found.files);
+    part.set_versions(found.versions);
+    part.set_bytes(found.bytes);
+    part.set_shared(found.shared);
+    part.set_copies(found.copies);
+    for (const std::string& path : found.copy_paths) part.add_copy_paths(path);
+    writer->Write(part);
     return absl::OkStatus();
   };
   return rpc::ToGrpc(run());

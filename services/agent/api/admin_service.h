@@ -15,6 +15,8 @@ class AdminService final : public agent::v1::AgentAdmin::Service {
                     grpc::ServerWriter<agent::v1::DiffEntry>* writer) override;
   grpc::Status Checkout(grpc::ServerContext* context, const agent::v1::CheckoutRequest* request,
                         grpc::ServerWriter<agent::v1::WorkEvent>* writer) override;
+  grpc::Status FindContent(grpc::ServerContext* context, const agent::v1::FindContentRequest* request,
+                           grpc::ServerWriter<agent::v1::FoundContent>* writer) override;
   grpc::Status Verify(grpc::ServerContext* context, const agent::v1::VerifyRequest* request,
                       grpc::ServerWriter<agent::v1::WorkEvent>* writer) override;
 

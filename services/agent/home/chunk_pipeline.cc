@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
+#include "services/agent/home/display_path.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -170,15 +171,25 @@ absl::Status ChunkPipeline::Retire() {
   return absl::OkStatus();
 }
 
+std::string ChunkPipeline::FileOf(const Batch& batch, size_t piece) {
+  for (const Step& step : batch.steps) {
+    if (step.pieces_end > piece && step.kind == Step::kContent) return DisplayPath(step.entry.path);
+  }
+  return "a large file";
+}
+
 absl::Status ChunkPipeline::Store(Batch& batch) {
-  for (Piece& piece : batch.pieces) {
+  for (size_t i = 0; i < batch.pieces.size(); ++i) {
+    Piece& piece = batch.pieces[i];
     if (!piece.fresh) continue;
     const std::string_view part =
         piece.packed ? std::string_view(piece.bytes) : std::string_view(batch.data.get() + piece.offset, piece.length);
-    BW_RETURN_IF_ERROR(
+    absl::Status put =
         writer_->PutMissing(piece.digest, {.codec = piece.packed ? store::Codec::kZstd : store::Codec::kRaw,
                                            .raw_length = static_cast<uint32_t>(piece.length),
-                                           .parts = {&part, 1}}));
+                                           .parts = {&part, 1}});
+    if (absl::IsFailedPrecondition(put)) return Annotate(put, FileOf(batch, i));  // redacted: which file is it?
+    BW_RETURN_IF_ERROR(put);
     piece.bytes = std::string();
   }
   size_t next = 0;

@@ -85,6 +85,7 @@ class ChunkPipeline {
   absl::Status HandOver();  // the current batch to the workers, what is not cut yet to the next batch
   absl::Status Retire() ABSL_LOCKS_EXCLUDED(mutex_);  // the oldest batch: waits, stores, sinks
   absl::Status Store(Batch& batch);
+  static std::string FileOf(const Batch& batch, size_t piece);
   std::unique_ptr<Batch> NewBatch();
 
   store::DatasetStore* const store_;

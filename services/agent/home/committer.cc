@@ -69,6 +69,8 @@ class CommitRun {
   absl::Status CheckCancelled() const;
   absl::Status CheckSource();
   absl::Status CheckNotEmpty();
+  // What was redacted does not come back because the source still has it.
+  absl::Status CheckNotRedacted(const store::Entry& entry);
   absl::StatusOr<std::unique_ptr<os::TreeDir>> OpenSource() const;
   absl::StatusOr<CommitOutcome> Publish(const store::ManifestSummary& summary);
   absl::Status StoreNode(const Digest& digest, std::string_view encoded);
@@ -159,7 +161,10 @@ absl::Status CommitRun::Prepare() {
       [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
   pipeline_ = std::make_unique<ChunkPipeline>(
       dataset_.store.get(), writer_.get(), &*chunker_,
-      [this](store::Entry entry) { return builder_->Add(std::move(entry)); },
+      [this](store::Entry entry) -> absl::Status {
+        BW_RETURN_IF_ERROR(CheckNotRedacted(entry));
+        return builder_->Add(std::move(entry));
+      },
       [this] {
         Report();
         return CheckCancelled();
@@ -198,7 +203,17 @@ absl::Status CommitRun::Absent(const store::Entry& entry) {
   if (!source_.keep_absent) return absl::OkStatus();
   // Where a directory became something else, what it held has no place any more.
   if (!last_leaf_.empty() && IsAbove(last_leaf_, entry.path)) return absl::OkStatus();
+  if (!CheckNotRedacted(entry).ok()) return absl::OkStatus();  // not kept: there is nothing left of it to keep
   return Emit(entry);
+}
+
+absl::Status CommitRun::CheckNotRedacted(const store::Entry& entry) {
+  if (dataset_.redactions->empty()) return absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(auto redacted, dataset_.redactions->Find(dataset_.nodes.get(), entry));
+  if (redacted == nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("file ", Label(entry.path), " holds content that is ",
+                                                    store::RedactedBy(*redacted),
+                                                    "; remove it or ignore it, then commit again"));
 }
 
 absl::Status CommitRun::FlushPending(std::string_view path) {

@@ -7,7 +7,8 @@
 namespace bailiwick::agent {
 
 absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& version, const std::string& directory,
-                      bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled) {
+                      bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled,
+                      uint64_t* redacted) {
   if (directory.empty() || directory.front() != '/') {
     return absl::InvalidArgumentError(absl::StrCat("\"", directory, "\" is not an absolute path"));
   }
@@ -32,6 +33,7 @@ absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& versi
       },
       &cancelled);
   absl::Status status = writer.Apply(Digest(), version.record.manifest_root);
+  if (redacted != nullptr) *redacted = writer.redacted();
   if (status.ok()) status = os::SyncFileSystem(target);
   if (status.ok()) return status;
   EmptyDirectory(target).IgnoreError();  // half a version is worse than none; it was empty before

@@ -10,6 +10,7 @@
 #include "common/os/tree.h"
 #include "services/agent/replica/slot_plan.h"
 #include "services/agent/replica/slot_state.h"
+#include "services/agent/replica/tree_redactor.h"
 #include "services/agent/replica/tree_verifier.h"
 #include "services/agent/replica/tree_writer.h"
 
@@ -287,6 +288,23 @@ absl::Status ReplicaTree::Forget(const std::vector<VersionNumber>& versions) {
       return slot.status();
     }
     BW_RETURN_IF_ERROR(impl.ForgetState(n));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReplicaTree::Redact(DatasetHandle& dataset) {
+  Impl& impl = *impl_;
+  for (int n = 0; n < kSlots; ++n) {
+    absl::StatusOr<std::unique_ptr<os::TreeDir>> slot = impl.dir->OpenDir(impl.SlotName(n));
+    if (absl::IsNotFound(slot.status())) continue;
+    BW_RETURN_IF_ERROR(slot.status());
+    if (impl.slots[n]) {
+      BW_RETURN_IF_ERROR(RedactTree(dataset, **slot, impl.slots[n]->manifest));
+    } else {  // left half-changed: nobody knows what is in it
+      if (n == impl.current) BW_RETURN_IF_ERROR(Withdraw());
+      BW_RETURN_IF_ERROR(EmptyDirectory(**slot));
+    }
+    BW_RETURN_IF_ERROR(os::SyncFileSystem(**slot));
   }
   return absl::OkStatus();
 }

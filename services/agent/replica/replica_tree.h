@@ -46,6 +46,8 @@ class ReplicaTree {
   // What is laid out of these versions goes, leased by readers or not; when `current` names one of them it goes first.
   absl::Status Forget(const std::vector<VersionNumber>& versions);
   absl::Status Remove();  // everything under root
+  // What is redacted of any slot goes, leased by readers or not; `current` stays, without it. Durable on OK; idempotent.
+  absl::Status Redact(DatasetHandle& dataset);
 
  private:
   ReplicaTree();
@@ -55,7 +57,8 @@ class ReplicaTree {
 
 // Lays a version out in `directory` (absolute; new or empty: FAILED_PRECONDITION otherwise), writable, durable on OK.
 absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& version, const std::string& directory,
-                      bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled);
+                      bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled,
+                      uint64_t* redacted = nullptr);  // files left out
 
 // Where a dataset is laid out: <replicas>/<dataset>, a stream of a family at <replicas>/<family>/<site>.
 std::string ReplicaRoot(const std::string& replicas, const std::string& dataset_name);

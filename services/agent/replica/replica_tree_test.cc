@@ -477,5 +477,43 @@ TEST(ReplicaRootTest, FamiliesStandSideBySide) {
   EXPECT_EQ(ReplicaRoot("/r", "telemetry@robot-17"), "/r/telemetry/robot-17");
 }
 
+TEST_F(ReplicaTreeTest, RedactedFilesGoFromEverySlotAndStayAway) {
+  MakeRichSource();
+  const store::CatalogVersion first = Commit();
+  ASSERT_TRUE(Show(first).ok());
+  WriteText(At("later"), "later");
+  const store::CatalogVersion second = Commit();
+  ASSERT_TRUE(Show(second).ok());
+  const std::string victim = "a/deep/er/file";
+  auto entry = store::FindEntry(dataset_.handle().nodes.get(), first.record.manifest_root, victim);
+  ASSERT_TRUE(entry.ok() && entry->has_value());
+  store::Redaction order;
+  order.contents = {store::ContentId(**entry)};
+  dataset_.handle().redactions->Add(std::make_shared<const store::Redaction>(order), true);
+  std::vector<std::string> problems;
+  ASSERT_TRUE(tree_->Verify(dataset_.handle(), &problems).ok());
+  EXPECT_THAT(problems, ElementsAre(HasSubstr("lies here still")));
+  Reopen();  // what a look at it made suspect was noted; the slots are as they are
+  ASSERT_TRUE(tree_->Redact(dataset_.handle()).ok());
+  ASSERT_TRUE(tree_->Redact(dataset_.handle()).ok()) << "again";
+  auto left = [&] {
+    int count = 0;
+    for (int n = 0; n < ReplicaTree::kSlots; ++n) count += fs::exists(absl::StrCat(root_, "/trees/", n, "/", victim));
+    return count;
+  };
+  EXPECT_EQ(left(), 0);
+  EXPECT_EQ(tree_->current(), second.record.number) << "what is shown stays shown";
+  EXPECT_EQ(ReadText(Current("later")), "later");
+  ExpectSound();
+  ASSERT_TRUE(Show(first).ok());
+  ExpectSound();
+  WriteText(At("a/x"), "two");
+  fs::remove(At(victim));
+  ASSERT_TRUE(Show(Commit()).ok());
+  ExpectSound();
+  EXPECT_EQ(left(), 0);
+  ExpectEqualToSource();
+}
+
 }  // namespace
 }  // namespace bailiwick::agent

@@ -165,9 +165,17 @@ absl::Status Verifier::Run(os::TreeDir& tree, const std::string& label, const Di
   BW_ASSIGN_OR_RETURN(bool has_entry, cursor.Next(&entry));
   while (has_item || has_entry) {
     int order = !has_item ? -1 : !has_entry ? 1 : store::ComparePaths(entry.path, item.path);
-    if (order < 0) Problem(entry.path, "is missing");
+    std::shared_ptr<const store::Redaction> redacted;
+    if (order <= 0) {
+      BW_ASSIGN_OR_RETURN(redacted, dataset_.redactions->Find(dataset_.nodes.get(), entry));
+    }
+    if (order < 0 && redacted == nullptr) Problem(entry.path, "is missing");
     if (order > 0) Problem(item.path, "does not belong to the version");
-    if (order == 0) BW_RETURN_IF_ERROR(Compare(entry, item));
+    if (order == 0 && redacted != nullptr) {
+      Problem(entry.path, absl::StrCat("is ", store::RedactedBy(*redacted), " and lies here still"));
+    } else if (order == 0) {
+      BW_RETURN_IF_ERROR(Compare(entry, item));
+    }
     if (order <= 0) {
       BW_ASSIGN_OR_RETURN(has_entry, cursor.Next(&entry));
     }

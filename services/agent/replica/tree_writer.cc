@@ -351,6 +351,12 @@ absl::Status TreeWriter::Create(const store::Entry& entry) {
   LevelRef level = levels_.back();
   level->touched = true;
   std::string name = NameIn(*level, entry.path);
+  BW_ASSIGN_OR_RETURN(auto redacted, dataset_->redactions->Find(dataset_->nodes.get(), entry));
+  if (redacted != nullptr) {
+    ++redacted_;
+    Advanced(entry.size);
+    return Named(RemoveAll(*level->dir, name), entry.path);
+  }
   if (entry.type != store::EntryType::kFile) {
     BW_RETURN_IF_ERROR(CreateNow(entry, *level, name, {}));
     return entry.type == store::EntryType::kDirectory ? UpdateDirectory(entry) : absl::OkStatus();

@@ -58,6 +58,7 @@ class TreeWriter {
   // `before`: what the target holds, an empty digest for an empty directory. RESOURCE_EXHAUSTED: disk full. CANCELLED.
   // On any error the target holds neither tree.
   absl::Status Apply(const Digest& before, const Digest& after);
+  uint64_t redacted() const { return redacted_; }  // files that were left out
 
  private:
   struct Level {
@@ -118,6 +119,7 @@ class TreeWriter {
   std::vector<SmallFile> small_;  // that wait to be handed over together
   uint64_t small_bytes_ = 0;
   size_t small_directories_ = 0;
+  uint64_t redacted_ = 0;
   std::string removed_;  // the last directory that was removed with all it held
   absl::Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);

@@ -8,6 +8,7 @@
 #include "common/store/node_cache.h"
 #include "services/agent/evict/evictor.h"
 #include "services/agent/law/law.h"
+#include "services/agent/redact/redactor.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -28,6 +29,7 @@ std::vector<std::string> AllMigrations() {
   all.push_back(Law::LaterMigration());
   for (auto& m : Evictor::Migrations()) all.push_back(m);
   all.push_back(store::VersionCatalog::ProvenanceMigration());
+  all.push_back(Redactor::Migration());
   return all;
 }
 
@@ -84,6 +86,8 @@ absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& 
       known.emplace_back(select.Blob(0), select.Text(1));
     }
   }));
+  BW_RETURN_IF_ERROR(
+      Redactor::LoadBooks(state->db_.get(), [&state](DatasetId id) { return state->Redactions(id); }));
   absl::MutexLock lock(&state->mutex_);
   for (const auto& [id_bytes, name] : known) {
     BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(id_bytes));
@@ -123,11 +127,20 @@ absl::StatusOr<DatasetHandle*> AgentState::Load(DatasetId id, const std::string&
                                                                 .directory = handle->directory,
                                                                 .dataset = id,
                                                                 .keys = keys_.get(),
-                                                                .random = env_.random}));
+                                                                .random = env_.random,
+                                                                .redactions = Redactions(id)}));
+  handle->redactions = Redactions(id);
   handle->nodes = store::NewStoreNodeSource(handle->store.get());
   DatasetHandle* raw = handle.get();
   datasets_[id] = std::move(handle);
   return raw;
+}
+
+std::shared_ptr<store::RedactionBook> AgentState::Redactions(DatasetId id) {
+  absl::MutexLock lock(&books_mutex_);
+  auto& book = books_[id];
+  if (book == nullptr) book = std::make_shared<store::RedactionBook>();
+  return book;
 }
 
 absl::StatusOr<DatasetHandle*> AgentState::OpenDataset(DatasetId id, const std::string& name) {

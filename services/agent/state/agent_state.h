@@ -60,6 +60,7 @@ class AgentState {
   DatasetHandle* FindDataset(DatasetId id);  // null when not here
   DatasetHandle* FindDataset(const std::string& name);
   std::vector<DatasetHandle*> Datasets();  // all that ever had a place here, by id
+  std::shared_ptr<store::RedactionBook> Redactions(DatasetId id);  // the same as the handle's, also of what is not here yet
 
   // Each grant begins one flow, or goes on with it, once at each end: ALREADY_EXISTS when it was spent before, also by
   // an earlier process. Durable on OK.
@@ -85,6 +86,8 @@ class AgentState {
   absl::Mutex format_mutex_;
   absl::Mutex mutex_;
   std::map<DatasetId, std::unique_ptr<DatasetHandle>> datasets_ ABSL_GUARDED_BY(mutex_);
+  absl::Mutex books_mutex_ ABSL_ACQUIRED_AFTER(mutex_);
+  std::map<DatasetId, std::shared_ptr<store::RedactionBook>> books_ ABSL_GUARDED_BY(books_mutex_);
 };
 
 }  // namespace bailiwick::agent

@@ -9,6 +9,7 @@
 #include "common/store/catalog.h"
 #include "common/store/dataset_store.h"
 #include "common/store/manifest.h"
+#include "common/store/redaction.h"
 
 namespace bailiwick::agent {
 
@@ -20,6 +21,7 @@ struct DatasetHandle {
   std::unique_ptr<store::DatasetStore> store;
   std::unique_ptr<store::NodeSource> nodes;  // over store
   store::VersionCatalog* catalog = nullptr;  // shared by all datasets
+  std::shared_ptr<store::RedactionBook> redactions = std::make_shared<store::RedactionBook>();  // the store's too
 };
 
 }  // namespace bailiwick::agent

@@ -15,6 +15,10 @@ absl::StatusOr<std::vector<ReceiveMachine::Have>> Flow::Presence(const store::No
   BW_ASSIGN_OR_RETURN(std::vector<bool> here, dataset_->store->HasMany(digests));
   std::vector<ReceiveMachine::Have> have(children.size(), ReceiveMachine::Have::kMissing);
   for (size_t i = 0; i < children.size(); ++i) {
+    if (!children[i].is_node && dataset_->redactions->HasChunk(children[i].digest)) {
+      have[i] = ReceiveMachine::Have::kComplete;  // by an order that was verified here, never by the source's word
+      continue;
+    }
     if (!here[i]) continue;
     have[i] = ReceiveMachine::Have::kHere;
     if (!children[i].is_node) continue;
@@ -78,8 +82,10 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
     if (absl::Status genuine = store::VerifyChunk(chunk, expected->digest); !genuine.ok()) {
       return {"CORRUPT", std::string(genuine.message()), ""};
     }
-    // The machine asked for it because the store lacked it.
-    if (absl::Status put = writer.PutMissing(expected->digest, chunk); !put.ok()) return Broken(put);
+    if (!dataset_->redactions->HasChunk(expected->digest)) {  // else ordered since it was asked for
+      // The machine asked for it because the store lacked it.
+      if (absl::Status put = writer.PutMissing(expected->digest, chunk); !put.ok()) return Broken(put);
+    }
     machine.Stored(data.want_id());
   }
   wire_bytes_ += in.payload_size;

@@ -40,6 +40,14 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
                 .site = identity->site(),
                 .agent = identity->spiffe_id(),
                 .key = &identity->enrolment_key()}),
+      redactor_({.db = state->db(),
+                 .audit = state->audit(),
+                 .clock = state->env().clock,
+                 .random = state->env().random,
+                 .site = identity->site(),
+                 .agent = identity->spiffe_id(),
+                 .key = &identity->enrolment_key(),
+                 .book = [state](DatasetId id) { return state->Redactions(id); }}),
       jobs_(kJobThreads) {
   transfer_env_.law = law_;
   transfer_env_.clock = state_->env().clock;
@@ -101,6 +109,7 @@ Agent::~Agent() { Stop(); }
 
 absl::Status Agent::Start(const std::string& endpoint, const std::string& coordinator_address) {
   BW_RETURN_IF_ERROR(evictor_.Load());
+  BW_RETURN_IF_ERROR(redactor_.Load());
   endpoint_ = endpoint;
   coordinator_address_ = coordinator_address;
   SessionClient::Callbacks callbacks;
@@ -239,6 +248,9 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
     }
     case agent::v1::CoordinatorMessage::kEvict:
       OnEvict(message.evict());
+      break;
+    case agent::v1::CoordinatorMessage::kRedactions:
+      OnRedactions(message.redactions());
       break;
     case agent::v1::CoordinatorMessage::kReceiptAck: {
       absl::Status forgotten = evictor_.Acknowledge(message.receipt_ack().receipt_id());
@@ -384,6 +396,7 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   report->set_problem(locked.ok() ? work->problem : std::string(locked.message()));
   report->set_source_problem(work->source_problem);
   if (fence.has_value()) ToProto(*fence, report->mutable_fence());
+  for (auto& state : redactor_.States(work->dataset->id)) *report->add_redactions() = std::move(state);
   session_->Send(std::move(message));
 }
 
@@ -442,7 +455,10 @@ void Agent::Tick() {
       if (now >= work->next_keep) keep.push_back(work);
     }
   }
-  if (judge) JudgeAll();
+  if (judge) {
+    JudgeAll();
+    for (const auto& work : AllWork()) QueueRedact(work);
+  }
   if (heartbeat) {
     SendHeartbeat();
     LookAtPolicyAge();

@@ -23,6 +23,7 @@
 #include "services/agent/home/committer.h"
 #include "services/agent/keys/at_rest.h"
 #include "services/agent/law/law.h"
+#include "services/agent/redact/redactor.h"
 #include "services/agent/replica/replica_tree.h"
 #include "services/agent/session/session_client.h"
 #include "services/agent/state/agent_state.h"
@@ -84,6 +85,8 @@ class Agent {
     bool commit_queued = false;
     bool keep_queued = false;
     bool erase_queued = false;
+    bool redact_queued = false;
+    absl::Duration next_redact = absl::ZeroDuration();  // after one that did not get through
     absl::Duration next_erase = absl::ZeroDuration();  // after one that failed
     absl::Duration collect_at = absl::ZeroDuration();  // what broken transfers left
     std::map<std::shared_ptr<FlowControl>, RunningFlow> flows;
@@ -142,6 +145,15 @@ class Agent {
   bool CollectParts(const std::shared_ptr<Work>& work);
   void Notice(const std::string& kind, DatasetId dataset, const std::string& message);
 
+  // Redactions: agent_redact.cc.
+  void OnRedactions(const agent::v1::RedactionOrders& orders);
+  void QueueRedact(const std::shared_ptr<Work>& work);
+  void Redact(const std::shared_ptr<Work>& work);
+  absl::Status RedactTrees(const std::shared_ptr<Work>& work);
+  // Why the bytes must stay for now; empty: nothing keeps them.
+  absl::StatusOr<std::string> RedactionLock(DatasetHandle& dataset, const store::Redaction& redaction,
+                                            bool override_locks);
+
   AgentState* const state_;
   AgentIdentity* const identity_;
   Law* const law_;
@@ -151,6 +163,7 @@ class Agent {
   std::string coordinator_address_;
   TransferEnvironment transfer_env_;
   Evictor evictor_;
+  Redactor redactor_;
   JobQueue jobs_;
   std::unique_ptr<SessionClient> session_;
   std::thread ticker_;

@@ -91,7 +91,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
         problem = "the source directory is missing";
         break;
       case absl::StatusCode::kFailedPrecondition:
-        problem = "the source is empty, not a directory, or a file in it keeps changing";
+        problem = "the source is empty, not a directory, a file in it keeps changing, or it holds what was redacted";
         break;
       case absl::StatusCode::kPermissionDenied:
         problem = "something in the source cannot be read";

@@ -18,6 +18,7 @@ struct VerifyReport {
   uint64_t total_bytes = 0;    // logical, of all versions: an upper bound since shared chunks are read once
   std::vector<std::string> problems;
   uint64_t problem_count = 0;
+  uint64_t redacted_chunks = 0;
   void Add(std::string problem) {
     if (problems.size() < kMaxProblems) problems.push_back(std::move(problem));
     ++problem_count;

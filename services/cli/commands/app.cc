@@ -146,6 +146,7 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   RegisterPolicyHistory(app, globals);
   RegisterSites(app, globals);
   RegisterEvictions(app, globals);
+  RegisterRedactions(app, globals);
   for (const Register& add : more) add(app, globals);
   RegisterVersion(app, globals);
 }

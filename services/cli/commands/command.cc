@@ -138,4 +138,12 @@ absl::StatusOr<uint64_t> ParseVersion(const std::string& text, uint64_t least) {
   return number;
 }
 
+bool Confirmed(bool yes, const std::string& question) {
+  if (yes || !IsTerminal(0)) return true;
+  std::cerr << question << " [y/N] ";
+  std::string answer;
+  std::getline(std::cin, answer);
+  return answer == "y" || answer == "yes";
+}
+
 }  // namespace bailiwick::cli

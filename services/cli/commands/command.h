@@ -95,10 +95,15 @@ void RegisterPolicyHistory(CLI::App& app, Globals& globals);  // policy history,
 void RegisterSites(CLI::App& app, Globals& globals);      // site ...
 void RegisterEvictions(CLI::App& app, Globals& globals);  // eviction ...
 void RegisterHolds(CLI::App& dataset, Globals& globals);  // hold, holds, release under dataset
+void RegisterRedactions(CLI::App& app, Globals& globals);  // dataset redact, redaction ...; after RegisterDatasets
 
 // Bodies of `get` for what is not declared but happens.
 absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch);
 absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site);
+absl::Status GetRedactions(const Globals& globals, const std::string& dataset);
 absl::Status GetVersions(const Globals& globals, const std::string& dataset);
+
+// Asks on a terminal; true without one, and with `yes`.
+bool Confirmed(bool yes, const std::string& question);
 
 }  // namespace bailiwick::cli

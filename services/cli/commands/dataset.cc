@@ -221,10 +221,14 @@ absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t 
                                  {"number", Number(number)},
                                  {"site", Text(site)},
                                  {"directory", Text(request.directory())},
-                                 {"entries", Number(last.entries())}});
+                                 {"entries", Number(last.entries())},
+                                 {"redactedFiles", Number(last.redacted())}});
   } else {
     std::cout << name << " version " << number << " is in " << request.directory() << " on the machine of site " << site
               << "\n";
+    if (last.redacted() != 0)
+      std::cout << last.redacted() << " files are redacted and not among them; see: bailiwick redaction list --dataset "
+                << name << "\n";
   }
   return absl::OkStatus();
 }
@@ -296,6 +300,7 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint
                 << " chunks, " << FormatBytes(result->done_bytes())
                 << (result->problem_count() == 0 ? ", all true"
                                                  : absl::StrCat(", ", result->problem_count(), " PROBLEMS"))
+                << (result->redacted() == 0 ? "" : absl::StrCat("; ", result->redacted(), " chunks are redacted"))
                 << std::endl;
       for (const auto& p : result->problems()) std::cout << "  " << FormatMessage(p) << "\n";
     }
@@ -303,6 +308,7 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint
                            {"versions", Number(result->versions())},
                            {"chunks", Number(result->checked_chunks())},
                            {"bytes", Number(result->done_bytes())},
+                           {"redactedChunks", Number(result->redacted())},
                            {"problemCount", Number(result->problem_count())},
                            {"problems", List(JsonOf(result->problems()))}}));
   }

@@ -74,14 +74,6 @@ absl::Status ShowPending(const Globals& globals, const std::string& out) {
   return absl::OkStatus();
 }
 
-bool Confirmed(bool yes, const std::string& question) {
-  if (yes || !IsTerminal(0)) return true;
-  std::cerr << question << " [y/N] ";
-  std::string answer;
-  std::getline(std::cin, answer);
-  return answer == "y" || answer == "yes";
-}
-
 // Signs what waits at the coordinator, or what a file brings back from a machine without a network, and submits it.
 absl::Status Approve(const Globals& globals, uint64_t revision, const std::string& file, bool yes) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));

@@ -233,14 +233,14 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     });
   }
   {
-    auto* c = app.add_subcommand("get", "list what is declared, replicas or evictions");
+    auto* c = app.add_subcommand("get", "list what is declared, replicas, evictions or redactions");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>(),
          dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
     auto watch = std::make_shared<bool>(false);
     c->add_option("KIND", *kind,
-                  "region, site, dataset, replicationpolicy, sovereigntypolicy, all; replicas, versions, evictions")
+                  "region, site, dataset, replicationpolicy, sovereigntypolicy, all; replicas, versions, evictions, redactions")
         ->required();
-    c->add_option("NAME", *name, "one of them; the dataset of replicas, versions, evictions");
+    c->add_option("NAME", *name, "one of them; the dataset of replicas, versions, evictions, redactions");
     c->add_flag("-w,--watch", *watch, "replicas: go on and print what changes");
     c->add_option("--dataset", *dataset, "replicas, evictions: of this dataset only");
     c->add_option("--site", *site, "replicas, evictions: at this site only");
@@ -253,6 +253,9 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       if ((*kind == "evictions" || *kind == "eviction") && !*watch) {
         return GetEvictions(globals, dataset->empty() ? *name : *dataset, *site);
       }
+      if ((*kind == "redactions" || *kind == "redaction") && !*watch && site->empty()) {
+        return GetRedactions(globals, dataset->empty() ? *name : *dataset);
+      }
       if (!dataset->empty() || !site->empty()) {
         return absl::InvalidArgumentError("--dataset and --site choose replicas: bailiwick get replicas --site NAME");
       }
@@ -262,7 +265,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
           return absl::InvalidArgumentError("versions are of one dataset: bailiwick get versions NAME");
         return GetVersions(globals, *name);
       }
-      if (const std::string near = config::Suggest(*kind, {"replicas", "versions", "evictions"});
+      if (const std::string near = config::Suggest(*kind, {"replicas", "versions", "evictions", "redactions"});
           !near.empty() && !config::ParseKind(*kind).ok()) {
         return absl::InvalidArgumentError(absl::StrCat("unknown kind ", *kind, "; did you mean ", near, "?"));
       }

@@ -60,6 +60,8 @@ BW_SERVE(Hold, core_->Hold(who, *request))
 BW_SERVE(ListHolds, core_->Holds(request->dataset()))
 BW_SERVE(Release, core_->Release(who, *request))
 BW_SERVE(ListEvictions, core_->Evictions(*request))
+BW_SERVE(Redact, core_->Redact(who, *request))
+BW_SERVE(ListRedactions, core_->Redactions(*request))
 #undef BW_SERVE
 
 grpc::Status ControlService::Events(grpc::ServerContext* context, const control::v1::EventsRequest* request,

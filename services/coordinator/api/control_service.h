@@ -33,6 +33,8 @@ class ControlService final : public control::v1::Control::Service {
   BW_CONTROL_RPC(ListHolds);
   BW_CONTROL_RPC(Release);
   BW_CONTROL_RPC(ListEvictions);
+  BW_CONTROL_RPC(Redact);
+  BW_CONTROL_RPC(ListRedactions);
 #undef BW_CONTROL_RPC
   grpc::Status Events(grpc::ServerContext* context, const control::v1::EventsRequest* request,
                       grpc::ServerWriter<control::v1::Event>* writer) override;

@@ -61,6 +61,13 @@ struct ReceiptRow {  // of an erasure; its signature was verified when it came
   crypto::Envelope envelope;
 };
 
+struct RedactionRow {  // at least one key of the policy root signed it
+  DatasetId dataset;
+  crypto::Envelope envelope;
+  std::string by;  // the admin who gave it first
+  absl::Time since;
+};
+
 struct TransferRow {
   control::v1::Transfer view;
   DatasetId dataset;
@@ -93,6 +100,7 @@ struct Snapshot {  // everything but events, at start
   std::map<DatasetId, std::map<std::string, ReplicaRow>> replicas;
   std::map<std::pair<DatasetId, std::string>, VersionNumber> pins;  // site "" is every replica
   std::map<std::string, agent::v1::Hold> holds;                     // by id
+  std::map<std::string, RedactionRow> redactions;                   // by order id
   std::vector<ReceiptRow> receipts;                                 // in the order in which they came
   std::vector<TransferRow> transfers;                               // in the order of their last Put
   config::RootChain roots;                                          // of the newest bundle
@@ -137,6 +145,7 @@ class Catalog {
   virtual absl::Status PutHold(const agent::v1::Hold& hold) = 0;
   virtual absl::Status RemoveHold(const std::string& hold_id) = 0;
   virtual absl::Status PutReceipt(const ReceiptRow& receipt) = 0;
+  virtual absl::Status PutRedaction(const std::string& order_id, const RedactionRow& redaction) = 0;
   virtual absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) = 0;
   // The token's site, and the token is spent. UNAUTHENTICATED: unknown, used or expired.
   virtual absl::StatusOr<std::string> SpendToken(const std::string& sha256, absl::Time now) = 0;

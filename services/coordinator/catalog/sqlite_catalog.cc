@@ -52,6 +52,10 @@ const char* kEviction =
     "CREATE TABLE receipts(ordinal INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, dataset BLOB NOT NULL,"
     "  site TEXT NOT NULL, envelope BLOB NOT NULL) STRICT;";
 
+const char* kRedaction =
+    "CREATE TABLE redactions(id BLOB PRIMARY KEY, dataset BLOB NOT NULL, envelope BLOB NOT NULL,"
+    "  by_whom TEXT NOT NULL, since INTEGER NOT NULL) STRICT;";
+
 std::string Pack(const crypto::Envelope& envelope) {
   types::v1::Envelope message;
   rpc::ToProto(envelope, &message);
@@ -257,6 +261,21 @@ class SqliteCatalog : public Catalog {
                           db.Prepare("INSERT OR IGNORE INTO receipts(id, dataset, site, envelope) VALUES(?, ?, ?, ?)"));
       const std::string bytes = Pack(r.envelope);
       return put.BindBlob(1, r.id).BindBlob(2, r.dataset.view()).BindText(3, r.site).BindBlob(4, bytes).Run();
+    });
+  }
+
+  absl::Status PutRedaction(const std::string& order_id, const RedactionRow& r) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(
+          auto put, db.Prepare("INSERT OR REPLACE INTO redactions(id, dataset, envelope, by_whom, since)"
+                               " VALUES(?, ?, ?, ?, ?)"));
+      const std::string bytes = Pack(r.envelope);
+      return put.BindBlob(1, order_id)
+          .BindBlob(2, r.dataset.view())
+          .BindBlob(3, bytes)
+          .BindText(4, r.by)
+          .Bind(5, absl::ToUnixMillis(r.since))
+          .Run();
     });
   }
 
@@ -484,6 +503,16 @@ class SqliteCatalog : public Catalog {
                                  s->receipts.push_back(std::move(r));
                                  return absl::OkStatus();
                                }));
+    BW_RETURN_IF_ERROR(
+        ForEach(db, "SELECT id, dataset, envelope, by_whom, since FROM redactions", [&](sql::Statement& row) -> absl::Status {
+          RedactionRow r;
+          BW_ASSIGN_OR_RETURN(r.dataset, DatasetId::From(row.Blob(1)));
+          BW_ASSIGN_OR_RETURN(r.envelope, Unpack(row.Blob(2)));
+          r.by = row.Text(3);
+          r.since = absl::FromUnixMillis(row.Int(4));
+          s->redactions[row.Blob(0)] = std::move(r);
+          return absl::OkStatus();
+        }));
     BW_RETURN_IF_ERROR(ForEach(db, "SELECT view, dataset, dialler, ended FROM transfers ORDER BY ordinal",
                                [&](sql::Statement& row) -> absl::Status {
                                  TransferRow t;
@@ -512,7 +541,7 @@ class SqliteCatalog : public Catalog {
 
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<sql::Database> db,
-                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema, kEviction}}));
+                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema, kEviction, kRedaction}}));
   auto catalog = std::make_unique<SqliteCatalog>(std::move(db));
   BW_RETURN_IF_ERROR(catalog->Begin());
   return std::unique_ptr<Catalog>(std::move(catalog));

@@ -169,6 +169,7 @@ bool Core::Lawful(const Stream& stream, const Wanted& wanted) const {
 }
 
 void Core::SendAssignments(const std::string& site, Session& session) {
+  SendRedactions(site, session);  // what is no longer to be held is known before it could come
   agent::v1::CoordinatorMessage message;
   auto* assignments = message.mutable_assignments();
   auto add = [&](const Stream& stream, bool home, bool materialize) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

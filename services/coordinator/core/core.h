@@ -29,6 +29,7 @@
 #include "common/os/clock.h"
 #include "common/os/random.h"
 #include "common/policy/evaluator.h"
+#include "common/rpc/redaction.h"
 #include "services/coordinator/catalog/catalog.h"
 #include "services/coordinator/planner/compiled_law.h"
 #include "services/coordinator/planner/eviction.h"
@@ -94,6 +95,8 @@ class Core {
   absl::StatusOr<control::v1::ReleaseResponse> Release(const std::string& who,
                                                        const control::v1::ReleaseRequest& request);
   absl::StatusOr<control::v1::ListEvictionsResponse> Evictions(const control::v1::ListEvictionsRequest& request);
+  absl::StatusOr<control::v1::RedactResponse> Redact(const std::string& who, const control::v1::RedactRequest& request);
+  absl::StatusOr<control::v1::ListRedactionsResponse> Redactions(const control::v1::ListRedactionsRequest& request);
   absl::StatusOr<std::vector<control::v1::Event>> Events(const control::v1::EventsRequest& request);
 
  private:
@@ -186,6 +189,13 @@ class Core {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string NameOf(DatasetId dataset) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // also of what was deleted
 
+  // Redaction: core_redact.cc.
+  // Whether the site holds something of the dataset, or is to.
+  bool HasPart(const std::string& site, DatasetId dataset) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendRedactions(const std::string& site, Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddRedactionSites(const rpc::RedactionOrder& order, control::v1::Redaction* view, bool proofs) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   void PlanLoop();
   PlanInput Input() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -226,6 +236,10 @@ class Core {
   Plan plan_ ABSL_GUARDED_BY(mutex_);
   EvictionPlan evictions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<std::string, DatasetId>, std::string> ordered_ ABSL_GUARDED_BY(mutex_);  // fingerprint last sent
+  std::map<std::string, std::map<std::string, size_t>> redactions_sent_
+      ABSL_GUARDED_BY(mutex_);  // by site and order: with so many signatures, in this session
+  std::map<std::pair<std::string, DatasetId>, std::vector<agent::v1::RedactionState>> redactions_said_
+      ABSL_GUARDED_BY(mutex_);  // by site, of what is not done there
   std::map<std::string, std::string> wanted_of_site_
       ABSL_GUARDED_BY(mutex_);  // fingerprint of the assignments last sent
 };

@@ -141,6 +141,7 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     sessions_[id.site] = session;
     enforces_[id.site] = {hello.enforces().begin(), hello.enforces().end()};
     wanted_of_site_.erase(id.site);
+    redactions_sent_.erase(id.site);
     for (auto it = ordered_.begin(); it != ordered_.end();) {
       it = it->first.first == id.site ? ordered_.erase(it) : std::next(it);
     }
@@ -316,6 +317,9 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   row.problem = Short(report.problem());
   if (row.source_problem.empty()) row.source_problem = Short(report.source_problem());
   row.stored_bytes = report.stored_bytes();
+  auto& said = redactions_said_[{site, *id}];
+  said.assign(report.redactions().begin(), report.redactions().end());
+  for (auto& state : said) state.set_hindrance(Short(state.hindrance()));
   if (report.has_fence()) {
     row.fence = report.fence();
     row.fence->set_sentence(Short(report.fence().sentence()));

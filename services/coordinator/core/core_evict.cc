@@ -231,8 +231,10 @@ void Core::OnReceipt(const std::string& site, const types::v1::Envelope& envelop
       Log(Level::kError, "catalog-failed", {{"error", stored}});
       return;
     }
-    Event("replica-erased", site, receipt->dataset, 0,
-          absl::StrCat(
+    const bool redaction = !receipt->order_id.empty();
+    Event(redaction ? "redaction-done" : "replica-erased", site, receipt->dataset, 0,
+          redaction ? absl::StrCat("order ", Hex(receipt->order_id), ", ", receipt->chunks, " chunks, ", receipt->bytes,
+                                   " bytes; receipt ", Hex(row.id)) : absl::StrCat(
               receipt->versions.empty() ? "parts of a version" : absl::StrCat("versions ", Numbers(receipt->versions)),
               ", ", receipt->bytes, " bytes, ", receipt->cause, "; receipt ", Hex(row.id)));
     state_.receipts.push_back(std::move(row));
@@ -276,6 +278,7 @@ absl::StatusOr<control::v1::ListEvictionsResponse> Core::Evictions(const control
     // Verified when it came; the key may have left the policy since, so what it says is shown and `verify` judges.
     agent::v1::ErasureReceipt message;
     if (!message.ParseFromString(row->envelope.payload) || !asked(message.dataset(), message.site())) continue;
+    if (!message.order_id().empty() && request.receipt_id().empty()) continue;  // a redaction's: shown with its order
     *response.add_evictions() = ViewOf(message, row->envelope);
   }
   if (!request.receipt_id().empty() && response.evictions_size() == 0) {

@@ -60,6 +60,7 @@ const std::vector<Frame>& Frames() {
        {"name: t", "from: eu", "to: us", "expect: deny"},
        {{"never", "from"}, {"never", "to"}, {"never", "expect"}}},
       {"Never", "spec.tests[].never", BW_LAW "spec: {tests: [{name: t, never: {%}}]}\n", {"reach: us"}},
+      {"RedactionLaw", "spec.redaction", BW_LAW "spec: {redaction: {%}}\n", {}},
       {"Offline", "spec.offline[]", BW_LAW "spec: {offline: [{%}]}\n", {"jurisdiction: eu", "maxStaleness: 2h"}},
   };
   return *frames;
@@ -127,6 +128,9 @@ const std::vector<Entry>& Entries() {
        "tests: [{name: t}]"},
       {"SovereigntyPolicySpec.tier", "policy", "tier: guardrail", "tier: organization"},
       {"SovereigntyPolicySpec.offline", "none", "offline: [{jurisdiction: eu, maxStaleness: 24h}]", "offline: true"},
+      {"SovereigntyPolicySpec.redaction", "holds win", "redaction: {overridesLocks: true}", "redaction: true"},
+      {"RedactionLaw.overridesLocks", "false", "overridesLocks: true", "overridesLocks: always"},
+      {"RedactionLaw.data", "any dataset", "data: {matchLabels: {class: health}}", "data: health"},
       {"RegionSet.regions", "required", "regions: [ch, jp]", "regions: []"},
       {"RegionSet.reviewed", "none", "reviewed: 2026-06-01", "reviewed: June 2026"},
       {"RegionSet.expires", "never", "expires: 2027-01-01", "expires: 2027-02-30"},
