@@ -28,12 +28,16 @@ WORDS = {kind: f"{kind}-zq7x-{random.Random(kind).randbytes(6).hex()}" for kind 
 
 
 class Names(unittest.TestCase):
-    def mount(self, path, options):
+    @contextlib.contextmanager
+    def mounted(self, path, options):
         if os.geteuid() != 0:
             self.fail("run as root: mounting a small file system needs it")
         os.makedirs(path, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
-        self.addCleanup(subprocess.run, ["umount", "-l", path])
+        try:
+            yield path
+        finally:
+            subprocess.run(["umount", "-l", path], check=True)
 
     def make_source(self, root):
         folder = os.path.join(root, WORDS["folder"])
@@ -128,14 +132,13 @@ class Names(unittest.TestCase):
         return hits
 
     def test_planted_names_stay_with_who_may_have_them(self):
-        with f.Fleet() as fleet:
+        # Too small a place at core: laying out fails in the middle of a file.
+        with f.Fleet() as fleet, self.mounted(os.path.join(fleet.data("core"), "replicas"), "size=128k") as small:
             name = "charts"
             source = fleet.path("source")
             folder = self.make_source(source)
             hook = f.write(os.path.join(fleet.data("core"), "hooks", "on-version"), "#!/bin/sh\nexit 3\n", mode=0o755)
             self.assertTrue(os.path.exists(hook))
-            small = os.path.join(fleet.data("core"), "replicas")
-            self.mount(small, "size=128k")                                 # laying out fails in the middle of a file
             fleet.apply(f.documents(TIGHT, f.replication_yaml(),
                                     f.dataset_yaml(name, source, spec="commit: {onRequest: true}\nignore: ['*.tmp']")))
             self.fail_to_commit(fleet, name, source, folder)
