@@ -203,6 +203,13 @@ int Main(int argc, char** argv) {
       "The command follows a --; it starts in the tree, with BAILIWICK_TREE and BAILIWICK_VERSION set.\n"
       "Example:\n  bailiwick-agent exec planner --data-dir /var/lib/bailiwick -- python3 infer.py");
 
+  std::string status_data_dir;
+  bool status_json = false;
+  auto* status = app.add_subcommand("status", "whether the coordinator is in reach, and what goes on without it");
+  status->add_option("--data-dir", status_data_dir, "directory of this agent")->required();
+  status->add_flag("--json", status_json, "as JSON");
+  status->footer("Example:\n  bailiwick-agent status --data-dir /var/lib/bailiwick");
+
   KeyFlags key_flags;
   std::function<absl::Status(KeyCommands&)> key_command;
   RegisterKeys(app, key_flags, key_command);
@@ -228,6 +235,10 @@ int Main(int argc, char** argv) {
   if (*run) {
     KeepBuffers();
     return Report(Run(flags));
+  }
+  if (*status) {
+    Environment env;
+    return Report(PrintLocalStatus(env.files, env.clock, status_data_dir, status_json, &std::cout));
   }
   if (key_command) {
     Environment env;

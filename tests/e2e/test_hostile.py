@@ -91,6 +91,46 @@ class Hostile(HostilePeer):
         self.ask(self.hello(self.grant(key=stranger)), ("GRANT_INVALID",))
         self.ask(self.hello(self.grant(key=w.enrolment_key(self.fleet, "core"))), ("GRANT_INVALID",))
 
+    def self_grant(self, key="factory", **changes):
+        return w.seal(w.SELF_GRANT, self.grant(**changes).payload, w.enrolment_key(self.fleet, key))
+
+    def test_grants_that_sites_sign_themselves(self):
+        """Only the source's own key makes one, only the law makes it count, only once, only inside the jurisdiction."""
+        payload = self.grant().payload
+        for forged in (self.self_grant("core"), self.self_grant("cloud-us"), w.seal(w.SELF_GRANT, payload, self.grant_key),
+                       w.seal(w.GRANT, payload, w.enrolment_key(self.fleet, "factory"))):
+            self.ask(self.hello(forged), ("GRANT_INVALID",))
+        self.ask(self.hello(self.self_grant()), ("NOT_DELEGATED",))
+        self.fleet.apply(f.LAW + "  offline: [{jurisdiction: eu, maxStaleness: 2h}]\n")
+        self.addCleanup(self.fleet.apply, f.LAW)
+        self.setUp()
+        good = self.self_grant()
+        flow = self.flow()
+        flow.send(hello=self.hello(good))
+        self.assertTrue(flow.next().HasField("hello_reply"))
+        self.ask(self.hello(good), ("GRANT_REPLAYED",))
+        self.ask(self.hello(self.self_grant("core")), ("GRANT_INVALID",))
+        self.ask(self.hello(self.self_grant(destination="cloud-us"), site="cloud-us"), ("NOT_DELEGATED",), site="cloud-us")
+        self.ask(self.hello(self.self_grant(life=86400)), ("GRANT_INVALID",))
+        self.ask(self.hello(self.self_grant(start=-400, life=300)), ("GRANT_EXPIRED",))
+
+    def test_a_question_while_the_coordinator_is_there(self):
+        identity = w.agent(self.fleet, "core")
+        record = w.store_pb2.VersionRecord.FromString(self.records["prize", 1].payload)
+        ask = w.transfer_pb2.Ask(protocol_min=1, protocol_max=1, dataset_id=record.dataset_id, transfer_id="ab12",
+                                 certificate_binding=w.binding(identity, self.ids["core"], w.enrolment_key(self.fleet, "core")))
+        flow = self.flow()
+        flow.send(ask=ask)
+        self.refused(flow, ("NOT_DELEGATED",))
+        ask.certificate_binding.CopyFrom(w.binding(identity, self.ids["core"], w.enrolment_key(self.fleet, "cloud-us")))
+        flow = self.flow()
+        flow.send(ask=ask)
+        self.refused(flow, ("NOT_DELEGATED",))
+        ask.transfer_id = '"},{"'
+        flow = self.flow()
+        flow.send(ask=ask)
+        self.refused(flow, ("BAD_REQUEST",))
+
     def test_somebody_elses_grant(self):
         goodbye = self.ask(self.hello(self.grant(destination="core"), site="cloud-us"), ("WRONG_PEER",), site="cloud-us")
         self.assertIn("cloud-us", goodbye.message)

@@ -39,6 +39,7 @@ from bailiwick.transfer.v1 import grant_pb2, transfer_pb2      # noqa: E402
 from bailiwick.types.v1 import types_pb2                       # noqa: E402
 
 GRANT = "application/vnd.bailiwick.grant.v1"
+SELF_GRANT = "application/vnd.bailiwick.self-grant.v1"
 VERSION = "application/vnd.bailiwick.version.v1"
 HOP = "application/vnd.bailiwick.hop.v1"
 BINDING = "application/vnd.bailiwick.certificate-binding.v1"

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "services/agent/transfer/ask.h"
 #include "services/agent/transfer/flow.h"
 
 namespace bailiwick::agent {
@@ -19,6 +20,7 @@ void RunAcceptedFlow(const TransferEnvironment& env, std::shared_ptr<FrameStream
   grpc::ByteBuffer buffer;
   if (!stream->Read(&buffer)) return;
   auto first = DecodeFrame(buffer);
+  if (first.ok() && first->message.has_ask()) return Answer(env, first->message.ask(), *stream);
   if (!first.ok() || !first->message.has_hello() ||
       (first->message.hello().role() != transfer::v1::ROLE_SOURCE &&
        first->message.hello().role() != transfer::v1::ROLE_RECEIVER)) {

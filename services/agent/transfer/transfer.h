@@ -42,6 +42,12 @@ struct FlowEnd {
   bool complete() const { return code == "COMPLETE"; }
 };
 
+struct Question;  // of a replica that only dials out: ask.h
+struct OfferedVersion {
+  crypto::Envelope version_record;
+  crypto::Envelope grant;
+};
+
 // What flows need of the agent around them. Thread-safe members.
 struct TransferEnvironment {
   const Law* law = nullptr;
@@ -66,6 +72,8 @@ struct TransferEnvironment {
   // Whether the coordinator, when it was last heard, wanted a copy here: what a source that grants itself a flow may
   // send.
   std::function<bool(DatasetId)> follows;
+  // What a replica with this SPIFFE id may have that is newer than what it asks about. NOT_FOUND: nothing.
+  std::function<absl::StatusOr<OfferedVersion>(const Question&, const std::string& peer)> offer;
   // Around each flow that was let in; `began` gives what Cancel ends it by.
   std::function<void(DatasetHandle&, bool receive, const std::string& peer_site, const std::shared_ptr<FlowControl>&)>
       began;

@@ -10,7 +10,6 @@
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
-#include "services/agent/transfer/frame.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -23,7 +22,6 @@ constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kJudgeEvery = absl::Seconds(1);  // sets expire, windows open and close
 constexpr absl::Duration kRenewalCheckEvery = absl::Minutes(1);
-constexpr int kMaxDialledFlows = 32;  // each has a thread; more orders are refused and come again
 
 }  // namespace
 
@@ -48,6 +46,13 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
                  .agent = identity->spiffe_id(),
                  .key = &identity->enrolment_key(),
                  .book = [state](DatasetId id) { return state->Redactions(id); }}),
+      granter_({.law = law,
+                .clock = state->env().clock,
+                .random = state->env().random,
+                .audit = state->audit(),
+                .self = [identity] { return identity->spiffe_id(); },
+                .key = &identity->enrolment_key()}),
+      status_file_(state->env().files, state->env().clock, state->directory()),
       jobs_(kJobThreads) {
   transfer_env_.law = law_;
   transfer_env_.clock = state_->env().clock;
@@ -75,6 +80,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
     absl::MutexLock lock(&mutex_);
     return work != nullptr && work->assigned && !work->assignment.home();
   };
+  transfer_env_.offer = [this](const Question& question, const std::string& peer) { return OfferTo(question, peer); };
   transfer_env_.began = [this](DatasetHandle& dataset, bool receive, const std::string& peer_site,
                                const std::shared_ptr<FlowControl>& control) {
     FlowBegan(dataset, receive, peer_site, control);
@@ -82,6 +88,10 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
   transfer_env_.ended = [this](DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control,
                                const FlowEnd& end) { FlowEnded(dataset, receive, control, end); };
   transfer_env_.report = [this](const TransferUpdate& update) {
+    if (update.state != TransferUpdate::State::kRunning) {
+      standing_.Ended(update.transfer_id, update.state == TransferUpdate::State::kDone, update.message,
+                      state_->env().clock->BootTime());
+    }
     agent::v1::AgentMessage message;
     auto* report = message.mutable_transfer();
     report->set_transfer_id(update.transfer_id);
@@ -139,7 +149,10 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
     hello->set_catalog_sequence(catalog_sequence_);
     return message;
   };
-  callbacks.connected = [this] { SendState(); };
+  callbacks.connected = [this] {
+    StopStanding();
+    SendState();
+  };
   callbacks.message = [this](const agent::v1::CoordinatorMessage& message) { OnMessage(message); };
   callbacks.disconnected = [](const absl::Status&) {};
   session_ = std::make_unique<SessionClient>(state_->env().clock, state_->env().random, std::move(callbacks));
@@ -308,54 +321,6 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
   }
 }
 
-void Agent::OnOrder(const agent::v1::TransferOrder& message) {
-  FlowOrder order;
-  order.transfer_id = message.transfer_id();
-  auto id = DatasetId::From(message.dataset_id());
-  if (!id.ok()) return;
-  order.dataset_id = *id;
-  order.dataset = message.dataset();
-  order.receive = message.receive();
-  order.version_record = rpc::FromProto(message.version_record());
-  order.grant = rpc::FromProto(message.grant());
-  order.total_bytes = message.total_bytes();
-  auto control = std::make_shared<FlowControl>();
-  {
-    absl::MutexLock lock(&mutex_);
-    if (flows_.count(order.transfer_id) != 0) return;  // told twice
-    if (flow_threads_ >= kMaxDialledFlows || stopping_) {
-      transfer_env_.report({.transfer_id = order.transfer_id,
-                            .state = TransferUpdate::State::kFailed,
-                            .code = "BUSY",
-                            .message = "this agent runs as many transfers as it may"});
-      return;
-    }
-    flows_[order.transfer_id] = control;
-    ++flow_threads_;
-  }
-  std::thread([this, order = std::move(order), peer = message.peer(), endpoint = message.peer_endpoint(),
-               control]() mutable {
-    RunFlow(std::move(order), std::move(peer), std::move(endpoint), control);
-  }).detach();
-}
-
-void Agent::RunFlow(FlowOrder order, std::string peer, std::string endpoint, std::shared_ptr<FlowControl> control) {
-  auto credentials = rpc::MutualChannelCredentials({identity_->credentials_directory()}, peer);
-  if (!credentials.ok()) {
-    transfer_env_.report({.transfer_id = order.transfer_id,
-                          .state = TransferUpdate::State::kFailed,
-                          .code = "INTERNAL",
-                          .message = std::string(credentials.status().message())});
-  } else {
-    const grpc::ChannelArguments arguments = rpc::ClientArguments(endpoint, static_cast<int>(kMaxFrameBytes));
-    std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(endpoint, *credentials, arguments);
-    RunDialledFlow(transfer_env_, order, OpenExchange(channel), control);
-  }
-  absl::MutexLock lock(&mutex_);
-  flows_.erase(order.transfer_id);
-  --flow_threads_;
-}
-
 void Agent::SendState() {
   for (const auto& work : AllWork()) SendReport(work);
   SendReceipts();
@@ -458,6 +423,7 @@ void Agent::Tick() {
   if (judge) {
     JudgeAll();
     for (const auto& work : AllWork()) QueueRedact(work);
+    LookAtStanding();
   }
   if (heartbeat) {
     SendHeartbeat();

@@ -24,12 +24,15 @@
 #include "services/agent/keys/at_rest.h"
 #include "services/agent/law/law.h"
 #include "services/agent/redact/redactor.h"
+#include "services/agent/offline/self_granter.h"
+#include "services/agent/offline/standing_flows.h"
 #include "services/agent/replica/replica_tree.h"
 #include "services/agent/session/session_client.h"
 #include "services/agent/state/agent_state.h"
 #include "services/agent/state/identity.h"
 #include "services/agent/transfer/transfer.h"
 #include "services/agent/work/job_queue.h"
+#include "services/agent/work/local_status.h"
 
 namespace bailiwick::agent {
 
@@ -124,10 +127,24 @@ class Agent {
                                        const std::atomic<bool>& cancelled);
   std::shared_ptr<Work> FindWork(DatasetId id);
   std::shared_ptr<Work> FindWork(const std::string& name);
-  void RunFlow(FlowOrder order, std::string peer, std::string endpoint, std::shared_ptr<FlowControl> control);
+  // Runs a flow, or what leads to one, on a thread of its own. False: as many run as may, or one of this id does.
+  bool Launch(const std::string& transfer_id, const std::shared_ptr<FlowControl>& control, std::function<void()> run);
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> DialPeer(const std::string& peer, const std::string& endpoint);
   void RenewCertificate();
   std::shared_ptr<Work> EnsureWork(DatasetHandle* dataset);  // unassigned when new
   std::vector<std::shared_ptr<Work>> AllWork();
+
+  // Without the coordinator: agent_offline.cc.
+  void LookAtStanding();
+  void StopStanding();
+  void GoOn(const std::shared_ptr<Work>& work);
+  void SendStanding(DatasetHandle& dataset, const store::CatalogVersion& version, const agent::v1::StandingPeer& peer);
+  void AskHome(DatasetHandle& dataset, const agent::v1::StandingPeer& home);
+  absl::Status AskAndReceive(const Question& question, const std::string& name, const agent::v1::StandingPeer& home,
+                             const std::shared_ptr<FlowControl>& control);
+  absl::StatusOr<OfferedVersion> OfferTo(const Question& question, const std::string& peer);
+  void RenewStanding();
+  agent::v1::LocalStatus LocalStatus();
 
   // Fences and erasures: agent_evict.cc.
   void JudgeAll();
@@ -164,6 +181,10 @@ class Agent {
   TransferEnvironment transfer_env_;
   Evictor evictor_;
   Redactor redactor_;
+  SelfGranter granter_;
+  StandingFlows standing_;
+  LocalStatusFile status_file_;  // the ticker's
+  bool on_its_own_ = false;      // the ticker's
   JobQueue jobs_;
   std::unique_ptr<SessionClient> session_;
   std::thread ticker_;

@@ -189,6 +189,9 @@ void Core::SendAssignments(const std::string& site, Session& session) {
       if (versions != state_.versions.end() && !versions->second.empty())
         a->set_acknowledged(versions->second.rbegin()->first);
     }
+    if (auto peers = standing_.find({stream.id, site}); peers != standing_.end()) {
+      for (const agent::v1::StandingPeer& peer : peers->second) *a->add_standing() = peer;
+    }
   };
   for (const auto& [id, stream] : streams_) {
     if (stream.home_site == site) add(stream, true, false);

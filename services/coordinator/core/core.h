@@ -198,6 +198,9 @@ class Core {
 
   void PlanLoop();
   PlanInput Input() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // With whom sites go on while this coordinator is away: core_offline.cc.
+  void PlanStanding(const PlanInput& input) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Duration TimestampEvery() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StartTransferNow(const StartTransfer& start) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<crypto::Envelope> MakeGrant(const Transfer& transfer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -240,6 +243,8 @@ class Core {
       ABSL_GUARDED_BY(mutex_);  // by site and order: with so many signatures, in this session
   std::map<std::pair<std::string, DatasetId>, std::vector<agent::v1::RedactionState>> redactions_said_
       ABSL_GUARDED_BY(mutex_);  // by site, of what is not done there
+  std::map<std::pair<DatasetId, std::string>, std::vector<agent::v1::StandingPeer>> standing_
+      ABSL_GUARDED_BY(mutex_);  // by dataset and who is told
   std::map<std::string, std::string> wanted_of_site_
       ABSL_GUARDED_BY(mutex_);  // fingerprint of the assignments last sent
 };

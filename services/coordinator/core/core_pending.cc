@@ -15,9 +15,6 @@ namespace {
 
 constexpr size_t kPartBytes = 1 << 20;  // of records in one message; gRPC takes 4 MiB
 constexpr uint32_t kDefaultHistory = 100, kMaxHistory = 1000;
-// A timestamp is made anew many times in its life: an outage of the coordinator begins with nearly all of it left.
-constexpr int kTimestampsInALife = 96;
-constexpr absl::Duration kMinTimestampEvery = absl::Seconds(1), kMaxTimestampEvery = absl::Minutes(15);
 
 void Mix(const std::string& bytes, crypto::Hasher* hasher) {
   hasher->Update(absl::StrCat(bytes.size(), ":"));
@@ -251,8 +248,7 @@ void Core::SendTimestamps() {
   if (now < next_timestamp_) return;
   auto timestamp = MakeTimestamp();
   if (!timestamp.has_value()) return;
-  next_timestamp_ =
-      now + std::clamp(bundle_->world.timestamp_life / kTimestampsInALife, kMinTimestampEvery, kMaxTimestampEvery);
+  next_timestamp_ = now + TimestampEvery();
   for (auto& [site, session] : sessions_) {
     agent::v1::CoordinatorMessage message;
     rpc::ToProto(*timestamp, message.mutable_policy_timestamp());

@@ -152,6 +152,7 @@ void Core::PlanOnce() {
   dirty_ = false;
   PlanInput input = Input();
   plan_ = planner_.Run(input);
+  PlanStanding(input);
   PushAssignments();
   PlanEvictionsOnce(std::move(input));
   for (const StartTransfer& start : plan_.start) StartTransferNow(start);

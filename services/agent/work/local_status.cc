@@ -1,0 +1,98 @@
+#include "services/agent/work/local_status.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <ostream>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/base/units.h"
+#include "common/rpc/codec.h"
+
+namespace bailiwick::agent {
+namespace {
+
+constexpr absl::Duration kWriteEvery = absl::Minutes(1);
+constexpr uint64_t kMaxFile = 16 * kMiB;
+
+std::string PathOf(const std::string& directory) { return os::JoinPath(directory, "status.json"); }
+
+std::string When(const google::protobuf::Timestamp& time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", rpc::FromProto(time), absl::UTCTimeZone());
+}
+
+void Show(const agent::v1::StandingState& flow, std::ostream& out) {
+  out << "  " << flow.dataset() << " with " << flow.site() << ": ";
+  if (flow.running()) {
+    out << "under way";
+  } else if (flow.arrived() != 0) {
+    out << "version " << flow.arrived() << " arrived";
+  } else {
+    out << (flow.problem().empty() ? "nothing yet" : flow.problem());
+  }
+  if (flow.has_until()) {
+    out << "; until " << When(flow.until());
+  } else {
+    out << "; not delegated now";
+  }
+  out << "\n";
+}
+
+}  // namespace
+
+LocalStatusFile::LocalStatusFile(os::Files* files, const os::Clock* clock, const std::string& directory)
+    : files_(files), clock_(clock), path_(PathOf(directory)) {}
+
+absl::Status LocalStatusFile::Write(agent::v1::LocalStatus status) {
+  std::string content = status.SerializeAsString();
+  if (content == last_ && clock_->BootTime() < next_) return absl::OkStatus();
+  rpc::ToProto(clock_->Now(), status.mutable_written());
+  std::string json;
+  if (!google::protobuf::util::MessageToJsonString(status, &json).ok()) return absl::InternalError("no JSON");
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, path_, json + "\n"));
+  last_ = std::move(content);
+  next_ = clock_->BootTime() + kWriteEvery;
+  return absl::OkStatus();
+}
+
+absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const std::string& directory, bool json,
+                              std::ostream* out) {
+  auto text = os::ReadFile(files, PathOf(directory), kMaxFile);
+  if (absl::IsNotFound(text.status())) {
+    return absl::NotFoundError(absl::StrCat(directory, " has no status.json: no agent has run there yet"));
+  }
+  BW_RETURN_IF_ERROR(text.status());
+  if (json) {
+    *out << *text;
+    return absl::OkStatus();
+  }
+  agent::v1::LocalStatus status;
+  if (!google::protobuf::util::JsonStringToMessage(*text, &status).ok()) {
+    return absl::DataLossError(absl::StrCat(PathOf(directory), " is unreadable; the running agent writes it anew"));
+  }
+  const absl::Time now = clock->Now();
+  *out << "site " << status.site() << ", as of " << FormatAge(now - rpc::FromProto(status.written())) << " ago\n"
+       << "coordinator: ";
+  if (status.connected()) {
+    *out << "connected\n";
+  } else {
+    *out << "out of reach since " << When(status.away_since())
+         << (status.on_its_own() ? "; what the law delegates goes on\n" : "\n");
+  }
+  *out << "policy: ";
+  if (status.policy_revision() == 0) {
+    *out << "none\n";
+  } else {
+    *out << "revision " << status.policy_revision();
+    if (status.has_policy_called_current()) *out << ", called current at " << When(status.policy_called_current());
+    *out << "\n";
+  }
+  if (!status.stale().empty()) *out << "nothing may flow: " << status.stale() << "\n";
+  if (!status.connected() && status.standing_size() != 0) *out << "without the coordinator:\n";
+  if (!status.connected()) {
+    for (const auto& flow : status.standing()) Show(flow, *out);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,33 @@
+// What the agent says of itself in its data directory, so that whoever stands before the machine learns how it goes on
+// without the coordinator.
+#pragma once
+
+#include <iosfwd>
+#include <string>
+
+#include "absl/status/status.h"
+#include "bailiwick/agent/v1/local.pb.h"
+#include "common/os/clock.h"
+#include "common/os/files.h"
+
+namespace bailiwick::agent {
+
+// <data>/status.json. Written anew only when something but its own time changed, or a minute went by. One thread.
+class LocalStatusFile {
+ public:
+  LocalStatusFile(os::Files* files, const os::Clock* clock, const std::string& directory);
+  absl::Status Write(agent::v1::LocalStatus status);
+
+ private:
+  os::Files* const files_;
+  const os::Clock* const clock_;
+  const std::string path_;
+  std::string last_;
+  absl::Duration next_ = absl::ZeroDuration();
+};
+
+// Shows it. NOT_FOUND: the agent never ran there.
+absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const std::string& directory, bool json,
+                              std::ostream* out);
+
+}  // namespace bailiwick::agent
