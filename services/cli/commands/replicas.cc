@@ -22,7 +22,9 @@ Json JsonOf(const control::v1::Replica& r) {
                  {"current", Number(r.current())},
                  {"pinned", Number(r.pinned())},
                  {"lagSeconds", Number(r.lag().seconds())},
+                 {"rpoSeconds", r.has_rpo() ? Number(r.rpo().seconds()) : Json()},
                  {"rpoBreached", Bool(r.rpo_breached())},
+                 {"rpoBreachedSince", Text(r.has_rpo_breached_since() ? TimeText(r.rpo_breached_since()) : "")},
                  {"reason", Text(r.reason())},
                  {"versions", List(std::move(versions))}});
 }
@@ -31,7 +33,7 @@ std::vector<std::string> RowOf(const control::v1::Replica& r) {
   std::string shown = r.role() == "home" ? "-" : (r.current() == 0 ? "none" : absl::StrCat(r.current()));
   if (r.pinned() != 0 && r.version() != 0) absl::StrAppend(&shown, " (pinned)");
   std::string lag = r.lag().seconds() == 0 ? "-" : FormatAge(absl::Seconds(r.lag().seconds()));
-  if (r.rpo_breached()) absl::StrAppend(&lag, " (over RPO)");
+  if (r.rpo_breached()) absl::StrAppend(&lag, " (over RPO ", FormatAge(absl::Seconds(r.rpo().seconds())), ")");
   return {r.dataset(), r.site(), r.role(),  r.state(), absl::StrCat(r.version(), "/", r.newest()),
           shown,       lag,      r.reason()};
 }

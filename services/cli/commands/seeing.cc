@@ -44,6 +44,7 @@ absl::Status Status(const Globals& globals) {
                                      {"logicalBytes", Number(d.logical_bytes())},
                                      {"replicasWanted", Number(d.replicas_wanted())},
                                      {"replicasCurrent", Number(d.replicas_current())},
+                                     {"replicasOverRpo", Number(d.replicas_over_rpo())},
                                      {"problem", Text(d.source_problem())}}));
     }
     PrintJson(globals.format(), {{"trustDomain", Text(info.trust_domain())},
@@ -73,15 +74,13 @@ absl::Status Status(const Globals& globals) {
   rows.clear();
   for (const auto& d : datasets.datasets()) {
     int64_t lag = 0;
-    bool breached = false;
     int denied = 0, unconfirmed = 0, fenced = 0;
     for (const auto& r : replicas.replicas()) {
       if (r.dataset() != d.name()) continue;
       denied += r.state() == "denied";
       unconfirmed += r.state() == "unconfirmed";
       fenced += r.state() == "fenced" || r.state() == "erasing";
-      if (r.state() != "denied") lag = std::max(lag, r.lag().seconds());
-      breached |= r.rpo_breached();
+      if (r.state() != "denied" || r.rpo_breached()) lag = std::max(lag, r.lag().seconds());
     }
     rows.push_back({d.name(), d.home_site(), d.newest() == 0 ? "none" : absl::StrCat(d.newest()),
                     absl::StrCat(d.files()), FormatBytes(d.logical_bytes()),
@@ -89,7 +88,11 @@ absl::Status Status(const Globals& globals) {
                                  denied > 0 ? absl::StrCat(" (", denied, " denied)") : "",
                                  fenced > 0 ? absl::StrCat(" (", fenced, " fenced)") : "",
                                  unconfirmed > 0 ? absl::StrCat(" (", unconfirmed, " unconfirmed)") : ""),
-                    lag == 0 ? "-" : absl::StrCat(FormatAge(absl::Seconds(lag)), breached ? " (over RPO)" : ""),
+                    lag == 0 ? "-"
+                             : absl::StrCat(FormatAge(absl::Seconds(lag)),
+                                            d.replicas_over_rpo() > 0
+                                                ? absl::StrCat(" (", d.replicas_over_rpo(), " over RPO)")
+                                                : ""),
                     d.source_problem()});
   }
   PrintTable({"DATASET", "HOME", "NEWEST", "FILES", "SIZE", "REPLICAS", "LAG", "PROBLEM"}, rows);
@@ -104,9 +107,16 @@ absl::StatusOr<int> Why(const Globals& globals, const std::string& dataset, cons
                                  {"code", Text(why.code())},
                                  {"sentence", Text(why.sentence())},
                                  {"rule", Text(why.rule())},
-                                 {"number", Number(why.version())}});
+                                 {"number", Number(why.version())},
+                                 {"lagSeconds", Number(why.lag().seconds())},
+                                 {"rpoSeconds", why.has_rpo() ? Number(why.rpo().seconds()) : Json()},
+                                 {"rpoBreached", Bool(why.rpo_breached())}});
   } else {
     std::cout << why.sentence() << "\n";
+    if (why.rpo_breached()) {
+      std::cout << "missing for " << FormatAge(absl::Seconds(why.lag().seconds())) << ", over the RPO of "
+                << FormatAge(absl::Seconds(why.rpo().seconds())) << "\n";
+    }
   }
   return why.satisfied() ? 0 : (why.code() == "denied" || why.code() == "past-retention" ? 3 : 1);
 }

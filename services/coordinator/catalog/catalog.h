@@ -20,6 +20,7 @@
 #include "common/crypto/sign.h"
 #include "common/os/files.h"
 #include "common/store/version.h"
+#include "services/coordinator/planner/rpo.h"
 
 namespace bailiwick::coordinator {
 
@@ -101,6 +102,7 @@ struct Snapshot {  // everything but events, at start
   std::map<std::pair<DatasetId, std::string>, VersionNumber> pins;  // site "" is every replica
   std::map<std::string, agent::v1::Hold> holds;                     // by id
   std::map<std::string, RedactionRow> redactions;                   // by order id
+  RpoAlarms rpo_alarms;
   std::vector<ReceiptRow> receipts;                                 // in the order in which they came
   std::vector<TransferRow> transfers;                               // in the order of their last Put
   config::RootChain roots;                                          // of the newest bundle
@@ -152,6 +154,8 @@ class Catalog {
   virtual absl::Status PutTransfer(const TransferRow& transfer) = 0;  // the newest kMaxEndedTransfers ended ones stay
   // Returns the event's sequence number; old ones beyond the bound go.
   virtual absl::StatusOr<uint64_t> AppendEvent(const control::v1::Event& event) = 0;
+  // The alarm is raised, or ended, and its event appended: both or neither.
+  virtual absl::StatusOr<uint64_t> PutRpoAlarm(const RpoAlarm& alarm, bool raised, const control::v1::Event& event) = 0;
   virtual absl::StatusOr<std::vector<control::v1::Event>> Events(uint64_t after, uint32_t limit) = 0;
   virtual absl::StatusOr<std::vector<control::v1::Event>> NewestEvents(uint32_t limit) = 0;
 };

@@ -197,6 +197,27 @@ TEST_F(CatalogTest, EventsAreNumberedAndPaged) {
   EXPECT_THAT(kinds(catalog_->NewestEvents(2)), ElementsAre("4kind-4", "5kind-5"));
 }
 
+TEST_F(CatalogTest, AnRpoAlarmIsKeptWithItsEvent) {
+  control::v1::Event event;
+  event.set_kind("rpo-breached");
+  const RpoAlarm alarm = {Id(1), "planner", "core", absl::FromUnixMillis(1'700'000'000'123)};
+  ASSERT_TRUE(catalog_->PutRpoAlarm(alarm, true, event).ok());
+  ASSERT_TRUE(catalog_->PutRpoAlarm({Id(1), "planner", "edge", alarm.since}, true, event).ok());
+  Snapshot s = Reloaded();
+  ASSERT_EQ(s.rpo_alarms.size(), 2u);
+  EXPECT_EQ(s.rpo_alarms.at({Id(1), "core"}).dataset_name, "planner");
+  EXPECT_EQ(s.rpo_alarms.at({Id(1), "core"}).since, alarm.since);
+  event.set_kind("rpo-recovered");
+  ASSERT_TRUE(catalog_->PutRpoAlarm(alarm, false, event).ok());
+  s = Reloaded();
+  EXPECT_EQ(s.rpo_alarms.size(), 1u);
+  EXPECT_EQ(s.rpo_alarms.count({Id(1), "edge"}), 1u);
+  auto events = catalog_->NewestEvents(10);
+  ASSERT_TRUE(events.ok());
+  ASSERT_EQ(events->size(), 3u);
+  EXPECT_EQ(events->back().kind(), "rpo-recovered");
+}
+
 TEST_F(CatalogTest, RunningTransfersStayAndOnlyTheNewestEnded) {
   auto put = [&](const std::string& id, bool ended) {
     TransferRow row;

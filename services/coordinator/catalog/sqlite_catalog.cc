@@ -56,6 +56,10 @@ const char* kRedaction =
     "CREATE TABLE redactions(id BLOB PRIMARY KEY, dataset BLOB NOT NULL, envelope BLOB NOT NULL,"
     "  by_whom TEXT NOT NULL, since INTEGER NOT NULL) STRICT;";
 
+const char* kRpoAlarms =
+    "CREATE TABLE rpo_alarms(dataset BLOB NOT NULL, site TEXT NOT NULL, name TEXT NOT NULL, since INTEGER NOT NULL,"
+    "  PRIMARY KEY(dataset, site)) STRICT, WITHOUT ROWID;";
+
 std::string Pack(const crypto::Envelope& envelope) {
   types::v1::Envelope message;
   rpc::ToProto(envelope, &message);
@@ -329,16 +333,25 @@ class SqliteCatalog : public Catalog {
 
   absl::StatusOr<uint64_t> AppendEvent(const control::v1::Event& event) override {
     uint64_t sequence = 0;
+    BW_RETURN_IF_ERROR(Write([&](sql::Database& db) { return Append(db, event, &sequence); }));
+    return sequence;
+  }
+
+  absl::StatusOr<uint64_t> PutRpoAlarm(const RpoAlarm& alarm, bool raised, const control::v1::Event& event) override {
+    uint64_t sequence = 0;
     BW_RETURN_IF_ERROR(Write([&](sql::Database& db) -> absl::Status {
-      {
-        BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT INTO events(event) VALUES(?)"));
-        const std::string bytes = event.SerializeAsString();
-        BW_RETURN_IF_ERROR(put.BindBlob(1, bytes).Run());
+      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM rpo_alarms WHERE dataset = ? AND site = ?"));
+      BW_RETURN_IF_ERROR(remove.BindBlob(1, alarm.dataset.view()).BindText(2, alarm.site).Run());
+      if (raised) {
+        BW_ASSIGN_OR_RETURN(auto put,
+                            db.Prepare("INSERT INTO rpo_alarms(dataset, site, name, since) VALUES(?, ?, ?, ?)"));
+        BW_RETURN_IF_ERROR(put.BindBlob(1, alarm.dataset.view())
+                               .BindText(2, alarm.site)
+                               .BindText(3, alarm.dataset_name)
+                               .Bind(4, absl::ToUnixMillis(alarm.since))
+                               .Run());
       }
-      sequence = static_cast<uint64_t>(db.last_insert_rowid());
-      if (sequence <= kMaxEvents) return absl::OkStatus();
-      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM events WHERE sequence <= ?"));
-      return remove.Bind(1, sequence - kMaxEvents).Run();
+      return Append(db, event, &sequence);
     }));
     return sequence;
   }
@@ -366,6 +379,18 @@ class SqliteCatalog : public Catalog {
     }));
     sequence_ = next;
     return absl::OkStatus();
+  }
+
+  static absl::Status Append(sql::Database& db, const control::v1::Event& event, uint64_t* sequence) {
+    {
+      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT INTO events(event) VALUES(?)"));
+      const std::string bytes = event.SerializeAsString();
+      BW_RETURN_IF_ERROR(put.BindBlob(1, bytes).Run());
+    }
+    *sequence = static_cast<uint64_t>(db.last_insert_rowid());
+    if (*sequence <= kMaxEvents) return absl::OkStatus();
+    BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM events WHERE sequence <= ?"));
+    return remove.Bind(1, *sequence - kMaxEvents).Run();
   }
 
   static absl::Status PutMeta(sql::Database& db, const std::string& key, const std::string& value) {
@@ -513,6 +538,16 @@ class SqliteCatalog : public Catalog {
           s->redactions[row.Blob(0)] = std::move(r);
           return absl::OkStatus();
         }));
+    BW_RETURN_IF_ERROR(
+        ForEach(db, "SELECT dataset, site, name, since FROM rpo_alarms", [&](sql::Statement& row) -> absl::Status {
+          RpoAlarm alarm;
+          BW_ASSIGN_OR_RETURN(alarm.dataset, DatasetId::From(row.Blob(0)));
+          alarm.site = row.Text(1);
+          alarm.dataset_name = row.Text(2);
+          alarm.since = absl::FromUnixMillis(row.Int(3));
+          s->rpo_alarms[{alarm.dataset, alarm.site}] = std::move(alarm);
+          return absl::OkStatus();
+        }));
     BW_RETURN_IF_ERROR(ForEach(db, "SELECT view, dataset, dialler, ended FROM transfers ORDER BY ordinal",
                                [&](sql::Statement& row) -> absl::Status {
                                  TransferRow t;
@@ -541,7 +576,7 @@ class SqliteCatalog : public Catalog {
 
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<sql::Database> db,
-                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema, kEviction, kRedaction}}));
+                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms}}));
   auto catalog = std::make_unique<SqliteCatalog>(std::move(db));
   BW_RETURN_IF_ERROR(catalog->Begin());
   return std::unique_ptr<Catalog>(std::move(catalog));

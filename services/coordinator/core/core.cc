@@ -144,8 +144,8 @@ absl::Status Core::Audit(const std::string& kind, const std::string& subject, co
   return audit_->Append(kind, subject, detail).status();
 }
 
-void Core::Event(const std::string& kind, const std::string& site, const std::string& dataset, VersionNumber version,
-                 const std::string& message) {
+control::v1::Event Core::MakeEvent(const std::string& kind, const std::string& site, const std::string& dataset,
+                                   VersionNumber version, const std::string& message) const {
   control::v1::Event event;
   rpc::ToProto(clock_->Now(), event.mutable_at());
   event.set_kind(kind);
@@ -153,7 +153,12 @@ void Core::Event(const std::string& kind, const std::string& site, const std::st
   event.set_dataset(dataset);
   event.set_version(version);
   event.set_message(message);
-  auto sequence = catalog_->AppendEvent(event);
+  return event;
+}
+
+void Core::Event(const std::string& kind, const std::string& site, const std::string& dataset, VersionNumber version,
+                 const std::string& message) {
+  auto sequence = catalog_->AppendEvent(MakeEvent(kind, site, dataset, version, message));
   if (!sequence.ok()) Log(Level::kError, "event-lost", {{"kind", kind}, {"error", sequence.status()}});
   Log(Level::kInfo, kind, {{"site", site}, {"dataset", dataset}, {"version", version}, {"message", message}});
 }

@@ -152,6 +152,10 @@ class Core {
   void SendTimestamps() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Event(const std::string& kind, const std::string& site, const std::string& dataset, VersionNumber version,
              const std::string& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  control::v1::Event MakeEvent(const std::string& kind, const std::string& site, const std::string& dataset,
+                               VersionNumber version, const std::string& message) const;
+  // Alarms that begin or end with the plan, each once, also over restarts.
+  void CareForRpo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Audit(const std::string& kind, const std::string& subject, const std::string& detail);
   void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { dirty_ = true; }
 

@@ -152,10 +152,34 @@ void Core::PlanOnce() {
   dirty_ = false;
   PlanInput input = Input();
   plan_ = planner_.Run(input);
+  CareForRpo();
   PlanStanding(input);
   PushAssignments();
   PlanEvictionsOnce(std::move(input));
   for (const StartTransfer& start : plan_.start) StartTransferNow(start);
+}
+
+void Core::CareForRpo() {
+  for (const RpoChange& change : RpoChanges(plan_.wanted, state_.rpo_alarms, clock_->Now())) {
+    const RpoAlarm& alarm = change.alarm;
+    const std::string kind = change.raised ? "rpo-breached" : "rpo-recovered";
+    auto put = catalog_->PutRpoAlarm(alarm, change.raised,
+                                     MakeEvent(kind, alarm.site, alarm.dataset_name, change.version, change.sentence));
+    if (!put.ok()) {  // the next plan says it again
+      Log(Level::kError, "catalog-failed", {{"error", put.status()}});
+      continue;
+    }
+    Log(change.raised ? Level::kWarning : Level::kInfo, kind,
+        {{"site", alarm.site},
+         {"dataset", alarm.dataset_name},
+         {"version", change.version},
+         {"message", change.sentence}});
+    if (change.raised) {
+      state_.rpo_alarms[{alarm.dataset, alarm.site}] = alarm;
+    } else {
+      state_.rpo_alarms.erase({alarm.dataset, alarm.site});
+    }
+  }
 }
 
 const Wanted* Core::FindWanted(DatasetId dataset, const std::string& site) const {

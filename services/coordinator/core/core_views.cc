@@ -104,6 +104,7 @@ control::v1::ListDatasetsResponse Core::Datasets() {
       if (wanted.dataset != stream->id) continue;
       d->set_replicas_wanted(d->replicas_wanted() + 1);
       if (wanted.reason.satisfied) d->set_replicas_current(d->replicas_current() + 1);
+      if (wanted.rpo_breached) d->set_replicas_over_rpo(d->replicas_over_rpo() + 1);
     }
     if (auto replicas = state_.replicas.find(stream->id); replicas != state_.replicas.end()) {
       auto home = replicas->second.find(stream->home_site);
@@ -202,6 +203,13 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
         continue;
       }
       const Wanted* wanted = FindWanted(stream->id, s);
+      if (wanted != nullptr) {
+        SetDuration(wanted->lag, r->mutable_lag());
+        if (wanted->rpo != absl::InfiniteDuration()) SetDuration(wanted->rpo, r->mutable_rpo());
+        r->set_rpo_breached(wanted->rpo_breached);
+        auto alarm = state_.rpo_alarms.find({stream->id, s});
+        if (alarm != state_.rpo_alarms.end()) rpc::ToProto(alarm->second.since, r->mutable_rpo_breached_since());
+      }
       const EvictionStatus* eviction = FindEviction(stream->id, s);
       const bool in_use = wanted != nullptr && wanted->reason.satisfied;
       if (eviction != nullptr && !(eviction->overdue && in_use)) {  // some versions past their time leave it in use
@@ -223,8 +231,6 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
                    : code == "waiting" || code == "policy-pending" ? "behind"
                                                                    : "blocked");
       r->set_materialize(wanted->materialize);
-      SetDuration(wanted->lag, r->mutable_lag());
-      r->set_rpo_breached(wanted->rpo_breached);
       auto row = replicas.find(s);
       const std::string problem = row == replicas.end() ? "" : row->second.problem;
       r->set_reason(wanted->reason.satisfied ? problem : wanted->reason.sentence);
@@ -272,6 +278,11 @@ absl::StatusOr<control::v1::WhyResponse> Core::Why(const std::string& dataset, c
   response.set_sentence(reason.sentence);
   response.set_rule(reason.rule);
   response.set_version(reason.version);
+  if (wanted != nullptr) {
+    SetDuration(wanted->lag, response.mutable_lag());
+    if (wanted->rpo != absl::InfiniteDuration()) SetDuration(wanted->rpo, response.mutable_rpo());
+    response.set_rpo_breached(wanted->rpo_breached);
+  }
   return response;
 }
 

@@ -111,7 +111,7 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
     wanted->reason = view.NoVersion();
     return;
   }
-  wanted->lag = view.Lag();
+  wanted->lag = view.Lag(&wanted->lagging_at);
   wanted->rpo_breached = wanted->lag > wanted->rpo;
   if (view.AllPast()) {
     wanted->reason = view.PastRetention(ready->dataset->versions.back().number, ready->dataset->home_site);

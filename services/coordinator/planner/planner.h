@@ -131,7 +131,8 @@ struct Wanted {
   Reason reason;
   absl::Duration
       lag;  // age of the oldest version that may lie there, is missing and newer than what it holds; 0: current
-  bool rpo_breached = false;
+  VersionNumber lagging_at = 0;  // that version; 0: current
+  bool rpo_breached = false;     // whatever keeps it away, the law too: a policy asked for it
 };
 
 struct StartTransfer {

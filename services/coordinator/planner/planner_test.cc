@@ -240,6 +240,7 @@ TEST_F(PlannerTest, LagIsTheAgeOfTheOldestNewerVersion) {
   AddPolicy({ToSite("core")}).rpo = absl::Minutes(2);
   Only();
   EXPECT_EQ(plan_.wanted[0].lag, absl::Minutes(3));
+  EXPECT_EQ(plan_.wanted[0].lagging_at, 3u);
   EXPECT_TRUE(plan_.wanted[0].rpo_breached);
   input_.policies[0].rpo = absl::Minutes(3);
   Only();

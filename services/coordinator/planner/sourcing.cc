@@ -43,10 +43,11 @@ View::View(const PlanInput& input, const PlannedDataset& dataset, const std::str
   }
 }
 
-absl::Duration View::Lag() const {
+absl::Duration View::Lag(VersionNumber* oldest_missing) const {
   for (const PlannedVersion& version : dataset_.versions) {
-    if (version.number > newest_held_ && !Past(version, retention_))
-      return std::max(input_.now - version.committed_at, absl::ZeroDuration());
+    if (version.number <= newest_held_ || Past(version, retention_)) continue;
+    *oldest_missing = version.number;
+    return std::max(input_.now - version.committed_at, absl::ZeroDuration());
   }
   return absl::ZeroDuration();
 }

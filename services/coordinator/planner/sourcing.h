@@ -38,7 +38,7 @@ class View {
   // Whether it holds nothing and every version is past its retention there.
   bool AllPast() const { return held_.empty() && newest_lawful_ == 0; }
 
-  absl::Duration Lag() const;
+  absl::Duration Lag(VersionNumber* oldest_missing) const;
 
   Reason NoVersion() const;
   // The version is past the time for which the law lets it lie there, or come there from `from`.
