@@ -6,6 +6,7 @@
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
+#include <rocksdb/write_buffer_manager.h>
 
 #include <cstring>
 #include <filesystem>
@@ -24,7 +25,7 @@ namespace {
 constexpr char kChunk = 'C';
 constexpr char kPack = 'P';
 constexpr size_t kValueBytes = 8 + 8 + 4 + 4 + 1 + 8;
-constexpr size_t kWriteBufferBytes = 16 << 20;  // two of them at most: bounds RAM and what a crash must read back
+constexpr size_t kWriteBufferBytes = 8 << 20;  // two of them at most: bounds RAM and what a crash must read back
 constexpr int kMaxOpenFiles = 128;
 constexpr size_t kBatch = 4096;
 
@@ -80,7 +81,7 @@ class Recent {
   }
 
  private:
-  static constexpr size_t kGeneration = 64 << 10;  // two of them: 20 MiB
+  static constexpr size_t kGeneration = (64 << 10) / 8 * 7;  // what 64 Ki slots hold; two of them: 13 MiB
   using Map = absl::flat_hash_map<std::pair<DatasetId, Digest>, ChunkLocation>;
   Map young_, old_;
 };
@@ -286,7 +287,11 @@ rocksdb::Options IndexOptions(uint64_t cache_bytes) {
   table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
   table.partition_filters = true;
   table.metadata_block_size = 4096;
+  table.block_size = 8192;
   table.block_cache = rocksdb::NewLRUCache(cache_bytes);
+  // What waits to be written counts as cached: one bound for both.
+  o.write_buffer_manager =
+      std::make_shared<rocksdb::WriteBufferManager>(size_t{2} * kWriteBufferBytes, table.block_cache);
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   table.cache_index_and_filter_blocks = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;

@@ -29,7 +29,7 @@ class ReceiveMachine {
   static constexpr uint64_t kWantBytes = 4 << 20;       // one want: a few frames, so that several are in flight
   static constexpr uint64_t kNodeGuessBytes = 16 << 10;
   static constexpr size_t kMaxOpenWants = 64;            // so the queue of unsent wants is bounded too
-  static constexpr size_t kMaxAsked = 1 << 18;          // digests remembered so that a repeated chunk is asked for once
+  static constexpr size_t kMaxAsked = 1 << 17;          // digests remembered so that a repeated chunk is asked for once
   static constexpr size_t kMaxDepth = 2 * store::kMaxHeight;
 
   struct NodeRef {

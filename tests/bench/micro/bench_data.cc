@@ -194,7 +194,7 @@ class Index {
   }
 
  private:
-  Index() : directory_("index"), index_(Must(store::ChunkIndex::Open(directory_.path() + "/index", 64 << 20))) {
+  Index() : directory_("index"), index_(Must(store::ChunkIndex::Open(directory_.path() + "/index", 48 << 20))) {
     for (uint64_t pack = 0; pack < kChunks / kPack; ++pack) PutPack(pack);
     Must(index_->Flush());
   }
