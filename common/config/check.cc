@@ -25,6 +25,7 @@ constexpr size_t kMaxLabelValue = 63;
 constexpr int64_t kMinRetentionSeconds = 10;  // agents look once a second, clocks may be a few apart
 constexpr uint64_t kMinChunk = 16 * kKiB;
 constexpr uint64_t kMaxChunk = 4 * kMiB;
+constexpr uint64_t kMinCap = 64 * kKiB;  // a second: a frame of 1 MiB leaves within 16 s
 
 bool LowerOrDigit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 bool AlphaNumeric(char c) { return LowerOrDigit(c) || (c >= 'A' && c <= 'Z'); }
@@ -145,6 +146,23 @@ class Checker {
       if (!target.site().empty() && target.copies() > 1) complain_(path + ".copies", "one site holds one copy");
     }
     if (spec.has_rpo()) AtLeastASecond("spec.rpo", spec.rpo());
+  }
+
+  void Bandwidth(const pb::BandwidthPolicySpec& spec) {
+    if (spec.caps().empty()) complain_("spec.caps", "expected at least one cap: {site, limit} or {from, to, limit}");
+    for (int i = 0; i < spec.caps_size(); ++i) {
+      const pb::BandwidthCap& cap = spec.caps(i);
+      const std::string path = absl::StrCat("spec.caps[", i, "]");
+      if (cap.site().empty() == cap.from().empty()) complain_(path, "expected exactly one of site and from");
+      if (!cap.site().empty()) Need(path + ".site", NameProblem(cap.site()));
+      if (!cap.from().empty()) {
+        Need(path + ".from", RegionProblem(cap.from()));
+        if (cap.to().empty()) complain_(path, "expected the region that the bytes go to beside `from`: to");
+      }
+      if (!cap.to().empty()) Need(path + ".to", RegionProblem(cap.to()));
+      if (cap.limit_bytes() < kMinCap) complain_(path + ".limit", "expected at least 64KiB (a second)");
+      Windows(path + ".daily", cap.daily());
+    }
   }
 
   void Sovereignty(const pb::SovereigntyPolicySpec& spec) {
@@ -337,9 +355,13 @@ class Checker {
     }
     const auto from = ParseMoment(when.not_before()), to = ParseMoment(when.not_after());
     if (from && to && *from >= *to) complain_(path + ".notAfter", "expected a moment later than notBefore");
-    for (int i = 0; i < when.daily_size(); ++i) {
-      const pb::Daily& daily = when.daily(i);
-      const std::string at = absl::StrCat(path, ".daily[", i, "]");
+    Windows(path + ".daily", when.daily());
+  }
+
+  void Windows(const std::string& path, const google::protobuf::RepeatedPtrField<pb::Daily>& windows) {
+    for (int i = 0; i < windows.size(); ++i) {
+      const pb::Daily& daily = windows[i];
+      const std::string at = absl::StrCat(path, "[", i, "]");
       if (!ParseDays(daily.days())) {
         complain_(at + ".days",
                   absl::StrCat("\"", daily.days(), "\" are not days; write mon-fri, or sat,sun in quotes"));
@@ -441,6 +463,9 @@ void CheckResource(const pb::Resource& resource, const Complain& complain) {
       break;
     case pb::Resource::kSovereigntyPolicy:
       checker.Sovereignty(resource.sovereignty_policy());
+      break;
+    case pb::Resource::kBandwidthPolicy:
+      checker.Bandwidth(resource.bandwidth_policy());
       break;
     case pb::Resource::SPEC_NOT_SET:
       complain("spec", "the resource has no kind this version knows");

@@ -56,8 +56,8 @@ std::string Suggest(std::string_view text, const std::vector<std::string>& optio
 }
 
 const std::vector<std::string>& Kinds() {
-  static const auto* const kinds =
-      new std::vector<std::string>{"Region", "Site", "Dataset", "ReplicationPolicy", "SovereigntyPolicy"};
+  static const auto* const kinds = new std::vector<std::string>{
+      "Region", "Site", "Dataset", "ReplicationPolicy", "SovereigntyPolicy", "BandwidthPolicy"};
   return *kinds;
 }
 
@@ -73,6 +73,8 @@ std::string KindOf(const Resource& resource) {
       return "ReplicationPolicy";
     case Resource::kSovereigntyPolicy:
       return "SovereigntyPolicy";
+    case Resource::kBandwidthPolicy:
+      return "BandwidthPolicy";
     case Resource::SPEC_NOT_SET:
       break;
   }
@@ -84,6 +86,7 @@ absl::StatusOr<std::string> ParseKind(std::string_view text) {
   word.erase(std::remove(word.begin(), word.end(), '-'), word.end());
   if (word == "ds") return std::string("Dataset");
   if (word == "rp") return std::string("ReplicationPolicy");
+  if (word == "bp") return std::string("BandwidthPolicy");
   if (word == "sp") return std::string("SovereigntyPolicy");
   for (const std::string& kind : Kinds()) {
     const std::string singular = Lower(kind);

@@ -8,6 +8,7 @@
 #include "common/config/obligations.h"
 #include "common/config/policy_tests.h"
 #include "common/config/world.h"
+#include "common/os/time_zones.h"
 
 namespace bailiwick::config {
 namespace {
@@ -51,6 +52,8 @@ class Validator {
           if (!spec.to(i).site().empty()) Site(key, path + ".site", spec.to(i).site());
           if (!spec.to(i).region().empty()) Region(key, path + ".region", spec.to(i).region());
         }
+      } else if (resource.has_bandwidth_policy()) {
+        Caps(key, resource.bandwidth_policy());
       } else if (resource.has_sovereignty_policy()) {
         Law(key, resource.sovereignty_policy());
       }
@@ -65,7 +68,8 @@ class Validator {
     }
     world->time_zones = zones_;
     for (const auto& [key, resource] : catalog_) {
-      if (resource.has_sovereignty_policy()) RunPolicyTests(*world, key.second, resource.sovereignty_policy(), now, At(key));
+      if (resource.has_sovereignty_policy())
+        RunPolicyTests(*world, key.second, resource.sovereignty_policy(), now, At(key));
     }
   }
 
@@ -117,6 +121,26 @@ class Validator {
   }
   void Site(const ResourceKey& key, const std::string& path, const std::string& name) {
     Refer("Site", "site", key, path, name, "");
+  }
+
+  void Caps(const ResourceKey& key, const pb::BandwidthPolicySpec& spec) {
+    for (int i = 0; i < spec.caps_size(); ++i) {
+      const pb::BandwidthCap& cap = spec.caps(i);
+      const std::string path = absl::StrCat("spec.caps[", i, "]");
+      if (!cap.site().empty()) Site(key, path + ".site", cap.site());
+      if (!cap.from().empty()) Region(key, path + ".from", cap.from());
+      if (!cap.to().empty()) Region(key, path + ".to", cap.to());
+      for (int j = 0; j < cap.daily_size(); ++j) {
+        if (os::LoadTimeZone(cap.daily(j).tz()).ok()) continue;
+        UnknownZone(key, absl::StrCat(path, ".daily[", j, "].tz"), cap.daily(j).tz());
+      }
+    }
+  }
+
+  void UnknownZone(const ResourceKey& key, const std::string& path, const std::string& name) {
+    Fail(key, path,
+         absl::StrCat("time zone ", name,
+                      " is not known on this machine; write an IANA name such as Europe/Berlin (package tzdata)"));
   }
 
   void Law(const ResourceKey& key, const pb::SovereigntyPolicySpec& spec) {
@@ -181,9 +205,7 @@ class Validator {
   void Zones(const ResourceKey& key, const std::string& path, const pb::When& when) {
     for (int i = 0; i < when.daily_size(); ++i) {
       if (zones_.count(when.daily(i).tz()) != 0) continue;
-      Fail(key, absl::StrCat(path, "[", i, "].tz"),
-           absl::StrCat("time zone ", when.daily(i).tz(),
-                        " is not known on this machine; write an IANA name such as Europe/Berlin (package tzdata)"));
+      UnknownZone(key, absl::StrCat(path, "[", i, "].tz"), when.daily(i).tz());
     }
   }
 

@@ -36,7 +36,7 @@ const Broken kBroken[] = {
      "f.yaml:2:7: unknown kind \"Regoin\"; did you mean \"Region\"?"},
     {"%kind: Widget\nmetadata: {name: eu}\nspec: {}\n",
      "f.yaml:2:7: unknown kind \"Widget\"; expected one of: Region, Site, Dataset, ReplicationPolicy, "
-     "SovereigntyPolicy"},
+     "SovereigntyPolicy, BandwidthPolicy"},
     {"%kind: Region\nmetadata: {name: eu}\nspec: {descripton: x}\n",
      "f.yaml:4:8: unknown field \"descripton\" in spec; did you mean \"description\"?"},
     {"%kind: Region\nmetadata: {name: eu}\nspec: {}\nextra: 1\n",
@@ -137,6 +137,14 @@ const Broken kBroken[] = {
      "f.yaml:4:13: spec.to[0]: expected exactly one of site, region and siteSelector"},
     {"%kind: ReplicationPolicy\nmetadata: {name: r}\nspec: {to: [{site: a}], order: newest_first}\n",
      "f.yaml:4:32: spec.order: unknown value \"newest_first\"; did you mean \"newest-first\"?"},
+    {"%kind: BandwidthPolicy\nmetadata: {name: b}\nspec: {caps: [{site: a, from: eu, to: us, limit: 1MiB}]}\n",
+     "f.yaml:4:15: spec.caps[0]: expected exactly one of site and from"},
+    {"%kind: BandwidthPolicy\nmetadata: {name: b}\nspec: {caps: [{from: eu, limit: 1MiB}]}\n",
+     "f.yaml:4:15: spec.caps[0]: expected the region that the bytes go to beside `from`: to"},
+    {"%kind: BandwidthPolicy\nmetadata: {name: b}\nspec: {caps: [{site: a}]}\n",
+     "f.yaml:4:15: spec.caps[0].limit: expected at least 64KiB (a second)"},
+    {"%kind: BandwidthPolicy\nmetadata: {name: b}\nspec: {caps: [{site: a, limit: 1MiB, daily: [{tz: CEST}]}]}\n",
+     "f.yaml:4:51: spec.caps[0].daily[0].tz: \"CEST\" is not a time zone; write UTC or an IANA name, Europe/Berlin"},
     {"%kind: ReplicationPolicy\nmetadata: {name: r}\nspec: {to: [{site: a}], rpo: 99999d}\n",
      "f.yaml:4:30: spec.rpo: \"99999d\" is longer than 36500d"},
     {"%kind: ReplicationPolicy\nmetadata: {name: r}\nspec: {select: {matchExpressions: [{key: a, operator: in, "
@@ -280,6 +288,14 @@ spec:
   tests:
   - {name: telemetry may go to core, data: {class: telemetry, pii: "no"}, from: eu, to: core, expect: permit}
   - {name: "never: us", never: {data: {pii: "yes"}, reach: us}}
+---
+apiVersion: bailiwick/v1
+kind: BandwidthPolicy
+metadata: {name: lines}
+spec:
+  caps:
+  - {site: core, limit: 4MiB}
+  - {from: eu, to: us, limit: 64KiB, daily: [{days: mon-fri, hours: "08:00-18:00", tz: Europe/Berlin}]}
 )yaml";
 
 TEST(YamlTest, EveryKindSurvivesTheRoundTrip) {

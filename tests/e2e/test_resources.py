@@ -64,7 +64,7 @@ class Resources(f.FleetTest):
                 self.assertIn(name, self.fleet.cli("describe", kind, name).out)
 
     def test_kinds_have_short_and_plural_names(self):
-        for kind in ("dataset", "datasets", "ds", "Dataset", "sites", "regions", "rp", "sp"):
+        for kind in ("dataset", "datasets", "ds", "Dataset", "sites", "regions", "rp", "sp", "bp", "bandwidthpolicies"):
             self.fleet.cli("get", kind)
 
     def test_delete_refuses_what_others_stand_on(self):

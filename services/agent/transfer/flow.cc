@@ -124,6 +124,7 @@ void Flow::Report(TransferUpdate::State state, const End& end, bool force) {
                .done_bytes = done_bytes_,
                .total_bytes = record_.logical_bytes,
                .wire_bytes = wire_bytes_,
+               .capped = Capped(),
                .code = end.code,
                .message = end.message,
                .rule = end.rule});

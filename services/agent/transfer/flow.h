@@ -39,7 +39,8 @@ class Flow {
         dialled_(dialled),
         receive_(receive),
         control_(std::move(control)),
-        guard_(env.law, env.clock, env.self(), !receive, stream_.get()) {}
+        guard_(env.law, env.clock, env.self(), !receive, stream_.get()),
+        place_(env.pacer) {}
 
   End Dial(const FlowOrder& order);
   End Accept(const transfer::v1::Frame& first);
@@ -56,6 +57,8 @@ class Flow {
   End Keep(const crypto::Envelope& record, const crypto::Envelope& grant);
   End Run() { return receive_ ? Receive() : Send(); }
   End Send();
+  End Pace(uint64_t bytes);  // waits for the turn of a frame
+  bool Capped() const;
   End Receive();
   absl::Status FillWants(ReceiveMachine& machine);
   absl::Status LoadNodes(ReceiveMachine& machine);
@@ -74,6 +77,8 @@ class Flow {
   const bool receive_;
   const std::shared_ptr<FlowControl> control_;
   FlowGuard guard_;
+  Pacer::Place place_;
+  absl::Duration paced_at_ = -absl::InfiniteDuration();  // had to wait last
   store::VersionRecord record_;
   crypto::Envelope record_envelope_;
   Digest identity_;

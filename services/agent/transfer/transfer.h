@@ -18,6 +18,7 @@
 #include "services/agent/law/law.h"
 #include "services/agent/state/dataset.h"
 #include "services/agent/transfer/flow_control.h"
+#include "services/agent/transfer/pacer.h"
 #include "services/agent/transfer/stream.h"
 
 namespace bailiwick::agent {
@@ -29,6 +30,7 @@ struct TransferUpdate {
   uint64_t done_bytes = 0;
   uint64_t total_bytes = 0;
   uint64_t wire_bytes = 0;
+  bool capped = false;  // the pacer held it back in the last second; of a source
   std::string code;  // why it failed, as in Goodbye
   std::string message;
   std::string rule;
@@ -53,6 +55,7 @@ struct TransferEnvironment {
   const Law* law = nullptr;
   const os::Clock* clock = nullptr;
   audit::Log* audit = nullptr;
+  Pacer* pacer = nullptr;  // of what is sent
   std::function<std::string()> self;          // own SPIFFE id
   std::function<crypto::Envelope()> binding;  // of the certificate in use now
   std::function<crypto::Envelope(const rpc::HopStatement&)> sign_hop;

@@ -31,6 +31,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
       law_(law),
       replicas_(std::move(replicas)),
       at_rest_(state, law, identity->site()),
+      pacer_(state->env().clock),
       evictor_({.db = state->db(),
                 .audit = state->audit(),
                 .clock = state->env().clock,
@@ -57,6 +58,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
   transfer_env_.law = law_;
   transfer_env_.clock = state_->env().clock;
   transfer_env_.audit = state_->audit();
+  transfer_env_.pacer = &pacer_;
   transfer_env_.self = [this] { return identity_->spiffe_id(); };
   transfer_env_.binding = [this] { return identity_->Binding(); };
   transfer_env_.sign_hop = [this](const rpc::HopStatement& hop) {
@@ -104,6 +106,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
     report->set_code(update.code);
     report->set_message(update.message);
     report->set_rule(update.rule);
+    if (update.capped) report->set_limit("cap");
     session_->Send(std::move(message));
   };
   transfer_env_.received = [this](DatasetHandle& dataset) {
@@ -265,6 +268,9 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
     case agent::v1::CoordinatorMessage::kRedactions:
       OnRedactions(message.redactions());
       break;
+    case agent::v1::CoordinatorMessage::kCaps:
+      OnCaps(message.caps());
+      break;
     case agent::v1::CoordinatorMessage::kReceiptAck: {
       absl::Status forgotten = evictor_.Acknowledge(message.receipt_ack().receipt_id());
       if (!forgotten.ok()) Log(Level::kError, "receipt-not-forgotten", {{"error", forgotten}});
@@ -273,6 +279,15 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
     case agent::v1::CoordinatorMessage::KIND_NOT_SET:
       break;  // something newer than this build: ignored, the state that matters is sent again
   }
+}
+
+void Agent::OnCaps(const agent::v1::SendCaps& caps) {
+  std::vector<Pacer::Cap> out;
+  for (const auto& cap : caps.caps()) {
+    out.push_back({cap.id(), cap.to(), cap.bytes_per_second()});
+    Log(Level::kInfo, "send-cap", {{"cap", cap.id()}, {"to", cap.to()}, {"bytes_per_second", cap.bytes_per_second()}});
+  }
+  pacer_.Set(out);
 }
 
 void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persist) {

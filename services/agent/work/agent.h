@@ -105,6 +105,7 @@ class Agent {
   void SendPolicyState(const std::string& error);
   void LookAtPolicyAge();
   void OnAssignments(const agent::v1::Assignments& assignments, bool persist);
+  void OnCaps(const agent::v1::SendCaps& caps);
   void OnOrder(const agent::v1::TransferOrder& order);
   void OnEvict(const agent::v1::EvictOrder& order);
   void SendState();
@@ -178,6 +179,7 @@ class Agent {
   AtRestKeeper at_rest_;
   std::string endpoint_;
   std::string coordinator_address_;
+  Pacer pacer_;
   TransferEnvironment transfer_env_;
   Evictor evictor_;
   Redactor redactor_;

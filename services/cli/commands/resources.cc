@@ -120,6 +120,7 @@ absl::Status Get(const Globals& globals, const std::string& kind_text, const std
       detail = absl::StrCat(home.site().empty() ? "family" : home.site(), ":", home.path());
     }
     if (resource.has_replication_policy()) detail = absl::StrCat(resource.replication_policy().to_size(), " targets");
+    if (resource.has_bandwidth_policy()) detail = absl::StrCat(resource.bandwidth_policy().caps_size(), " caps");
     if (resource.has_sovereignty_policy()) detail = absl::StrCat(resource.sovereignty_policy().rules_size(), " rules");
     rows.push_back({config::KindOf(resource), resource.metadata().name(), labels, detail});
   }
@@ -238,7 +239,8 @@ void RegisterResources(CLI::App& app, Globals& globals) {
          dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
     auto watch = std::make_shared<bool>(false);
     c->add_option("KIND", *kind,
-                  "region, site, dataset, replicationpolicy, sovereigntypolicy, all; replicas, versions, evictions, redactions")
+                  "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy, all;"
+                  " replicas, versions, evictions, redactions")
         ->required();
     c->add_option("NAME", *name, "one of them; the dataset of replicas, versions, evictions, redactions");
     c->add_flag("-w,--watch", *watch, "replicas: go on and print what changes");
@@ -275,7 +277,8 @@ void RegisterResources(CLI::App& app, Globals& globals) {
   {
     auto* c = app.add_subcommand("describe", "one resource with its state");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
-    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy or sovereigntypolicy")->required();
+    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy or bandwidthpolicy")
+        ->required();
     c->add_option("NAME", *name, "its name")->required();
     c->footer("Example:\n  bailiwick describe site core");
     OnRun(c, globals, [&globals, kind, name] { return Describe(globals, *kind, *name); });
@@ -284,7 +287,8 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     auto* c = app.add_subcommand("delete", "take a resource back; no replica and no version is deleted by it");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
     auto yes = std::make_shared<bool>(false), dry_run = std::make_shared<bool>(false);
-    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy or sovereigntypolicy")->required();
+    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy or bandwidthpolicy")
+        ->required();
     c->add_option("NAME", *name, "its name")->required();
     c->add_flag("--yes", *yes, "do not ask");
     c->add_flag("--dry-run", *dry_run, "check only");

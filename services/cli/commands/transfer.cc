@@ -33,11 +33,16 @@ Json JsonOf(const control::v1::Transfer& t) {
                  {"doneBytes", Number(t.done_bytes())},
                  {"totalBytes", Number(t.total_bytes())},
                  {"wireBytes", Number(t.wire_bytes())},
+                 {"rateBytesPerSecond", Number(t.rate_bytes())},
+                 {"etaSeconds", t.has_eta() ? Number(t.eta().seconds()) : Json()},
+                 {"limit", Text(t.limit())},
                  {"started", Text(TimeText(t.started()))},
                  {"ended", Text(TimeText(t.ended()))},
                  {"code", Text(t.code())},
                  {"message", Text(t.message())}});
 }
+
+std::string Rate(const control::v1::Transfer& t) { return absl::StrCat(FormatBytes(t.rate_bytes()), "/s"); }
 
 absl::Status ListAll(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
@@ -48,11 +53,14 @@ absl::Status ListAll(const Globals& globals) {
     rows.push_back({t.transfer_id(), t.dataset(), absl::StrCat(t.version()),
                     absl::StrCat(t.source(), " -> ", t.destination()), t.state(),
                     absl::StrCat(FormatBytes(t.done_bytes()), " of ", FormatBytes(t.total_bytes())),
-                    FormatBytes(t.wire_bytes()), TimeText(t.started()), t.message()});
+                    FormatBytes(t.wire_bytes()), t.rate_bytes() == 0 ? "-" : Rate(t),
+                    t.has_eta() ? FormatAge(absl::Seconds(t.eta().seconds())) : "-",
+                    t.limit().empty() ? "-" : t.limit(), TimeText(t.started()), t.message()});
     json.push_back(JsonOf(t));
   }
   if (globals.table()) {
-    PrintTable({"ID", "DATASET", "VERSION", "FROM -> TO", "STATE", "PRESENT", "ON THE WIRE", "STARTED", "MESSAGE"},
+    PrintTable({"ID", "DATASET", "VERSION", "FROM -> TO", "STATE", "PRESENT", "ON THE WIRE", "RATE", "ETA", "LIMIT",
+                "STARTED", "MESSAGE"},
                rows);
   } else {
     PrintJson(globals.format(), {{"transfers", List(std::move(json))}});
@@ -91,7 +99,9 @@ absl::Status Watch(const Globals& globals, const std::string& id) {
       seen.insert(t.transfer_id());
       board.Update(t.transfer_id(),
                    absl::StrCat(t.dataset(), " version ", t.version(), " ", t.source(), " -> ", t.destination()),
-                   t.done_bytes(), t.total_bytes(), absl::StrCat(FormatBytes(t.wire_bytes()), " on the wire"));
+                   t.done_bytes(), t.total_bytes(),
+                   absl::StrCat(FormatBytes(t.wire_bytes()), " on the wire",
+                                t.limit().empty() ? "" : ", held back by a ", t.limit()));
     }
     board.Draw();
     if (!running) {

@@ -31,6 +31,7 @@
 #include "common/policy/evaluator.h"
 #include "common/rpc/redaction.h"
 #include "services/coordinator/catalog/catalog.h"
+#include "services/coordinator/core/rate_meter.h"
 #include "services/coordinator/planner/compiled_law.h"
 #include "services/coordinator/planner/eviction.h"
 #include "services/coordinator/planner/planner.h"
@@ -120,6 +121,8 @@ class Core {
     uint64_t policy_revision = 0;
     bool delivered = false;  // reported done; the destination's own report confirms it
     bool adopted = false;    // was running before this coordinator started; nobody has spoken of it yet
+    RateMeter wire, done;    // bytes
+    absl::Duration capped_until = -absl::InfiniteDuration();  // by the source's word
   };
 
   // Everything below: mutex_ held.
@@ -208,6 +211,10 @@ class Core {
   void PlanOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StartTransferNow(const StartTransfer& start) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<crypto::Envelope> MakeGrant(const Transfer& transfer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What sites may send now, where it changed: core_caps.cc.
+  void PushCaps() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What a view says beside what is stored: pace, end, limit.
+  void AddPace(const Transfer& transfer, control::v1::Transfer* view) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseSilentSessions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CareForTransfers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // renewals, policy changes, silence
   void EndTransfer(const std::string& id, bool done, const std::string& code, const std::string& message)
@@ -248,7 +255,11 @@ class Core {
   std::map<std::pair<std::string, DatasetId>, std::vector<agent::v1::RedactionState>> redactions_said_
       ABSL_GUARDED_BY(mutex_);  // by site, of what is not done there
   std::map<std::pair<DatasetId, std::string>, std::vector<agent::v1::StandingPeer>> standing_
-      ABSL_GUARDED_BY(mutex_);  // by dataset and who is told
+      ABSL_GUARDED_BY(mutex_);                                               // by dataset and who is told
+  std::map<std::string, std::string> caps_of_site_ ABSL_GUARDED_BY(mutex_);  // as sent last, in this session
+  policy::World cap_zones_ ABSL_GUARDED_BY(mutex_);                          // only time zones, those that caps name
+  absl::Time cap_zones_at_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> cap_zone_names_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> wanted_of_site_
       ABSL_GUARDED_BY(mutex_);  // fingerprint of the assignments last sent
 };

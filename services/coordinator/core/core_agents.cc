@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kMaxText = 1000;  // of what an agent says that is kept: a sentence, not a document
 constexpr size_t kMaxEndpoint = 300;
+constexpr absl::Duration kCapWord = absl::Seconds(2);  // sources that a cap holds back say so four times a second
 constexpr char kLostPast[] =
     "the home lost its data and numbers its versions anew, which would rewrite history; delete the dataset and declare "
     "it again";
@@ -141,6 +142,7 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     sessions_[id.site] = session;
     enforces_[id.site] = {hello.enforces().begin(), hello.enforces().end()};
     wanted_of_site_.erase(id.site);
+    caps_of_site_.erase(id.site);
     redactions_sent_.erase(id.site);
     for (auto it = ordered_.begin(); it != ordered_.end();) {
       it = it->first.first == id.site ? ordered_.erase(it) : std::next(it);
@@ -372,6 +374,11 @@ void Core::OnTransfer(const std::string& site, const agent::v1::TransferReport& 
   control::v1::Transfer& view = transfer.view;
   view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));
   if (site == view.destination() || report.done_bytes() > view.done_bytes()) view.set_done_bytes(report.done_bytes());
+  transfer.wire.Add(transfer.last_report, view.wire_bytes());
+  transfer.done.Add(transfer.last_report, view.done_bytes());
+  if (site == view.source()) {
+    transfer.capped_until = report.limit() == "cap" ? transfer.last_report + kCapWord : -absl::InfiniteDuration();
+  }
   if (report.state() == agent::v1::TRANSFER_STATE_RUNNING) {
     view.set_state("running");
   } else if (report.state() == agent::v1::TRANSFER_STATE_FAILED) {

@@ -157,6 +157,7 @@ void Core::PlanOnce() {
   PushAssignments();
   PlanEvictionsOnce(std::move(input));
   for (const StartTransfer& start : plan_.start) StartTransferNow(start);
+  PushCaps();
 }
 
 void Core::CareForRpo() {

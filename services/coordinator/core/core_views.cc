@@ -246,7 +246,9 @@ control::v1::ListTransfersResponse Core::Transfers(const std::string& id) {
     if (id.empty() || view.transfer_id() == id) *response.add_transfers() = view;
   }
   for (const auto& [transfer_id, transfer] : transfers_) {
-    if (id.empty() || transfer_id == id) *response.add_transfers() = transfer.view;
+    if (!id.empty() && transfer_id != id) continue;
+    *response.add_transfers() = transfer.view;
+    AddPace(transfer, response.mutable_transfers(response.transfers_size() - 1));
   }
   return response;
 }

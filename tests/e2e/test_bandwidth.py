@@ -1,0 +1,87 @@
+"""Caps on what a site sends: kept to, shared, shown, and changed while bytes are on their way."""
+import os
+import time
+
+import fleet as f
+
+MIB = 1 << 20
+
+
+def cap_yaml(limit, more=""):
+    return ("apiVersion: bailiwick/v1\nkind: BandwidthPolicy\nmetadata: {name: line}\n"
+            f"spec:\n  caps:\n  - {{site: factory, limit: {limit}{more}}}\n")
+
+
+class Bandwidth(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
+
+    def dataset(self, name, size):
+        source = self.fleet.path(name)
+        f.write(source + "/random", os.urandom(size))
+        self.fleet.apply(f.dataset_yaml(name, source))
+
+    def lift(self):
+        self.fleet.cli("delete", "bandwidthpolicy", "line", expect=None)
+
+    def setUp(self):
+        self.addCleanup(self.lift)
+
+    def running(self, name):
+        return [t for t in self.fleet.transfers(name) if t["state"] == "running"]
+
+    def capped(self, name):
+        return next((t for t in self.running(name) if t["limit"] == "cap" and int(t["rateBytesPerSecond"]) > 0), None)
+
+    def test_a_transfer_keeps_to_the_cap_and_says_so(self):
+        self.dataset("slow", 20 * MIB)
+        self.fleet.apply(cap_yaml("4MiB"))
+        self.fleet.commit("slow", wait=False)
+        began = time.monotonic()
+        row = f.wait_until(lambda: self.capped("slow"), what="a transfer that a cap holds back")
+        self.assertLess(int(row["rateBytesPerSecond"]), 8 * MIB, row)
+        self.assertRegex(self.fleet.cli("transfer", "list").out, r"LIMIT")
+        self.fleet.wait_version("slow", 1, "core")
+        self.assertGreaterEqual(time.monotonic() - began, 4)
+        self.assertSame(self.fleet.path("slow"), self.fleet.current("core", "slow"))
+        self.assertEqual(self.fleet.transfers("slow")[-1]["limit"], "", "it is over")
+
+    def test_a_cap_is_lifted_while_bytes_are_on_their_way(self):
+        self.dataset("lifted", 60 * MIB)
+        self.fleet.apply(cap_yaml("256KiB"))  # four minutes
+        self.fleet.commit("lifted", wait=False)
+        f.wait_until(lambda: self.capped("lifted"), what="a transfer that a cap holds back")
+        first = self.running("lifted")[0]["id"]
+        self.lift()
+        began = time.monotonic()
+        self.fleet.wait_version("lifted", 1, "core", timeout=120)
+        self.assertLess(time.monotonic() - began, 60)
+        self.assertEqual([t["id"] for t in self.fleet.transfers("lifted")], [first], "the same transfer went on")
+
+    def test_two_transfers_share_one_cap(self):
+        for name in ("left", "right"):
+            self.dataset(name, 10 * MIB)
+        self.fleet.apply(cap_yaml("4MiB"))
+        began = time.monotonic()
+        for name in ("left", "right"):
+            self.fleet.commit(name, wait=False)
+        for name in ("left", "right"):
+            self.fleet.wait_version(name, 1, "core")
+        self.assertGreaterEqual(time.monotonic() - began, 4)
+
+    def test_a_cap_that_does_not_hold_now_holds_nothing_back(self):
+        self.dataset("free", 20 * MIB)
+        today = time.gmtime().tm_wday
+        other = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[(today + 3) % 7]
+        self.fleet.apply(cap_yaml("64KiB", f", daily: [{{days: {other}, tz: UTC}}]"))  # five minutes
+        self.fleet.commit("free", timeout=60)
+
+    def test_what_makes_no_sense_is_refused_in_its_place(self):
+        result = self.fleet.apply(cap_yaml("1KiB", ", to: mars"), expect=f.USAGE)
+        self.assertRegex(result.text, r":6:\d+: spec\.caps\[0\]\.limit: expected at least 64KiB")
+        result = self.fleet.apply(cap_yaml("1MiB", ", to: mars"), expect=None)
+        self.assertRegex(result.text, r"region mars is not declared")
+
+
+if __name__ == "__main__":
+    f.main()
