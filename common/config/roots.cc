@@ -50,15 +50,6 @@ absl::StatusOr<std::string> WalkRoots(const RootChain& chain, std::string_view r
   return RootHash(chain.back());
 }
 
-std::vector<std::string> RootKeysOf(const RootChain& chain) {
-  std::vector<std::string> keys;
-  for (const crypto::Envelope& link : chain) {
-    auto root = DecodePolicyRoot(link.payload);
-    if (root.ok()) keys.insert(keys.end(), root->keys.begin(), root->keys.end());
-  }
-  return keys;
-}
-
 crypto::Envelope SignTimestamp(const policy::World& world, absl::Time now, const crypto::SigningKey& key) {
   pb::PolicyTimestamp message;
   message.set_format(kTimestampFormat);

@@ -53,8 +53,6 @@ std::string RootHash(const crypto::Envelope& link);  // SHA-256 of the root in i
 absl::Status CheckSuccessor(const PolicyRoot& before, const crypto::Envelope& link);
 // SHA-256 of the newest root, if the chain leads there from the one with `root_sha256`. PERMISSION_DENIED.
 absl::StatusOr<std::string> WalkRoots(const RootChain& chain, std::string_view root_sha256);
-// Keys of every root of the chain, for what older ones signed. The chain must have been walked.
-std::vector<std::string> RootKeysOf(const RootChain& chain);
 
 // Appends the resources of the catalog that are law (regions, sites, sovereignty policies) in the order a bundle needs.
 void AddLaw(const Catalog& catalog, resource::v1::PolicyBundle* bundle);

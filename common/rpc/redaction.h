@@ -33,7 +33,7 @@ std::string EncodeRedaction(const RedactionOrder& order);
 absl::StatusOr<RedactionOrder> OpenRedaction(const crypto::Envelope& envelope, const policy::World& world);
 // What it says, without a look at signatures: of one that waits for them, or was verified before.
 absl::StatusOr<RedactionOrder> ReadRedaction(const crypto::Envelope& envelope);
-// "1 of 2 signatures of the policy root"; empty when nothing is missing.
+// "the order has 1 of 2 signatures of the policy root"; empty when nothing is missing.
 std::string MissingSignatures(const crypto::Envelope& envelope, const policy::World& world);
 
 }  // namespace bailiwick::rpc

@@ -4,6 +4,7 @@ import random
 import re
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -315,6 +316,19 @@ class Machines(f.FleetTest):
             self.assertEqual(result.code, f.UNAVAILABLE, result)
             self.assertRegex(result.text, rf"{port}")
             self.assertRegex(result.text, r"(?i)port|address|in use|listen")
+
+    def test_status_of_an_agent_that_is_silent(self):
+        """What it said last is shown, and that it may not run any more."""
+        with tempfile.TemporaryDirectory() as data:
+            never = f.run([f.AGENT, "status", "--data-dir", data])
+            self.assertEqual(never.code, f.NOT_FOUND, never)
+            for minutes, code in ((0, f.OK), (10, f.UNAVAILABLE)):
+                at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 60 * minutes))
+                f.write(os.path.join(data, "status.json"), '{"site":"core","written":"%s","connected":true}' % at)
+                shown = f.run([f.AGENT, "status", "--data-dir", data])
+                self.assertEqual(shown.code, code, shown)
+                self.assertIn("site core", shown.out)
+                self.assertEqual("is it running?" in shown.err, minutes > 0, shown)
 
     def test_dev_up_again(self):
         """Grows a running fleet; what is there stays as it is."""

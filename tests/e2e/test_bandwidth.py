@@ -40,7 +40,7 @@ class Bandwidth(f.FleetTest):
         began = time.monotonic()
         row = f.wait_until(lambda: self.capped("slow"), what="a transfer that a cap holds back")
         self.assertLess(int(row["rateBytesPerSecond"]), 8 * MIB, row)
-        self.assertRegex(self.fleet.cli("transfer", "list").out, r"LIMIT")
+        self.assertRegex(self.fleet.cli("transfer", "list").out, r"slow .* cap ")
         self.fleet.wait_version("slow", 1, "core")
         self.assertGreaterEqual(time.monotonic() - began, 4)
         self.assertSame(self.fleet.path("slow"), self.fleet.current("core", "slow"))

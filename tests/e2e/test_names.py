@@ -137,8 +137,7 @@ class Names(unittest.TestCase):
             name = "charts"
             source = fleet.path("source")
             folder = self.make_source(source)
-            hook = f.write(os.path.join(fleet.data("core"), "hooks", "on-version"), "#!/bin/sh\nexit 3\n", mode=0o755)
-            self.assertTrue(os.path.exists(hook))
+            f.write(os.path.join(fleet.data("core"), "hooks", "on-version"), "#!/bin/sh\nexit 3\n", mode=0o755)
             fleet.apply(f.documents(TIGHT, f.replication_yaml(),
                                     f.dataset_yaml(name, source, spec="commit: {onRequest: true}\nignore: ['*.tmp']")))
             self.fail_to_commit(fleet, name, source, folder)
@@ -150,6 +149,7 @@ class Names(unittest.TestCase):
             self.assertIn(WORDS["rotten"], found.text, "who asks the agent is told which file it was")
             subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
             f.wait_until(lambda: os.path.islink(fleet.current("core", name)), timeout=90, what="laid out once there is room")
+            f.wait_until(lambda: "hook-failed" in fleet.log("core"), what="the hook failed")
 
             # Everything one does with a dataset.
             f.write(os.path.join(folder, WORDS["later"]), random.Random(2).randbytes(50_000))
@@ -172,7 +172,7 @@ class Names(unittest.TestCase):
             f.wait_until(lambda: os.path.islink(fleet.current("cloud-us", name)), what="laid out in the us")
             self.assertTrue(self.found(fleet, [os.path.join(fleet.data("cloud-us"), "replicas")], WORDS["file"]), "the search finds names")
             self.rot(fleet, "cloud-us")
-            fleet.cli("dataset", "verify", name, "--site", "cloud-us", expect=None)
+            fleet.cli("dataset", "verify", name, "--site", "cloud-us", expect=f.FAILED)
             fleet.apply(TIGHT)
             f.wait_until(lambda: [e for e in f.rows_of(fleet.json("get", "evictions", name, "--site", "cloud-us"))
                                   if e["state"] == "erased"], what="erased in the us")
@@ -184,6 +184,7 @@ class Names(unittest.TestCase):
             outputs = list(self.outputs(fleet, name))
             for place in nameless:
                 self.assertTrue(os.path.exists(place), place)
+            self.assertTrue(f.contains(os.path.join(fleet.dir, "coordinator"), name.encode()), "the search reads contents")
             self.assertTrue(any(name in text for _, text in outputs))
             for kind, word in WORDS.items():
                 with self.subTest(kind=kind):

@@ -105,12 +105,12 @@ absl::Status ForRows(sql::Database* db, const char* sql, const std::function<abs
   });
 }
 
+}  // namespace
+
 absl::StatusOr<uint64_t> PackBytes(DatasetHandle& dataset) {
   BW_ASSIGN_OR_RETURN(store::StoreStats stats, dataset.store->Stats());
   return stats.pack_bytes;
 }
-
-}  // namespace
 
 std::vector<std::string> Evictor::Migrations() {
   return {

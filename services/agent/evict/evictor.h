@@ -100,5 +100,7 @@ void ToProto(const Fence& fence, agent::v1::Fence* out);
 
 // Marks every chunk that the versions in the catalog reach.
 store::DatasetStore::Mark MarkLive(DatasetHandle& dataset);
+// What its packs take on disk.
+absl::StatusOr<uint64_t> PackBytes(DatasetHandle& dataset);
 
 }  // namespace bailiwick::agent

@@ -46,11 +46,6 @@ std::shared_ptr<const store::Redaction> RedactionOf(const rpc::RedactionOrder& o
   return redaction;
 }
 
-absl::StatusOr<uint64_t> PackBytes(DatasetHandle& dataset) {
-  BW_ASSIGN_OR_RETURN(store::StoreStats stats, dataset.store->Stats());
-  return stats.pack_bytes;
-}
-
 }  // namespace
 
 std::string Redactor::Migration() {

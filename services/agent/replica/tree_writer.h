@@ -78,7 +78,7 @@ class TreeWriter {
   absl::Status Change(const store::Entry* before, const store::Entry* after);
   absl::Status Remove(const store::Entry& before);
   absl::Status Create(const store::Entry& entry);
-  // `chunks`: the content of a file that does not come from the donor; null: to be read.
+  // `chunks`: the content of a file.
   absl::Status CreateNow(const store::Entry& entry, Level& level, const std::string& name,
                          std::span<const std::string_view> chunks);
   absl::Status CreateOnce(const store::Entry& entry, Level& level, const std::string& name,

@@ -2,7 +2,6 @@
 // dial out. One short exchange on a stream of its own; the flow that follows is like any other. Blocking.
 #pragma once
 
-#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"

@@ -149,7 +149,7 @@ End Flow::Receive() {
   // What arrived is kept whatever happened: the next attempt does not ask for it again.
   absl::Status flushed = writer->Flush();
   if (!end.complete()) {
-    if (machine.finished()) end.message = absl::StrCat(end.message.empty() ? "ended early" : end.message);
+    if (machine.finished() && end.message.empty()) end.message = "ended early";
     return end;
   }
   if (!flushed.ok()) return Broken(flushed);

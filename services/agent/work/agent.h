@@ -43,7 +43,7 @@ class Agent {
  public:
   Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string replicas);
   ~Agent();
-  // `endpoint`: what peers dial ("" when the site is outbound-only); `admin_endpoint`: what the CLI dials.
+  // `endpoint`: what peers dial ("" when the site is outbound-only).
   absl::Status Start(const std::string& endpoint, const std::string& coordinator_address);
   void Stop();
 

@@ -23,7 +23,8 @@ struct FoundContent {
 };
 
 // `paths`: of files, or of directories for all below them. NOT_FOUND: one that no version here has. INVALID_ARGUMENT:
-// nothing at these paths has any content. Reads the manifests of all versions twice, what they share once.
+// nothing at these paths has any content. Reads the manifests of all versions
+// twice, what they share once, and each version's once more to count it.
 absl::StatusOr<FoundContent> FindContent(DatasetHandle& dataset, const std::vector<std::string>& paths);
 
 }  // namespace bailiwick::agent

@@ -13,6 +13,7 @@ namespace bailiwick::agent {
 namespace {
 
 constexpr absl::Duration kWriteEvery = absl::Minutes(1);
+constexpr absl::Duration kSilentAfter = absl::Minutes(3);  // one that runs has written since
 constexpr uint64_t kMaxFile = 16 * kMiB;
 
 std::string PathOf(const std::string& directory) { return os::JoinPath(directory, "status.json"); }
@@ -70,8 +71,8 @@ absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const st
   if (!google::protobuf::util::JsonStringToMessage(*text, &status).ok()) {
     return absl::DataLossError(absl::StrCat(PathOf(directory), " is unreadable; the running agent writes it anew"));
   }
-  const absl::Time now = clock->Now();
-  *out << "site " << status.site() << ", as of " << FormatAge(now - rpc::FromProto(status.written())) << " ago\n"
+  const absl::Duration age = clock->Now() - rpc::FromProto(status.written());
+  *out << "site " << status.site() << ", as of " << FormatAge(age) << " ago\n"
        << "coordinator: ";
   if (status.connected()) {
     *out << "connected\n";
@@ -91,6 +92,10 @@ absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const st
   if (!status.connected() && status.standing_size() != 0) *out << "without the coordinator:\n";
   if (!status.connected()) {
     for (const auto& flow : status.standing()) Show(flow, *out);
+  }
+  if (age > kSilentAfter) {
+    return absl::UnavailableError(absl::StrCat("the agent has not said anything for ", FormatAge(age),
+                                               ": is it running? above is what it said last"));
   }
   return absl::OkStatus();
 }

@@ -26,7 +26,8 @@ class LocalStatusFile {
   absl::Duration next_ = absl::ZeroDuration();
 };
 
-// Shows it. NOT_FOUND: the agent never ran there.
+// Shows it. NOT_FOUND: the agent never ran there. UNAVAILABLE (not with `json`), after it is shown: it was written too
+// long ago for an agent that runs.
 absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const std::string& directory, bool json,
                               std::ostream* out);
 

@@ -230,9 +230,4 @@ void Core::PushAssignments() {
   for (auto& [site, session] : sessions_) SendAssignments(site, *session);
 }
 
-void Core::PushAll() {
-  for (auto& [site, session] : sessions_) SendPolicy(*session, nullptr);
-  PushAssignments();
-}
-
 }  // namespace bailiwick::coordinator

@@ -7,7 +7,6 @@
 // dataset.
 #pragma once
 
-#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -167,7 +166,6 @@ class Core {
   // Whether the law lets the wanted copy come from the home, for any of its purposes.
   bool Lawful(const Stream& stream, const Wanted& wanted) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendAssignments(const std::string& site, Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PushAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PushAssignments() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnReplica(const std::string& site, const agent::v1::ReplicaReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status TakeVersion(const Stream& stream, const std::string& site, const agent::v1::HeldVersion& held)

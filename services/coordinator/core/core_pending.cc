@@ -96,7 +96,7 @@ absl::Status Core::CheckRoots(const control::v1::ApplyRequest& request, Change* 
     AddMissing("the new root, by keys of the old one,", chain.back(), before.keys, before.threshold, missing);
     AddMissing("the new root, by its own keys,", chain.back(), next.keys, next.threshold, missing);
   }
-  change->root_sha256 = std::string(crypto::Sha256(chain.back().payload).view());
+  change->root_sha256 = config::RootHash(chain.back());
   change->roots = std::move(chain);
   return absl::OkStatus();
 }

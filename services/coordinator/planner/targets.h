@@ -1,4 +1,4 @@
-// Which sites the replication policies want a dataset at. Internal to the planner; pure.
+// Which sites the replication policies want a dataset at. For the planner and what the coordinator plans for when it is away (core_offline.cc); pure.
 #pragma once
 
 #include <map>
