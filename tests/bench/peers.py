@@ -6,6 +6,8 @@ import subprocess
 import time
 import urllib.request
 
+import far
+
 
 def quiet(command, **options):
     result = subprocess.run(command, capture_output=True, text=True, **options)
@@ -21,6 +23,7 @@ class Peer:
         self.work, self.source, self.options = work, source, options
         self.destination = os.path.join(work, "dst")
         self.processes = []
+        self.link = None
 
     @staticmethod
     def NEEDS(_):
@@ -35,6 +38,16 @@ class Peer:
             process.terminate()
         for process in self.processes:
             process.wait()
+        if self.link is not None:
+            self.link.__exit__()
+
+    def through(self, port):
+        """The port by which the other end reaches this one: over the far link, when there is one."""
+        if not self.options.far:
+            return port
+        if self.link is None:
+            self.link = far.FarLink(os.path.join(self.options.bin, "farlink"), port).__enter__()
+        return self.link.port
 
     def background(self, command, **options):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
@@ -78,20 +91,37 @@ kind: SovereigntyPolicy
 metadata: {{name: bench}}
 spec: {{rules: [{{id: within, effect: permit, from: {{in: [eu]}}, to: {{in: [eu]}}}}]}}
 """)
+        if self.options.far:
+            self.move_away()
         return self
+
+    def processes_of_fleet(self):
+        return json.loads(self.cli("dev", "status", "--dir", self.fleet, "-o", "json"))["processes"]
+
+    def move_away(self):
+        """Starts the home's agent anew so that others reach it over the far link."""
+        address = next(p["address"] for p in self.processes_of_fleet() if p["name"] == "a")
+        host, port = address.split(":")
+        self.cli("dev", "stop", "a", "--dir", self.fleet)
+        self.background([os.path.join(self.options.bin, "bailiwick-agent"), "run", "--data-dir", os.path.join(self.fleet, "sites", "a"),
+                         "--listen", address, "--advertise", f"{host}:{self.through(int(port))}"])
+        endpoint = f"{host}:{self.link.port}"
+        while not any(site["connected"] and site["endpoint"] == endpoint
+                      for site in json.loads(self.cli("status", "-o", "json"))["sites"]):
+            time.sleep(0.1)
 
     def sync(self):
         self.cli("dataset", "commit", "bench", "--wait")
         return os.path.join(self.fleet, "sites", "b", "replicas", "bench", "current")
 
     def agents(self):
-        found = json.loads(self.cli("dev", "status", "--dir", self.fleet, "-o", "json"))["processes"]
-        return [p for p in found if p["name"] in ("a", "b")]
+        return [p["pid"] for p in self.processes_of_fleet() if p["name"] in ("a", "b") and p["running"]] + [
+            p.pid for p in self.processes]
 
     def figures(self):
         peak = 0
-        for process in self.agents():
-            with open(f"/proc/{process['pid']}/status") as f:
+        for pid in self.agents():
+            with open(f"/proc/{pid}/status") as f:
                 peak = max(peak, next(int(line.split()[1]) for line in f if line.startswith("VmHWM:")))
         # The home's state beside the packs' content: indexes, scan cache, databases.
         state = 0
@@ -101,6 +131,7 @@ spec: {{rules: [{{id: within, effect: permit, from: {{in: [eu]}}, to: {{in: [eu]
         return {"rss_mib": round(peak / 1024, 1), "state_mib": round(state / 2**20, 1)}
 
     def __exit__(self, *_):
+        super().__exit__()
         self.cli("dev", "down", "--dir", self.fleet)
 
 
@@ -120,12 +151,13 @@ class Ssh(Peer):
             f.write(f"Port {self.PORT}\nListenAddress 127.0.0.1\nHostKey {self.keys}/host\nAuthorizedKeysFile {self.keys}/authorized\n"
                     f"StrictModes no\nPidFile {self.keys}/pid\nSubsystem sftp internal-sftp\nPermitRootLogin yes\n")
         self.background(["/usr/sbin/sshd", "-D", "-f", os.path.join(self.keys, "config")])
+        self.through(self.PORT)
         time.sleep(0.5)
         return self
 
     @property
     def ssh(self):
-        return (f"ssh -p {self.PORT} -i {self.keys}/id -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
+        return (f"ssh -p {self.through(self.PORT)} -i {self.keys}/id -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
                 "-o LogLevel=ERROR")
 
 
@@ -145,7 +177,7 @@ class Rclone(Ssh):
         return ["rclone", "/usr/sbin/sshd"]
 
     def sync(self):
-        remote = f":sftp,host=127.0.0.1,port={self.PORT},user=root,key_file={self.keys}/id,shell_type=unix:{self.destination}"
+        remote = f":sftp,host=127.0.0.1,port={self.through(self.PORT)},user=root,key_file={self.keys}/id,shell_type=unix:{self.destination}"
         quiet(["rclone", "sync", "--transfers", "8", "--checkers", "8", self.source, remote])
         return self.destination
 
@@ -165,11 +197,12 @@ class RsyncDaemon(Peer):
             f.write(f"use chroot=no\nport={self.PORT}\naddress=127.0.0.1\nuid=root\ngid=root\n[dst]\npath={self.destination}\n"
                     "read only=no\n")
         self.background(["rsync", "--daemon", "--no-detach", f"--config={config}"])
+        self.through(self.PORT)
         time.sleep(0.5)
         return self
 
     def sync(self):
-        quiet(["rsync", "-a", "--delete", self.source + "/", f"rsync://127.0.0.1:{self.PORT}/dst/"])
+        quiet(["rsync", "-a", "--delete", self.source + "/", f"rsync://127.0.0.1:{self.through(self.PORT)}/dst/"])
         return self.destination
 
 
@@ -189,11 +222,15 @@ class Syncthing(Peer):
             quiet(["syncthing", "generate", f"--home={home}", "--no-default-folder"])
             self.ids[n] = quiet(["syncthing", "--home", home, "--device-id"]).strip()
         self.started = False
+        self.through(self.PORTS["a"][0])
         return self
 
     def config(self, n, path):
         other = "b" if n == "a" else "a"
         kind = "sendonly" if n == "a" else "receiveonly"
+        # Over a far link one of them dials: two connections would be two ways.
+        dialled = "dynamic" if self.options.far and n == "a" else f"tcp://127.0.0.1:{self.through(self.PORTS[other][0])}"
+        address = f"<address>{dialled}</address>"
         off = "".join(f"<{name}>false</{name}>" for name in (
             "globalAnnounceEnabled", "localAnnounceEnabled", "relaysEnabled", "natEnabled", "crashReportingEnabled"))
         with open(os.path.join(self.homes[n], "config.xml"), "w") as f:
@@ -201,7 +238,7 @@ class Syncthing(Peer):
 <folder id="f" label="f" path="{path}" type="{kind}" rescanIntervalS="0" fsWatcherEnabled="false" ignorePerms="false">
 <device id="{self.ids['a']}"></device><device id="{self.ids['b']}"></device></folder>
 <device id="{self.ids[n]}" name="{n}"><address>dynamic</address></device>
-<device id="{self.ids[other]}" name="{other}" compression="metadata"><address>tcp://127.0.0.1:{self.PORTS[other][0]}</address></device>
+<device id="{self.ids[other]}" name="{other}" compression="metadata">{address}</device>
 <gui enabled="true" tls="false"><address>127.0.0.1:{self.PORTS[n][1]}</address><apikey>k</apikey></gui>
 <options><listenAddress>tcp://127.0.0.1:{self.PORTS[n][0]}</listenAddress>{off}<urAccepted>-1</urAccepted>
 <autoUpgradeIntervalH>0</autoUpgradeIntervalH><reconnectionIntervalS>1</reconnectionIntervalS></options></configuration>""")

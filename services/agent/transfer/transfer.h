@@ -2,7 +2,6 @@
 // thread. What is decided is in the audit log, durable, before it takes effect.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -88,12 +87,9 @@ struct TransferEnvironment {
 // A flow that this agent dials: from a TransferOrder.
 struct FlowOrder {
   std::string transfer_id;
-  DatasetId dataset_id;
-  std::string dataset;
   bool receive = true;
   crypto::Envelope version_record;
   crypto::Envelope grant;
-  uint64_t total_bytes = 0;
 };
 
 void RunDialledFlow(const TransferEnvironment& env, const FlowOrder& order, std::shared_ptr<FrameStream> stream,

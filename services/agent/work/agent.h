@@ -141,7 +141,7 @@ class Agent {
   void GoOn(const std::shared_ptr<Work>& work);
   void SendStanding(DatasetHandle& dataset, const store::CatalogVersion& version, const agent::v1::StandingPeer& peer);
   void AskHome(DatasetHandle& dataset, const agent::v1::StandingPeer& home);
-  absl::Status AskAndReceive(const Question& question, const std::string& name, const agent::v1::StandingPeer& home,
+  absl::Status AskAndReceive(const Question& question, const agent::v1::StandingPeer& home,
                              const std::shared_ptr<FlowControl>& control);
   absl::StatusOr<OfferedVersion> OfferTo(const Question& question, const std::string& peer);
   void RenewStanding();

@@ -18,14 +18,9 @@ constexpr int kMaxDialledFlows = 32;  // each has a thread; more orders are refu
 void Agent::OnOrder(const agent::v1::TransferOrder& message) {
   FlowOrder order;
   order.transfer_id = message.transfer_id();
-  auto id = DatasetId::From(message.dataset_id());
-  if (!id.ok()) return;
-  order.dataset_id = *id;
-  order.dataset = message.dataset();
   order.receive = message.receive();
   order.version_record = rpc::FromProto(message.version_record());
   order.grant = rpc::FromProto(message.grant());
-  order.total_bytes = message.total_bytes();
   {
     absl::MutexLock lock(&mutex_);
     if (flows_.count(order.transfer_id) != 0) return;  // told twice

@@ -73,11 +73,8 @@ void Agent::SendStanding(DatasetHandle& dataset, const store::CatalogVersion& ve
   if (!standing_.Due(key, version.identity, now)) return;
   FlowOrder order;
   order.transfer_id = absl::BytesToHexString(state_->env().random->Bytes(8));
-  order.dataset_id = dataset.id;
-  order.dataset = dataset.name;
   order.receive = false;
   order.version_record = version.envelope;
-  order.total_bytes = version.record.logical_bytes;
   auto grant = granter_.Grant({order.transfer_id, version, peer.spiffe_id(), peer.purpose()});
   if (!grant.ok()) return standing_.Refused(key, std::string(grant.status().message()), now);
   order.grant = *std::move(grant);
@@ -106,8 +103,8 @@ void Agent::AskHome(DatasetHandle& dataset, const agent::v1::StandingPeer& home)
                     .transfer_id = absl::BytesToHexString(state_->env().random->Bytes(8))};
   auto control = std::make_shared<FlowControl>();
   standing_.BeganToAsk(key, question.transfer_id, control);
-  const bool launched = Launch(question.transfer_id, control, [this, question, home, control, name = dataset.name] {
-    absl::Status asked = AskAndReceive(question, name, home, control);
+  const bool launched = Launch(question.transfer_id, control, [this, question, home, control] {
+    absl::Status asked = AskAndReceive(question, home, control);
     const bool nothing = absl::IsNotFound(asked);
     // A flow that began has said itself how it ended.
     standing_.Ended(question.transfer_id, nothing, std::string(asked.message()), state_->env().clock->BootTime());
@@ -115,16 +112,14 @@ void Agent::AskHome(DatasetHandle& dataset, const agent::v1::StandingPeer& home)
   if (!launched) standing_.Ended(question.transfer_id, false, "this agent runs as many transfers as it may", now);
 }
 
-absl::Status Agent::AskAndReceive(const Question& question, const std::string& name,
-                                  const agent::v1::StandingPeer& home, const std::shared_ptr<FlowControl>& control) {
+absl::Status Agent::AskAndReceive(const Question& question, const agent::v1::StandingPeer& home,
+                                  const std::shared_ptr<FlowControl>& control) {
   BW_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, DialPeer(home.spiffe_id(), home.endpoint()));
   std::shared_ptr<FrameStream> stream = OpenExchange(channel);
   control->Attach(stream);
   BW_ASSIGN_OR_RETURN(OfferedVersion offered, Ask(transfer_env_, question, *stream));
   FlowOrder order;
   order.transfer_id = question.transfer_id;
-  order.dataset_id = question.dataset;
-  order.dataset = name;
   order.receive = true;
   order.version_record = std::move(offered.version_record);
   order.grant = std::move(offered.grant);
