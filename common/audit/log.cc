@@ -2,113 +2,83 @@
 
 #include <algorithm>
 #include <deque>
+#include <optional>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "common/audit/record.h"
+#include "common/audit/chain.h"
+#include "common/audit/payload.h"
+#include "common/audit/tiles.h"
 #include "common/base/status.h"
+#include "common/telemetry/log.h"
 
 namespace bailiwick::audit {
 namespace {
 
-constexpr size_t kBlock = 1 << 20;     // bytes a scan reads at once; more than a line
-constexpr size_t kMaxBatch = 1 << 20;  // bytes of records that share one fsync
-constexpr uint64_t kIndexEvery = 256;  // records between two remembered offsets: Read scans at most so many for nothing
-constexpr uint64_t kMaxRead = 10'000;  // records one Read returns
-
-// Lines of a file from an offset on. The last one may lack its end.
-class Lines {
- public:
-  Lines(os::File* file, uint64_t offset, uint64_t end) : file_(file), next_(offset), end_(end), offset_(offset) {}
-
-  // False at the end. A line longer than any record is cut; then complete() is false.
-  absl::StatusOr<bool> Next() {
-    offset_ += taken_;
-    buffer_.erase(0, taken_);
-    taken_ = 0;
-    size_t newline = buffer_.find('\n');
-    while (newline == std::string::npos && next_ < end_ && buffer_.size() <= kMaxLine) {
-      size_t before = buffer_.size();
-      size_t want = static_cast<size_t>(std::min<uint64_t>(kBlock, end_ - next_));
-      buffer_.resize(before + want);
-      BW_ASSIGN_OR_RETURN(size_t got, file_->ReadAt(next_, buffer_.data() + before, want));
-      buffer_.resize(before + got);
-      next_ += got;
-      if (got < want) end_ = next_;
-      newline = buffer_.find('\n', before);
-    }
-    if (buffer_.empty()) return false;
-    complete_ = newline != std::string::npos;
-    line_ = std::string_view(buffer_).substr(0, complete_ ? newline : buffer_.size());
-    taken_ = line_.size() + (complete_ ? 1 : 0);
-    return true;
-  }
-
-  std::string_view line() const { return line_; }
-  bool complete() const { return complete_; }
-  uint64_t offset() const { return offset_; }  // of the line
-  uint64_t end_offset() const { return offset_ + taken_; }
-
- private:
-  os::File* const file_;
-  uint64_t next_;  // to read
-  uint64_t end_;
-  uint64_t offset_;
-  size_t taken_ = 0;
-  std::string buffer_;
-  std::string_view line_;
-  bool complete_ = false;
-};
-
-struct Chain {
-  uint64_t records = 0;
-  uint64_t bytes = 0;  // of good records; what follows is a torn tail
-  Digest hash = FirstPrevious();
-  std::vector<uint64_t> index;  // offset of record 1, 1 + kIndexEvery, ...
-};
-
-// A record that a crash tore was never acknowledged, and nothing whole comes after it. It lacks its end, or it shows
-// the zeros of a block that was never written (records hold no NUL). Everything else is damage to what was
-// acknowledged.
-absl::StatusOr<bool> IsTorn(Lines& lines) {
-  std::string_view line = lines.line();
-  if (lines.complete() && line.find('\0') == std::string_view::npos) return false;
-  if (!lines.complete() && IsSomeRecord(line.substr(0, line.size() - 1))) return false;  // its line end was changed
-  while (true) {
-    BW_ASSIGN_OR_RETURN(bool more, lines.Next());
-    if (!more) return true;
-    if (IsSomeRecord(lines.line())) return false;
-  }
-}
-
-absl::StatusOr<Chain> Scan(os::File* file, const std::string& path) {
-  Chain chain;
-  BW_ASSIGN_OR_RETURN(uint64_t size, file->Size());
-  Lines lines(file, 0, size);
-  while (true) {
-    BW_ASSIGN_OR_RETURN(bool more, lines.Next());
-    if (!more) return chain;
-    absl::StatusOr<Decoded> decoded =
-        lines.complete() ? Decode(lines.line(), chain.records + 1, chain.hash)
-                         : absl::DataLossError(absl::StrCat("audit record ", chain.records + 1, " is cut off"));
-    if (!decoded.ok()) {
-      BW_ASSIGN_OR_RETURN(bool torn, IsTorn(lines));
-      if (torn) return chain;
-      return Annotate(decoded.status(), path);
-    }
-    if (chain.records % kIndexEvery == 0) chain.index.push_back(lines.offset());
-    ++chain.records;
-    chain.bytes = lines.end_offset();
-    chain.hash = decoded->hash;
-  }
-}
+constexpr size_t kMaxBatch = 1 << 20;    // bytes of records that share one fsync
+constexpr uint64_t kMaxUnsigned = 8192;  // records: bounds what waits in memory for a checkpoint, and the work of Open
+constexpr size_t kOriginHex = 16;
 
 class FileLog : public Log {
  public:
-  FileLog(std::string path, const os::Clock* clock, std::unique_ptr<os::File> file, Chain chain)
-      : path_(std::move(path)), clock_(clock), file_(std::move(file)), chain_(std::move(chain)) {}
+  FileLog(os::Files* files, const os::Clock* clock, os::Random* random, const std::string& directory)
+      : files_(files), clock_(clock), random_(random), directory_(directory), payload_(files, directory) {}
+  ~FileLog() override {
+    if (absl::Status signed_now = Sign(); !signed_now.ok()) {
+      telemetry::Log(telemetry::Level::kWarning, "audit-log-not-signed", {{"error", signed_now}});
+    }
+  }
+
+  absl::Status Recover() {
+    BW_RETURN_IF_ERROR(files_->MakeDirs(directory_));
+    absl::MutexLock lock(&mutex_);
+    BW_ASSIGN_OR_RETURN(checkpoint_, ReadNote("checkpoint"));
+    BW_ASSIGN_OR_RETURN(witnessed_, ReadNote("witnessed"));
+    if (!checkpoint_.empty()) {
+      absl::StatusOr<SignedCheckpoint> last = ReadCheckpoint(checkpoint_);
+      if (!last.ok()) return Annotate(last.status(), os::JoinPath(directory_, "checkpoint"));
+      BW_ASSIGN_OR_RETURN(tree_, TileTree::Load(files_, directory_, last->checkpoint.size, last->checkpoint.root));
+    }
+    signed_ = tree_.size();
+    return payload_.Recover(signed_, [this](uint64_t sequence, std::string_view line) -> absl::Status {
+      mutex_.AssertHeld();
+      BW_ASSIGN_OR_RETURN(std::string entry, EntryOf(line, sequence));
+      tree_.Add(entry);
+      return absl::OkStatus();
+    });
+  }
+
+  // The first record, and what an older build left.
+  absl::Status Begin() {
+    if (size() == 0) BW_RETURN_IF_ERROR(Append("log-began", "audit", "{\"format\":2}").status());
+    {
+      absl::MutexLock lock(&mutex_);
+      BW_RETURN_IF_ERROR(payload_.Read(0, 1, [this](uint64_t, std::string_view line) {
+        mutex_.AssertHeld();
+        if (auto entry = EntryOf(line, 0); entry.ok()) id_ = LeafHash(*entry).Hex().substr(0, kOriginHex);
+        return false;
+      }));
+      if (id_.empty()) return absl::DataLossError(absl::StrCat(directory_, ": audit record 0 is damaged"));
+    }
+    const std::string old = directory_ + ".log";
+    BW_ASSIGN_OR_RETURN(const bool there, files_->Exists(old));
+    if (!there) return absl::OkStatus();
+    BW_ASSIGN_OR_RETURN(const Chain chain, VerifyChain(files_, old));
+    std::string name = "before.log";
+    for (int n = 2;; ++n) {  // an older build may have run again since
+      BW_ASSIGN_OR_RETURN(const bool taken, files_->Exists(os::JoinPath(directory_, name)));
+      if (!taken) break;
+      name = absl::StrCat("before-", n, ".log");
+    }
+    BW_RETURN_IF_ERROR(Append("log-continued", "audit",
+                              absl::StrCat("{\"file\":\"", name, "\",\"records\":", chain.records, ",\"head\":\"",
+                                           chain.head.Hex(), "\"}"))
+                           .status());
+    BW_RETURN_IF_ERROR(files_->Rename(old, os::JoinPath(directory_, name)));
+    BW_RETURN_IF_ERROR(files_->SyncDir(directory_));
+    return files_->SyncDir(directory_.substr(0, std::max<size_t>(1, directory_.rfind('/'))));
+  }
 
   absl::StatusOr<uint64_t> Append(const std::string& kind, const std::string& subject,
                                   const std::string& detail) override {
@@ -117,96 +87,208 @@ class FileLog : public Log {
     waiter.record.kind = kind;
     waiter.record.subject = subject;
     BW_ASSIGN_OR_RETURN(waiter.record.detail, CompactDetail(detail));
-
-    absl::MutexLock lock(&mutex_);
-    queue_.push_back(&waiter);
-    // Whoever finds no writer becomes it and takes along all that wait.
-    while (!waiter.done) {
-      if (writing_) {
-        changed_.Wait(&mutex_);
-      } else {
-        WriteBatch();
+    waiter.salt = random_->Bytes(kSaltBytes);
+    bool sign = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      queue_.push_back(&waiter);
+      // Whoever finds no writer becomes it and takes along all that wait.
+      while (!waiter.done) {
+        if (writing_) {
+          changed_.Wait(&mutex_);
+        } else {
+          WriteBatch();
+        }
       }
+      sign = waiter.status.ok() && signer_.has_value() && tree_.size() - signed_ >= kMaxUnsigned && !signing_;
     }
     BW_RETURN_IF_ERROR(waiter.status);
+    if (sign) {  // the record stands, whatever comes of this
+      if (absl::Status signed_now = Sign(); !signed_now.ok()) {
+        telemetry::Log(telemetry::Level::kError, "audit-log-not-signed", {{"error", signed_now}});
+      }
+    }
     return waiter.record.sequence;
   }
 
   absl::StatusOr<std::vector<Record>> Read(uint64_t from, uint64_t limit) override {
-    from = std::max<uint64_t>(from, 1);
-    limit = std::min(limit, kMaxRead);
-    uint64_t offset, end, sequence;
+    std::vector<Record> records;
+    absl::Status bad;
+    BW_RETURN_IF_ERROR(Each(from, limit, [&](uint64_t sequence, std::string_view line) {
+      absl::StatusOr<Decoded> decoded = Decode(line, sequence);
+      if (decoded.ok()) records.push_back(std::move(decoded->record));
+      bad.Update(decoded.status());
+      return bad.ok();
+    }));
+    BW_RETURN_IF_ERROR(Annotate(bad, directory_));
+    return records;
+  }
+
+  absl::StatusOr<std::vector<std::string>> ReadLines(uint64_t from, uint64_t limit) override {
+    std::vector<std::string> out;
+    BW_RETURN_IF_ERROR(Each(from, limit, [&](uint64_t, std::string_view line) {
+      out.emplace_back(line);
+      return true;
+    }));
+    return out;
+  }
+
+  uint64_t size() const override {
+    absl::MutexLock lock(&mutex_);
+    return tree_.size();
+  }
+
+  absl::Status SignAs(const std::string& name, const crypto::SigningKey& key) override {
+    absl::MutexLock lock(&mutex_);
+    const std::string origin = absl::StrCat(name, "/audit/", id_);
+    if (!IsKeyName(origin)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("\"", name, "\" cannot sign an audit log: it has spaces, or is too long"));
+    }
+    signer_ = Signer{origin, key};
+    return absl::OkStatus();
+  }
+
+  absl::Status Sign() override {
+    std::vector<TileTree::File> tiles;
+    Checkpoint next;
+    uint64_t before = 0;
+    std::optional<Signer> signer;
     {
       absl::MutexLock lock(&mutex_);
-      if (from > chain_.records) return std::vector<Record>{};
-      offset = chain_.index[(from - 1) / kIndexEvery];
-      sequence = (from - 1) / kIndexEvery * kIndexEvery + 1;
-      end = chain_.bytes;
+      while (signing_) changed_.Wait(&mutex_);
+      if (!signer_.has_value() || (signed_ == tree_.size() && !checkpoint_.empty())) return absl::OkStatus();
+      signing_ = true;
+      signer = signer_;
+      before = signed_;
+      tiles = tree_.Unwritten();
+      next = {signer->origin, tree_.size(), tree_.Root()};
     }
-    std::vector<Record> records;
-    Digest previous;
-    Lines lines(file_.get(), offset, end);
-    for (; records.size() < limit; ++sequence) {
-      BW_ASSIGN_OR_RETURN(bool more, lines.Next());
-      if (!more) break;
-      if (previous.empty()) {  // the first of a run: trust what it says it follows, Open has checked it
-        size_t at = lines.line().rfind(",\"prev\":\"");
-        if (at == std::string_view::npos)
-          return absl::DataLossError(absl::StrCat(path_, ": audit record ", sequence, " is not a record"));
-        BW_ASSIGN_OR_RETURN(previous, PreviousOf(lines.line().substr(at + 9, 64), sequence));
+    Note note{.text = next.Text(), .signatures = {SignNote(next.Text(), signer->origin, signer->key)}};
+    const std::string bytes = note.Encode();
+    absl::Status status = WriteTiles(files_, directory_, tiles);
+    if (status.ok()) status = os::WriteFileAtomically(files_, os::JoinPath(directory_, "checkpoint"), bytes);
+    if (status.ok()) status = RemovePartials(files_, directory_, before, next.size);
+    absl::MutexLock lock(&mutex_);
+    signing_ = false;
+    changed_.SignalAll();
+    if (!status.ok()) return Annotate(status, "the audit log cannot be signed");
+    tree_.Written(next.size);
+    signed_ = next.size;
+    checkpoint_ = bytes;
+    return absl::OkStatus();
+  }
+
+  std::string origin() const override {
+    absl::MutexLock lock(&mutex_);
+    return signer_.has_value() ? signer_->origin : "";
+  }
+  std::string checkpoint() const override {
+    absl::MutexLock lock(&mutex_);
+    return checkpoint_;
+  }
+  std::string witnessed() const override {
+    absl::MutexLock lock(&mutex_);
+    return witnessed_;
+  }
+
+  absl::Status PutWitnessed(const Note& note) override {
+    absl::MutexLock lock(&mutex_);
+    BW_ASSIGN_OR_RETURN(const Checkpoint next, Checkpoint::Parse(note.text));
+    if (!witnessed_.empty()) {
+      BW_ASSIGN_OR_RETURN(const SignedCheckpoint kept, ReadCheckpoint(witnessed_));
+      if (kept.checkpoint.size > next.size ||
+          (kept.checkpoint.size == next.size && kept.note.signatures.size() >= note.signatures.size())) {
+        return absl::OkStatus();
       }
-      absl::StatusOr<Decoded> decoded = Decode(lines.line(), sequence, previous);
-      if (!decoded.ok()) return Annotate(decoded.status(), path_);
-      previous = decoded->hash;
-      if (sequence >= from) records.push_back(std::move(decoded->record));
     }
-    return records;
+    const std::string bytes = note.Encode();
+    BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(directory_, "witnessed"), bytes));
+    witnessed_ = bytes;
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<std::string>> Entries(uint64_t from, uint64_t limit) override {
+    const uint64_t end = SignedSize();
+    std::vector<std::string> out;
+    absl::Status bad;
+    if (from >= end) return out;
+    BW_RETURN_IF_ERROR(payload_.Read(from, std::min(end, from + std::min(limit, kMaxRead)),
+                                     [&](uint64_t sequence, std::string_view line) {
+                                       absl::StatusOr<std::string> entry = EntryOf(line, sequence);
+                                       if (entry.ok()) out.push_back(*std::move(entry));
+                                       bad.Update(entry.status());
+                                       return bad.ok();
+                                     }));
+    BW_RETURN_IF_ERROR(Annotate(bad, directory_));
+    return out;
+  }
+
+  absl::StatusOr<std::vector<Digest>> Consistency(uint64_t old_size, uint64_t size) override {
+    const uint64_t end = SignedSize();
+    if (size > end) return absl::InvalidArgumentError(absl::StrCat("only ", end, " records are signed"));
+    return ConsistencyProof(old_size, size, ReadSubtrees(files_, directory_, end));
   }
 
  private:
   struct Waiter {
     Record record;
+    std::string salt;
     absl::Status status;
     bool done = false;
   };
+  struct Signer {
+    std::string origin;
+    crypto::SigningKey key;
+  };
 
-  absl::StatusOr<Digest> PreviousOf(std::string_view hex, uint64_t sequence) const {
-    std::string raw = absl::HexStringToBytes(absl::string_view(hex.data(), hex.size()));
-    absl::StatusOr<Digest> digest = Digest::From(Digest::kSha256, raw);
-    if (!digest.ok()) return absl::DataLossError(absl::StrCat(path_, ": audit record ", sequence, " is not a record"));
-    return digest;
+  absl::StatusOr<std::string> ReadNote(const char* name) const {
+    auto bytes = os::ReadFile(files_, os::JoinPath(directory_, name), kMaxNote);
+    if (absl::IsNotFound(bytes.status())) return std::string();
+    return bytes;
+  }
+
+  uint64_t SignedSize() const {
+    absl::MutexLock lock(&mutex_);
+    return signed_;
+  }
+
+  absl::Status Each(uint64_t from, uint64_t limit, const std::function<bool(uint64_t, std::string_view)>& each) const {
+    const uint64_t end = size();
+    if (from >= end) return absl::OkStatus();
+    return payload_.Read(from, from + std::min({limit, kMaxRead, end - from}), each);
   }
 
   // Writes what waits, one fsync for all, and tells the waiters. Releases the mutex meanwhile.
   void WriteBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     writing_ = true;
     std::vector<Waiter*> batch;
+    std::vector<std::string> entries;
     std::string bytes;
-    Chain next = {chain_.records, chain_.bytes, chain_.hash, {}};
     const absl::Time now = clock_->Now();
-    while (!queue_.empty() && bytes.size() < kMaxBatch) {
+    const uint64_t first = tree_.size();
+    const uint64_t end = (first / kPayloadRecords + 1) * kPayloadRecords;  // a file is durable before the next begins
+    while (!queue_.empty() && bytes.size() < kMaxBatch && first + batch.size() < end) {
       Waiter* waiter = queue_.front();
       queue_.pop_front();
-      waiter->record.sequence = next.records + 1;
+      waiter->record.sequence = first + batch.size();
       waiter->record.at = now;
-      Encoded encoded = Encode(waiter->record, next.hash);
-      if (next.records % kIndexEvery == 0) next.index.push_back(next.bytes);
-      ++next.records;
-      next.bytes += encoded.line.size();
-      next.hash = encoded.hash;
+      Encoded encoded = Encode(waiter->record, waiter->salt);
       bytes += encoded.line;
+      entries.push_back(std::move(encoded.entry));
       batch.push_back(waiter);
     }
-    const uint64_t at = chain_.bytes;
     absl::Status status = broken_;
+    bool final = false;
     mutex_.Unlock();
-    if (status.ok()) status = Write(at, bytes);
-    mutex_.Lock();
     if (status.ok()) {
-      chain_.records = next.records;
-      chain_.bytes = next.bytes;
-      chain_.hash = next.hash;
-      chain_.index.insert(chain_.index.end(), next.index.begin(), next.index.end());
+      status = Annotate(payload_.Append(bytes, batch.size(), &final),
+                        "the audit log cannot be written, so nothing that it must record is done");
+    }
+    mutex_.Lock();
+    if (final) broken_ = status;
+    if (status.ok()) {
+      for (const std::string& entry : entries) tree_.Add(entry);
     }
     for (Waiter* waiter : batch) {
       waiter->status = status;
@@ -216,49 +298,33 @@ class FileLog : public Log {
     changed_.SignalAll();
   }
 
-  // By the one writer only.
-  absl::Status Write(uint64_t at, const std::string& bytes) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::Status written = file_->WriteAt(at, bytes);
-    absl::Status status = written.ok() ? file_->Sync() : written;
-    if (status.ok()) return status;
-    status = Annotate(status, "the audit log cannot be written, so nothing that it must record is done");
-    // After a failed write (a full disk) half a batch may stand there: cut it off and the log can go on. After a failed
-    // sync nobody knows what stands there: only opening it anew tells.
-    if (!written.ok() && file_->Truncate(at).ok()) return status;
-    absl::MutexLock lock(&mutex_);
-    broken_ = status;
-    return status;
-  }
-
-  const std::string path_;
+  os::Files* const files_;
   const os::Clock* const clock_;
-  const std::unique_ptr<os::File> file_;  // written only by the thread that set writing_
-  absl::Mutex mutex_;
+  os::Random* const random_;
+  const std::string directory_;
+  Payload payload_;  // written only by the thread that set writing_
+  mutable absl::Mutex mutex_;
   absl::CondVar changed_;
-  Chain chain_ ABSL_GUARDED_BY(mutex_);  // what is durable
+  TileTree tree_ ABSL_GUARDED_BY(mutex_);  // of what is durable
+  uint64_t signed_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string checkpoint_ ABSL_GUARDED_BY(mutex_);
+  std::string witnessed_ ABSL_GUARDED_BY(mutex_);
+  std::string id_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Signer> signer_ ABSL_GUARDED_BY(mutex_);
   std::deque<Waiter*> queue_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool signing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status broken_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Log>> Log::Open(os::Files* files, const os::Clock* clock, const std::string& path) {
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, files->OpenReadWrite(path, true));
-  BW_ASSIGN_OR_RETURN(Chain chain, Scan(file.get(), path));
-  BW_ASSIGN_OR_RETURN(uint64_t size, file->Size());
-  if (size > chain.bytes) BW_RETURN_IF_ERROR(file->Truncate(chain.bytes));
-  // Also when nothing was cut: the process before may have died between creating or writing and syncing.
-  BW_RETURN_IF_ERROR(file->Sync());
-  size_t slash = path.rfind('/');
-  BW_RETURN_IF_ERROR(files->SyncDir(slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash)));
-  return std::unique_ptr<Log>(new FileLog(path, clock, std::move(file), std::move(chain)));
-}
-
-absl::StatusOr<uint64_t> Verify(os::Files* files, const std::string& path) {
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, files->OpenRead(path));
-  BW_ASSIGN_OR_RETURN(Chain chain, Scan(file.get(), path));
-  return chain.records;
+absl::StatusOr<std::unique_ptr<Log>> Log::Open(os::Files* files, const os::Clock* clock, os::Random* random,
+                                               const std::string& directory) {
+  auto log = std::make_unique<FileLog>(files, clock, random, directory);
+  BW_RETURN_IF_ERROR(log->Recover());
+  BW_RETURN_IF_ERROR(log->Begin());
+  return std::unique_ptr<Log>(std::move(log));
 }
 
 }  // namespace bailiwick::audit

@@ -1,58 +1,18 @@
 #include "common/audit/log.h"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
+#include <map>
 #include <set>
 #include <thread>
 
-#include "common/audit/record.h"
-#include "common/os/fault_files.h"
+#include "common/audit/audit_fixture.h"
+#include "common/audit/merkle.h"
+#include "common/audit/tiles.h"
+#include "common/crypto/digest.h"
 
 namespace bailiwick::audit {
 namespace {
 
-class AuditTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    root_ = ::testing::TempDir() + "bw-audit-" + std::to_string(::getpid()) + "-" + info->name();
-    path_ = root_ + "/audit.log";
-    ASSERT_TRUE(files_->RemoveTree(root_).ok());
-    ASSERT_TRUE(files_->MakeDirs(root_).ok());
-  }
-  void TearDown() override { EXPECT_TRUE(files_->RemoveTree(root_).ok()); }
-
-  std::unique_ptr<Log> Open(os::Files* files = os::Files::System()) {
-    auto log = Log::Open(files, &clock_, path_);
-    EXPECT_TRUE(log.ok()) << log.status();
-    return log.ok() ? std::move(*log) : nullptr;
-  }
-  void Fill(int n) {
-    auto log = Open();
-    for (int i = 0; i < n; ++i) {
-      auto sequence =
-          log->Append("grant-accepted", "dataset-" + std::to_string(i), "{\"n\":" + std::to_string(i) + "}");
-      ASSERT_TRUE(sequence.ok()) << sequence.status();
-      clock_.Advance(absl::Nanoseconds(1001));
-    }
-  }
-  std::string Content() { return *os::ReadFile(files_, path_); }
-  void Set(const std::string& content) { ASSERT_TRUE(os::WriteFileAtomically(files_, path_, content).ok()); }
-  std::vector<std::string> LinesOf(const std::string& content) {
-    std::vector<std::string> lines;
-    for (size_t at = 0; at < content.size();) {
-      size_t end = content.find('\n', at);
-      lines.push_back(content.substr(at, end - at + 1));
-      at = end + 1;
-    }
-    return lines;
-  }
-
-  os::Files* files_ = os::Files::System();
-  os::FakeClock clock_;
-  std::string root_, path_;
-};
+class AuditTest : public AuditFixture {};
 
 TEST_F(AuditTest, AppendsReadsAndGoesOnAfterReopen) {
   absl::Time start = clock_.Now();
@@ -61,30 +21,42 @@ TEST_F(AuditTest, AppendsReadsAndGoesOnAfterReopen) {
   EXPECT_EQ(*log->Append("transfer-refused", "site \"x\"\n\xc3\xbc",
                          " { \"a\" : [ 1, -2.5e3, true, null, {} ],\n \"b\":\"c d\" } "),
             4u);
-  auto records = log->Read(0, 100);
+  auto records = log->Read(1, 100);
   ASSERT_TRUE(records.ok()) << records.status();
   ASSERT_EQ(records->size(), 4u);
   EXPECT_EQ((*records)[1].sequence, 2u);
   EXPECT_EQ((*records)[1].kind, "grant-accepted");
-  EXPECT_EQ((*records)[1].subject, "dataset-1");
-  EXPECT_EQ((*records)[1].detail, "{\"n\":1}");
+  EXPECT_EQ((*records)[1].subject, "dataset-2");
+  EXPECT_EQ((*records)[1].detail, "{\"n\":2}");
   EXPECT_EQ((*records)[1].at, start + absl::Nanoseconds(1001));
   EXPECT_EQ((*records)[3].subject, "site \"x\"\n\xc3\xbc");
   EXPECT_EQ((*records)[3].detail, "{\"a\":[1,-2.5e3,true,null,{}],\"b\":\"c d\"}");
   EXPECT_EQ(log->Read(3, 1)->at(0).sequence, 3u);
+  EXPECT_EQ(log->Read(0, 1)->at(0).kind, "log-began");
   EXPECT_TRUE(log->Read(5, 10)->empty());
-  EXPECT_EQ(*Verify(files_, path_), 4u);
 }
 
-TEST_F(AuditTest, ReadsFromTheMiddleOfALongLog) {
-  Fill(600);
+TEST_F(AuditTest, ReadsAcrossItsFiles) {
+  {
+    auto log = Fill(0);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 16; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 600; ++i) ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+      });
+    }
+    for (auto& thread : threads) thread.join();
+  }
   auto log = Open();
-  for (uint64_t from : {1, 255, 256, 257, 512, 513, 600}) {
+  EXPECT_EQ(log->size(), 9601u);
+  for (uint64_t from : {1, 255, 256, 4095, 4096, 4097, 8191, 8192, 9600}) {
     auto records = log->Read(from, 2);
     ASSERT_TRUE(records.ok()) << records.status();
     EXPECT_EQ(records->at(0).sequence, from);
-    EXPECT_EQ(records->size(), from == 600 ? 1u : 2u);
+    EXPECT_EQ(records->size(), from == 9600 ? 1u : 2u);
   }
+  EXPECT_EQ(log->Read(0, 100'000)->size(), 9601u);
+  EXPECT_EQ(Verified(Believe()).finding, Finding::kTrue);
 }
 
 TEST_F(AuditTest, RefusesWhatIsNoRecord) {
@@ -93,7 +65,9 @@ TEST_F(AuditTest, RefusesWhatIsNoRecord) {
        {"[]", "x", "{", "{}x", "{\"a\"}", "{\"a\":01}", "{a:1}", "{\"a\":\"\n\"}", "{\"a\":1,}", "{\"a\":\"\\x\"}"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(log->Append("k", "s", bad).status())) << bad;
   }
-  EXPECT_TRUE(absl::IsInvalidArgument(log->Append("", "s", "{}").status()));
+  for (const char* bad : {"", "A", "a b", "-a", "a\n", "\xc3\xbc"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(log->Append(bad, "s", "{}").status())) << bad;
+  }
   EXPECT_TRUE(absl::IsInvalidArgument(log->Append("k", std::string(5000, 's'), "{}").status()));
   EXPECT_TRUE(
       absl::IsInvalidArgument(log->Append("k", "s", "{\"a\":\"" + std::string(kMaxDetail, 'x') + "\"}").status()));
@@ -102,74 +76,53 @@ TEST_F(AuditTest, RefusesWhatIsNoRecord) {
   EXPECT_EQ(*log->Append("k", "", ""), 1u);
   EXPECT_EQ(log->Read(1, 1)->at(0).detail, "{}");
   // The longest of everything, all of it escaped, still fits a line.
-  EXPECT_TRUE(log->Append(std::string(kMaxName, '\x01'), std::string(kMaxName, '\x01'),
+  EXPECT_TRUE(log->Append(std::string(kMaxKind, 'k'), std::string(kMaxSubject, '\x01'),
                           "{\"a\":\"" + std::string(kMaxDetail - 8, '\xff') + "\"}")
                   .ok());
   log.reset();
-  EXPECT_EQ(*Verify(files_, path_), 2u);
+  EXPECT_EQ(Verified(Believe()).size, 3u);
 }
 
 TEST_F(AuditTest, ATornLastRecordIsCutOff) {
-  Fill(3);
-  const std::string whole = Content();
-  const size_t third = LinesOf(whole)[0].size() + LinesOf(whole)[1].size();
+  ASSERT_NE(Fill(3), nullptr);
+  ASSERT_TRUE(files_->RemoveTree(path_ + "/tile").ok());
+  ASSERT_TRUE(files_->Remove(path_ + "/checkpoint").ok());  // power went before the first was signed
+  const std::string name = PayloadPath(0), whole = File(name);
+  const size_t third = whole.size() - LinesOf(whole)[3].size();
   for (size_t size = third; size < whole.size(); ++size) {
-    Set(whole.substr(0, size));
-    EXPECT_EQ(*Verify(files_, path_), 2u);
-    ASSERT_EQ(*Open()->Append("again", "s", "{}"), 3u) << size;
-    ASSERT_EQ(*Verify(files_, path_), 3u);
+    Set(name, whole.substr(0, size));
+    ASSERT_EQ(*Open(files_, /*sign=*/false)->Append("again", "s", "{}"), 3u) << size;
+    ASSERT_EQ(Open(files_, false)->size(), 4u);
   }
   // A block that the disk never wrote reads as zeros.
-  Set(whole.substr(0, third) + std::string(100, '\0') + whole.substr(third + 100));
+  Set(name, whole.substr(0, third) + std::string(100, '\0') + whole.substr(third + 100));
   EXPECT_EQ(*Open()->Append("again", "s", "{}"), 3u);
 }
 
-TEST_F(AuditTest, AnyChangedByteIsFoundAndTheLogLeftAlone) {
-  Fill(3);
-  const std::string whole = Content();
-  for (size_t i = 0; i < whole.size(); ++i) {
+TEST_F(AuditTest, DamageToWhatWasAcknowledgedIsSaidAndTheLogLeftAlone) {
+  ASSERT_NE(Fill(3), nullptr);
+  const std::string name = PayloadPath(0), whole = File(name);
+  for (size_t i = 0; i < whole.size(); i += 7) {
     std::string changed = whole;
     changed[i] = static_cast<char>(changed[i] ^ 0x11);
-    Set(changed);
-    auto verified = Verify(files_, path_);
-    ASSERT_TRUE(absl::IsDataLoss(verified.status())) << "byte " << i << ": " << verified.status();
-    if (i % 50 == 0) {
-      EXPECT_TRUE(absl::IsDataLoss(Log::Open(files_, &clock_, path_).status()));
-      EXPECT_EQ(Content(), changed);
-    }
+    Set(name, changed);
+    EXPECT_TRUE(absl::IsDataLoss(Log::Open(files_, &clock_, os::Random::System(), path_).status())) << i;
+    EXPECT_EQ(File(name), changed);
   }
-}
-
-TEST_F(AuditTest, DroppedSwappedAndForgedRecordsAreFound) {
-  Fill(4);
-  const std::string whole = Content();
-  std::vector<std::string> l = LinesOf(whole);
-  auto found = [&](const std::string& content, const char* record) {
-    Set(content);
-    absl::Status status = Verify(files_, path_).status();
-    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-    EXPECT_NE(status.ToString().find(record), std::string::npos) << status;
-  };
-  found(l[0] + l[2] + l[3], "audit record 2 ");
-  found(l[1] + l[2] + l[3], "audit record 1 ");
-  found(l[0] + l[2] + l[1] + l[3], "audit record 2 ");
-  found(l[0] + l[1] + l[1] + l[2] + l[3], "audit record 3 ");
-  // A forged record, true in itself, does not fit what follows.
-  Record forged;
-  forged.sequence = 2;
-  forged.at = clock_.Now();
-  forged.kind = "nothing-happened";
-  forged.detail = "{}";
-  Digest first = Decode(l[0].substr(0, l[0].size() - 1), 1, FirstPrevious())->hash;
-  found(l[0] + Encode(forged, first).line + l[2] + l[3], "audit record 3 ");
-  found(l[0] + std::string(l[1].size(), '\0') + l[2] + l[3], "audit record 2 ");
-  Set(whole);
-  EXPECT_EQ(*Verify(files_, path_), 4u);
+  // Signed records that are not there any more are no torn tail.
+  Set(name, whole.substr(0, whole.size() - 10));
+  EXPECT_TRUE(absl::IsDataLoss(Log::Open(files_, &clock_, os::Random::System(), path_).status()));
+  Set(name, whole);
+  const std::string tile = TilePath(0, 0, 4);
+  std::string hashes = File(tile);
+  hashes[40] ^= 1;
+  Set(tile, hashes);
+  EXPECT_TRUE(absl::IsDataLoss(Log::Open(files_, &clock_, os::Random::System(), path_).status()));
 }
 
 TEST_F(AuditTest, ConcurrentAppendsShareSyncsAndAreAllThere) {
   os::FaultFiles faults(files_, root_);
-  auto log = Open(&faults);
+  auto log = Open(&faults, /*sign=*/false);
   constexpr int kThreads = 8, kEach = 20;
   std::vector<std::thread> threads;
   std::vector<std::vector<uint64_t>> sequences(kThreads);
@@ -191,23 +144,36 @@ TEST_F(AuditTest, ConcurrentAppendsShareSyncsAndAreAllThere) {
   EXPECT_EQ(distinct.size(), static_cast<size_t>(kThreads * kEach));
   EXPECT_EQ(*distinct.rbegin(), static_cast<uint64_t>(kThreads * kEach));
   ASSERT_TRUE(faults.DropUnsynced().ok());
-  EXPECT_EQ(*Verify(&faults, path_), static_cast<uint64_t>(kThreads * kEach)) << "all were durable";
+  EXPECT_EQ(Open(&faults)->size(), static_cast<uint64_t>(kThreads * kEach + 1)) << "all were durable";
 }
 
-TEST_F(AuditTest, PowerLossAtEveryOperationKeepsWhatWasAcknowledged) {
-  for (uint64_t n = 0; n < 14; ++n) {
+// Across the ends of a bundle and of a payload file, with checkpoints in between.
+TEST_F(AuditTest, PowerLossAtEveryOperationKeepsWhatWasAcknowledgedAndSigned) {
+  std::map<std::string, std::string> prepared;
+  Fill(250);
+  for (const std::string& file : AllFiles()) prepared[file] = File(file);
+  bool finished = false;
+  for (uint64_t n = 0; !finished; ++n) {
     for (bool keep : {false, true}) {
       SCOPED_TRACE(n);
       ASSERT_TRUE(files_->RemoveTree(path_).ok());
+      for (const auto& [file, content] : prepared) {
+        ASSERT_TRUE(files_->MakeDirs((path_ + "/" + file).substr(0, path_.size() + 1 + file.rfind('/') + 1)).ok());
+        Set(file, content);
+      }
       os::FaultFiles faults(files_, root_);
       faults.StopAfter(n);
       uint64_t acknowledged = 0;
-      if (auto log = Log::Open(&faults, &clock_, path_); log.ok()) {
-        for (int i = 0; i < 5; ++i) {
+      std::string told = File("checkpoint");  // what others may have seen
+      if (auto log = Log::Open(&faults, &clock_, os::Random::System(), path_); log.ok()) {
+        ASSERT_TRUE((*log)->SignAs("acme.example/site/core", Key('k')).ok());
+        for (int i = 0; i < 12; ++i) {
           auto sequence = (*log)->Append("k", "s", "{}");
           if (!sequence.ok()) break;
           acknowledged = *sequence;
+          if (i % 3 == 2 && (*log)->Sign().ok()) told = (*log)->checkpoint();
         }
+        finished = acknowledged == 262 && n > faults.operations();
       }
       ASSERT_TRUE((keep ? faults.KeepUnsynced() : faults.DropUnsynced()).ok());
       auto log = Open(&faults);
@@ -215,27 +181,94 @@ TEST_F(AuditTest, PowerLossAtEveryOperationKeepsWhatWasAcknowledged) {
       auto next = log->Append("k", "after", "{}");
       ASSERT_TRUE(next.ok()) << next.status();
       EXPECT_GT(*next, acknowledged);
-      EXPECT_EQ(*Verify(&faults, path_), *next);
+      ASSERT_TRUE(log->Sign().ok());
+      // What was signed before is how the log begins.
+      auto seen = ReadCheckpoint(told), now = ReadCheckpoint(log->checkpoint());
+      ASSERT_TRUE(seen.ok() && now.ok());
+      auto proof = log->Consistency(seen->checkpoint.size, now->checkpoint.size);
+      ASSERT_TRUE(proof.ok()) << proof.status();
+      EXPECT_TRUE(VerifyConsistency(seen->checkpoint.size, seen->checkpoint.root, now->checkpoint.size,
+                                    now->checkpoint.root, *proof)
+                      .ok());
+      const Verdict verdict = Verified(Believe(), &faults);
+      EXPECT_EQ(verdict.finding, Finding::kTrue) << (verdict.problems.empty() ? "" : verdict.problems[0]);
+      EXPECT_EQ(verdict.size, *next + 1);
     }
   }
 }
 
 TEST_F(AuditTest, AFullDiskRefusesThenGoesOnAFailedSyncIsFinal) {
   os::FaultFiles faults(files_, root_);
-  auto log = Open(&faults);
+  auto log = Open(&faults, /*sign=*/false);
   ASSERT_TRUE(log->Append("k", "one", "{}").ok());
   faults.FailAt(faults.operations() + 1, absl::ResourceExhaustedError("no space left"));
   EXPECT_TRUE(absl::IsResourceExhausted(log->Append("k", "refused", "{}").status()));
+  EXPECT_EQ(log->Read(0, 10)->size(), 2u) << "reading goes on";
   EXPECT_EQ(*log->Append("k", "two", "{}"), 2u);
   faults.FailAt(faults.operations() + 2, absl::DataLossError("EIO"));
   EXPECT_FALSE(log->Append("k", "unsynced", "{}").ok());
   EXPECT_FALSE(log->Append("k", "after", "{}").ok());
   EXPECT_EQ(log->Read(1, 10)->size(), 2u) << "only what is durable is shown";
   ASSERT_TRUE(faults.DropUnsynced().ok());
-  EXPECT_EQ(*Verify(&faults, path_), 2u);
+  EXPECT_EQ(Open(&faults)->size(), 3u);
 }
 
-TEST_F(AuditTest, MissingFileIsSaid) { EXPECT_TRUE(absl::IsNotFound(Verify(files_, path_).status())); }
+TEST_F(AuditTest, ACheckpointThatCannotBeWrittenIsMadeAgain) {
+  os::FaultFiles faults(files_, root_);
+  auto log = Open(&faults);
+  for (int i = 0; i < 300; ++i) ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+  faults.ResetOperations();
+  faults.FailAt(3, absl::ResourceExhaustedError("no space left"), /*from_then_on=*/true);
+  EXPECT_TRUE(absl::IsResourceExhausted(log->Sign()));
+  EXPECT_EQ(log->checkpoint(), "");
+  faults.ClearFaults();
+  ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+  ASSERT_TRUE(log->Sign().ok());
+  EXPECT_EQ(Verified(Believe(), &faults).finding, Finding::kTrue);
+  EXPECT_EQ(Verified(Believe(), &faults).size, 302u);
+}
+
+TEST_F(AuditTest, WhatAnOlderBuildRecordedStaysReadableAndBound) {
+  const std::string old =
+      R"({"seq":1,"at":"2023-11-14T22:13:20.000000000Z","kind":"grant-accepted","subject":"dataset-0","detail":{"n":0},"prev":"0000000000000000000000000000000000000000000000000000000000000000","hash":"@1"})"
+      "\n";
+  ASSERT_TRUE(files_->MakeDirs(root_).ok());
+  // As the older build wrote it: the hash is over everything before it, after the domain and the previous hash.
+  std::string line = old.substr(0, old.find(",\"hash\""));
+  const Digest hash = [&] {
+    std::string all("bailiwick-audit-v1\0", 19);
+    all += std::string(32, '\0') + line;
+    return crypto::Sha256(all);
+  }();
+  line += ",\"hash\":\"" + hash.Hex() + "\"}\n";
+  ASSERT_TRUE(os::WriteFileAtomically(files_, path_ + ".log", line + "torn").ok());
+  {
+    auto log = Open();
+    ASSERT_NE(log, nullptr);
+    auto records = log->Read(1, 5);
+    ASSERT_EQ(records->size(), 1u);
+    EXPECT_EQ(records->at(0).kind, "log-continued");
+    EXPECT_EQ(records->at(0).detail, "{\"file\":\"before.log\",\"records\":1,\"head\":\"" + hash.Hex() + "\"}");
+  }
+  EXPECT_EQ(File("before.log"), line + "torn");
+  EXPECT_FALSE(*files_->Exists(path_ + ".log"));
+  EXPECT_EQ(Open()->size(), 2u) << "it is moved once";
+  Verdict verdict = Verified(Believe());
+  EXPECT_EQ(verdict.finding, Finding::kTrue);
+  EXPECT_EQ(verdict.before, 1u);
+  for (size_t i = 0; i < line.size(); i += 3) {
+    std::string changed = line;
+    changed[i] = static_cast<char>(changed[i] ^ 0x11);
+    Set("before.log", changed);
+    EXPECT_EQ(Verified(Believe()).finding, Finding::kTampered) << i;
+  }
+  ASSERT_TRUE(files_->Remove(path_ + "/before.log").ok());
+  EXPECT_EQ(Verified(Believe()).finding, Finding::kIncomplete);
+  // Damaged, it is not taken over.
+  ASSERT_TRUE(files_->RemoveTree(path_).ok());
+  ASSERT_TRUE(os::WriteFileAtomically(files_, path_ + ".log", line + line).ok());
+  EXPECT_TRUE(absl::IsDataLoss(Log::Open(files_, &clock_, os::Random::System(), path_).status()));
+}
 
 }  // namespace
 }  // namespace bailiwick::audit

@@ -75,6 +75,8 @@ absl::Status Run(const RunFlags& flags) {
   env.key_directory = flags.key_dir;
   BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(env, flags.data_dir));
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
+  BW_RETURN_IF_ERROR(state->audit()->SignAs(absl::StrCat(identity->trust_domain(), "/site/", identity->site()),
+                                            identity->enrolment_key()));
   Law law(identity->policy_root_sha256(), state->db(), env.clock);
   BW_RETURN_IF_ERROR(law.Load());
 

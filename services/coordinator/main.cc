@@ -93,7 +93,10 @@ absl::Status Serve(const ServeFlags& flags) {
   BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(flags.data_dir, "lock")));
   BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, clock, flags.data_dir));
   BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(flags.data_dir, "catalog.db")));
-  BW_ASSIGN_OR_RETURN(auto audit, audit::Log::Open(files, clock, os::JoinPath(flags.data_dir, "audit.log")));
+  BW_ASSIGN_OR_RETURN(auto audit,
+                      audit::Log::Open(files, clock, os::Random::System(), os::JoinPath(flags.data_dir, "audit")));
+  // The timestamp key says what holds at a time, and the signed law names it: so whoever trusts the law can check the log.
+  BW_RETURN_IF_ERROR(audit->SignAs(absl::StrCat(keys.trust_domain, "/coordinator"), *keys.timestamp_key));
   Core core(catalog.get(), audit.get(), keys.grant_key.get(), keys.timestamp_key.get(), clock, os::Random::System());
   core.Prepare(keys.trust_domain, keys.ca);
   BW_RETURN_IF_ERROR(core.Load());

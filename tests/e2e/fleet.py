@@ -146,6 +146,10 @@ class Fleet:
     def data(self, site):
         return os.path.join(self.dir, "sites", site)
 
+    def audit(self, site):
+        """The records of a site's audit log, one a line, as text."""
+        return audit_text(os.path.join(self.data(site), "audit"))
+
     def replica(self, site, dataset, *more):
         return os.path.join(self.data(site), "replicas", dataset, *more)
 
@@ -390,6 +394,11 @@ def files_under(root):
             path = os.path.join(folder, name)
             if os.path.isfile(path) and not os.path.islink(path):
                 yield path
+
+
+def audit_text(directory):
+    names = [n for n in files_under(os.path.join(directory, "payload"))]
+    return b"".join(read(n) for n in sorted(names, key=os.fsencode)).decode(errors="replace")
 
 
 def contains(root, needle):

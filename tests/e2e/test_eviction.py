@@ -80,7 +80,7 @@ class Eviction(unittest.TestCase):
             self.assertIn("acme/eu-data-stays", why.out)
             self.assertEqual(f.differences(source, fleet.current("core", "evicted")), [], "the lawful copy is untouched")
             fleet.verify("evicted", "core")
-            log = f.read(os.path.join(fleet.data("cloud-us"), "audit.log")).decode()
+            log = fleet.audit("cloud-us")
             order = [log.index(f'"kind":"{kind}"') for kind in ("replica-fenced", "erasure-started", "replica-erased")]
             self.assertEqual(order, sorted(order), "each step was recorded, in order")
 
@@ -102,8 +102,8 @@ class Eviction(unittest.TestCase):
             fleet.dev("start", "coordinator")
             fleet.apply(TIGHT)
             for round_ in range(6):              # wherever it is by then
-                f.wait_until(lambda: "erasure" in f.read(os.path.join(fleet.data("cloud-us"), "audit.log")).decode() or
-                             "replica-fenced" in f.read(os.path.join(fleet.data("cloud-us"), "audit.log")).decode(),
+                f.wait_until(lambda: "erasure" in fleet.audit("cloud-us") or
+                             "replica-fenced" in fleet.audit("cloud-us"),
                              what="the site knows")
                 with contextlib.suppress(AssertionError):
                     f.wait_until(lambda: False, timeout=0.05 * round_, step=0.01)

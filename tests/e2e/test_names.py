@@ -180,7 +180,7 @@ class Names(unittest.TestCase):
             logs = [os.path.join(fleet.dir, "coordinator.log")] + [
                 os.path.join(fleet.dir, "sites", site + ".log") for site in ("factory", "core", "cloud-us")]
             nameless = logs + [os.path.join(fleet.dir, "coordinator"), fleet.data("cloud-us")] + [
-                os.path.join(fleet.data(site), "audit.log") for site in ("factory", "core")]
+                os.path.join(fleet.data(site), "audit") for site in ("factory", "core")]
             outputs = list(self.outputs(fleet, name))
             for place in nameless:
                 self.assertTrue(os.path.exists(place), place)

@@ -22,8 +22,7 @@ PATIENCE = 150
 
 class Offline(unittest.TestCase):
     def audit(self, fleet, site):
-        with open(os.path.join(fleet.data(site), "audit.log"), errors="replace") as log:
-            return log.read()
+        return fleet.audit(site)
 
     def status(self, fleet, site):
         return json.loads(f.run([f.AGENT, "status", "--data-dir", fleet.data(site), "--json"]).out)

@@ -132,7 +132,7 @@ class Provenance(HostilePeer):
         self.assertIn("the copy at relay is 1 hop from the home factory", said)
         # The coordinator only plans by it; whoever asks the relay all the same is refused there, and the audit log says why.
         self.refused(self.ask_relay("row"), ("OBLIGATION_UNMET",), "chain/second")
-        self.assertIn(b"OBLIGATION_UNMET", w.read(os.path.join(self.fleet.data("relay"), "audit.log")))
+        self.assertIn("OBLIGATION_UNMET", self.fleet.audit("relay"))
         # The receiver refuses as well, with a chain that is true.
         first = self.hop("row", "factory", "relay")
         self.refused(self.offer_to_end("row", lambda grant: [first, self.hop("row", "relay", "end", [first], grant)]),

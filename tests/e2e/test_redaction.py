@@ -218,7 +218,7 @@ class Redaction(unittest.TestCase):
             fleet.restart("coordinator")
             self.assertEqual(redaction(fleet, order)["state"], "waiting", "known after a restart")
             self.assertTrue(self.holders(fleet, "core"), "nothing happens before the last signature")
-            self.assertNotIn("redaction-ordered", f.read(os.path.join(fleet.data("core"), "audit.log")).decode())
+            self.assertNotIn("redaction-ordered", fleet.audit("core"))
             self.assertNotEqual(eve.cli("redaction", "approve", order, "--yes", expect=None).code, f.OK)
             bob.cli("redaction", "approve", order, "--yes")
             done(fleet, order, "core", "factory")

@@ -49,7 +49,7 @@ class EvictorTest : public ::testing::Test {
     BW_ASSIGN_OR_RETURN(
         db_,
         sql::Database::Open({.files = faults_.get(), .path = dir_.path() + "/agent.db", .migrations = migrations}));
-    BW_ASSIGN_OR_RETURN(audit_, audit::Log::Open(faults_.get(), &clock_, dir_.path() + "/audit.log"));
+    BW_ASSIGN_OR_RETURN(audit_, audit::Log::Open(faults_.get(), &clock_, os::Random::System(), dir_.path() + "/audit"));
     catalog_ = std::make_unique<store::VersionCatalog>(db_.get());
     dataset_.id = id_;
     dataset_.name = "planner";

@@ -61,7 +61,7 @@ class SelfGranterTest : public ::testing::Test {
     std::vector<std::string> migrations = Law::Migrations();
     migrations.push_back(Law::LaterMigration());
     db_ = *sql::Database::Open({files_, directory_ + "/agent.db", migrations});
-    audit_ = *audit::Log::Open(files_, &clock_, directory_ + "/audit.log");
+    audit_ = *audit::Log::Open(files_, &clock_, os::Random::System(), directory_ + "/audit");
     root_ = {{policy_key_.public_key()}, 1, 1};
     law_ = std::make_unique<Law>(config::PolicyRootSha256(root_), db_.get(), &clock_);
     ASSERT_TRUE(law_->Load().ok());

@@ -1,7 +1,7 @@
 // The agent's data directory: one process at a time holds it (flock).
 //   format            data format number; a newer one is refused
 //   keys/<id>.key     wrapping keys, unless they are kept elsewhere
-//   lock, agent.db, index/ (chunk index), audit.log, identity/, datasets/<id>/, replicas/, hooks/
+//   lock, agent.db, index/ (chunk index), audit/, identity/, datasets/<id>/, replicas/, hooks/
 // Thread-safe. DatasetHandles live as long as the state.
 #pragma once
 

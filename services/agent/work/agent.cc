@@ -20,6 +20,7 @@ using telemetry::Log;
 constexpr int kJobThreads = 4;
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Milliseconds(250);
+constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kJudgeEvery = absl::Seconds(1);  // sets expire, windows open and close
 constexpr absl::Duration kRenewalCheckEvery = absl::Minutes(1);
 
@@ -408,12 +409,17 @@ void Agent::Tick() {
   bool heartbeat = false;
   bool renewal = false;
   bool judge = false;
+  bool sign = false;
   std::vector<std::shared_ptr<Work>> show, commit, keep;
   {
     absl::MutexLock lock(&mutex_);
     if (now >= next_heartbeat_) {
       next_heartbeat_ = now + kHeartbeatEvery;
       heartbeat = true;
+    }
+    if (now >= next_signature_) {
+      next_signature_ = now + kSignAuditEvery;
+      sign = true;
     }
     if (now >= next_judgement_) {
       next_judgement_ = now + kJudgeEvery;
@@ -444,10 +450,16 @@ void Agent::Tick() {
     SendHeartbeat();
     LookAtPolicyAge();
   }
+  if (sign) jobs_.Submit("sign-audit", [this] { SignAudit(); });
   if (renewal) jobs_.Submit("renew", [this] { RenewCertificate(); });
   for (const auto& work : show) QueueShow(work);
   for (const auto& work : commit) QueueCommit(work);
   for (const auto& work : keep) QueueKeep(work);
+}
+
+void Agent::SignAudit() {
+  absl::Status done = state_->audit()->Sign();
+  if (!done.ok()) Log(Level::kError, "audit-log-not-signed", {{"error", done}});
 }
 
 void Agent::RenewCertificate() {

@@ -132,6 +132,7 @@ class Agent {
   bool Launch(const std::string& transfer_id, const std::shared_ptr<FlowControl>& control, std::function<void()> run);
   absl::StatusOr<std::shared_ptr<grpc::Channel>> DialPeer(const std::string& peer, const std::string& endpoint);
   void RenewCertificate();
+  void SignAudit();
   std::shared_ptr<Work> EnsureWork(DatasetHandle* dataset);  // unassigned when new
   std::vector<std::shared_ptr<Work>> AllWork();
 
@@ -198,6 +199,7 @@ class Agent {
   int flow_threads_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Duration keep_often_until_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  absl::Duration next_signature_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_judgement_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_renewal_check_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool renewing_ ABSL_GUARDED_BY(mutex_) = false;

@@ -111,7 +111,7 @@ class CoreTest : public ::testing::Test {
     catalog_.reset();
     sessions_.clear();
     catalog_ = *Catalog::Open(files_, directory_ + "/catalog.db");
-    audit_ = *audit::Log::Open(files_, &clock_, directory_ + "/audit.log");
+    audit_ = *audit::Log::Open(files_, &clock_, os::Random::System(), directory_ + "/audit");
     core_ = std::make_unique<Core>(catalog_.get(), audit_.get(), &grant_key_, &timestamp_key_, &clock_, os::Random::System());
     core_->Prepare("acme", ca_);
     ASSERT_TRUE(core_->Load().ok());

@@ -1,6 +1,6 @@
 // What a coordinator's data directory holds besides the catalog: the CA, its own certificate, the grant key. Made once
 // by init.
-//   format, lock, catalog.db, audit.log, ca/{cert,key}.pem, tls/{cert,key,ca}.pem, grant.pem, timestamp.pem,
+//   format, lock, catalog.db, audit/, ca/{cert,key}.pem, tls/{cert,key,ca}.pem, grant.pem, timestamp.pem,
 //   trust-domain
 #pragma once
 

@@ -1,0 +1,159 @@
+#include "common/audit/verify.h"
+
+#include <functional>
+
+#include "common/audit/audit_fixture.h"
+#include "common/audit/tiles.h"
+
+namespace bailiwick::audit {
+namespace {
+
+class VerifyTest : public AuditFixture {};
+
+TEST_F(VerifyTest, FlippingAnyByteOfAnyFileIsFound) {
+  Fill(5);
+  { auto log = Fill(2); }  // a second checkpoint: the tiles of the first stay
+  const Trust trust = Believe();
+  ASSERT_EQ(Verified(trust).finding, Finding::kTrue);
+  const std::vector<std::string> files = AllFiles();
+  EXPECT_EQ(files.size(), 6u);  // checkpoint, payload, two bundles, two tiles
+  for (const std::string& file : files) {
+    const std::string whole = File(file);
+    for (size_t i = 0; i < whole.size(); ++i) {
+      std::string changed = whole;
+      changed[i] = static_cast<char>(changed[i] ^ 0x11);
+      Set(file, changed);
+      auto verdict = VerifyLog(files_, path_, trust);
+      const bool found =
+          absl::IsInvalidArgument(verdict.status()) || (verdict.ok() && verdict->finding >= Finding::kIncomplete);
+      ASSERT_TRUE(found) << "byte " << i << " of " << file;
+      ASSERT_TRUE(!verdict.ok() || !verdict->problems.empty());
+    }
+    Set(file, whole);
+  }
+  EXPECT_EQ(Verified(trust).finding, Finding::kTrue);
+}
+
+TEST_F(VerifyTest, DroppedSwappedRepeatedAndForgedRecordsAreFound) {
+  Fill(4);
+  const Trust trust = Believe();
+  const std::string name = PayloadPath(0), whole = File(name);
+  const std::vector<std::string> l = LinesOf(whole);
+  auto found = [&](const std::string& content, Finding finding, const std::string& what) {
+    Set(name, content);
+    const Verdict verdict = Verified(trust);
+    EXPECT_EQ(verdict.finding, finding) << content;
+    ASSERT_FALSE(verdict.problems.empty());
+    EXPECT_NE(verdict.problems[0].find(what), std::string::npos) << verdict.problems[0];
+  };
+  for (size_t i = 0; i < l.size(); ++i) {
+    std::string dropped, swapped;
+    for (size_t j = 0; j < l.size(); ++j) {
+      if (j != i) dropped += l[j];
+      swapped += l[j == i ? (i + 1) % l.size() : j == (i + 1) % l.size() ? i : j];
+    }
+    const std::string at = "record " + std::to_string(i) + " ";
+    if (i + 1 < l.size()) {
+      found(dropped, Finding::kTampered, at);
+    } else {
+      found(dropped, Finding::kIncomplete, "from 4 on are missing");
+    }
+    found(swapped, Finding::kTampered, i + 1 < l.size() ? at : "record 0 ");
+  }
+  found(l[0] + l[1] + l[1] + l[2] + l[3] + l[4], Finding::kTampered, "record 2 ");
+  // True in itself, but not what was signed.
+  Record forged{.sequence = 2, .at = clock_.Now(), .kind = "nothing-happened", .detail = "{}"};
+  found(l[0] + l[1] + Encode(forged, std::string(kSaltBytes, 's')).line + l[3] + l[4], Finding::kTampered,
+        "record 2 is not the one that was signed");
+  // Entries likewise, whose bundle is true in itself.
+  Set(name, whole);
+  const std::string bundle = File(TilePath(kEntries, 0, 5));
+  auto entries = *SplitEntries(bundle, 5);
+  std::string moved;
+  for (size_t i : {0, 2, 1, 3, 4}) moved += EncodeEntry(entries[i]);
+  Set(TilePath(kEntries, 0, 5), moved);
+  EXPECT_EQ(Verified(trust).finding, Finding::kTampered);
+}
+
+TEST_F(VerifyTest, MissingFilesAreIncompleteNotTampered) {
+  { auto log = Fill(600); }
+  const Trust trust = Believe();
+  ASSERT_EQ(Verified(trust).finding, Finding::kTrue);
+  for (const std::string& file :
+       {PayloadPath(0), TilePath(kEntries, 1, kTileWidth), TilePath(0, 0, kTileWidth), TilePath(0, 2, 89),
+        TilePath(1, 0, 2), TilePath(kEntries, 2, 89), std::string("checkpoint")}) {
+    const std::string bytes = File(file);
+    ASSERT_TRUE(files_->Remove(path_ + "/" + file).ok());
+    const Verdict verdict = Verified(trust);
+    EXPECT_EQ(verdict.finding, Finding::kIncomplete) << file << ": " << verdict.problems[0];
+    Set(file, bytes);
+  }
+  // The commitments alone are a whole when nothing more is asked for.
+  ASSERT_TRUE(files_->RemoveTree(path_ + "/payload").ok());
+  EXPECT_EQ(Verified(trust).finding, Finding::kIncomplete);
+  const Verdict verdict = Verified(trust, files_, {.commitments_only = true});
+  EXPECT_EQ(verdict.finding, Finding::kTrue);
+  EXPECT_EQ(verdict.payload_missing, 601u);
+}
+
+TEST_F(VerifyTest, RecordsAfterTheCheckpointAreCounted) {
+  auto log = Fill(3);
+  ASSERT_TRUE(log->Sign().ok());
+  ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+  const Verdict verdict = Verified(Believe());
+  EXPECT_EQ(verdict.finding, Finding::kTrue);
+  EXPECT_EQ(verdict.size, 4u);
+  EXPECT_EQ(verdict.unsigned_records, 1u);
+}
+
+TEST_F(VerifyTest, AnotherKeyOrAnUnknownLogIsNotBelieved) {
+  { auto log = Fill(3); }
+  const NoteKey other = {Origin(), NoteKey::Type::kLog, Key('x').public_key()};
+  const Trust trust = *Trust::Parse("log " + other.ToVkey() + "\nquorum none\n", "trust");
+  EXPECT_EQ(Verified(trust).finding, Finding::kTampered);
+  EXPECT_TRUE(absl::IsInvalidArgument(VerifyLog(files_, path_, *Trust::Parse("quorum none\n", "trust")).status()));
+  // Whoever holds the key can sign a shorter log; a witness's signature on the longer one tells.
+}
+
+TEST_F(VerifyTest, WitnessesAreCountedAndASecondHistoryIsFound) {
+  const NoteKey witness = {"w.example", NoteKey::Type::kCosigner, Key('w').public_key()};
+  const std::string quorum = "witness w " + witness.ToVkey() + "\nquorum w\n";
+  auto log = Fill(3);
+  ASSERT_TRUE(log->Sign().ok());
+  EXPECT_EQ(Verified(Believe(quorum)).finding, Finding::kUnwitnessed);
+  Note note = *Note::Parse(log->checkpoint());
+  note.signatures.push_back(Cosign(note.text, "w.example", Key('w'), clock_.Now()));
+  ASSERT_TRUE(log->PutWitnessed(note).ok());
+  ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+  ASSERT_TRUE(log->Sign().ok());
+  Verdict verdict = Verified(Believe(quorum));
+  EXPECT_EQ(verdict.finding, Finding::kTrue);
+  EXPECT_EQ(verdict.witnessed, 4u);
+  EXPECT_EQ(verdict.size, 5u);
+  EXPECT_EQ(verdict.witnesses, std::vector<std::string>{"w"});
+  log.reset();
+
+  // A cosignature that is changed does not count.
+  const std::string witnessed = File("witnessed");
+  Note changed = note;
+  changed.signatures[1].signature[20] = static_cast<char>(changed.signatures[1].signature[20] ^ 1);
+  Set("witnessed", changed.Encode());
+  EXPECT_EQ(Verified(Believe(quorum)).finding, Finding::kUnwitnessed);
+
+  // The owner of the key writes the log anew: by itself it is true, but not what the witness saw.
+  ASSERT_TRUE(files_->RemoveTree(path_).ok());
+  { auto again = Fill(4); }
+  const Trust trust = Believe(quorum);
+  EXPECT_EQ(Verified(Believe()).finding, Finding::kTrue);
+  Checkpoint seen = ReadCheckpoint(witnessed)->checkpoint;
+  seen.origin = Origin();
+  Note lie{.text = seen.Text()};
+  lie.signatures = {SignNote(lie.text, seen.origin, Key('k')), Cosign(lie.text, "w.example", Key('w'), clock_.Now())};
+  Set("witnessed", lie.Encode());
+  verdict = Verified(trust);
+  EXPECT_EQ(verdict.finding, Finding::kTampered);
+  EXPECT_NE(verdict.problems[0].find("another history"), std::string::npos) << verdict.problems[0];
+}
+
+}  // namespace
+}  // namespace bailiwick::audit
