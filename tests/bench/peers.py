@@ -18,6 +18,7 @@ def quiet(command, **options):
 
 class Peer:
     IGNORE = ()
+    FANS_OUT = False   # whether it can be asked for several copies
 
     def __init__(self, work, source, options):
         self.work, self.source, self.options = work, source, options
@@ -59,7 +60,9 @@ class Peer:
 
 
 class Bailiwick(Peer):
-    """A coordinator and two sites of the local fleet; chunk size as the data asks for (a checkpoint's are larger)."""
+    """A coordinator and two sites of the local fleet (or more, in another region than the home); chunk size as the data asks for (a
+    checkpoint's are larger)."""
+    FANS_OUT = True
 
     @staticmethod
     def NEEDS(options):
@@ -71,7 +74,8 @@ class Bailiwick(Peer):
 
     def __enter__(self):
         self.fleet = os.path.join(self.work, "fleet")
-        self.cli("dev", "up", "--dir", self.fleet, "--site", "a=eu", "--site", "b=eu")
+        self.cli("dev", "up", "--dir", self.fleet, "--site", "a=eu",
+                 *(x for site in self.copies() for x in ("--site", f"{site}={'eu' if self.options.copies == 1 else 'us'}")))
         size = f"\n  chunkSize: {self.options.chunk_size}" if self.options.chunk_size else ""
         self.cli("apply", "-f", "-", stdin=f"""
 apiVersion: bailiwick/v1
@@ -84,12 +88,12 @@ spec:
 apiVersion: bailiwick/v1
 kind: ReplicationPolicy
 metadata: {{name: bench}}
-spec: {{select: {{matchLabels: {{class: bench}}}}, to: [{{site: b}}]}}
+spec: {{select: {{matchLabels: {{class: bench}}}}, to: [{", ".join(f"{{site: {site}}}" for site in self.copies())}]}}
 ---
 apiVersion: bailiwick/v1
 kind: SovereigntyPolicy
 metadata: {{name: bench}}
-spec: {{rules: [{{id: within, effect: permit, from: {{in: [eu]}}, to: {{in: [eu]}}}}]}}
+spec: {{rules: [{{id: anywhere, effect: permit, actions: [transfer, reside, transit]}}]}}
 """)
         if self.options.far:
             self.move_away()
@@ -109,6 +113,9 @@ spec: {{rules: [{{id: within, effect: permit, from: {{in: [eu]}}, to: {{in: [eu]
         while not any(site["connected"] and site["endpoint"] == endpoint
                       for site in json.loads(self.cli("status", "-o", "json"))["sites"]):
             time.sleep(0.1)
+
+    def copies(self):
+        return "bcdefgh"[:self.options.copies]
 
     def sync(self):
         self.cli("dataset", "commit", "bench", "--wait")
@@ -162,12 +169,15 @@ class Ssh(Peer):
 
 
 class RsyncSsh(Ssh):
+    FANS_OUT = True
+
     @staticmethod
     def NEEDS(_):
         return ["rsync", "/usr/sbin/sshd"]
 
     def sync(self):
-        quiet(["rsync", "-a", "--delete", "-e", self.ssh, self.source + "/", f"127.0.0.1:{self.destination}/"])
+        for n in range(self.options.copies):
+            quiet(["rsync", "-a", "--delete", "-e", self.ssh, self.source + "/", f"127.0.0.1:{self.destination}{n or ''}/"])
         return self.destination
 
 
@@ -184,6 +194,7 @@ class Rclone(Ssh):
 
 class RsyncDaemon(Peer):
     """No encryption, no login: the fastest that a copy can be asked for."""
+    FANS_OUT = True
     PORT = 22023
 
     @staticmethod
@@ -194,15 +205,17 @@ class RsyncDaemon(Peer):
         super().__enter__()
         config = os.path.join(self.work, "rsyncd.conf")
         with open(config, "w") as f:
-            f.write(f"use chroot=no\nport={self.PORT}\naddress=127.0.0.1\nuid=root\ngid=root\n[dst]\npath={self.destination}\n"
-                    "read only=no\n")
+            f.write(f"use chroot=no\nport={self.PORT}\naddress=127.0.0.1\nuid=root\ngid=root\nread only=no\n" +
+                    "".join(f"[dst{n or ''}]\npath={self.destination}{n or ''}\n" for n in range(self.options.copies)))
         self.background(["rsync", "--daemon", "--no-detach", f"--config={config}"])
         self.through(self.PORT)
         time.sleep(0.5)
         return self
 
     def sync(self):
-        quiet(["rsync", "-a", "--delete", self.source + "/", f"rsync://127.0.0.1:{self.through(self.PORT)}/dst/"])
+        for n in range(self.options.copies):
+            os.makedirs(f"{self.destination}{n or ''}", exist_ok=True)
+            quiet(["rsync", "-a", "--delete", self.source + "/", f"rsync://127.0.0.1:{self.through(self.PORT)}/dst{n or ''}/"])
         return self.destination
 
 

@@ -130,7 +130,14 @@ void Flow::Report(TransferUpdate::State state, const End& end, bool force) {
                .rule = end.rule});
 }
 
+void Flow::Record(const End& end) {
+  absl::Status audited =
+      Audit(end.complete() ? "transfer-ended" : (accepted_ ? "transfer-broken" : "transfer-refused"), end);
+  if (!audited.ok()) telemetry::Log(Level::kError, "audit-failed", {{"error", audited}});
+}
+
 void Flow::Finish(const End& end) {
+  if (!end.complete()) Record(end);  // before the peer hears of it
   // The source learns of success by the receiver's COMPLETE; whoever ends it for another reason says so.
   Frame frame;
   frame.mutable_goodbye()->set_code(end.code);
@@ -138,11 +145,7 @@ void Flow::Finish(const End& end) {
   frame.mutable_goodbye()->set_rule(end.rule);
   stream_->WriteNow(EncodeFrame(frame));
   stream_->Close();
-  if (accepted_ || !end.complete()) {
-    absl::Status audited =
-        Audit(end.complete() ? "transfer-ended" : (accepted_ ? "transfer-broken" : "transfer-refused"), end);
-    if (!audited.ok()) telemetry::Log(Level::kError, "audit-failed", {{"error", audited}});
-  }
+  if (end.complete() && accepted_) Record(end);
   telemetry::Log(end.complete() ? Level::kInfo : Level::kWarning, end.complete() ? "transfer-done" : "transfer-ended",
                  {{"transfer", transfer_id_},
                   {"dataset", record_.dataset},

@@ -70,6 +70,7 @@ class Flow {
   bool ReadFrame(InFrame* in, End* end);
   void Report(TransferUpdate::State state, const End& end, bool force);
   absl::Status Audit(const std::string& kind, const End& end);
+  void Record(const End& end);  // how it ended, in the audit log
 
   const TransferEnvironment& env_;
   std::shared_ptr<FrameStream> stream_;

@@ -33,6 +33,8 @@ absl::Status Flow::LoadNodes(ReceiveMachine& machine) {
     BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset_->nodes->Load(ref->digest));
     BW_ASSIGN_OR_RETURN(std::vector<ReceiveMachine::Have> have, Presence(*node));
     BW_RETURN_IF_ERROR(machine.Loaded(*ref, *node, have));
+    done_bytes_ = machine.done_bytes();
+    Report(TransferUpdate::State::kRunning, End{}, false);  // of a version that is here for the most part
   }
   return absl::OkStatus();
 }

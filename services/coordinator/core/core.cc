@@ -31,7 +31,7 @@ absl::Status Core::Load() {
     transfer.version = row.view.version();
     transfer.dialler = row.dialler;
     transfer.other = row.dialler == row.view.source() ? row.view.destination() : row.view.source();
-    transfer.last_report = transfer.renew_at = clock_->BootTime();
+    transfer.last_report = transfer.progressed = transfer.renew_at = clock_->BootTime();
     transfer.adopted = true;
     const std::string id = row.view.transfer_id();
     transfer.view = std::move(row.view);

@@ -116,6 +116,7 @@ class Core {
     VersionNumber version = 0;
     std::string dialler, other;  // sites
     absl::Duration last_report;
+    absl::Duration progressed;  // when bytes came last
     absl::Duration renew_at;
     uint64_t policy_revision = 0;
     bool delivered = false;  // reported done; the destination's own report confirms it
@@ -215,6 +216,9 @@ class Core {
   void AddPace(const Transfer& transfer, control::v1::Transfer* view) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseSilentSessions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CareForTransfers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // renewals, policy changes, silence
+  // Ends it at both ends.
+  void CancelTransfer(const std::string& id, const std::string& code, const std::string& why)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndTransfer(const std::string& id, bool done, const std::string& code, const std::string& message)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const Wanted* FindWanted(DatasetId dataset, const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

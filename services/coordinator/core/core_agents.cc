@@ -372,6 +372,9 @@ void Core::OnTransfer(const std::string& site, const agent::v1::TransferReport& 
   transfer.last_report = clock_->BootTime();
   transfer.adopted = false;
   control::v1::Transfer& view = transfer.view;
+  if (report.wire_bytes() > view.wire_bytes() || report.done_bytes() > view.done_bytes()) {
+    transfer.progressed = transfer.last_report;
+  }
   view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));
   if (site == view.destination() || report.done_bytes() > view.done_bytes()) view.set_done_bytes(report.done_bytes());
   transfer.wire.Add(transfer.last_report, view.wire_bytes());

@@ -23,6 +23,7 @@ constexpr absl::Duration kGrantLife = absl::Minutes(5);
 constexpr absl::Duration kBackdate = absl::Seconds(20);  // for clocks that run a little behind
 constexpr absl::Duration kSilence = absl::Seconds(60);   // a transfer nobody speaks of is over
 constexpr absl::Duration kAdoption = absl::Seconds(5);   // for the dialler to speak of what ran before we started
+constexpr absl::Duration kStalled = absl::Seconds(10);   // without a byte: another source may go on
 constexpr absl::Duration kDead = absl::Seconds(60);      // agents say something every 10 s
 
 absl::Duration FromProtoDuration(const google::protobuf::Duration& d) {
@@ -113,8 +114,11 @@ PlanInput Core::Input() const {
     input.datasets.push_back(std::move(dataset));
   }
   for (const auto& [id, transfer] : transfers_) {
+    const bool stalled =
+        !transfer.delivered && input.boot > transfer.capped_until && input.boot - transfer.progressed > kStalled;
     input.running.push_back({id, transfer.dataset, transfer.view.dataset(), transfer.version, transfer.view.source(),
-                             transfer.view.destination(), transfer.view.done_bytes(), transfer.view.total_bytes()});
+                             transfer.view.destination(), transfer.view.done_bytes(), transfer.view.total_bytes(),
+                             stalled});
   }
   return input;
 }
@@ -162,6 +166,11 @@ void Core::PlanOnce() {
   PushAssignments();
   PlanEvictionsOnce(std::move(input));
   for (const StartTransfer& start : plan_.start) StartTransferNow(start);
+  for (const std::string& id : plan_.replace) {
+    const std::string why = absl::StrCat("nothing came from ", transfers_.at(id).view.source(), " for ",
+                                         absl::FormatDuration(kStalled), "; another source goes on");
+    CancelTransfer(id, "STALLED", why);
+  }
   PushCaps();
 }
 
@@ -257,7 +266,7 @@ void Core::StartTransferNow(const StartTransfer& start) {
   std::optional<crypto::Envelope> grant = MakeGrant(transfer);
   if (!grant.has_value()) return;  // denied meanwhile: the next plan says so
   const absl::Duration now = clock_->BootTime();
-  transfer.last_report = now;
+  transfer.last_report = transfer.progressed = now;
   transfer.renew_at = now + kGrantLife / 2;
   transfer.policy_revision = bundle_->world.revision;
   agent::v1::CoordinatorMessage message;
@@ -318,18 +327,20 @@ void Core::CareForTransfers() {
     }
   }
   for (const auto& [id, why] : silent) EndTransfer(id, false, "BROKEN", why);
-  for (const std::string& id : denied) {
-    Transfer& transfer = transfers_[id];
-    for (const std::string& site : {transfer.dialler, transfer.other}) {
-      auto session = sessions_.find(site);
-      if (session == sessions_.end()) continue;
-      agent::v1::CoordinatorMessage message;
-      message.mutable_cancel()->set_transfer_id(id);
-      message.mutable_cancel()->set_reason("the policy no longer permits it");
-      session->second->Send(std::move(message));
-    }
-    EndTransfer(id, false, "POLICY_DENIED", "the policy no longer permits it");
+  for (const std::string& id : denied) CancelTransfer(id, "POLICY_DENIED", "the policy no longer permits it");
+}
+
+void Core::CancelTransfer(const std::string& id, const std::string& code, const std::string& why) {
+  const Transfer& transfer = transfers_.at(id);
+  for (const std::string& site : {transfer.dialler, transfer.other}) {
+    auto session = sessions_.find(site);
+    if (session == sessions_.end()) continue;
+    agent::v1::CoordinatorMessage message;
+    message.mutable_cancel()->set_transfer_id(id);
+    message.mutable_cancel()->set_reason(why);
+    session->second->Send(std::move(message));
   }
+  EndTransfer(id, false, code, why);
 }
 
 absl::Status Core::SaveTransfer(const Transfer& transfer, bool ended) {
@@ -357,6 +368,7 @@ void Core::EndTransfer(const std::string& id, bool done, const std::string& code
           absl::StrCat(id, " from ", view.source(), ", ", view.wire_bytes(), " bytes on the wire"));
   } else {
     planner_.Failed(dataset, view.destination(), message.empty() ? code : message, denied, clock_->BootTime());
+    if (!denied) planner_.Avoid(dataset, view.destination(), view.source(), clock_->BootTime());
     Event(denied ? "transfer-denied" : "transfer-failed", view.destination(), view.dataset(), view.version(),
           absl::StrCat(id, " from ", view.source(), ": ", code, message.empty() ? "" : ": ", message));
   }

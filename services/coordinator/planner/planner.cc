@@ -4,7 +4,6 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/base/units.h"
 #include "services/coordinator/planner/sourcing.h"
 #include "services/coordinator/planner/targets.h"
@@ -13,14 +12,6 @@ namespace bailiwick::coordinator {
 namespace {
 
 using Pair = std::pair<DatasetId, std::string>;
-
-// How many leading parts the regions share: "eu/de/fra" and "eu/de" share two.
-int SharedRegionParts(const std::string& a, const std::string& b) {
-  const std::vector<std::string> left = absl::StrSplit(a, '/');
-  const std::vector<std::string> right = absl::StrSplit(b, '/');
-  const size_t size = std::min(left.size(), right.size());
-  return static_cast<int>(std::mismatch(left.begin(), left.begin() + size, right.begin()).first - left.begin());
-}
 
 std::string Percent(const RunningTransfer& transfer) {
   if (transfer.total_bytes == 0) return "0%";
@@ -40,9 +31,18 @@ std::string LastFailure(const Planner::Backoff& backoff, absl::Duration boot) {
 // A transfer that could start, were there a free slot.
 struct Ready {
   size_t wanted = 0;  // index
+  size_t rank = 0;    // of the dataset, by name
   const PlannedDataset* dataset = nullptr;
   bool backfill = false;
+  VersionNumber newest_held = 0;
   Sourcing sourcing;
+};
+
+// A version on its way to a site, or waiting for one that is.
+struct Coming {
+  VersionNumber version = 0;
+  std::string source;
+  std::string site;
 };
 
 // What runs, for limits and for "is on its way".
@@ -51,6 +51,7 @@ class Load {
   explicit Load(const PlanInput& input) {
     for (const RunningTransfer& transfer : input.running) {
       Add(transfer.source, transfer.destination);
+      if (!transfer.stalled) AddComing(transfer.dataset, {transfer.version, transfer.source, transfer.destination});
       const RunningTransfer*& known = by_pair_[{transfer.dataset, transfer.destination}];
       if (known == nullptr ||
           std::tie(transfer.version, transfer.transfer_id) > std::tie(known->version, known->transfer_id)) {
@@ -62,6 +63,8 @@ class Load {
     ++from_[source];
     ++to_[destination];
   }
+  void AddComing(DatasetId dataset, Coming coming) { coming_[dataset].push_back(std::move(coming)); }
+  const std::vector<Coming>& ComingOf(DatasetId dataset) { return coming_[dataset]; }
   int From(const std::string& site) const { return Count(from_, site); }
   int To(const std::string& site) const { return Count(to_, site); }
   const RunningTransfer* Of(const Pair& pair) const {
@@ -75,6 +78,7 @@ class Load {
     return it == counts.end() ? 0 : it->second;
   }
   std::map<std::string, int> from_, to_;
+  std::map<DatasetId, std::vector<Coming>> coming_;
   std::map<Pair, const RunningTransfer*> by_pair_;
 };
 
@@ -141,10 +145,12 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
 }
 
 // The best source with a free slot; null when all are busy.
-const PlannedSite* PickSource(const Ready& ready, const PlannedSite& destination, const Load& load) {
+const PlannedSite* PickSource(const Ready& ready, const PlannedSite& destination, const Load& load,
+                              const Planner::Avoided& avoided) {
   const PlannedSite* best = nullptr;
   auto rank = [&](const PlannedSite& site) {
-    return std::tuple(-SharedRegionParts(site.region, destination.region), site.name != ready.dataset->home_site,
+    return std::tuple(avoided.count({ready.dataset->id, destination.name, site.name}),
+                      -SharedRegionParts(site.region, destination.region), site.name != ready.dataset->home_site,
                       load.From(site.name), site.name);
   };
   for (const PlannedSite* source : ready.sourcing.sources) {
@@ -161,14 +167,54 @@ uint64_t LogicalBytes(const PlannedDataset& dataset, VersionNumber number) {
   return 0;
 }
 
-// Starts the item or says which limit it waits for.
-void StartOrWait(const PlanInput& input, const Ready& ready, Load* load, Plan* plan) {
+// Where to a version that brings this site further is on its way, which is nearer than the source and from which it may
+// come on: what is waited for, so that the long way is gone once. Version 0: nothing.
+Coming Awaited(const PlanInput& input, const Ready& ready, const PlannedSite& source, const PlannedSite& destination,
+               View* view, Load* load) {
+  const int nearness = SharedRegionParts(source.region, destination.region);
+  const VersionNumber version = ready.sourcing.version;
+  Coming best;
+  for (const Coming& coming : load->ComingOf(ready.dataset->id)) {
+    const bool helps = coming.version == version ||
+                       (!ready.backfill && coming.version > ready.newest_held && coming.version < version);
+    const PlannedSite* relay = FindSite(input, coming.site);
+    if (!helps || relay == nullptr || SharedRegionParts(relay->region, destination.region) <= nearness) continue;
+    if (best.version != 0 && std::tie(best.version, coming.site) >= std::tie(coming.version, best.site)) continue;
+    if (view->CouldComeOn(coming.version, coming.source, coming.site)) best = coming;
+  }
+  return best;
+}
+
+// Starts the item or says what it waits for.
+void StartOrWait(const PlanInput& input, const Planner::Avoided& avoided, Ready ready, Load* load, Plan* plan) {
   Wanted& wanted = plan->wanted[ready.wanted];
   const PlannedSite& destination = input.sites.at(wanted.site);
-  const VersionNumber version = ready.sourcing.version;
-  const PlannedSite* source = PickSource(ready, destination, *load);
+  const PlannedSite* source = PickSource(ready, destination, *load, avoided);
   std::string limit;
-  if (load->To(wanted.site) >= kMaxTransfersPerDestination) {
+  if (source != nullptr && !load->ComingOf(wanted.dataset).empty()) {
+    View view(input, *ready.dataset, wanted.site, wanted.purposes);
+    if (const Coming coming = Awaited(input, ready, *source, destination, &view, load); coming.version != 0) {
+      // Meanwhile what lies nearby already: one that is always a version behind is better off than one that has none.
+      Sourcing near =
+          wanted.order == Order::kInOrder || ready.backfill
+              ? Sourcing()
+              : view.ChooseNearer(ready.sourcing.version, SharedRegionParts(source->region, destination.region));
+      if (near.version != 0) {
+        ready.sourcing = std::move(near);
+        source = PickSource(ready, destination, *load, avoided);
+      } else {
+        load->AddComing(wanted.dataset, {coming.version, coming.site, wanted.site});
+        const std::string what = coming.version == ready.sourcing.version
+                                     ? "the copy that"
+                                     : absl::StrCat("version ", coming.version, ", which");
+        limit = absl::StrCat("waits for ", what, " is on its way to ", coming.site, ", nearer than ", source->name);
+      }
+    }
+  }
+  const VersionNumber version = ready.sourcing.version;
+  if (!limit.empty()) {
+    // said above
+  } else if (load->To(wanted.site) >= kMaxTransfersPerDestination) {
     limit = absl::StrCat("waits for one of ", load->To(wanted.site), " running transfers to ", wanted.site, " to end");
   } else if (source == nullptr) {
     const std::string& name = ready.sourcing.sources.front()->name;
@@ -176,6 +222,7 @@ void StartOrWait(const PlanInput& input, const Ready& ready, Load* load, Plan* p
   }
   if (limit.empty()) {
     load->Add(source->name, wanted.site);
+    load->AddComing(wanted.dataset, {version, source->name, wanted.site});
     plan->start.push_back({wanted.dataset, wanted.dataset_name, version, source->name, wanted.site, source->dialable,
                            LogicalBytes(*ready.dataset, version), ready.sourcing.purposes.at(source->name)});
   }
@@ -191,17 +238,36 @@ void StartOrWait(const PlanInput& input, const Ready& ready, Load* load, Plan* p
 
 }  // namespace
 
+bool Planner::Replaceable(const PlanInput& input, const PlannedDataset& dataset, const Wanted& wanted,
+                          const RunningTransfer& running) const {
+  View view(input, dataset, wanted.site, wanted.purposes);
+  const std::vector<const PlannedSite*> sources = view.SourcesOf(running.version);
+  return std::any_of(sources.begin(), sources.end(), [&](const PlannedSite* source) {
+    return source->name != running.source && avoided_.count({dataset.id, wanted.site, source->name}) == 0;
+  });
+}
+
 Plan Planner::Run(const PlanInput& input) {
   Plan plan;
+  for (auto it = avoided_.begin(); it != avoided_.end();) it = it->second <= input.boot ? avoided_.erase(it) : ++it;
   Load load(input);
   BackoffMap kept;
   std::vector<Ready> queue;
+  size_t rank = 0;
   for (const PlannedDataset* dataset : ByName(input.datasets)) {
+    ++rank;
     for (auto& [site, wanted] : Desired(input, *dataset)) {
       Ready ready;
       ready.wanted = plan.wanted.size();
+      ready.rank = rank;
       ready.dataset = dataset;
+      if (const std::set<VersionNumber>& held = HeldAt(*dataset, site); !held.empty())
+        ready.newest_held = *held.rbegin();
       Assess(input, load, backoff_, &wanted, &ready);
+      const RunningTransfer* running = load.Of({dataset->id, site});
+      if (running != nullptr && running->stalled && Replaceable(input, *dataset, wanted, *running)) {
+        plan.replace.push_back(running->transfer_id);
+      }
       auto node = backoff_.extract(Pair(dataset->id, site));
       if (!node.empty()) kept.insert(std::move(node));
       plan.wanted.push_back(std::move(wanted));
@@ -209,13 +275,15 @@ Plan Planner::Run(const PlanInput& input) {
     }
   }
   backoff_ = std::move(kept);
-  // Stable: within one rank the order stays by dataset name and site.
+  // Of the sites that lack a version the one that has most of what it is made of takes the long way. Stable: what is
+  // equal stays in the order of sites.
   std::stable_sort(queue.begin(), queue.end(), [&](const Ready& a, const Ready& b) {
     const int a_priority = plan.wanted[a.wanted].priority;
     const int b_priority = plan.wanted[b.wanted].priority;
-    return std::tie(b_priority, a.backfill) < std::tie(a_priority, b.backfill);
+    return std::tie(b_priority, a.backfill, a.rank, b.newest_held) <
+           std::tie(a_priority, b.backfill, b.rank, a.newest_held);
   });
-  for (const Ready& ready : queue) StartOrWait(input, ready, &load, &plan);
+  for (Ready& ready : queue) StartOrWait(input, avoided_, std::move(ready), &load, &plan);
   return plan;
 }
 
@@ -234,6 +302,10 @@ void Planner::Failed(DatasetId dataset, const std::string& site, const std::stri
 }
 
 void Planner::Succeeded(DatasetId dataset, const std::string& site) { backoff_.erase({dataset, site}); }
+
+void Planner::Avoid(DatasetId dataset, const std::string& site, const std::string& source, absl::Duration boot) {
+  avoided_[{dataset, site, source}] = boot + kAvoid;
+}
 
 void Planner::ResetBackoff() { backoff_.clear(); }
 

@@ -1,15 +1,20 @@
 // What should lie where, what is missing, and which transfers to start now. "Why is it not there yet" is answered from
 // the same data: every desired pair of dataset and site has exactly one reason, the first that applies.
 //
+// A long way is gone once: while a version is on its way to a site, others that are nearer to that one than to the
+// source wait for it and get it from there, unless the law, a route or a stall is against it. Nearness is how much of
+// the region's path two sites share.
+//
 // Pure: no I/O and no clock; the time is part of the input. Not thread-safe: one owner calls it. Between calls it keeps
-// only the backoff of each (dataset, site), so one failing item waits alone. The plan depends on the values of the
-// input, never on the order of its lists.
+// only the backoff of each (dataset, site), so one failing item waits alone, and which sources to avoid for a while.
+// The plan depends on the values of the input, never on the order of its lists.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -23,6 +28,9 @@ namespace bailiwick::coordinator {
 // Running and starting transfers together. Each one reads or writes a disk and holds buffers at both ends.
 inline constexpr int kMaxTransfersPerDestination = 4;
 inline constexpr int kMaxTransfersPerSource = 8;
+
+// A source that let a transfer down is asked again so long after, unless there is no other.
+inline constexpr absl::Duration kAvoid = absl::Seconds(60);
 
 inline constexpr absl::Duration kBackoffMin = absl::Seconds(1);  // doubles with each failure
 inline constexpr absl::Duration kBackoffMax = absl::Seconds(60);
@@ -94,6 +102,7 @@ struct RunningTransfer {
   std::string destination;
   uint64_t done_bytes = 0;
   uint64_t total_bytes = 0;
+  bool stalled = false;  // nothing has come for a while, and no cap is the cause
 };
 
 struct PlanInput {
@@ -149,6 +158,7 @@ struct StartTransfer {
 struct Plan {
   std::vector<Wanted> wanted;        // every desired (dataset, site), sorted by dataset name and site
   std::vector<StartTransfer> start;  // in the order to start them
+  std::vector<std::string> replace;  // stalled ones that another source can go on with: end them
 };
 
 class Planner {
@@ -158,6 +168,8 @@ class Planner {
   // A transfer of the pair ended. `denied`: one end refused it by law. `boot` as in PlanInput.
   void Failed(DatasetId dataset, const std::string& site, const std::string& message, bool denied, absl::Duration boot);
   void Succeeded(DatasetId dataset, const std::string& site);
+  // The source let a transfer of the pair down.
+  void Avoid(DatasetId dataset, const std::string& site, const std::string& source, absl::Duration boot);
   // The policy or the connections changed: everything may be tried again at once.
   void ResetBackoff();
 
@@ -167,8 +179,14 @@ class Planner {
     std::string message;
   };
   using BackoffMap = std::map<std::pair<DatasetId, std::string>, Backoff>;
+  using Avoided = std::map<std::tuple<DatasetId, std::string, std::string>, absl::Duration>;  // until when
 
  private:
+  // Whether another source could go on with what stalls.
+  bool Replaceable(const PlanInput& input, const PlannedDataset& dataset, const Wanted& wanted,
+                   const RunningTransfer& running) const;
+
+  Avoided avoided_;
   BackoffMap backoff_;  // only of pairs that are wanted, after each Run
 };
 

@@ -142,6 +142,41 @@ Sourcing View::Choose(Order order) {
   return best;
 }
 
+Sourcing View::ChooseNearer(VersionNumber below, int nearness) {
+  for (auto version = dataset_.versions.rbegin(); version != dataset_.versions.rend(); ++version) {
+    if (version->number >= below || version->number <= newest_held_ || Past(*version, retention_)) continue;
+    Sourcing sourcing = Source(version->number);
+    if (sourcing.stage != Sourcing::Stage::kReady) continue;
+    auto& sources = sourcing.sources;
+    sources.erase(std::remove_if(sources.begin(), sources.end(),
+                                 [&](const PlannedSite* source) {
+                                   return SharedRegionParts(source->region, site_->region) <= nearness;
+                                 }),
+                  sources.end());
+    if (!sources.empty()) return sourcing;
+  }
+  return {};
+}
+
+std::vector<const PlannedSite*> View::SourcesOf(VersionNumber version) {
+  Sourcing sourcing = Source(version);
+  return sourcing.stage == Sourcing::Stage::kReady ? std::move(sourcing.sources) : std::vector<const PlannedSite*>();
+}
+
+bool View::CouldComeOn(VersionNumber version, const std::string& from, const std::string& relay) {
+  const PlannedSite* site = FindSite(input_, relay);
+  if (relay == name_ || !Unreachable(input_, site).empty() || Stale(*site) || !Routed(*site)) return false;
+  if (!PermittedFrom(relay) || Past(Find(version), verdicts_.at(relay)->retention)) return false;
+  if (!bounds_hops_) return true;
+  uint32_t hops = 0;
+  if (from != dataset_.home_site) {
+    auto at = dataset_.hops.find(from);
+    if (at == dataset_.hops.end() || at->second.count(version) == 0) return false;
+    hops = at->second.at(version);
+  }
+  return JudgeHops(relay, hops + 1).permitted;
+}
+
 Reason View::Explain(const Sourcing& sourcing) {
   Reason reason;
   reason.version = sourcing.version;
@@ -237,7 +272,7 @@ Sourcing View::Source(VersionNumber version) {
     const PlannedSite* source = FindSite(input_, name);
     if (!Unreachable(input_, source).empty()) continue;
     reachable.push_back(source);
-    if (!source->dialable && (site_ == nullptr || !site_->dialable)) continue;
+    if (!Routed(*source)) continue;
     routed.push_back(source);
     (Stale(*source) ? stale : fresh).push_back(source);
   }
@@ -269,9 +304,7 @@ bool View::PermittedFrom(const std::string& source) {
 
 policy::HopVerdict View::HopsFrom(const std::string& source, VersionNumber version) {
   if (!bounds_hops_) return {};
-  const policy::Flow flow = FlowOf(dataset_, source, name_, verdicts_.at(source)->purpose);
   uint32_t hops = 0;
-  std::vector<policy::Hop> way;
   if (source != dataset_.home_site) {
     auto at = dataset_.hops.find(source);
     if (at == dataset_.hops.end() || at->second.count(version) == 0) {
@@ -282,9 +315,15 @@ policy::HopVerdict View::HopsFrom(const std::string& source, VersionNumber versi
               ""};
     }
     hops = at->second.at(version);
-    // What the way was is not known here; that it led from the home to the source is the most that can be assumed.
-    way.push_back({dataset_.home_site, source, flow.purpose, input_.now});
   }
+  return JudgeHops(source, hops);
+}
+
+policy::HopVerdict View::JudgeHops(const std::string& source, uint32_t hops) {
+  const policy::Flow flow = FlowOf(dataset_, source, name_, verdicts_.at(source)->purpose);
+  std::vector<policy::Hop> way;
+  // What the way was is not known here; that it led from the home to the source is the most that can be assumed.
+  if (source != dataset_.home_site) way.push_back({dataset_.home_site, source, flow.purpose, input_.now});
   auto carried = policy::CarriedLimit(*input_.world, dataset_.labels, dataset_.home_site, way);
   const policy::Decision decision = policy::EvaluateReplication(*input_.world, flow, input_.now);
   return policy::CheckHops(*input_.world, carried.ok() ? *carried : policy::HopLimit{}, hops, flow,

@@ -49,6 +49,13 @@ class View {
 
   // The version to fetch next, or the one whose absence explains best why nothing can be. Version 0: nothing to do.
   Sourcing Choose(Order order);
+  // The newest version that is newer than what the site holds and older than `below`, and that lies nearer to it than
+  // `nearness` (shared parts of the region): only sources that do are given. Version 0: none.
+  Sourcing ChooseNearer(VersionNumber below, int nearness);
+  // Whether a copy of the version that is on its way from one site to another could go on from there to here.
+  bool CouldComeOn(VersionNumber version, const std::string& from, const std::string& relay);
+  // From where the version could come right now.
+  std::vector<const PlannedSite*> SourcesOf(VersionNumber version);
   // Why what was chosen cannot start; empty when it is ready.
   Reason Explain(const Sourcing& sourcing);
 
@@ -68,6 +75,9 @@ class View {
   bool PermittedFrom(const std::string& source);
   // Whether the law lets the source's copy of the version go this far. Advice: the ends know the hops themselves.
   policy::HopVerdict HopsFrom(const std::string& source, VersionNumber version);
+  // Of a copy that came to `source` in so many hops.
+  policy::HopVerdict JudgeHops(const std::string& source, uint32_t hops);
+  bool Routed(const PlannedSite& source) const { return source.dialable || (site_ != nullptr && site_->dialable); }
   void Denial(const Sourcing& sourcing, Reason* reason);
   std::string NoRoute(const Sourcing& sourcing) const;
   std::string Whereabouts(const Sourcing& sourcing);

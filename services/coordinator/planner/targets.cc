@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/policy/evaluator.h"
 #include "common/policy/residence.h"
 
@@ -61,6 +62,13 @@ absl::Duration RetentionAt(const PlanInput& input, const PlannedDataset& dataset
   const policy::Decision decision =
       policy::EvaluateResidence(*input.world, dataset.labels, dataset.home_site, site, input.now);
   return decision.permitted ? decision.obligations.max_retention : absl::InfiniteDuration();
+}
+
+int SharedRegionParts(const std::string& a, const std::string& b) {
+  const std::vector<std::string> left = absl::StrSplit(a, '/');
+  const std::vector<std::string> right = absl::StrSplit(b, '/');
+  const size_t size = std::min(left.size(), right.size());
+  return static_cast<int>(std::mismatch(left.begin(), left.begin() + size, right.begin()).first - left.begin());
 }
 
 std::vector<const PlannedDataset*> ByName(const std::vector<PlannedDataset>& datasets) {

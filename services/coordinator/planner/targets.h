@@ -1,4 +1,5 @@
-// Which sites the replication policies want a dataset at. For the planner and what the coordinator plans for when it is away (core_offline.cc); pure.
+// Which sites the replication policies want a dataset at. For the planner and what the coordinator plans for when it is
+// away (core_offline.cc); pure.
 #pragma once
 
 #include <map>
@@ -29,6 +30,8 @@ std::optional<Permit> PermitFor(const PlanInput& input, const PlannedDataset& da
                                 const std::string& to, const std::set<std::string>& purposes);
 // How long after its commit a version may lie at the site; infinite where the law permits no copy at all.
 absl::Duration RetentionAt(const PlanInput& input, const PlannedDataset& dataset, const std::string& site);
+// How many leading parts the regions share: "eu/de/fra" and "eu/de" share two.
+int SharedRegionParts(const std::string& a, const std::string& b);
 // In order of name.
 std::vector<const PlannedDataset*> ByName(const std::vector<PlannedDataset>& datasets);
 // By site: what the policies together ask of each desired pair; reason and lag are not set yet.
