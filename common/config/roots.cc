@@ -65,13 +65,27 @@ crypto::Envelope SignTimestamp(const policy::World& world, absl::Time now, const
   return crypto::SignEnvelope(crypto::kTimestampType, message.SerializeAsString(), key);
 }
 
-absl::StatusOr<PolicyTimestamp> OpenTimestamp(const crypto::Envelope& envelope, const policy::World& world) {
+namespace {
+
+absl::StatusOr<pb::PolicyTimestamp> ReadTimestamp(const crypto::Envelope& envelope, const policy::World& world) {
   BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kTimestampType, world.timestamp_keys),
                               "the policy timestamp is not signed by a timestamp key of the policy"));
   pb::PolicyTimestamp message;
   if (!message.ParseFromString(envelope.payload) || message.format() != kTimestampFormat) {
     return absl::InvalidArgumentError("the policy timestamp is not readable");
   }
+  return message;
+}
+
+}  // namespace
+
+absl::StatusOr<absl::Time> OpenTime(const crypto::Envelope& envelope, const policy::World& world) {
+  BW_ASSIGN_OR_RETURN(pb::PolicyTimestamp message, ReadTimestamp(envelope, world));
+  return FromProto(message.issued_at());
+}
+
+absl::StatusOr<PolicyTimestamp> OpenTimestamp(const crypto::Envelope& envelope, const policy::World& world) {
+  BW_ASSIGN_OR_RETURN(pb::PolicyTimestamp message, ReadTimestamp(envelope, world));
   if (message.revision() != world.revision || message.bundle_sha256() != world.digest) {
     return absl::FailedPreconditionError(absl::StrCat("the policy timestamp is for revision ", message.revision(),
                                                       ", revision ", world.revision, " is installed"));

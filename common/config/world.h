@@ -78,6 +78,8 @@ crypto::Envelope SignTimestamp(const policy::World& world, absl::Time now, const
 // PERMISSION_DENIED, INVALID_ARGUMENT: not a timestamp to believe. FAILED_PRECONDITION: of another bundle than this
 // one.
 absl::StatusOr<PolicyTimestamp> OpenTimestamp(const crypto::Envelope& envelope, const policy::World& world);
+// When a timestamp was made, of whatever bundle: what time it was at least. The same errors.
+absl::StatusOr<absl::Time> OpenTime(const crypto::Envelope& envelope, const policy::World& world);
 
 // A verified classification: who the dataset is, in law.
 struct Classification {

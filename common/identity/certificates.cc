@@ -1,6 +1,5 @@
 #include "common/identity/certificates.h"
 
-#include <openssl/bio.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -9,46 +8,20 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include <algorithm>
 #include <ctime>
 #include <memory>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
+#include "common/identity/openssl.h"
 
 namespace bailiwick::identity {
 namespace {
 
-template <auto Free>
-struct Freer {
-  template <typename T>
-  void operator()(T* p) const {
-    Free(p);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Freer<X509_free>>;
-using Request = std::unique_ptr<X509_REQ, Freer<X509_REQ_free>>;
-using Bio = std::unique_ptr<BIO, Freer<BIO_free_all>>;
-using Extension = std::unique_ptr<X509_EXTENSION, Freer<X509_EXTENSION_free>>;
-using Serial = std::unique_ptr<BIGNUM, Freer<BN_free>>;
-
-constexpr absl::Duration kBackdate = absl::Minutes(5);
-
-absl::Status OpenSslError(std::string_view what) {
-  char text[256] = "unknown";
-  if (unsigned long e = ERR_get_error(); e != 0) ERR_error_string_n(e, text, sizeof text);
-  ERR_clear_error();
-  return absl::InternalError(absl::StrCat(std::string(what), ": ", text));
-}
-
-Bio ReadBio(std::string_view bytes) { return Bio(BIO_new_mem_buf(bytes.data(), static_cast<int>(bytes.size()))); }
-
-std::string Drain(BIO* bio) {
-  char* data = nullptr;
-  const long n = BIO_get_mem_data(bio, &data);
-  return std::string(data, static_cast<size_t>(n));
-}
+constexpr size_t kMaxCommonName = 64;  // RFC 5280, ub-common-name
 
 absl::StatusOr<Key> NewKey() {
   Key key(EVP_EC_gen("P-256"));
@@ -81,25 +54,25 @@ absl::StatusOr<Certificate> ParseCertificate(std::string_view pem) {
   return certificate;
 }
 
-absl::StatusOr<std::string> CertificatePem(X509* certificate) {
-  Bio bio(BIO_new(BIO_s_mem()));
-  if (PEM_write_bio_X509(bio.get(), certificate) != 1) return OpenSslError("cannot write a certificate");
-  return Drain(bio.get());
-}
-
-std::string DerSha256(X509* certificate) {
-  unsigned char* der = nullptr;
-  const int n = i2d_X509(certificate, &der);
-  if (n <= 0) return "";
-  Digest digest = crypto::Sha256({reinterpret_cast<char*>(der), static_cast<size_t>(n)});
-  OPENSSL_free(der);
-  return std::string(digest.view());
-}
-
 bool IsP256(EVP_PKEY* key) {
   char group[32] = "";
   return EVP_PKEY_get_base_id(key) == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, group, sizeof group, nullptr) == 1 &&
          std::string_view(group) == "prime256v1";
+}
+
+absl::StatusOr<Request> ParseRequest(std::string_view csr_der) {
+  const auto* p = reinterpret_cast<const unsigned char*>(csr_der.data());
+  Request request(d2i_X509_REQ(nullptr, &p, static_cast<long>(csr_der.size())));
+  ERR_clear_error();
+  if (p != reinterpret_cast<const unsigned char*>(csr_der.data()) + csr_der.size()) request.reset();
+  EVP_PKEY* key = request == nullptr ? nullptr : X509_REQ_get0_pubkey(request.get());
+  if (key == nullptr) return absl::InvalidArgumentError("the certificate request cannot be read");
+  if (!IsP256(key)) return absl::InvalidArgumentError("the certificate request's key is not ECDSA P-256");
+  if (X509_REQ_verify(request.get(), key) != 1) {
+    ERR_clear_error();
+    return absl::InvalidArgumentError("the certificate request is not signed by its own key");
+  }
+  return request;
 }
 
 absl::Status AddExtension(X509* certificate, X509* issuer, int nid, const std::string& value) {
@@ -126,9 +99,21 @@ absl::StatusOr<Certificate> NewCertificate(EVP_PKEY* key, absl::Time not_before,
   return certificate;
 }
 
-void SetCommonName(X509_NAME* name, const std::string& text) {
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(text.c_str()), -1, -1,
-                             0);
+// CAs of one domain differ in the second part, so that no issuer is mistaken for another.
+absl::Status NameAuthority(X509* certificate, std::string_view trust_domain) {
+  unsigned char hash[EVP_MAX_MD_SIZE];
+  unsigned n = 0;
+  if (X509_pubkey_digest(certificate, EVP_sha256(), hash, &n) != 1) return OpenSslError("cannot name a CA");
+  const std::string serial = absl::BytesToHexString({reinterpret_cast<char*>(hash), 8});
+  const std::string common = absl::StrCat("Bailiwick CA of ", std::string(trust_domain)).substr(0, kMaxCommonName);
+  X509_NAME* name = X509_get_subject_name(certificate);
+  for (const auto& [field, text] : {std::pair{"CN", common}, std::pair{"serialNumber", serial}}) {
+    if (X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(text.c_str()), -1,
+                                   -1, 0) != 1) {
+      return OpenSslError("cannot name a CA");
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<absl::Time> FromAsn1(const ASN1_TIME* time) {
@@ -164,10 +149,10 @@ absl::StatusOr<KeyPair> NewTlsKey() {
 absl::StatusOr<CertificateAuthority> NewAuthority(std::string_view trust_domain, absl::Time now, absl::Duration life) {
   BW_ASSIGN_OR_RETURN(Key key, NewKey());
   BW_ASSIGN_OR_RETURN(Certificate certificate, NewCertificate(key.get(), now - kBackdate, now + life));
-  SetCommonName(X509_get_subject_name(certificate.get()), absl::StrCat("Bailiwick CA of ", std::string(trust_domain)));
+  BW_RETURN_IF_ERROR(NameAuthority(certificate.get(), trust_domain));
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate.get()));
   BW_RETURN_IF_ERROR(
-      AddExtension(certificate.get(), certificate.get(), NID_basic_constraints, "critical,CA:TRUE,pathlen:0"));
+      AddExtension(certificate.get(), certificate.get(), NID_basic_constraints, "critical,CA:TRUE"));
   BW_RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_key_usage, "critical,keyCertSign,cRLSign"));
   BW_RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_subject_key_identifier, "hash"));
   if (X509_sign(certificate.get(), key.get(), EVP_sha256()) == 0) return OpenSslError("cannot sign the CA certificate");
@@ -177,26 +162,20 @@ absl::StatusOr<CertificateAuthority> NewAuthority(std::string_view trust_domain,
   return ca;
 }
 
+absl::Status CheckRequest(std::string_view csr_der) { return ParseRequest(csr_der).status(); }
+
 absl::StatusOr<std::string> IssueCertificate(const CertificateAuthority& ca, std::string_view csr_der,
-                                             const SpiffeId& id, absl::Time now, absl::Duration life) {
+                                             const SpiffeId& id, absl::Time now, absl::Duration life,
+                                             absl::Time earliest) {
   // The name goes into a string that OpenSSL parses: a comma in it would become a second name.
   auto checked = ParseSpiffeId(id.str());
   if (!checked.ok()) return checked.status();
   if (*checked != id) return absl::InvalidArgumentError(absl::StrCat(id.str(), " would be read as another identity"));
-  const auto* p = reinterpret_cast<const unsigned char*>(csr_der.data());
-  Request request(d2i_X509_REQ(nullptr, &p, static_cast<long>(csr_der.size())));
-  ERR_clear_error();
-  if (p != reinterpret_cast<const unsigned char*>(csr_der.data()) + csr_der.size()) request.reset();
-  EVP_PKEY* subject_key = request == nullptr ? nullptr : X509_REQ_get0_pubkey(request.get());
-  if (subject_key == nullptr) return absl::InvalidArgumentError("the certificate request cannot be read");
-  if (!IsP256(subject_key)) return absl::InvalidArgumentError("the certificate request's key is not ECDSA P-256");
-  if (X509_REQ_verify(request.get(), subject_key) != 1) {
-    ERR_clear_error();
-    return absl::InvalidArgumentError("the certificate request is not signed by its own key");
-  }
+  BW_ASSIGN_OR_RETURN(Request request, ParseRequest(csr_der));
+  EVP_PKEY* subject_key = X509_REQ_get0_pubkey(request.get());
   BW_ASSIGN_OR_RETURN(Certificate issuer, ParseCertificate(ca.certificate_pem));
   BW_ASSIGN_OR_RETURN(Key issuer_key, ParseKey(ca.private_key_pem));
-  BW_ASSIGN_OR_RETURN(Certificate leaf, NewCertificate(subject_key, now - kBackdate, now + life));
+  BW_ASSIGN_OR_RETURN(Certificate leaf, NewCertificate(subject_key, std::max(earliest, now - std::min(kBackdate, life)), now + life));
   X509_set_issuer_name(leaf.get(), X509_get_subject_name(issuer.get()));
   BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_basic_constraints, "critical,CA:FALSE"));
   BW_RETURN_IF_ERROR(AddExtension(leaf.get(), issuer.get(), NID_key_usage, "critical,digitalSignature"));
@@ -207,6 +186,31 @@ absl::StatusOr<std::string> IssueCertificate(const CertificateAuthority& ca, std
       AddExtension(leaf.get(), issuer.get(), NID_subject_alt_name, absl::StrCat("critical,URI:", id.str())));
   if (X509_sign(leaf.get(), issuer_key.get(), EVP_sha256()) == 0) return OpenSslError("cannot sign a certificate");
   return CertificatePem(leaf.get());
+}
+
+absl::StatusOr<std::string> LinkAuthority(const CertificateAuthority& ca, const CertificateAuthority& next) {
+  BW_ASSIGN_OR_RETURN(Certificate issuer, ParseCertificate(ca.certificate_pem));
+  BW_ASSIGN_OR_RETURN(Key issuer_key, ParseKey(ca.private_key_pem));
+  BW_ASSIGN_OR_RETURN(Certificate subject, ParseCertificate(next.certificate_pem));
+  BW_ASSIGN_OR_RETURN(CertificateInfo old, InspectCertificate(ca.certificate_pem));
+  BW_ASSIGN_OR_RETURN(CertificateInfo own, InspectCertificate(next.certificate_pem));
+  BW_ASSIGN_OR_RETURN(Certificate link, NewCertificate(X509_get0_pubkey(subject.get()), own.not_before,
+                                                       std::min(own.not_after, old.not_after)));
+  X509_set_subject_name(link.get(), X509_get_subject_name(subject.get()));
+  X509_set_issuer_name(link.get(), X509_get_subject_name(issuer.get()));
+  BW_RETURN_IF_ERROR(AddExtension(link.get(), issuer.get(), NID_basic_constraints, "critical,CA:TRUE"));
+  BW_RETURN_IF_ERROR(AddExtension(link.get(), issuer.get(), NID_key_usage, "critical,keyCertSign,cRLSign"));
+  BW_RETURN_IF_ERROR(AddExtension(link.get(), issuer.get(), NID_subject_key_identifier, "hash"));
+  BW_RETURN_IF_ERROR(AddExtension(link.get(), issuer.get(), NID_authority_key_identifier, "keyid"));
+  if (X509_sign(link.get(), issuer_key.get(), EVP_sha256()) == 0) return OpenSslError("cannot sign a CA certificate");
+  return CertificatePem(link.get());
+}
+
+absl::Time CertificateInfo::renew_at() const {
+  const absl::Duration total = not_after - not_before;
+  const absl::Duration life = total >= 2 * kBackdate ? total - kBackdate : total / 2;
+  const double jitter = sha256.empty() ? 0 : static_cast<unsigned char>(sha256[0]) / 255.0 - 0.5;
+  return not_after - life + life * (0.5 + 0.1 * jitter);
 }
 
 absl::StatusOr<CertificateInfo> InspectCertificate(std::string_view pem) {

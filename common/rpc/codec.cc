@@ -174,6 +174,17 @@ absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& p
   return absl::OkStatus();
 }
 
+absl::Status CheckBindings(const std::vector<crypto::Envelope>& bindings, const std::string& peer_uri,
+                           const std::string& peer_certificate_sha256, const policy::World& world) {
+  absl::Status first = absl::PermissionDeniedError(absl::StrCat(peer_uri, " did not bind its certificate"));
+  for (size_t i = 0; i < bindings.size() && i < kMaxBindings; ++i) {
+    absl::Status checked = CheckBinding(bindings[i], peer_uri, peer_certificate_sha256, world);
+    if (checked.ok()) return checked;
+    if (i == 0) first = checked;
+  }
+  return first;
+}
+
 crypto::Envelope SignStorage(const StorageStatement& statement, const crypto::SigningKey& enrolment_key) {
   transfer::v1::StorageStatement proto;
   proto.set_grant_id(statement.grant_id);

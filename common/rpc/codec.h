@@ -31,6 +31,26 @@ crypto::Envelope SignBinding(const std::string& spiffe_id, const std::string& ce
 // PERMISSION_DENIED unless it binds exactly this peer and the key is one that the world pins for the peer's site.
 absl::Status CheckBinding(const crypto::Envelope& envelope, const std::string& peer_uri,
                           const std::string& peer_certificate_sha256, const policy::World& world);
+// The same of any of them, at most kMaxBindings: while a certificate is being renewed nobody knows which of two a
+// connection was opened with.
+inline constexpr size_t kMaxBindings = 5;
+absl::Status CheckBindings(const std::vector<crypto::Envelope>& bindings, const std::string& peer_uri,
+                           const std::string& peer_certificate_sha256, const policy::World& world);
+// Of a Hello, a HelloReply or an Ask: its first binding and the others.
+template <typename Message>
+std::vector<crypto::Envelope> BindingsOf(const Message& message) {
+  std::vector<crypto::Envelope> bindings = {FromProto(message.certificate_binding())};
+  for (const auto& other : message.other_bindings()) {
+    if (bindings.size() < kMaxBindings) bindings.push_back(FromProto(other));
+  }
+  return bindings;
+}
+template <typename Message>
+void SetBindings(const std::vector<crypto::Envelope>& bindings, Message* message) {
+  for (size_t i = 0; i < bindings.size() && i < kMaxBindings; ++i) {
+    ToProto(bindings[i], i == 0 ? message->mutable_certificate_binding() : message->add_other_bindings());
+  }
+}
 
 // How a receiver keeps a dataset at rest. Unsigned: the enrolment key and, if any, the wrapping key sign it.
 struct StorageStatement {

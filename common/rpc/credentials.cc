@@ -4,11 +4,8 @@
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
-#include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <openssl/x509v3.h>
+
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -16,6 +13,7 @@
 #include "common/base/status.h"
 #include "common/identity/certificates.h"
 #include "common/os/clock.h"
+#include "common/os/deadline.h"
 #include "common/os/files.h"
 #include "common/telemetry/log.h"
 
@@ -30,7 +28,8 @@ constexpr size_t kServerMemoryBytes = 256u << 20;
 constexpr int kPingMillis = 20'000;
 constexpr int kPingTimeoutMillis = 20'000;
 constexpr int kMinPingIntervalMillis = 10'000;
-constexpr int kMaxChainCertificates = 8;  // what we send has two
+constexpr int kMaxConnectionAgeMillis = 5 * 60'000;
+constexpr uint64_t kMaxPem = 1 << 20;
 constexpr absl::Duration kJoinConnectTimeout = absl::Seconds(20);
 
 std::shared_ptr<tls::CertificateProviderInterface> Watch(const CredentialFiles& files) {
@@ -51,71 +50,73 @@ absl::Status CheckFiles(const CredentialFiles& files) {
 
 std::string Text(grpc::string_ref ref) { return std::string(ref.data(), ref.size()); }
 
-// Accepts exactly one URI name, the one expected.
-class ExpectIdentity : public tls::ExternalCertificateVerifier {
+// The leaf first, then what came with it: a server gets the chain of its client without the leaf.
+std::string ChainOf(tls::TlsCustomVerificationCheckRequest* request) {
+  return Text(request->peer_cert()) + Text(request->peer_cert_full_chain());
+}
+
+grpc::Status Refusing(const absl::Status& why) {
+  return grpc::Status(grpc::StatusCode::UNAUTHENTICATED, std::string(why.message()));
+}
+
+// Verifies a chain as the gate does; a client besides that the server has exactly the one name expected.
+class HandshakeVerifier : public tls::ExternalCertificateVerifier {
  public:
-  explicit ExpectIdentity(std::string expected) : expected_(std::move(expected)) {}
+  HandshakeVerifier(SharedGate gate, std::string directory, std::optional<std::string> expected)
+      : gate_(std::move(gate)), directory_(std::move(directory)), expected_(std::move(expected)) {}
   bool Verify(tls::TlsCustomVerificationCheckRequest* request, std::function<void(grpc::Status)>,
               grpc::Status* sync_status) override {
-    std::vector<grpc::string_ref> names = request->uri_names();
-    if (names.size() == 1 && Text(names[0]) == expected_) {
-      *sync_status = grpc::Status::OK;
-    } else {
-      const std::string got = names.size() == 1 ? Text(names[0]) : absl::StrCat(names.size(), " URI names");
-      telemetry::Log(telemetry::Level::kWarning, "peer-identity-refused", {{"expected", expected_}, {"got", got}});
-      *sync_status =
-          grpc::Status(grpc::StatusCode::UNAUTHENTICATED, absl::StrCat("the peer is ", got, ", not ", expected_));
-    }
+    absl::Status checked = Check(request);
+    *sync_status = checked.ok() ? grpc::Status::OK : Refusing(checked);
     return true;
   }
   void Cancel(tls::TlsCustomVerificationCheckRequest*) override {}
 
  private:
-  const std::string expected_;
-};
-
-struct OpenSslFree {
-  void operator()(X509* p) const { X509_free(p); }
-  void operator()(BIO* p) const { BIO_free_all(p); }
-  void operator()(X509_STORE* p) const { X509_STORE_free(p); }
-  void operator()(X509_STORE_CTX* p) const { X509_STORE_CTX_free(p); }
-  void operator()(STACK_OF(X509) * p) const { sk_X509_pop_free(p, X509_free); }
-};
-
-// The chain must hold a CA certificate with the pinned hash, and the leaf must be signed by it, valid now, and be a
-// coordinator.
-absl::Status VerifyPinnedChain(const std::string& chain_pem, const std::string& ca_sha256) {
-  std::unique_ptr<BIO, OpenSslFree> bio(BIO_new_mem_buf(chain_pem.data(), static_cast<int>(chain_pem.size())));
-  std::unique_ptr<X509, OpenSslFree> leaf(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-  if (leaf == nullptr) return absl::PermissionDeniedError("the server presented no certificate");
-  std::unique_ptr<X509_STORE, OpenSslFree> roots(X509_STORE_new());
-  bool pinned = false;
-  for (int i = 1; i < kMaxChainCertificates; ++i) {
-    std::unique_ptr<X509, OpenSslFree> next(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-    if (next == nullptr) break;
-    unsigned char hash[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    if (X509_digest(next.get(), EVP_sha256(), hash, &n) == 1 &&
-        ca_sha256 == std::string_view(reinterpret_cast<char*>(hash), n)) {
-      X509_STORE_add_cert(roots.get(), next.get());
-      pinned = true;
+  absl::Status Check(tls::TlsCustomVerificationCheckRequest* request) const {
+    BW_ASSIGN_OR_RETURN(std::string roots, os::ReadFile(os::Files::System(), os::JoinPath(directory_, "ca.pem"), kMaxPem));
+    if (!expected_.has_value()) {
+      return gate_->CheckChain(ChainOf(request), roots, identity::Use::kClient, identity::Early::kRefuse).status();
     }
+    const bool coordinator = absl::EndsWith(*expected_, "/coordinator");
+    BW_RETURN_IF_ERROR(gate_
+                           ->CheckChain(ChainOf(request), roots, identity::Use::kServer,
+                                        coordinator ? identity::Early::kForgive : identity::Early::kRefuse)
+                           .status());
+    std::vector<grpc::string_ref> names = request->uri_names();
+    if (names.size() == 1 && Text(names[0]) == *expected_) return absl::OkStatus();
+    const std::string got = names.size() == 1 ? Text(names[0]) : absl::StrCat(names.size(), " URI names");
+    return gate_->Refused(got, identity::Refuse("WRONG_PEER", absl::StrCat("the peer is ", got, ", not ", *expected_)));
   }
-  ERR_clear_error();
-  if (!pinned) return absl::PermissionDeniedError("the server's CA is not the one that the join string pins");
-  std::unique_ptr<X509_STORE_CTX, OpenSslFree> context(X509_STORE_CTX_new());
-  if (context == nullptr || X509_STORE_CTX_init(context.get(), roots.get(), leaf.get(), nullptr) != 1 ||
-      X509_STORE_CTX_set_purpose(context.get(), X509_PURPOSE_SSL_SERVER) != 1 || X509_verify_cert(context.get()) != 1) {
-    const int code = X509_STORE_CTX_get_error(context.get());
-    ERR_clear_error();
-    return absl::PermissionDeniedError(absl::StrCat("the server's certificate is not valid under the pinned CA: ",
-                                                    X509_verify_cert_error_string(code)));
+
+  const SharedGate gate_;
+  const std::string directory_;
+  const std::optional<std::string> expected_;  // nothing: a server, which takes any name here
+};
+
+SharedGate OrSystem(const SharedGate& gate) {
+  return gate != nullptr ? gate : std::make_shared<Gate>(Gate::Options{.trust_domain = "", .now = {}, .refused = {}});
+}
+
+// The chain must lead to what is trusted, and the leaf must be a coordinator.
+absl::Status VerifyCoordinator(const std::string& chain_pem, const JoinTrust& trust) {
+  std::string roots = trust.roots_pem;
+  if (!trust.ca_sha256.empty()) {
+    roots = identity::FindPinned(chain_pem, trust.ca_sha256);
+    if (roots.empty()) return absl::PermissionDeniedError("the server's CA is not the one that the join string pins");
   }
-  auto info = identity::InspectCertificate(chain_pem);
-  if (!info.ok()) return info.status();
+  auto info =
+      identity::VerifyChain(chain_pem, roots, identity::Use::kServer, trust.now, identity::Early::kForgive);
+  if (!info.ok()) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("the server is not trusted here: ", std::string(info.status().message())));
+  }
   auto id = identity::ParseSpiffeId(info->uri);
   if (!id.ok() || id->kind != identity::Kind::kCoordinator) {
     return absl::PermissionDeniedError(absl::StrCat("the server is \"", info->uri, "\", not a coordinator"));
+  }
+  if (!trust.trust_domain.empty() && id->trust_domain != trust.trust_domain) {
+    return absl::PermissionDeniedError("the server is a coordinator of another trust domain");
   }
   return absl::OkStatus();
 }
@@ -137,30 +138,22 @@ class Refusal {
   absl::Status why_ ABSL_GUARDED_BY(mutex_);
 };
 
-class ExpectPinnedCa : public tls::ExternalCertificateVerifier {
+class ExpectCoordinator : public tls::ExternalCertificateVerifier {
  public:
-  ExpectPinnedCa(std::string ca_sha256, std::string trust_domain, std::shared_ptr<Refusal> refusal)
-      : ca_sha256_(std::move(ca_sha256)), trust_domain_(std::move(trust_domain)), refusal_(std::move(refusal)) {}
+  ExpectCoordinator(JoinTrust trust, std::shared_ptr<Refusal> refusal)
+      : trust_(std::move(trust)), refusal_(std::move(refusal)) {}
   bool Verify(tls::TlsCustomVerificationCheckRequest* request, std::function<void(grpc::Status)>,
               grpc::Status* sync_status) override {
-    absl::Status status = VerifyPinnedChain(Text(request->peer_cert_full_chain()), ca_sha256_);
-    if (status.ok() && !trust_domain_.empty()) {
-      std::vector<grpc::string_ref> names = request->uri_names();
-      if (names.size() != 1 || Text(names[0]) != absl::StrCat("spiffe://", trust_domain_, "/coordinator")) {
-        status = absl::PermissionDeniedError("the server is a coordinator of another trust domain");
-      }
-    }
+    absl::Status status = VerifyCoordinator(ChainOf(request), trust_);
     if (!status.ok()) telemetry::Log(telemetry::Level::kWarning, "peer-identity-refused", {{"reason", status}});
     refusal_->Set(status);
-    *sync_status =
-        status.ok() ? grpc::Status::OK : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, std::string(status.message()));
+    *sync_status = status.ok() ? grpc::Status::OK : Refusing(status);
     return true;
   }
   void Cancel(tls::TlsCustomVerificationCheckRequest*) override {}
 
  private:
-  const std::string ca_sha256_;
-  const std::string trust_domain_;
+  const JoinTrust trust_;
   const std::shared_ptr<Refusal> refusal_;
 };
 
@@ -172,12 +165,16 @@ bool IsLoopback(const std::string& address) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MutualServerCredentials(const CredentialFiles& files) {
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MutualServerCredentials(const CredentialFiles& files,
+                                                                                 const SharedGate& gate) {
   BW_RETURN_IF_ERROR(CheckFiles(files));
   tls::TlsServerCredentialsOptions options(Watch(files));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
-  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  // Verified all the same, by the verifier.
+  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_BUT_DONT_VERIFY);
+  options.set_certificate_verifier(
+      tls::ExternalCertificateVerifier::Create<HandshakeVerifier>(OrSystem(gate), files.directory, std::nullopt));
   return tls::TlsServerCredentials(options);
 }
 
@@ -190,21 +187,29 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> JoinServerCredentials(c
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentials(
-    const CredentialFiles& files, const std::string& expected_spiffe_id) {
+    const CredentialFiles& files, const std::string& expected_spiffe_id, const SharedGate& gate) {
   BW_RETURN_IF_ERROR(CheckFiles(files));
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(Watch(files));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
-  options.set_verify_server_certs(true);
+  options.set_verify_server_certs(false);  // by gRPC
   options.set_check_call_host(false);
-  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<ExpectIdentity>(expected_spiffe_id));
+  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<HandshakeVerifier>(
+      OrSystem(gate), files.directory, std::optional<std::string>(expected_spiffe_id)));
   return tls::TlsCredentials(options);
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const std::string& ca_sha256,
                                                            const std::string& expected_trust_domain_or_empty) {
   if (ca_sha256.size() != 32) return absl::InvalidArgumentError("the pinned CA hash must have 32 bytes");
+  return JoinChannel(address, JoinTrust{.ca_sha256 = ca_sha256,
+                                        .roots_pem = "",
+                                        .trust_domain = expected_trust_domain_or_empty,
+                                        .now = os::Clock::System()->Now()});
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const JoinTrust& trust) {
   auto refusal = std::make_shared<Refusal>();
   // The chain is verified by our own verifier against the pin: there is no root to know beforehand. gRPC wants one all
   // the same and would look for the system's, which a bare edge box does not have: it gets one that nobody holds the
@@ -217,10 +222,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& ad
   options.set_verify_server_certs(false);
   options.set_check_call_host(false);
   options.set_certificate_verifier(
-      tls::ExternalCertificateVerifier::Create<ExpectPinnedCa>(ca_sha256, expected_trust_domain_or_empty, refusal));
+      tls::ExternalCertificateVerifier::Create<ExpectCoordinator>(trust, refusal));
   auto channel = grpc::CreateCustomChannel(address, tls::TlsCredentials(options), ClientArguments(address));
   // Connected here, so that a refusal is told as what it is and not as a coordinator that is down.
-  const auto deadline = absl::ToChronoTime(os::Clock::System()->Now() + kJoinConnectTimeout);
+  const auto deadline = os::DeadlineIn(kJoinConnectTimeout);
   grpc_connectivity_state state = channel->GetState(true);
   while (state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING) {
     if (!channel->WaitForStateChange(state, deadline)) break;
@@ -253,6 +258,8 @@ void ApplyServerLimits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingIntervalMillis);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // gRPC looks at a certificate once a connection: no connection outlives one by much. Streams that run go on.
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kMaxConnectionAgeMillis);
 }
 
 grpc::ChannelArguments ClientArguments(const std::string& address, int max_message_bytes) {
@@ -274,27 +281,44 @@ std::shared_ptr<grpc::Channel> Dial(const std::string& address,
   return grpc::CreateCustomChannel(address, credentials, ClientArguments(address));
 }
 
-absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context, absl::Time now) {
-  if (!context.IsPeerAuthenticated()) return absl::UnauthenticatedError("the peer presented no certificate");
+absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context) {
+  if (!context.IsPeerAuthenticated()) return identity::Refuse("NO_CERTIFICATE", "the peer presented no certificate");
   // gRPC leaves this empty when a certificate has several URI names: that is a refusal, not a default.
   std::vector<grpc::string_ref> ids = context.FindPropertyValues("peer_spiffe_id");
-  if (ids.size() != 1) return absl::UnauthenticatedError("the peer's certificate does not carry exactly one SPIFFE id");
+  if (ids.size() != 1) {
+    return identity::Refuse("NOT_ONE_IDENTITY", "the peer's certificate does not carry exactly one SPIFFE id");
+  }
   std::vector<grpc::string_ref> pems = context.FindPropertyValues("x509_pem_cert");
-  if (pems.size() != 1) return absl::UnauthenticatedError("the peer's certificate cannot be read");
+  if (pems.size() != 1) return identity::Refuse("UNREADABLE", "the peer's certificate cannot be read");
   Peer peer;
   peer.uri = Text(ids[0]);
   auto id = identity::ParseSpiffeId(peer.uri);
-  if (!id.ok()) return absl::UnauthenticatedError(id.status().message());
+  if (!id.ok()) return identity::Refuse("MALFORMED_IDENTITY", std::string(id.status().message()));
   peer.id = *id;
   auto info = identity::InspectCertificate(Text(pems[0]));
-  if (!info.ok() || info->uri != peer.uri) return absl::UnauthenticatedError("the peer's certificate cannot be read");
-  if (now > info->not_after) {
-    return absl::UnauthenticatedError(absl::StrCat("the certificate of ", peer.uri, " expired at ",
-                                                   absl::FormatTime(info->not_after, absl::UTCTimeZone())));
+  if (!info.ok() || info->uri != peer.uri) {
+    return identity::Refuse("UNREADABLE", "the peer's certificate cannot be read");
   }
-  if (now < info->not_before)
-    return absl::UnauthenticatedError(absl::StrCat("the certificate of ", peer.uri, " is not valid yet"));
   peer.certificate_sha256 = info->sha256;
+  peer.not_before = info->not_before;
+  peer.not_after = info->not_after;
+  return peer;
+}
+
+absl::Status CheckTimes(const Peer& peer, absl::Time now, absl::Time until) {
+  if (now > until) {
+    return identity::Refuse("EXPIRED", absl::StrCat("the certificate of ", peer.uri, " expired at ",
+                                                    absl::FormatTime(until, absl::UTCTimeZone())));
+  }
+  if (now < peer.not_before) {
+    return identity::Refuse("NOT_YET_VALID", absl::StrCat("the certificate of ", peer.uri, " is not valid yet"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context, absl::Time now) {
+  BW_ASSIGN_OR_RETURN(Peer peer, PeerOf(context));
+  BW_RETURN_IF_ERROR(CheckTimes(peer, now, peer.not_after));
   return peer;
 }
 

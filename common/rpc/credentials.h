@@ -8,7 +8,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/identity/spiffe.h"
+#include "common/rpc/gate.h"
 
 namespace bailiwick::rpc {
 
@@ -19,17 +21,29 @@ struct CredentialFiles {
   std::string directory;
 };
 
-// Server that demands a client certificate of our CA before the first RPC.
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MutualServerCredentials(const CredentialFiles& files);
+// Certificates are verified by the gate's time against the roots of ca.pem as they are at each handshake, not by gRPC:
+// its own check goes by the system clock, and says nobody why it refused. Without a gate: by the system clock.
+using SharedGate = std::shared_ptr<const Gate>;
+// Server that demands a client certificate of our CA before the first RPC. Handlers ask the gate who it is.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MutualServerCredentials(const CredentialFiles& files,
+                                                                                 const SharedGate& gate = nullptr);
 // Server without client certificates, for the join port only. Its cert.pem must hold the leaf and then the CA
 // certificate: who joins knows the CA only by its hash and finds it in what the server sends.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> JoinServerCredentials(const CredentialFiles& files);
 // Client that presents its certificate and accepts only a server of our CA whose one URI SAN is `expected`.
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentials(
-    const CredentialFiles& files, const std::string& expected_spiffe_id);
-// Client without a certificate, connected, that accepts only a coordinator whose chain ends in the CA with this SHA-256
-// (the join string pins it). Waits for the handshake, at most 20 s. UNAVAILABLE: cannot connect. PERMISSION_DENIED:
-// another CA, an expired certificate, not a coordinator.
+    const CredentialFiles& files, const std::string& expected_spiffe_id, const SharedGate& gate = nullptr);
+// Whom a client without a certificate trusts to be its coordinator: whoever a CA with this SHA-256 leads to (a join string
+// pins it), or one of these roots. The domain may be empty: any.
+struct JoinTrust {
+  std::string ca_sha256;  // or:
+  std::string roots_pem;
+  std::string trust_domain;
+  absl::Time now;  // a certificate of the coordinator from the future is believed: see identity::Early
+};
+// Connected: waits for the handshake, at most 20 s. UNAVAILABLE: cannot connect. PERMISSION_DENIED: another CA, an
+// expired certificate, not a coordinator.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const JoinTrust& trust);
 absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const std::string& ca_sha256,
                                                            const std::string& expected_trust_domain_or_empty);
 
@@ -45,15 +59,13 @@ grpc::ChannelArguments ClientArguments(const std::string& address = "", int max_
 std::shared_ptr<grpc::Channel> Dial(const std::string& address,
                                     const std::shared_ptr<grpc::ChannelCredentials>& credentials);
 
-// The peer's identity as the handshake proved it, plus certificate checks gRPC does not do: exactly one SPIFFE id,
-// certificate not expired now. UNAUTHENTICATED otherwise.
-struct Peer {
-  identity::SpiffeId id;
-  std::string uri;
-  std::string certificate_sha256;
-};
+// The peer's identity as the handshake proved it. UNAUTHENTICATED: not exactly one SPIFFE id. With `now` also: the
+// certificate is not valid at that time.
+absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context);
 absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context, absl::Time now);
 absl::StatusOr<Peer> PeerOf(const grpc::ServerContextBase& context, absl::Time now);
+// UNAUTHENTICATED before the certificate begins and after `until`.
+absl::Status CheckTimes(const Peer& peer, absl::Time now, absl::Time until);
 
 grpc::Status ToGrpc(const absl::Status& status);
 absl::Status FromGrpc(const grpc::Status& status);

@@ -12,7 +12,9 @@
 #include "absl/strings/str_replace.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "common/os/deadline.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
 #include "services/agent/api/admin_service.h"
 #include "services/agent/keys/key_commands.h"
@@ -31,6 +33,7 @@ struct RunFlags {
   std::string coordinator;
   std::string replica_path;
   std::string key_dir;
+  std::string tls_dir;
   std::string log_format = "text";
   std::string log_level = "info";
 };
@@ -80,10 +83,19 @@ absl::Status Run(const RunFlags& flags) {
   Law law(identity->policy_root_sha256(), state->db(), env.clock);
   BW_RETURN_IF_ERROR(law.Load());
 
-  Agent agent(state.get(), identity.get(), &law, ReplicaPath(flags, law, identity->site()));
+  rpc::Refusals refusals(state->audit(), env.clock);
+  auto gate = std::make_shared<rpc::Gate>(rpc::Gate::Options{
+      .trust_domain = identity->trust_domain(),
+      .now = [&law] { return law.clock().Best(); },
+      .refused = [&](const std::string& peer, const absl::Status& why) { refusals.Record(peer, why); }});
+  Agent agent(state.get(), identity.get(), &law,
+              {.replicas = ReplicaPath(flags, law, identity->site()),
+               .external_credentials = flags.tls_dir,
+               .gate = gate,
+               .refusals = &refusals});
   TransferService transfers([&](std::shared_ptr<FrameStream> stream) { RunAcceptedFlow(agent.transfers(), stream); });
-  AdminService admin(&agent, env.clock);
-  BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualServerCredentials({identity->credentials_directory()}));
+  AdminService admin(&agent, gate, env.clock);
+  BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualServerCredentials({identity->credentials_directory()}, gate));
   grpc::ServerBuilder builder;
   rpc::ApplyServerLimits(builder);
   builder.SetMaxReceiveMessageSize(static_cast<int>(kMaxFrameBytes));
@@ -117,7 +129,8 @@ absl::Status Run(const RunFlags& flags) {
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
   transfers.Shutdown();
   agent.Stop();
-  server->Shutdown(absl::ToChronoTime(env.clock->Now() + absl::Seconds(2)));
+  server->Shutdown(os::DeadlineIn(absl::Seconds(2)));
+  refusals.Flush(true);
   return absl::OkStatus();
 }
 
@@ -189,6 +202,8 @@ int Main(int argc, char** argv) {
   run->add_option("--replica-path", flags.replica_path,
                   "where replicas are laid out (default: the Site's replicaPath, else DATA/replicas)");
   run->add_option("--key-dir", flags.key_dir, "where the storage keys are (default: DATA/keys)");
+  run->add_option("--tls-dir", flags.tls_dir,
+                  "the certificate is renewed there by somebody else (cert-manager, SPIRE), not by the coordinator");
   run->add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
   run->add_option("--log-level", flags.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));

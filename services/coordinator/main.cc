@@ -11,10 +11,14 @@
 #include "absl/strings/str_cat.h"
 #include "common/audit/log.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/base/version.h"
+#include "common/os/deadline.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
 #include "services/coordinator/api/control_service.h"
+#include "services/coordinator/ca/keeper.h"
 #include "services/coordinator/core/core.h"
 #include "services/coordinator/core/keys.h"
 #include "services/coordinator/join/enroll_service.h"
@@ -31,7 +35,25 @@ struct ServeFlags {
   std::string advertise;
   std::string log_format = "text";
   std::string log_level = "info";
+  std::string tls_dir;
+  std::string certificate_life = "24h";
+  std::string ca_rotate_every;
 };
+
+absl::StatusOr<Authority::Options> AuthorityOptions(const ServeFlags& flags) {
+  Authority::Options options;
+  BW_ASSIGN_OR_RETURN(options.leaf_life, ParseDuration(flags.certificate_life));
+  if (options.leaf_life < absl::Seconds(5) || options.leaf_life > identity::kAgentCertificateLife) {
+    return absl::InvalidArgumentError("--certificate-life is from 5s to 24h");
+  }
+  if (!flags.ca_rotate_every.empty()) {
+    BW_ASSIGN_OR_RETURN(options.rotate_every, ParseDuration(flags.ca_rotate_every));
+    if (options.rotate_every < options.leaf_life || options.rotate_every > Authority::kLife / 2) {
+      return absl::InvalidArgumentError("--ca-rotate-every is from the life of a certificate to five years");
+    }
+  }
+  return options;
+}
 
 std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
@@ -91,30 +113,41 @@ absl::Status Serve(const ServeFlags& flags) {
   os::Clock* clock = os::Clock::System();
   BW_RETURN_IF_ERROR(CheckFormat(files, flags.data_dir));
   BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(flags.data_dir, "lock")));
-  BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, clock, flags.data_dir));
+  BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, flags.data_dir));
+  BW_ASSIGN_OR_RETURN(Authority::Options authority_options, AuthorityOptions(flags));
+  BW_ASSIGN_OR_RETURN(auto authority,
+                      Authority::Open(files, clock, keys.ca_directory, keys.trust_domain, authority_options));
+  OwnCertificate own(files, clock, authority.get(), keys.tls_directory, keys.trust_domain, flags.tls_dir);
   BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(flags.data_dir, "catalog.db")));
   BW_ASSIGN_OR_RETURN(auto audit,
                       audit::Log::Open(files, clock, os::Random::System(), os::JoinPath(flags.data_dir, "audit")));
   // The timestamp key says what holds at a time, and the signed law names it: so whoever trusts the law can check the log.
   BW_RETURN_IF_ERROR(audit->SignAs(absl::StrCat(keys.trust_domain, "/coordinator"), *keys.timestamp_key));
   Core core(catalog.get(), audit.get(), keys.grant_key.get(), keys.timestamp_key.get(), clock, os::Random::System());
-  core.Prepare(keys.trust_domain, keys.ca);
+  rpc::Refusals refusals(audit.get(), clock);
+  auto gate = std::make_shared<rpc::Gate>(rpc::Gate::Options{
+      .trust_domain = keys.trust_domain,
+      .now = [clock] { return clock->Now(); },
+      .refused = [&](const std::string& peer, const absl::Status& why) { refusals.Record(peer, why); }});
+  core.Prepare({keys.trust_domain, authority.get(), [&own] { return own.Roots(); }, gate});
   BW_RETURN_IF_ERROR(core.Load());
+  Keeper keeper(authority.get(), &own, [&core] { core.TrustChanged(); }, [&refusals] { refusals.Flush(false); });
+  BW_RETURN_IF_ERROR(keeper.Look());
 
   std::atomic<bool> stopping{false};
-  SessionService sessions(clock,
+  SessionService sessions(gate,
                           {.hello = [&](const auto& s, const auto& hello) { return core.OnHello(s, hello); },
                            .message = [&](const auto& s, const auto& message) { core.OnMessage(s, message); },
                            .closed = [&](const auto& s) { core.OnClosed(s); },
                            .renew = [&](const auto& peer, const auto& request) { return core.Renew(peer, request); }});
-  ControlService control(&core, clock, &stopping);
+  ControlService control(&core, gate, clock, &stopping);
   EnrollService enroll(&core, clock);
 
   const std::string endpoints = os::JoinPath(flags.data_dir, "endpoints.json");
   absl::Status stale = files->Remove(endpoints);
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
-  BW_ASSIGN_OR_RETURN(auto mutual, rpc::MutualServerCredentials({keys.tls_directory}));
-  BW_ASSIGN_OR_RETURN(auto open, rpc::JoinServerCredentials({keys.tls_directory}));
+  BW_ASSIGN_OR_RETURN(auto mutual, rpc::MutualServerCredentials({own.directory()}, gate));
+  BW_ASSIGN_OR_RETURN(auto open, rpc::JoinServerCredentials({own.directory()}));
   int control_port = 0, join_port = 0, health_port = 0;
   std::unique_ptr<grpc::Server> health_server;
   if (!flags.health.empty()) {
@@ -126,6 +159,7 @@ absl::Status Serve(const ServeFlags& flags) {
   const std::string join_host = flags.advertise.empty() ? HostOf(flags.join) : flags.advertise;
   core.Listening(absl::StrCat(host, ":", control_port), absl::StrCat(join_host, ":", join_port));
   core.Start();
+  keeper.Start();
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
       absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port,
@@ -141,11 +175,13 @@ absl::Status Serve(const ServeFlags& flags) {
   sigwait(&signals, &received);
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
   stopping = true;
+  keeper.Stop();
   core.Stop();
-  const auto deadline = absl::ToChronoTime(clock->Now() + absl::Seconds(2));
+  const auto deadline = os::DeadlineIn(absl::Seconds(2));
   control_server->Shutdown(deadline);
   join_server->Shutdown(deadline);
   if (health_server != nullptr) health_server->Shutdown(deadline);
+  refusals.Flush(true);
   return absl::OkStatus();
 }
 
@@ -178,6 +214,11 @@ int Main(int argc, char** argv) {
   serve->add_option("--join-listen", flags.join, "HOST:PORT for joining (default 127.0.0.1:7441)");
   serve->add_option("--health-listen", flags.health, "HOST:PORT for plaintext gRPC health checks only (default: none)");
   serve->add_option("--advertise", flags.advertise, "host that agents dial when it differs from the listen addresses");
+  serve->add_option("--certificate-life", flags.certificate_life,
+                    "how long certificates of agents and of the coordinator live, 5s to 24h (default 24h)");
+  serve->add_option("--ca-rotate-every", flags.ca_rotate_every, "how long a CA signs before the next one does (default 5 years)");
+  serve->add_option("--tls-dir", flags.tls_dir,
+                    "the coordinator's own certificate is renewed there by somebody else (cert-manager, SPIRE)");
   serve->add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
   serve->add_option("--log-level", flags.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));

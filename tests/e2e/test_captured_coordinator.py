@@ -48,7 +48,7 @@ class Captured:
     def __init__(self, fleet):
         read = lambda *names: w.read(os.path.join(fleet.dir, "coordinator", *names))  # noqa: E731
         self._lock, self._sessions, self.heard = threading.Lock(), {}, {}
-        credentials = w.grpc.ssl_server_credentials([(read("tls", "key.pem"), read("tls", "cert.pem"))], read("ca", "cert.pem"), True)
+        credentials = w.grpc.ssl_server_credentials([(read("tls", "live", "key.pem"), read("tls", "live", "cert.pem"))], read("ca", "cert.pem"), True)
         self._server = w.grpc.server(concurrent.futures.ThreadPoolExecutor(12))
         handler = w.grpc.stream_stream_rpc_method_handler(self._session, w.session_pb2.AgentMessage.FromString,
                                                           lambda m: m.SerializeToString())

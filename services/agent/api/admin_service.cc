@@ -34,9 +34,9 @@ class Pace {
 }  // namespace
 
 absl::Status AdminService::Authorize(const grpc::ServerContext& context) const {
-  BW_ASSIGN_OR_RETURN(rpc::Peer peer, rpc::PeerOf(context, clock_->Now()));
+  BW_ASSIGN_OR_RETURN(rpc::Peer peer, gate_->Admit(context));
   if (peer.id.kind != identity::Kind::kAdmin) {
-    return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an admin"));
+    return gate_->Refused(peer.uri, identity::Forbid("WRONG_KIND", absl::StrCat(peer.uri, " is not an admin")));
   }
   return absl::OkStatus();
 }

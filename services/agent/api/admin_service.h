@@ -8,7 +8,8 @@ namespace bailiwick::agent {
 
 class AdminService final : public agent::v1::AgentAdmin::Service {
  public:
-  AdminService(Agent* agent, const os::Clock* clock) : agent_(agent), clock_(clock) {}
+  AdminService(Agent* agent, std::shared_ptr<const rpc::Gate> gate, const os::Clock* clock)
+      : agent_(agent), gate_(std::move(gate)), clock_(clock) {}
   grpc::Status Commit(grpc::ServerContext* context, const agent::v1::CommitRequest* request,
                       grpc::ServerWriter<agent::v1::CommitEvent>* writer) override;
   grpc::Status Diff(grpc::ServerContext* context, const agent::v1::DiffRequest* request,
@@ -23,6 +24,7 @@ class AdminService final : public agent::v1::AgentAdmin::Service {
  private:
   absl::Status Authorize(const grpc::ServerContext& context) const;
   Agent* const agent_;
+  const std::shared_ptr<const rpc::Gate> gate_;
   const os::Clock* const clock_;
 };
 

@@ -300,6 +300,21 @@ absl::Status Law::Refresh(const crypto::Envelope& envelope) {
   return RefreshLocked(envelope);
 }
 
+absl::Status Law::LearnTime(const crypto::Envelope& envelope) {
+  absl::MutexLock one(&install_mutex_);
+  const std::shared_ptr<const LawSnapshot> law = current();
+  if (law == nullptr) return absl::FailedPreconditionError("a policy timestamp came before any policy bundle");
+  BW_ASSIGN_OR_RETURN(absl::Time issued_at, config::OpenTime(envelope, law->world));
+  {
+    absl::MutexLock lock(&mutex_);
+    if (issued_at < issued_) {
+      return absl::FailedPreconditionError("the policy timestamp is older than one that was seen before");
+    }
+  }
+  clock_.Observe(issued_at);
+  return absl::OkStatus();
+}
+
 absl::Status Law::RefreshLocked(const crypto::Envelope& envelope) {
   const std::shared_ptr<const LawSnapshot> law = current();
   if (law == nullptr) return absl::FailedPreconditionError("a policy timestamp came before any policy bundle");

@@ -67,6 +67,8 @@ class Law {
   absl::Status Install(const LawOffer& offer);
   // A timestamp that was made just now. As config::OpenTimestamp; FAILED_PRECONDITION also: older than one seen before.
   absl::Status Refresh(const crypto::Envelope& timestamp);
+  // What time it is, by a timestamp that was made just now, of whatever bundle. As Refresh; nothing is vouched for.
+  absl::Status LearnTime(const crypto::Envelope& timestamp);
   // Whether anything may be sent or received now, as far as the age of the law and the clock go: POLICY_STALE,
   // CLOCK_SKEW.
   policy::GrantDecision CheckFresh() const;

@@ -32,6 +32,12 @@ absl::Time TrustedClock::Now() const {
   return std::max(clock_->Now(), Floor());
 }
 
+absl::Time TrustedClock::Best() const {
+  absl::MutexLock lock(&mutex_);
+  const absl::Time now = std::max(clock_->Now(), Floor());
+  return signed_.has_value() ? std::min(now, *signed_ + (clock_->BootTime() - signed_boot_)) : now;
+}
+
 void TrustedClock::Raise(absl::Time moment) {
   absl::MutexLock lock(&mutex_);
   if (moment <= Floor()) return;

@@ -26,6 +26,9 @@ class TrustedClock {
   explicit TrustedClock(const os::Clock* clock) : clock_(clock) {}
 
   absl::Time Now() const;
+  // The best guess at the true time, for certificates: by the newest signed time and the time since boot, so that a wall
+  // clock that jumps ahead makes nothing expire; never later than Now(), so that a signer who lies cannot either.
+  absl::Time Best() const;
   absl::Duration BootTime() const { return clock_->BootTime(); }
   // A moment that is known to have been: kept from before a restart, or of the signed law.
   void Raise(absl::Time moment);

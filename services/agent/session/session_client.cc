@@ -20,21 +20,23 @@ void SessionClient::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
-    if (context_ != nullptr) context_->TryCancel();
+    for (const auto& link : {active_, served_, opening_}) {
+      if (link != nullptr) link->context.TryCancel();
+    }
   }
   if (thread_.joinable()) thread_.join();
 }
 
 std::shared_ptr<grpc::Channel> SessionClient::channel() const {
   absl::MutexLock lock(&mutex_);
-  return channel_;
+  return active_ == nullptr ? channel_ : active_->channel;
 }
 
 void SessionClient::Send(agent::v1::AgentMessage message) {
   absl::MutexLock lock(&mutex_);
-  if (!open_) return;
+  if (active_ == nullptr) return;
   if (queue_.size() >= kMaxQueued) {
-    if (context_ != nullptr) context_->TryCancel();
+    active_->context.TryCancel();
     return;
   }
   queue_.push_back(std::move(message));
@@ -49,7 +51,7 @@ void SessionClient::Run() {
     if (was_connected) backoff.Reset();
     {
       absl::MutexLock lock(&mutex_);
-      open_ = false;
+      active_ = nullptr;
       queue_.clear();
       channel_ = nullptr;
       if (stopping_) return;
@@ -70,63 +72,122 @@ void SessionClient::Run() {
   }
 }
 
-void SessionClient::WriteLoop(Stream* stream) {
+void SessionClient::WriteLoop(Link* link) {
   while (true) {
     agent::v1::AgentMessage message;
     {
       absl::MutexLock lock(&mutex_);
-      auto something = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !queue_.empty() || !open_; };
+      auto something = [this, link]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return !queue_.empty() || active_.get() != link;
+      };
       mutex_.Await(absl::Condition(&something));
-      if (!open_) return;
+      if (active_.get() != link) return;
       message = std::move(queue_.front());
       queue_.pop_front();
     }
-    if (!stream->Write(message)) return;
+    if (!link->stream->Write(message)) return;
   }
 }
 
-absl::Status SessionClient::RunOnce() {
-  BW_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, callbacks_.dial());
-  auto stub = agent::v1::AgentSession::NewStub(channel);
-  grpc::ClientContext context;
+absl::StatusOr<std::shared_ptr<SessionClient::Link>> SessionClient::Open(const std::shared_ptr<Link>& before) {
+  auto link = std::make_shared<Link>();
+  link->credentials = callbacks_.credentials();
+  BW_ASSIGN_OR_RETURN(link->channel, callbacks_.dial());
+  link->stub = agent::v1::AgentSession::NewStub(link->channel);
   {
     absl::MutexLock lock(&mutex_);
     if (stopping_) return absl::CancelledError("stopping");
-    context_ = &context;
-    channel_ = channel;
+    opening_ = link;
+    if (active_ == nullptr) channel_ = link->channel;
   }
-  std::unique_ptr<Stream> stream = stub->Session(&context);
-  std::thread writer;
+  link->stream = link->stub->Session(&link->context);
   agent::v1::CoordinatorMessage message;
-  bool welcomed = false;
-  if (stream->Write(callbacks_.hello())) {
-    while (stream->Read(&message)) {
-      if (message.has_welcome()) {
-        if (message.welcome().protocol() < kProtocolMin || message.welcome().protocol() > kProtocolMax) break;
-        {
-          absl::MutexLock lock(&mutex_);
-          open_ = true;
-        }
-        if (!welcomed) writer = std::thread([this, &stream] { WriteLoop(stream.get()); });
-        welcomed = true;
-        connected_ = true;
-        callbacks_.message(message);
-        callbacks_.connected();
-        continue;
-      }
-      callbacks_.message(message);
-    }
-  }
-  context.TryCancel();
+  const bool answered = link->stream->Write(callbacks_.hello()) && link->stream->Read(&message);
   {
     absl::MutexLock lock(&mutex_);
-    open_ = false;
-    context_ = nullptr;
+    opening_ = nullptr;
   }
-  if (writer.joinable()) writer.join();
-  grpc::Status finished = stream->Finish();
+  if (!answered || !message.has_welcome() || message.welcome().protocol() < kProtocolMin ||
+      message.welcome().protocol() > kProtocolMax) {
+    absl::Status why = End(*link);
+    return answered && !message.has_welcome() ? absl::InternalError("the coordinator did not say welcome") : why;
+  }
+  if (!Use(before, link)) return End(*link);
+  absl::MutexLock lock(&callback_mutex_);
+  callbacks_.message(message);
+  callbacks_.connected();
+  return link;
+}
+
+// From now on what is said goes this way. False: what was in use before is not any more.
+bool SessionClient::Use(const std::shared_ptr<Link>& before, const std::shared_ptr<Link>& link) {
+  absl::MutexLock lock(&mutex_);
+  if (active_ != before || stopping_) return false;
+  active_ = link;
+  queue_.clear();  // the whole state follows
+  link->writer = std::thread([this, link = link.get()] { WriteLoop(link); });
+  credentials_ = link->credentials;
+  connected_ = true;
+  return true;
+}
+
+void SessionClient::Serve(Link& link) {
+  agent::v1::CoordinatorMessage message;
+  while (link.stream->Read(&message)) {
+    absl::MutexLock lock(&callback_mutex_);
+    callbacks_.message(message);
+  }
+}
+
+absl::Status SessionClient::End(Link& link) {
+  link.context.TryCancel();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (active_.get() == &link) active_ = nullptr;
+  }
+  if (link.writer.joinable()) link.writer.join();
+  grpc::Status finished = link.stream->Finish();
   if (finished.ok()) return absl::UnavailableError("the coordinator ended the session");
   return rpc::FromGrpc(finished);
+}
+
+absl::Status SessionClient::RunOnce() {
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<Link> link, Open(nullptr));
+  while (true) {
+    {
+      absl::MutexLock lock(&mutex_);
+      served_ = link;
+    }
+    Serve(*link);
+    {
+      // It may have ended because the session is about to go on elsewhere.
+      absl::MutexLock lock(&mutex_);
+      auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !refreshing_ || stopping_; };
+      mutex_.Await(absl::Condition(&settled));
+    }
+    absl::Status ended = End(*link);
+    absl::MutexLock lock(&mutex_);
+    served_ = nullptr;
+    if (active_ == nullptr) return ended;
+    link = active_;  // where the session went on
+  }
+}
+
+absl::Status SessionClient::Refresh() {
+  std::shared_ptr<Link> before;
+  {
+    absl::MutexLock lock(&mutex_);
+    before = active_;
+    if (before == nullptr) return absl::UnavailableError("there is no session");
+    refreshing_ = true;
+  }
+  absl::Status opened = Open(before).status();
+  absl::MutexLock lock(&mutex_);
+  refreshing_ = false;
+  if (!opened.ok()) return opened;
+  auto drained = [this, &before]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return served_ != before; };
+  if (!mutex_.AwaitWithTimeout(absl::Condition(&drained), kDrain)) before->context.TryCancel();
+  return absl::OkStatus();
 }
 
 }  // namespace bailiwick::agent

@@ -108,10 +108,15 @@ absl::StatusOr<std::string> AgentState::GetMeta(const std::string& key) {
   return value;
 }
 
-absl::Status AgentState::PutMeta(const std::string& key, const std::string& value) {
+absl::Status AgentState::PutMeta(const std::string& key, const std::string& value) { return PutMeta({{key, value}}); }
+
+absl::Status AgentState::PutMeta(const std::vector<std::pair<std::string, std::string>>& values) {
   return db_->Transaction([&](sql::Database& db) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(sql::Statement put, db.Prepare("INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)"));
-    return put.BindText(1, key).BindBlob(2, value).Run();
+    for (const auto& [key, value] : values) {
+      BW_ASSIGN_OR_RETURN(sql::Statement put, db.Prepare("INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)"));
+      BW_RETURN_IF_ERROR(put.BindText(1, key).BindBlob(2, value).Run());
+    }
+    return absl::OkStatus();
   });
 }
 

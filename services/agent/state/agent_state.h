@@ -53,6 +53,7 @@ class AgentState {
   // Small durable values: "spiffe-id", "control-address", "policy-root", ...
   absl::StatusOr<std::string> GetMeta(const std::string& key);  // empty when absent
   absl::Status PutMeta(const std::string& key, const std::string& value);
+  absl::Status PutMeta(const std::vector<std::pair<std::string, std::string>>& values);  // all or none
 
   absl::StatusOr<DatasetHandle*> OpenDataset(DatasetId id, const std::string& name);  // creates
   // DatasetStore::Encrypt; from the first on, builds that know nothing of it refuse the directory.

@@ -2,16 +2,13 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <algorithm>
-
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "bailiwick/enroll/v1/enroll.grpc.pb.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
-#include "common/os/tree.h"
+#include "common/os/deadline.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
 
@@ -33,40 +30,20 @@ absl::StatusOr<crypto::SigningKey> EnrolmentKey(AgentState* state, bool create) 
   return crypto::SigningKey::FromPem(*pem);
 }
 
-// A new generation directory, then the link: whoever reads through "live" sees the old pair or the new one.
-absl::Status InstallGeneration(AgentState* state, const std::string& key_pem, const std::string& chain_pem,
-                               const std::string& ca_pem) {
-  BW_RETURN_IF_ERROR(identity::CheckPair(chain_pem, key_pem));
-  os::Files* files = state->env().files;
-  const std::string dir = IdentityDir(state);
-  BW_RETURN_IF_ERROR(files->MakeDirs(dir));
-  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, files->List(dir));
-  uint64_t newest = 0;
-  for (const std::string& name : names) {
-    uint64_t n = 0;
-    if (absl::StartsWith(name, "gen-") && absl::SimpleAtoi(name.substr(4), &n)) newest = std::max(newest, n);
-  }
-  const std::string generation = absl::StrCat("gen-", newest + 1);
-  const std::string path = os::JoinPath(dir, generation);
-  BW_RETURN_IF_ERROR(files->MakeDirs(path));
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(path, "key.pem"), key_pem));
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(path, "cert.pem"), chain_pem));
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(path, "ca.pem"), ca_pem));
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> tree, os::OpenTree(dir));
-  absl::Status stale = tree->RemoveFile("live.new");
-  if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
-  BW_RETURN_IF_ERROR(tree->MakeSymlink("live.new", generation));
-  BW_RETURN_IF_ERROR(tree->Rename("live.new", "live"));
-  BW_RETURN_IF_ERROR(files->SyncDir(dir));
-  if (newest > 1) return files->RemoveTree(os::JoinPath(dir, absl::StrCat("gen-", newest - 1)));
-  return absl::OkStatus();
+// After a join, also one that a crash interrupted: the credentials that were staged are the ones in use.
+absl::Status FinishStaged(AgentState* state, rpc::CredentialStore& store) {
+  BW_ASSIGN_OR_RETURN(std::string staged, state->GetMeta("staged"));
+  if (staged.empty()) return absl::OkStatus();
+  BW_RETURN_IF_ERROR(store.Swap(staged));
+  return state->PutMeta("staged", "");
 }
 
 }  // namespace
 
+AgentIdentity::AgentIdentity(AgentState* state) : state_(state), store_(state->env().files, IdentityDir(state)) {}
+
 absl::StatusOr<std::unique_ptr<AgentIdentity>> AgentIdentity::Load(AgentState* state) {
-  std::unique_ptr<AgentIdentity> self(new AgentIdentity());
-  self->state_ = state;
+  std::unique_ptr<AgentIdentity> self(new AgentIdentity(state));
   BW_ASSIGN_OR_RETURN(self->spiffe_id_, state->GetMeta("spiffe-id"));
   if (self->spiffe_id_.empty()) {
     return absl::NotFoundError(absl::StrCat("the agent in ", state->directory(),
@@ -80,6 +57,8 @@ absl::StatusOr<std::unique_ptr<AgentIdentity>> AgentIdentity::Load(AgentState* s
   BW_ASSIGN_OR_RETURN(self->policy_root_, state->GetMeta("policy-root"));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey key, EnrolmentKey(state, false));
   self->enrolment_ = std::make_unique<crypto::SigningKey>(std::move(key));
+  BW_RETURN_IF_ERROR(FinishStaged(state, self->store_));
+  BW_RETURN_IF_ERROR(self->Reload());
   return self;
 }
 
@@ -105,7 +84,7 @@ absl::Status AgentIdentity::Join(AgentState* state, const std::string& join_stri
   BW_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, rpc::JoinChannel(join.join_address(), join.ca_sha256(), ""));
   auto stub = enroll::v1::Enroll::NewStub(channel);
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(state->env().clock->Now() + absl::Seconds(30)));
+  context.set_deadline(os::DeadlineIn(absl::Seconds(30)));
   context.set_wait_for_ready(false);
   enroll::v1::JoinResponse response;
   grpc::Status called = stub->Join(&context, request, &response);
@@ -115,31 +94,68 @@ absl::Status AgentIdentity::Join(AgentState* state, const std::string& join_stri
   if (identity::CertificateSha256(response.ca_pem()) != join.ca_sha256()) {
     return absl::PermissionDeniedError("the coordinator gave another CA than the join string pins");
   }
-  BW_RETURN_IF_ERROR(InstallGeneration(state, tls.private_key_pem, response.certificate_chain_pem(), response.ca_pem()));
-  BW_RETURN_IF_ERROR(state->PutMeta("control-address", response.control_address()));
-  BW_RETURN_IF_ERROR(state->PutMeta("policy-root", join.policy_root_sha256()));
-  return state->PutMeta("spiffe-id", response.spiffe_id());
+  // What is known of this agent and what it presents change together: the link comes last, and until then Load goes by
+  // what was there.
+  rpc::CredentialStore store(state->env().files, IdentityDir(state));
+  BW_ASSIGN_OR_RETURN(
+      std::string staged,
+      store.Stage({tls.private_key_pem, response.certificate_chain_pem(), response.ca_pem()}, response.spiffe_id(),
+                  state->env().clock->Now()));
+  BW_RETURN_IF_ERROR(state->PutMeta({{"control-address", response.control_address()},
+                                     {"join-address", join.join_address()},
+                                     {"policy-root", join.policy_root_sha256()},
+                                     {"spiffe-id", response.spiffe_id()},
+                                     {"staged", staged}}));
+  return FinishStaged(state, store);
 }
 
 std::string AgentIdentity::credentials_directory() const { return os::JoinPath(IdentityDir(state_), "live"); }
 
-absl::StatusOr<identity::CertificateInfo> AgentIdentity::certificate() const {
-  BW_ASSIGN_OR_RETURN(std::string pem,
-                      os::ReadFile(state_->env().files, os::JoinPath(credentials_directory(), "cert.pem"), 1 << 20));
-  return identity::InspectCertificate(pem);
-}
-
-crypto::Envelope AgentIdentity::Binding() const {
-  auto info = certificate();
-  return rpc::SignBinding(spiffe_id_, info.ok() ? info->sha256 : "", *enrolment_);
-}
-
-absl::Status AgentIdentity::Install(const std::string& key_pem, const std::string& chain_pem, const std::string& ca_pem) {
-  BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(chain_pem));
+absl::Status AgentIdentity::Reload() {
+  BW_ASSIGN_OR_RETURN(rpc::Credentials credentials, store_.Load());
+  BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(credentials.chain_pem));
   if (info.uri != spiffe_id_) {
-    return absl::PermissionDeniedError(absl::StrCat("the renewed certificate names ", info.uri, ", not ", spiffe_id_));
+    return absl::FailedPreconditionError(absl::StrCat("the certificate in ", store_.live(), " names ", info.uri,
+                                                      ", this agent is ", spiffe_id_, "; join again"));
   }
-  return InstallGeneration(state_, key_pem, chain_pem, ca_pem);
+  auto proof = std::make_shared<IdentityProof>();
+  proof->chain_pem = credentials.chain_pem;
+  for (const std::string& chain : store_.Chains()) {
+    const std::string sha256 = identity::CertificateSha256(chain);
+    if (!sha256.empty()) proof->bindings.push_back(rpc::SignBinding(spiffe_id_, sha256, *enrolment_));
+  }
+  absl::MutexLock lock(&mutex_);
+  proof->generation = proof_ == nullptr ? 1 : proof_->generation + 1;
+  certificate_ = info;
+  roots_ = credentials.roots_pem;
+  proof_ = std::move(proof);
+  return absl::OkStatus();
+}
+
+identity::CertificateInfo AgentIdentity::certificate() const {
+  absl::MutexLock lock(&mutex_);
+  return certificate_;
+}
+
+std::string AgentIdentity::roots() const {
+  absl::MutexLock lock(&mutex_);
+  return roots_;
+}
+
+std::shared_ptr<const IdentityProof> AgentIdentity::proof() const {
+  absl::MutexLock lock(&mutex_);
+  return proof_;
+}
+
+absl::Status AgentIdentity::Install(rpc::Credentials credentials, absl::Time now) {
+  absl::MutexLock lock(&install_mutex_);
+  if (credentials.key_pem.empty()) {
+    BW_ASSIGN_OR_RETURN(rpc::Credentials live, store_.Load());
+    credentials.key_pem = live.key_pem;
+    credentials.chain_pem = live.chain_pem;
+  }
+  BW_RETURN_IF_ERROR(store_.Install(credentials, spiffe_id_, now));
+  return Reload();
 }
 
 }  // namespace bailiwick::agent

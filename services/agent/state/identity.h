@@ -1,15 +1,20 @@
 // Who this agent is: its enrolment key (made once, pinned by the policy bundle), its TLS certificate (renewed), where its
 // coordinator is. Files in <data>/identity: enrolment.pem, live -> gen-N with key.pem, cert.pem, ca.pem; a renewal writes a new
-// generation, checks that key and certificate match, then swaps the link. Thread-safe.
+// generation that verifies, then swaps the link. Thread-safe.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "common/crypto/sign.h"
 #include "common/identity/certificates.h"
+#include "common/rpc/credential_store.h"
 #include "services/agent/state/agent_state.h"
+#include "services/agent/state/identity_proof.h"
 
 namespace bailiwick::agent {
 
@@ -27,13 +32,23 @@ class AgentIdentity {
   const std::string& policy_root_sha256() const { return policy_root_; }
   const crypto::SigningKey& enrolment_key() const { return *enrolment_; }
   std::string credentials_directory() const;  // .../identity/live
-  absl::StatusOr<identity::CertificateInfo> certificate() const;
-  crypto::Envelope Binding() const;  // of the certificate in use now
-  absl::Status Install(const std::string& key_pem, const std::string& chain_pem, const std::string& ca_pem);
+  identity::CertificateInfo certificate() const;  // in use now
+  std::string roots() const;                      // PEM, trusted now
+  std::shared_ptr<const IdentityProof> proof() const;
+  // Puts these in place of those in use if they work at this time; an empty key and chain: only other roots. See
+  // CredentialStore.
+  absl::Status Install(rpc::Credentials credentials, absl::Time now);
 
  private:
-  AgentIdentity() = default;
-  AgentState* state_ = nullptr;
+  explicit AgentIdentity(AgentState* state);
+  absl::Status Reload();
+  AgentState* const state_;
+  rpc::CredentialStore store_;
+  absl::Mutex install_mutex_;
+  mutable absl::Mutex mutex_;
+  identity::CertificateInfo certificate_ ABSL_GUARDED_BY(mutex_);
+  std::string roots_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const IdentityProof> proof_ ABSL_GUARDED_BY(mutex_);
   std::string spiffe_id_, site_, control_address_, trust_domain_, policy_root_;
   std::unique_ptr<crypto::SigningKey> enrolment_;
 };

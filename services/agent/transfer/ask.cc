@@ -29,9 +29,9 @@ absl::StatusOr<OfferedVersion> Offer(const TransferEnvironment& env, const trans
   }
   auto law = env.law->current();
   if (law == nullptr) return absl::PermissionDeniedError("no policy is installed here yet");
-  BW_ASSIGN_OR_RETURN(rpc::Peer peer, stream.peer(env.clock->Now()));
-  BW_RETURN_IF_ERROR(
-      rpc::CheckBinding(rpc::FromProto(ask.certificate_binding()), peer.uri, peer.certificate_sha256, law->world));
+  BW_ASSIGN_OR_RETURN(rpc::Peer peer, stream.peer());
+  BW_RETURN_IF_ERROR(env.gate->Check(peer));
+  BW_RETURN_IF_ERROR(rpc::CheckBindings(rpc::BindingsOf(ask), peer.uri, peer.certificate_sha256, law->world));
   BW_ASSIGN_OR_RETURN(DatasetId dataset, DatasetId::From(ask.dataset_id()));
   return env.offer({dataset, ask.newest(), ask.transfer_id()}, peer.uri);
 }
@@ -39,7 +39,7 @@ absl::StatusOr<OfferedVersion> Offer(const TransferEnvironment& env, const trans
 // A refusal is in the audit log before it is said.
 absl::Status Record(const TransferEnvironment& env, const transfer::v1::Ask& ask, FrameStream& stream) {
   auto dataset = DatasetId::From(ask.dataset_id());
-  auto peer = stream.peer(env.clock->Now());
+  auto peer = stream.peer();
   return env.audit
       ->Append(
           "ask-refused", dataset.ok() ? dataset->Hex() : "unknown",
@@ -63,7 +63,7 @@ absl::StatusOr<OfferedVersion> Ask(const TransferEnvironment& env, const Questio
   ask->set_dataset_id(question.dataset.str());
   ask->set_newest(question.newest);
   ask->set_transfer_id(question.transfer_id);
-  rpc::ToProto(env.binding(), ask->mutable_certificate_binding());
+  rpc::SetBindings(env.proof()->bindings, ask);
   grpc::ByteBuffer buffer;
   const bool answered = stream.Write(EncodeFrame(frame)) && stream.Read(&buffer);
   stream.Close();

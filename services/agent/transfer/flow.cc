@@ -13,6 +13,7 @@ using telemetry::Level;
 using transfer::v1::Frame;
 
 constexpr absl::Duration kReportEvery = absl::Milliseconds(250);
+constexpr size_t kMaxAheadBytes = 4u << 20;  // wants, which are small; as much again is in the stream's own queue
 
 std::string CodeOf(const absl::Status& status) {
   switch (status.code()) {
@@ -62,7 +63,11 @@ absl::Status Flow::Audit(const std::string& kind, const End& end) {
 
 bool Flow::ReadFrame(InFrame* in, End* end) {
   grpc::ByteBuffer buffer;
-  if (!stream_->Read(&buffer)) {
+  if (!ahead_.empty()) {
+    *in = std::move(ahead_.front());
+    ahead_.pop_front();
+    if (ahead_.empty()) ahead_bytes_ = 0;
+  } else if (!stream_->Read(&buffer)) {
     std::string code, message;
     if (control_->cancelled(&code, &message)) {
       *end = {code, message, ""};
@@ -70,19 +75,41 @@ bool Flow::ReadFrame(InFrame* in, End* end) {
       *end = {"BROKEN", "the connection to the peer broke", ""};
     }
     return false;
+  } else {
+    auto decoded = DecodeFrame(buffer);
+    if (!decoded.ok()) {
+      *end = Broken(decoded.status());
+      return false;
+    }
+    *in = *std::move(decoded);
   }
-  auto decoded = DecodeFrame(buffer);
-  if (!decoded.ok()) {
-    *end = Broken(decoded.status());
-    return false;
-  }
-  *in = *std::move(decoded);
   if (in->message.has_goodbye()) {
     const auto& bye = in->message.goodbye();
     *end = {bye.code().empty() ? "INTERNAL" : bye.code(), bye.message(), bye.rule()};
     return false;
   }
   return true;
+}
+
+End Flow::TakeUpdate(const Frame& frame, bool* taken) {
+  *taken = true;
+  if (frame.has_identity_update()) return TakeIdentity(frame.identity_update());
+  if (frame.has_grant_update() && !dialled_) return Authorize(rpc::FromProto(frame.grant_update().grant()));
+  *taken = false;
+  return End{};
+}
+
+End Flow::ReadAhead() {
+  grpc::ByteBuffer buffer;
+  while (ahead_bytes_ < kMaxAheadBytes && stream_->ReadNow(&buffer)) {
+    ahead_bytes_ += buffer.Length();
+    auto decoded = DecodeFrame(buffer);
+    if (!decoded.ok()) return Broken(decoded.status());
+    bool taken = false;
+    if (End end = TakeUpdate(decoded->message, &taken); !end.complete()) return end;
+    if (!taken) ahead_.push_back(*std::move(decoded));
+  }
+  return End{};
 }
 
 // The copy here may be out of use although the flow itself is permitted.
@@ -109,8 +136,26 @@ End Flow::Window() {
     rpc::ToProto(grant, frame.mutable_grant_update()->mutable_grant());
     if (!stream_->WriteNow(EncodeFrame(frame))) return {"BROKEN", "the connection to the peer broke", ""};
   }
+  if (!SayIdentity()) return {"BROKEN", "the connection to the peer broke", ""};
   if (End fenced = Withheld(); !fenced.complete()) return fenced;
   policy::GrantDecision decision = guard_.Check();
+  return decision.permitted ? End{} : Refused(decision);
+}
+
+bool Flow::SayIdentity() {
+  if (!peer_takes_identity_) return true;
+  std::shared_ptr<const IdentityProof> proof = env_.proof();
+  if (proof->generation == said_identity_) return true;
+  said_identity_ = proof->generation;
+  Frame frame;
+  frame.mutable_identity_update()->set_certificate_chain_pem(proof->chain_pem);
+  rpc::ToProto(proof->bindings.front(), frame.mutable_identity_update()->mutable_certificate_binding());
+  return stream_->WriteNow(EncodeFrame(frame));
+}
+
+End Flow::TakeIdentity(const transfer::v1::IdentityUpdate& update) {
+  policy::GrantDecision decision = guard_.OfferIdentity(
+      update.certificate_chain_pem(), rpc::FromProto(update.certificate_binding()), env_.roots());
   return decision.permitted ? End{} : Refused(decision);
 }
 

@@ -4,6 +4,7 @@
 // roles share: frames, windows, the records of what happened).
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,7 +40,7 @@ class Flow {
         dialled_(dialled),
         receive_(receive),
         control_(std::move(control)),
-        guard_(env.law, env.clock, env.self(), !receive, stream_.get()),
+        guard_(env.law, env.gate, env.self(), !receive, stream_.get()),
         place_(env.pacer) {}
 
   End Dial(const FlowOrder& order);
@@ -66,8 +67,16 @@ class Flow {
   End TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer);
   End Window();
   End Withheld() const;
+  // Between hello and goodbye of both: who this is has a newer proof.
+  template <typename Message>
+  void Introduce(Message* message);
+  bool SayIdentity();
+  End TakeIdentity(const transfer::v1::IdentityUpdate& update);
   std::string PeerSite() const;  // by the grant
   bool ReadFrame(InFrame* in, End* end);
+  // Of what the receiver has said meanwhile, what lets the flow go on counts at once; the rest waits its turn.
+  End ReadAhead();
+  End TakeUpdate(const transfer::v1::Frame& frame, bool* taken);
   void Report(TransferUpdate::State state, const End& end, bool force);
   absl::Status Audit(const std::string& kind, const End& end);
   void Record(const End& end);  // how it ended, in the audit log
@@ -90,6 +99,10 @@ class Flow {
   uint64_t wire_bytes_ = 0;
   absl::Duration last_report_ = -absl::InfiniteDuration();
   bool accepted_ = false;
+  std::deque<InFrame> ahead_;  // read before their turn
+  size_t ahead_bytes_ = 0;
+  bool peer_takes_identity_ = false;
+  uint64_t said_identity_ = 0;  // generation
 };
 
 }  // namespace bailiwick::agent

@@ -84,17 +84,43 @@ policy::GrantDecision FlowGuard::CheckWith(const policy::Grant& grant, const Law
 policy::GrantDecision FlowGuard::CheckPeer(const LawSnapshot& law, std::string* uri) {
   policy::GrantDecision good;
   good.permitted = true;
-  auto peer = stream_->peer(clock_->Now());
-  if (!peer.ok()) return Deny("WRONG_PEER", Text(peer.status()));
+  auto peer = stream_->peer();
+  if (!peer.ok()) return Deny("WRONG_PEER", Text(gate_->Refused("unknown", peer.status())));
   *uri = peer->uri;
+  absl::Time until;
+  {
+    absl::MutexLock lock(&mutex_);
+    until = std::max(peer->not_after, proven_until_);
+  }
+  if (absl::Status valid = gate_->Check(*peer, until); !valid.ok()) return Deny("WRONG_PEER", Text(valid));
   {
     absl::MutexLock lock(&mutex_);
     if (verified_under_ == law.world.digest && verified_certificate_ == peer->certificate_sha256) return good;
   }
-  absl::Status binding = rpc::CheckBinding(binding_, peer->uri, peer->certificate_sha256, law.world);
+  absl::Status binding = rpc::CheckBindings(bindings_, peer->uri, peer->certificate_sha256, law.world);
   if (!binding.ok()) return Deny("WRONG_PEER", Text(binding));
   absl::MutexLock lock(&mutex_);
   verified_certificate_ = peer->certificate_sha256;
+  return good;
+}
+
+policy::GrantDecision FlowGuard::OfferIdentity(const std::string& chain_pem, const crypto::Envelope& binding,
+                                               const std::string& roots_pem) {
+  auto law = law_->current();
+  if (law == nullptr) return Deny("POLICY_DENIED", "no policy is installed here yet");
+  auto peer = stream_->peer();
+  if (!peer.ok()) return Deny("WRONG_PEER", Text(peer.status()));
+  auto info = gate_->CheckChain(chain_pem, roots_pem, identity::Use::kEither, identity::Early::kRefuse);
+  if (!info.ok()) return Deny("WRONG_PEER", Text(info.status()));
+  if (info->uri != peer->uri) {
+    return Deny("WRONG_PEER", absl::StrCat(peer->uri, " goes on with a certificate of another identity"));
+  }
+  absl::Status bound = rpc::CheckBinding(binding, peer->uri, info->sha256, law->world);
+  if (!bound.ok()) return Deny("WRONG_PEER", Text(bound));
+  absl::MutexLock lock(&mutex_);
+  proven_until_ = std::max(proven_until_, info->not_after);
+  policy::GrantDecision good;
+  good.permitted = true;
   return good;
 }
 

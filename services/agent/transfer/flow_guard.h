@@ -7,15 +7,16 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/digest.h"
 #include "common/crypto/sign.h"
-#include "common/os/clock.h"
 #include "common/policy/at_rest.h"
 #include "common/policy/grant.h"
 #include "common/policy/hops.h"
+#include "common/rpc/gate.h"
 #include "common/rpc/provenance.h"
 #include "common/store/version.h"
 #include "services/agent/law/law.h"
@@ -25,12 +26,17 @@ namespace bailiwick::agent {
 
 class FlowGuard {
  public:
-  FlowGuard(const Law* law, const os::Clock* clock, std::string self, bool self_is_source, FrameStream* stream)
-      : law_(law), clock_(clock), self_(std::move(self)), self_is_source_(self_is_source), stream_(stream) {}
+  FlowGuard(const Law* law, std::shared_ptr<const rpc::Gate> gate, std::string self, bool self_is_source,
+            FrameStream* stream)
+      : law_(law), gate_(std::move(gate)), self_(std::move(self)), self_is_source_(self_is_source), stream_(stream) {}
 
   // What the flow is about; set once, before the first check.
   void SetVersion(const store::VersionRecord& record, const Digest& identity);
-  void SetBinding(const crypto::Envelope& binding) { binding_ = binding; }
+  void SetBindings(std::vector<crypto::Envelope> bindings) { bindings_ = std::move(bindings); }
+  // The peer renewed its certificate: the flow may go on for as long as that one is valid. Denied, and nothing changes:
+  // it is not valid by these roots, not of the peer, or not bound by its pinned key.
+  policy::GrantDecision OfferIdentity(const std::string& chain_pem, const crypto::Envelope& binding,
+                                      const std::string& roots_pem);
   // How the copy is kept at rest, before the first check: the receiver's own, with what hinders it; or the peer's word.
   void SetStorage(const policy::Storage& storage, const std::string& problem) {
     storage_ = storage;
@@ -81,13 +87,13 @@ class FlowGuard {
                                     const LawSnapshot& law);
 
   const Law* const law_;
-  const os::Clock* const clock_;
+  const std::shared_ptr<const rpc::Gate> gate_;
   const std::string self_;
   const bool self_is_source_;
   FrameStream* const stream_;
   store::VersionRecord record_;
   Digest identity_;
-  crypto::Envelope binding_;
+  std::vector<crypto::Envelope> bindings_;
   policy::Storage storage_;
   std::string storage_problem_;
   crypto::Envelope statement_;
@@ -97,6 +103,7 @@ class FlowGuard {
   policy::Grant grant_ ABSL_GUARDED_BY(mutex_);
   std::string verified_under_ ABSL_GUARDED_BY(mutex_);  // digest of the bundle whose keys verified grant and binding
   std::string verified_certificate_ ABSL_GUARDED_BY(mutex_);
+  absl::Time proven_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // by a certificate that came later
   policy::Grant first_grant_ ABSL_GUARDED_BY(mutex_);  // that the statement and the last hop are about
   Trail trail_ ABSL_GUARDED_BY(mutex_);
   std::string verified_statement_ ABSL_GUARDED_BY(mutex_);  // digest of the bundle under which it was verified

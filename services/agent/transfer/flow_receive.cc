@@ -138,9 +138,10 @@ End Flow::Receive() {
     if (machine.idle()) continue;
     InFrame in;
     if (!ReadFrame(&in, &end)) break;
-    if (in.message.has_grant_update() && !dialled_) {
-      end = Authorize(rpc::FromProto(in.message.grant_update().grant()));
-    } else if (in.message.has_data()) {
+    bool taken = false;
+    end = TakeUpdate(in.message, &taken);
+    if (!end.complete() || taken) continue;
+    if (in.message.has_data()) {
       end = Window();
       if (end.complete()) end = TakeData(in, machine, *writer);
     } else {

@@ -25,16 +25,15 @@ End Flow::Send() {
     InFrame in;
     End end;
     if (!ReadFrame(&in, &end)) return end;
-    if (in.message.has_grant_update() && !dialled_) {
-      end = Authorize(rpc::FromProto(in.message.grant_update().grant()));
-      if (!end.complete()) return end;
-      continue;
-    }
+    bool taken = false;
+    if (end = TakeUpdate(in.message, &taken); !end.complete()) return end;
+    if (taken) continue;
     if (!in.message.has_want()) return {"BAD_REQUEST", "a receiver sends wants", ""};
     End window;
     absl::Status served = server.Serve(in.message.want(), [&](DataFrame& frame, bool last) -> absl::Status {
       const uint64_t bytes = frame.payload_bytes();
       window = Pace(bytes);
+      if (window.complete()) window = ReadAhead();
       if (window.complete()) window = Window();
       if (!window.complete()) return absl::CancelledError("window");
       if (!stream_->Write(frame.Encode(last))) {

@@ -25,6 +25,14 @@ rpc::Chain ChainFrom(const Envelopes& envelopes) {
 
 }  // namespace
 
+template <typename Message>
+void Flow::Introduce(Message* message) {
+  std::shared_ptr<const IdentityProof> proof = env_.proof();
+  rpc::SetBindings(proof->bindings, message);
+  message->set_takes_identity_updates(true);
+  said_identity_ = proof->generation;
+}
+
 End Flow::Authorize(const crypto::Envelope& grant) {
   policy::GrantDecision decision = guard_.Offer(grant);
   const absl::Duration deadline = env_.clock->BootTime() + kPolicyCatchUp;
@@ -148,7 +156,7 @@ End Flow::Dial(const FlowOrder& order) {
   hello->set_role(receive_ ? transfer::v1::ROLE_RECEIVER : transfer::v1::ROLE_SOURCE);
   rpc::ToProto(order.grant, hello->mutable_grant());
   rpc::ToProto(order.version_record, hello->mutable_version_record());
-  rpc::ToProto(env_.binding(), hello->mutable_certificate_binding());
+  Introduce(hello);
   if (receive_) {
     if (env_.law->current() == nullptr) return {"POLICY_DENIED", "no policy is installed here yet", ""};
     if (End kept = Keep(order.version_record, order.grant); !kept.complete()) return kept;
@@ -168,7 +176,8 @@ End Flow::Dial(const FlowOrder& order) {
   if (in.message.hello_reply().protocol() < kProtocolMin || in.message.hello_reply().protocol() > kProtocolMax) {
     return {"BAD_REQUEST", "the peer speaks another protocol version", ""};
   }
-  guard_.SetBinding(rpc::FromProto(in.message.hello_reply().certificate_binding()));
+  guard_.SetBindings(rpc::BindingsOf(in.message.hello_reply()));
+  peer_takes_identity_ = in.message.hello_reply().takes_identity_updates();
   guard_.SetStatement(rpc::FromProto(in.message.hello_reply().storage_statement()));
   if (receive_) guard_.SetProvenance(ChainFrom(in.message.hello_reply().provenance()));
   end = Prepare(order.version_record, order.grant);
@@ -181,14 +190,15 @@ End Flow::Accept(const Frame& first) {
     return {"BAD_REQUEST", absl::StrCat("this agent speaks transfer protocol ", kProtocolMin, " to ", kProtocolMax),
             ""};
   }
-  guard_.SetBinding(rpc::FromProto(hello.certificate_binding()));
+  guard_.SetBindings(rpc::BindingsOf(hello));
+  peer_takes_identity_ = hello.takes_identity_updates();
   guard_.SetStatement(rpc::FromProto(hello.storage_statement()));
   if (receive_) guard_.SetProvenance(ChainFrom(hello.provenance()));
   End end = Prepare(rpc::FromProto(hello.version_record()), rpc::FromProto(hello.grant()));
   if (!end.complete()) return end;
   Frame reply;
   reply.mutable_hello_reply()->set_protocol(std::min(hello.protocol_max(), kProtocolMax));
-  rpc::ToProto(env_.binding(), reply.mutable_hello_reply()->mutable_certificate_binding());
+  Introduce(reply.mutable_hello_reply());
   if (receive_) {
     rpc::ToProto(kept_->statement, reply.mutable_hello_reply()->mutable_storage_statement());
   } else {

@@ -78,6 +78,15 @@ class Queues {
     return true;
   }
 
+  bool ReadNow(Buffer* out) {
+    absl::MutexLock lock(&mutex_);
+    if (in_.empty() || aborted_) return false;
+    *out = std::move(in_.front());
+    in_.pop_front();
+    StartRead();
+    return true;
+  }
+
   bool Write(Buffer frame, bool wait) {
     absl::MutexLock lock(&mutex_);
     auto room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -148,6 +157,7 @@ class QueueStream : public FrameStream {
   explicit QueueStream(std::shared_ptr<Queues> queues) : queues_(std::move(queues)) {}
   ~QueueStream() override { queues_->Abort(); }
   bool Read(grpc::ByteBuffer* out) override { return queues_->Read(out); }
+  bool ReadNow(grpc::ByteBuffer* out) override { return queues_->ReadNow(out); }
   bool Write(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), true); }
   bool WriteNow(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), false); }
   void Close() override { queues_->Close(); }
@@ -161,7 +171,7 @@ class ServerStream : public QueueStream {
  public:
   ServerStream(std::shared_ptr<Queues> queues, std::shared_ptr<const grpc::AuthContext> auth)
       : QueueStream(std::move(queues)), auth_(std::move(auth)) {}
-  absl::StatusOr<rpc::Peer> peer(absl::Time now) override { return rpc::PeerOf(*auth_, now); }
+  absl::StatusOr<rpc::Peer> peer() override { return rpc::PeerOf(*auth_); }
 
  private:
   std::shared_ptr<const grpc::AuthContext> auth_;
@@ -247,10 +257,10 @@ class ClientStream : public QueueStream {
   // Messages that nobody will read would keep the call open.
   ~ClientStream() override { context_->TryCancel(); }
   // Valid once the first frame was read.
-  absl::StatusOr<rpc::Peer> peer(absl::Time now) override {
+  absl::StatusOr<rpc::Peer> peer() override {
     auto auth = context_->auth_context();
     if (auth == nullptr) return absl::UnauthenticatedError("the peer has no identity");
-    return rpc::PeerOf(*auth, now);
+    return rpc::PeerOf(*auth);
   }
 
  private:

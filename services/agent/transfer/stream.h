@@ -22,6 +22,7 @@ class FrameStream {
 
   virtual ~FrameStream() = default;
   virtual bool Read(grpc::ByteBuffer* out) = 0;    // false: ended
+  virtual bool ReadNow(grpc::ByteBuffer* out) = 0;  // never blocks; false: nothing is there now
   virtual bool Write(grpc::ByteBuffer frame) = 0;  // false: broken
   // Never blocks: for small frames whose number the caller bounds (a receiver that waits to write while its source waits
   // to write would be a deadlock).
@@ -29,8 +30,8 @@ class FrameStream {
   // Waits until what was written has left (bounded), then ends the stream.
   virtual void Close() = 0;
   virtual void Abort() = 0;  // at once; wakes readers and writers
-  // The live peer, its certificate checked against `now`: call again at every window.
-  virtual absl::StatusOr<rpc::Peer> peer(absl::Time now) = 0;
+  // Who the handshake proved; whether that still counts is for the gate to say, again at every window.
+  virtual absl::StatusOr<rpc::Peer> peer() = 0;
 };
 
 // Serves Transfer.Exchange: each stream gets its own thread in `handler`.

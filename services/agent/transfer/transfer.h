@@ -13,9 +13,11 @@
 #include "common/os/clock.h"
 #include "common/policy/at_rest.h"
 #include "common/policy/grant.h"
+#include "common/rpc/gate.h"
 #include "common/rpc/provenance.h"
 #include "services/agent/law/law.h"
 #include "services/agent/state/dataset.h"
+#include "services/agent/state/identity_proof.h"
 #include "services/agent/transfer/flow_control.h"
 #include "services/agent/transfer/pacer.h"
 #include "services/agent/transfer/stream.h"
@@ -56,7 +58,9 @@ struct TransferEnvironment {
   audit::Log* audit = nullptr;
   Pacer* pacer = nullptr;  // of what is sent
   std::function<std::string()> self;          // own SPIFFE id
-  std::function<crypto::Envelope()> binding;  // of the certificate in use now
+  std::shared_ptr<const rpc::Gate> gate;
+  std::function<std::shared_ptr<const IdentityProof>()> proof;  // of the certificate in use now
+  std::function<std::string()> roots;                           // PEM, that certificates of peers must lead to
   std::function<crypto::Envelope(const rpc::HopStatement&)> sign_hop;
   std::function<absl::StatusOr<DatasetHandle*>(DatasetId, const std::string& name)> open_dataset;  // makes it when new
   // For a version that comes here: sees to how it must be kept at rest, and says it, signed.

@@ -22,15 +22,18 @@ constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kJudgeEvery = absl::Seconds(1);  // sets expire, windows open and close
-constexpr absl::Duration kRenewalCheckEvery = absl::Minutes(1);
+constexpr absl::Duration kIdentityEvery = absl::Seconds(1);
 
 }  // namespace
 
-Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string replicas)
+Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options& options)
     : state_(state),
       identity_(identity),
       law_(law),
-      replicas_(std::move(replicas)),
+      replicas_(options.replicas),
+      external_credentials_(options.external_credentials),
+      gate_(options.gate),
+      refusals_(options.refusals),
       at_rest_(state, law, identity->site()),
       pacer_(state->env().clock),
       evictor_({.db = state->db(),
@@ -61,7 +64,9 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string r
   transfer_env_.audit = state_->audit();
   transfer_env_.pacer = &pacer_;
   transfer_env_.self = [this] { return identity_->spiffe_id(); };
-  transfer_env_.binding = [this] { return identity_->Binding(); };
+  transfer_env_.gate = gate_;
+  transfer_env_.proof = [this] { return identity_->proof(); };
+  transfer_env_.roots = [this] { return identity_->roots(); };
   transfer_env_.sign_hop = [this](const rpc::HopStatement& hop) {
     return rpc::SignHop(hop, identity_->enrolment_key());
   };
@@ -124,13 +129,15 @@ Agent::~Agent() { Stop(); }
 absl::Status Agent::Start(const std::string& endpoint, const std::string& coordinator_address) {
   BW_RETURN_IF_ERROR(evictor_.Load());
   BW_RETURN_IF_ERROR(redactor_.Load());
+  BW_RETURN_IF_ERROR(LoadTrust());
   endpoint_ = endpoint;
   coordinator_address_ = coordinator_address;
   SessionClient::Callbacks callbacks;
+  callbacks.credentials = [this] { return identity_->proof()->generation; };
   callbacks.dial = [this]() -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
     BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualChannelCredentials(
                                               {identity_->credentials_directory()},
-                                              absl::StrCat("spiffe://", identity_->trust_domain(), "/coordinator")));
+                                              absl::StrCat("spiffe://", identity_->trust_domain(), "/coordinator"), gate_));
     return rpc::Dial(coordinator_address_, credentials);
   };
   callbacks.hello = [this] {
@@ -239,6 +246,9 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
       Log(Level::kInfo, "session-open", {{"coordinator", coordinator_address_}, {"build", message.welcome().build()}});
       break;
     }
+    case agent::v1::CoordinatorMessage::kTrust:
+      OnTrust(message.trust());
+      break;
     case agent::v1::CoordinatorMessage::kPolicy:
       OnPolicy(message.policy());
       break;
@@ -407,7 +417,7 @@ void Agent::TickLoop() {
 void Agent::Tick() {
   const absl::Duration now = state_->env().clock->BootTime();
   bool heartbeat = false;
-  bool renewal = false;
+  bool identity = false;
   bool judge = false;
   bool sign = false;
   std::vector<std::shared_ptr<Work>> show, commit, keep;
@@ -425,9 +435,9 @@ void Agent::Tick() {
       next_judgement_ = now + kJudgeEvery;
       judge = true;
     }
-    if (now >= next_renewal_check_ && !renewing_) {
-      next_renewal_check_ = now + kRenewalCheckEvery;
-      renewal = session_->connected();
+    if (now >= next_identity_look_ && !looking_at_identity_) {
+      next_identity_look_ = now + kIdentityEvery;
+      looking_at_identity_ = identity = true;
     }
     for (const auto& [id, work] : work_) {
       const auto& spec = work->assignment.spec().commit();
@@ -449,9 +459,10 @@ void Agent::Tick() {
   if (heartbeat) {
     SendHeartbeat();
     LookAtPolicyAge();
+    refusals_->Flush(false);
   }
   if (sign) jobs_.Submit("sign-audit", [this] { SignAudit(); });
-  if (renewal) jobs_.Submit("renew", [this] { RenewCertificate(); });
+  if (identity) jobs_.Submit("identity", [this] { LookAtIdentity(); });
   for (const auto& work : show) QueueShow(work);
   for (const auto& work : commit) QueueCommit(work);
   for (const auto& work : keep) QueueKeep(work);
@@ -460,34 +471,6 @@ void Agent::Tick() {
 void Agent::SignAudit() {
   absl::Status done = state_->audit()->Sign();
   if (!done.ok()) Log(Level::kError, "audit-log-not-signed", {{"error", done}});
-}
-
-void Agent::RenewCertificate() {
-  auto info = identity_->certificate();
-  if (!info.ok()) {
-    Log(Level::kError, "certificate-unreadable", {{"error", info.status()}});
-    return;
-  }
-  const absl::Time half = info->not_before + (info->not_after - info->not_before) / 2;
-  if (state_->env().clock->Now() < half) return;
-  auto channel = session_->channel();
-  if (channel == nullptr) return;
-  auto key = identity::NewTlsKey();
-  if (!key.ok()) return;
-  agent::v1::RenewRequest request;
-  request.set_csr_der(key->csr_der);
-  agent::v1::RenewResponse response;
-  grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(state_->env().clock->Now() + absl::Seconds(30)));
-  grpc::Status called = agent::v1::AgentSession::NewStub(channel)->Renew(&context, request, &response);
-  absl::Status status =
-      called.ok() ? identity_->Install(key->private_key_pem, response.certificate_chain_pem(), response.ca_pem())
-                  : rpc::FromGrpc(called);
-  if (status.ok()) {
-    Log(Level::kInfo, "certificate-renewed");
-  } else {
-    Log(Level::kError, "certificate-not-renewed", {{"error", status}});
-  }
 }
 
 }  // namespace bailiwick::agent

@@ -19,6 +19,8 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "bailiwick/agent/v1/session.pb.h"
+#include "common/rpc/gate.h"
+#include "common/rpc/refusals.h"
 #include "services/agent/evict/evictor.h"
 #include "services/agent/home/committer.h"
 #include "services/agent/keys/at_rest.h"
@@ -41,7 +43,13 @@ inline constexpr absl::Duration kPartialPatience = absl::Minutes(30);
 
 class Agent {
  public:
-  Agent(AgentState* state, AgentIdentity* identity, Law* law, std::string replicas);
+  struct Options {
+    std::string replicas;                 // where they are laid out
+    std::string external_credentials;     // a directory that somebody else renews them in; empty: renewed by RPC
+    std::shared_ptr<rpc::Gate> gate;
+    rpc::Refusals* refusals = nullptr;
+  };
+  Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options& options);
   ~Agent();
   // `endpoint`: what peers dial ("" when the site is outbound-only).
   absl::Status Start(const std::string& endpoint, const std::string& coordinator_address);
@@ -131,8 +139,17 @@ class Agent {
   // Runs a flow, or what leads to one, on a thread of its own. False: as many run as may, or one of this id does.
   bool Launch(const std::string& transfer_id, const std::shared_ptr<FlowControl>& control, std::function<void()> run);
   absl::StatusOr<std::shared_ptr<grpc::Channel>> DialPeer(const std::string& peer, const std::string& endpoint);
-  void RenewCertificate();
   void SignAudit();
+
+  // Who this is, and who is believed: agent_identity.cc.
+  void LookAtIdentity();
+  absl::Status TakeExternal();
+  absl::Status RenewCertificate();
+  absl::Status Recover(bool expired);
+  void OnTrust(const agent::v1::Trust& trust);
+  absl::Status LoadTrust();
+  absl::Status InstallRoots(const std::string& roots_pem);
+  void ApplyDenied(const agent::v1::Trust& trust);
   std::shared_ptr<Work> EnsureWork(DatasetHandle* dataset);  // unassigned when new
   std::vector<std::shared_ptr<Work>> AllWork();
 
@@ -177,6 +194,9 @@ class Agent {
   AgentIdentity* const identity_;
   Law* const law_;
   const std::string replicas_;
+  const std::string external_credentials_;
+  const std::shared_ptr<rpc::Gate> gate_;
+  rpc::Refusals* const refusals_;
   AtRestKeeper at_rest_;
   std::string endpoint_;
   std::string coordinator_address_;
@@ -201,8 +221,11 @@ class Agent {
   absl::Duration next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_signature_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_judgement_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
-  absl::Duration next_renewal_check_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
-  bool renewing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Duration next_identity_look_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  bool looking_at_identity_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Duration away_since_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();    // without a session
+  absl::Duration next_recovery_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  std::string identity_error_ ABSL_GUARDED_BY(mutex_);  // as last said
   absl::Duration next_time_kept_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   std::string stale_code_ ABSL_GUARDED_BY(mutex_);  // as last reported
   uint64_t catalog_sequence_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -56,7 +56,7 @@ bool Agent::Launch(const std::string& transfer_id, const std::shared_ptr<FlowCon
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Agent::DialPeer(const std::string& peer, const std::string& endpoint) {
-  BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualChannelCredentials({identity_->credentials_directory()}, peer));
+  BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualChannelCredentials({identity_->credentials_directory()}, peer, gate_));
   return grpc::CreateCustomChannel(endpoint, credentials,
                                    rpc::ClientArguments(endpoint, static_cast<int>(kMaxFrameBytes)));
 }

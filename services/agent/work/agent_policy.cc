@@ -48,6 +48,8 @@ void Agent::SendPolicyState(const std::string& error) {
   state->set_error(error);
   const absl::Time until = law_->vouched_until();
   if (until != absl::InfinitePast()) rpc::ToProto(until, state->mutable_vouched_until());
+  const absl::Time called_current = law_->called_current();
+  if (called_current != absl::InfinitePast()) rpc::ToProto(called_current, state->mutable_called_current());
   const policy::GrantDecision fresh = law_->CheckFresh();
   if (!fresh.permitted && law_->revision() != 0) state->set_stale(fresh.message);
   {

@@ -145,6 +145,7 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   RegisterPolicySigning(app, globals);
   RegisterPolicyHistory(app, globals);
   RegisterSites(app, globals);
+  RegisterAgents(app, globals);
   RegisterEvictions(app, globals);
   RegisterRedactions(app, globals);
   for (const Register& add : more) add(app, globals);

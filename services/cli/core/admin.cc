@@ -10,6 +10,7 @@
 #include "common/identity/spiffe.h"
 #include "common/os/clock.h"
 #include "common/rpc/codec.h"
+#include "common/os/deadline.h"
 #include "common/rpc/credentials.h"
 
 namespace bailiwick::cli {
@@ -32,7 +33,7 @@ absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> Admin::Agent(const 
 
 std::unique_ptr<grpc::ClientContext> Admin::Call(absl::Duration timeout) {
   auto context = std::make_unique<grpc::ClientContext>();
-  context->set_deadline(absl::ToChronoTime(os::Clock::System()->Now() + timeout));
+  context->set_deadline(os::DeadlineIn(timeout));
   return context;
 }
 

@@ -25,9 +25,10 @@ grpc::Status Serve(const absl::StatusOr<std::string>& who, Response* response, B
 }  // namespace
 
 absl::StatusOr<std::string> ControlService::Admin(const grpc::ServerContext& context) const {
-  BW_ASSIGN_OR_RETURN(rpc::Peer peer, rpc::PeerOf(context, clock_->Now()));
-  if (peer.id.kind != identity::Kind::kAdmin)
-    return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an admin"));
+  BW_ASSIGN_OR_RETURN(rpc::Peer peer, gate_->Admit(context));
+  if (peer.id.kind != identity::Kind::kAdmin) {
+    return gate_->Refused(peer.uri, identity::Forbid("WRONG_KIND", absl::StrCat(peer.uri, " is not an admin")));
+  }
   return peer.uri;
 }
 
@@ -50,6 +51,10 @@ BW_SERVE(GetPending, core_->GetPending())
 BW_SERVE(RejectPending, core_->RejectPending(who, *request))
 BW_SERVE(CreateJoinToken, core_->CreateJoinToken(who, *request))
 BW_SERVE(ListSites, core_->Sites())
+BW_SERVE(ListAgents, core_->Agents())
+BW_SERVE(Revoke, core_->Revoke(who, *request))
+BW_SERVE(AllowRecoveries, core_->AllowRecoveries(who, *request))
+BW_SERVE(RotateAuthority, core_->RotateAuthority(who))
 BW_SERVE(ListDatasets, core_->Datasets())
 BW_SERVE(ListVersions, core_->Versions(request->dataset()))
 BW_SERVE(ListReplicas, core_->Replicas(request->dataset(), request->site()))

@@ -9,8 +9,9 @@ namespace bailiwick::coordinator {
 
 class ControlService final : public control::v1::Control::Service {
  public:
-  ControlService(Core* core, const os::Clock* clock, const std::atomic<bool>* stopping)
-      : core_(core), clock_(clock), stopping_(stopping) {}
+  ControlService(Core* core, std::shared_ptr<const rpc::Gate> gate, const os::Clock* clock,
+                 const std::atomic<bool>* stopping)
+      : core_(core), gate_(std::move(gate)), clock_(clock), stopping_(stopping) {}
 
 #define BW_CONTROL_RPC(name) \
   grpc::Status name(grpc::ServerContext*, const control::v1::name##Request*, control::v1::name##Response*) override
@@ -23,6 +24,10 @@ class ControlService final : public control::v1::Control::Service {
   BW_CONTROL_RPC(RejectPending);
   BW_CONTROL_RPC(CreateJoinToken);
   BW_CONTROL_RPC(ListSites);
+  BW_CONTROL_RPC(ListAgents);
+  BW_CONTROL_RPC(Revoke);
+  BW_CONTROL_RPC(AllowRecoveries);
+  BW_CONTROL_RPC(RotateAuthority);
   BW_CONTROL_RPC(ListDatasets);
   BW_CONTROL_RPC(ListVersions);
   BW_CONTROL_RPC(ListReplicas);
@@ -42,6 +47,7 @@ class ControlService final : public control::v1::Control::Service {
  private:
   absl::StatusOr<std::string> Admin(const grpc::ServerContext& context) const;  // its SPIFFE id
   Core* const core_;
+  const std::shared_ptr<const rpc::Gate> gate_;
   const os::Clock* const clock_;
   const std::atomic<bool>* const stopping_;
 };

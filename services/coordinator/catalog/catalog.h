@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "bailiwick/agent/v1/evict.pb.h"
+#include "bailiwick/agent/v1/session.pb.h"
 #include "bailiwick/control/v1/control.pb.h"
 #include "common/base/ids.h"
 #include "common/config/world.h"
@@ -23,6 +24,8 @@
 #include "services/coordinator/planner/rpo.h"
 
 namespace bailiwick::coordinator {
+
+inline constexpr uint32_t kRecoveries = 20;  // of an agent that joins
 
 struct AgentRow {
   std::string site;
@@ -35,6 +38,9 @@ struct AgentRow {
   uint64_t policy_revision = 0;
   std::string policy_error;
   absl::Time last_seen;
+  absl::Time certificate_expires = absl::UnixEpoch();  // the epoch: not known
+  absl::Time renewed = absl::UnixEpoch();              // the epoch: never
+  uint32_t recoveries_left = kRecoveries;
 };
 
 struct VersionRow {
@@ -103,6 +109,7 @@ struct Snapshot {  // everything but events, at start
   std::map<std::string, agent::v1::Hold> holds;                     // by id
   std::map<std::string, RedactionRow> redactions;                   // by order id
   RpoAlarms rpo_alarms;
+  std::map<std::string, agent::v1::Denied> denied;                  // by SPIFFE id
   std::vector<ReceiptRow> receipts;                                 // in the order in which they came
   std::vector<TransferRow> transfers;                               // in the order of their last Put
   config::RootChain roots;                                          // of the newest bundle
@@ -139,6 +146,7 @@ class Catalog {
   // Newest first. `revision` 0: all, at most `limit`.
   virtual absl::StatusOr<std::vector<BundleRow>> Bundles(uint64_t revision, uint32_t limit) = 0;
   virtual absl::Status PutAgent(const AgentRow& agent) = 0;
+  virtual absl::Status PutDenied(const agent::v1::Denied& denied) = 0;
   virtual absl::Status PutVersion(const VersionRow& version) = 0;
   virtual absl::Status PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& replica) = 0;
   // Number 0 at a site: it follows the newest although every other replica is pinned.

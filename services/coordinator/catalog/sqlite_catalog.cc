@@ -60,6 +60,12 @@ const char* kRpoAlarms =
     "CREATE TABLE rpo_alarms(dataset BLOB NOT NULL, site TEXT NOT NULL, name TEXT NOT NULL, since INTEGER NOT NULL,"
     "  PRIMARY KEY(dataset, site)) STRICT, WITHOUT ROWID;";
 
+const char* kIdentity =
+    "ALTER TABLE agents ADD COLUMN certificate_expires INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE agents ADD COLUMN renewed INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE agents ADD COLUMN recoveries_left INTEGER NOT NULL DEFAULT 20;"
+    "CREATE TABLE denied(spiffe_id TEXT PRIMARY KEY, denied BLOB NOT NULL) STRICT;";
+
 std::string Pack(const crypto::Envelope& envelope) {
   types::v1::Envelope message;
   rpc::ToProto(envelope, &message);
@@ -186,8 +192,8 @@ class SqliteCatalog : public Catalog {
     return Write([&](sql::Database& db) -> absl::Status {
       BW_ASSIGN_OR_RETURN(
           auto put, db.Prepare("INSERT OR REPLACE INTO agents(site, spiffe_id, enrolment_key, incarnation, endpoint,"
-                               " admin_endpoint, build, policy_revision, policy_error, last_seen)"
-                               " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                               " admin_endpoint, build, policy_revision, policy_error, last_seen, certificate_expires,"
+                               " renewed, recoveries_left) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
       return put.BindText(1, a.site)
           .BindText(2, a.spiffe_id)
           .BindBlob(3, a.enrolment_key)
@@ -198,7 +204,18 @@ class SqliteCatalog : public Catalog {
           .Bind(8, a.policy_revision)
           .BindText(9, a.policy_error)
           .Bind(10, absl::ToUnixMillis(a.last_seen))
+          .Bind(11, absl::ToUnixMillis(a.certificate_expires))
+          .Bind(12, absl::ToUnixMillis(a.renewed))
+          .Bind(13, static_cast<int64_t>(a.recoveries_left))
           .Run();
+    });
+  }
+
+  absl::Status PutDenied(const agent::v1::Denied& denied) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO denied(spiffe_id, denied) VALUES(?, ?)"));
+      const std::string bytes = denied.SerializeAsString();
+      return put.BindText(1, denied.spiffe_id()).BindBlob(2, bytes).Run();
     });
   }
 
@@ -478,13 +495,21 @@ class SqliteCatalog : public Catalog {
     BW_RETURN_IF_ERROR(
         ForEach(db,
                 "SELECT site, spiffe_id, enrolment_key, incarnation, endpoint, admin_endpoint, build,"
-                " policy_revision, policy_error, last_seen FROM agents",
+                " policy_revision, policy_error, last_seen, certificate_expires, renewed, recoveries_left FROM agents",
                 [&](sql::Statement& row) -> absl::Status {
                   AgentRow a{row.Text(0), row.Text(1), row.Blob(2), row.Blob(3), row.Text(4),
-                             row.Text(5), row.Text(6), row.Uint(7), row.Text(8), absl::FromUnixMillis(row.Int(9))};
+                             row.Text(5), row.Text(6), row.Uint(7), row.Text(8), absl::FromUnixMillis(row.Int(9)),
+                             absl::FromUnixMillis(row.Int(10)), absl::FromUnixMillis(row.Int(11)),
+                             static_cast<uint32_t>(row.Uint(12))};
                   s->agents[a.site] = std::move(a);
                   return absl::OkStatus();
                 }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT denied FROM denied", [&](sql::Statement& row) -> absl::Status {
+      agent::v1::Denied denied;
+      if (!denied.ParseFromString(row.Blob(0))) return absl::DataLossError("the catalog holds an unreadable revocation");
+      s->denied[denied.spiffe_id()] = std::move(denied);
+      return absl::OkStatus();
+    }));
     BW_RETURN_IF_ERROR(ForEach(db, "SELECT envelope FROM versions", [&](sql::Statement& row) -> absl::Status {
       VersionRow v;
       BW_ASSIGN_OR_RETURN(v.envelope, Unpack(row.Blob(0)));
@@ -576,7 +601,7 @@ class SqliteCatalog : public Catalog {
 
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<sql::Database> db,
-                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms}}));
+                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms, kIdentity}}));
   auto catalog = std::make_unique<SqliteCatalog>(std::move(db));
   BW_RETURN_IF_ERROR(catalog->Begin());
   return std::unique_ptr<Catalog>(std::move(catalog));

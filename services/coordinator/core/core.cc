@@ -18,6 +18,7 @@ Core::~Core() { Stop(); }
 absl::Status Core::Load() {
   absl::MutexLock lock(&mutex_);
   BW_ASSIGN_OR_RETURN(state_, catalog_->Load());
+  ApplyDenied();
   if (state_.bundle.has_value()) BW_RETURN_IF_ERROR(InstallBundle(*state_.bundle));
   Rebuild();
   // Flows go on while the coordinator is away: what ran before may still run, its dialler will say.
@@ -42,10 +43,9 @@ absl::Status Core::Load() {
   return absl::OkStatus();
 }
 
-void Core::Prepare(std::string trust_domain, identity::CertificateAuthority ca) {
+void Core::Prepare(Identities identities) {
   absl::MutexLock lock(&mutex_);
-  config_.trust_domain = std::move(trust_domain);
-  config_.ca = std::move(ca);
+  config_.identities = std::move(identities);
 }
 
 void Core::Listening(std::string control_address, std::string join_address) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -29,6 +30,8 @@
 #include "common/os/random.h"
 #include "common/policy/evaluator.h"
 #include "common/rpc/redaction.h"
+#include "common/rpc/gate.h"
+#include "services/coordinator/ca/authority.h"
 #include "services/coordinator/catalog/catalog.h"
 #include "services/coordinator/core/rate_meter.h"
 #include "services/coordinator/planner/compiled_law.h"
@@ -38,9 +41,16 @@
 
 namespace bailiwick::coordinator {
 
-struct CoreConfig {
+// Who is believed, and by whose word. What the members point to outlives the core.
+struct Identities {
   std::string trust_domain;
-  identity::CertificateAuthority ca;
+  Authority* authority = nullptr;
+  std::function<std::string()> roots;  // PEM, all whose certificates count
+  std::shared_ptr<rpc::Gate> gate;
+};
+
+struct CoreConfig {
+  Identities identities;
   std::string control_address;  // what agents and admins dial
   std::string join_address;
 };
@@ -59,7 +69,7 @@ class Core {
   absl::Status Load();
   // Before the first RPC: who this is. Then where it listens: until that is known nobody joins. Then planning may
   // begin.
-  void Prepare(std::string trust_domain, identity::CertificateAuthority ca);
+  void Prepare(Identities identities);
   void Listening(std::string control_address, std::string join_address);
   void Start();
   void Reconcile();  // one round, as the planning thread does; also looks after running transfers and silent sessions
@@ -71,6 +81,9 @@ class Core {
   void OnClosed(const std::shared_ptr<Session>& session);
   absl::StatusOr<agent::v1::RenewResponse> Renew(const rpc::Peer& peer, const agent::v1::RenewRequest& request);
   absl::StatusOr<enroll::v1::JoinResponse> Join(const enroll::v1::JoinRequest& request);
+  absl::StatusOr<enroll::v1::ChallengeResponse> Challenge();
+  absl::StatusOr<enroll::v1::JoinResponse> Recover(const enroll::v1::RecoverRequest& request);
+  void TrustChanged();  // tells every agent
 
   // Admins. `who` is the admin's SPIFFE id.
   control::v1::GetInfoResponse Info();
@@ -84,6 +97,11 @@ class Core {
   absl::StatusOr<control::v1::CreateJoinTokenResponse> CreateJoinToken(
       const std::string& who, const control::v1::CreateJoinTokenRequest& request);
   control::v1::ListSitesResponse Sites();
+  control::v1::ListAgentsResponse Agents();
+  absl::StatusOr<control::v1::RevokeResponse> Revoke(const std::string& who, const control::v1::RevokeRequest& request);
+  absl::StatusOr<control::v1::AllowRecoveriesResponse> AllowRecoveries(
+      const std::string& who, const control::v1::AllowRecoveriesRequest& request);
+  absl::StatusOr<control::v1::RotateAuthorityResponse> RotateAuthority(const std::string& who);
   control::v1::ListDatasetsResponse Datasets();
   absl::StatusOr<control::v1::ListVersionsResponse> Versions(const std::string& dataset);
   absl::StatusOr<control::v1::ListReplicasResponse> Replicas(const std::string& dataset, const std::string& site);
@@ -177,6 +195,14 @@ class Core {
   // Whether the site is declared and lies in the region that the identity says.
   absl::Status CheckSite(const identity::SpiffeId& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropForeignSessions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Identities: core_identity.cc.
+  absl::StatusOr<enroll::v1::JoinResponse> Certify(const identity::SpiffeId& id, const std::string& csr_der)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Lift(const std::string& spiffe_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // who was revoked joins anew
+  absl::Status CheckNotRevoked(const std::string& spiffe_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  agent::v1::CoordinatorMessage TrustMessage() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ApplyDenied() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // to the gate, and to those who are connected
   bool Approved(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool OutboundOnly(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -214,6 +240,7 @@ class Core {
   void PushCaps() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What a view says beside what is stored: pace, end, limit.
   void AddPace(const Transfer& transfer, control::v1::Transfer* view) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Those that say nothing, and those whose certificate does not count any more.
   void CloseSilentSessions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CareForTransfers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // renewals, policy changes, silence
   // Ends it at both ends.
@@ -262,6 +289,7 @@ class Core {
   policy::World cap_zones_ ABSL_GUARDED_BY(mutex_);                          // only time zones, those that caps name
   absl::Time cap_zones_at_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> cap_zone_names_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, absl::Duration> challenges_ ABSL_GUARDED_BY(mutex_);  // until when each counts, boot time
   std::map<std::string, std::string> wanted_of_site_
       ABSL_GUARDED_BY(mutex_);  // fingerprint of the assignments last sent
 };

@@ -1,4 +1,4 @@
-// The agents' side of the core: join, renew, sessions and what they report.
+// The agents' side of the core: sessions and what they report.
 #include <algorithm>
 #include <utility>
 
@@ -30,86 +30,6 @@ std::string FenceText(const ReplicaRow& row) { return row.fence.has_value() ? ro
 using telemetry::Level;
 using telemetry::Log;
 
-absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinRequest& request) {
-  if (request.enrolment_ed25519().size() != crypto::kPublicKeySize || request.incarnation().size() != 16 ||
-      request.csr_der().empty() || request.token().empty() || request.token().size() > 256) {
-    return absl::InvalidArgumentError("the join request is malformed");
-  }
-  const std::string proof =
-      absl::StrCat("bailiwick-join-v1", std::string(crypto::Sha256(request.csr_der()).view()), request.token());
-  if (!crypto::VerifySignature(request.enrolment_ed25519(), proof, request.enrolment_proof())) {
-    return absl::InvalidArgumentError("the join request does not prove that the agent holds its enrolment key");
-  }
-  absl::MutexLock lock(&mutex_);
-  if (config_.control_address.empty() || stopping_)
-    return absl::UnavailableError("the coordinator is starting or stopping; try again");
-  const absl::Time now = clock_->Now();
-  // A request that cannot succeed must not cost the token.
-  const identity::SpiffeId trial{.kind = identity::Kind::kAgent,
-                                 .trust_domain = config_.trust_domain,
-                                 .region = "trial",
-                                 .site = "trial",
-                                 .name = "trial"};
-  BW_RETURN_IF_ERROR(
-      identity::IssueCertificate(config_.ca, request.csr_der(), trial, now, identity::kAgentCertificateLife).status());
-  BW_ASSIGN_OR_RETURN(std::string site, catalog_->SpendToken(std::string(crypto::Sha256(request.token()).view()), now));
-  auto resource = state_.resources.find({"Site", site});
-  if (resource == state_.resources.end()) {
-    return absl::UnauthenticatedError(absl::StrCat("site ", site, " no longer exists"));
-  }
-  identity::SpiffeId id{.kind = identity::Kind::kAgent,
-                        .trust_domain = config_.trust_domain,
-                        .region = resource->second.site().region(),
-                        .site = site,
-                        .name = site};
-  BW_RETURN_IF_ERROR(Audit("agent-joined", absl::StrCat("site/", site),
-                           absl::StrCat("{\"identity\":\"", id.str(), "\",\"enrolmentKey\":\"",
-                                        absl::BytesToHexString(request.enrolment_ed25519()), "\"}")));
-  BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(config_.ca, request.csr_der(), id, now,
-                                                                   identity::kAgentCertificateLife));
-  AgentRow agent = state_.agents[site];
-  agent.site = site;
-  agent.spiffe_id = id.str();
-  agent.enrolment_key = request.enrolment_ed25519();
-  agent.incarnation = request.incarnation();
-  BW_RETURN_IF_ERROR(catalog_->PutAgent(agent));
-  state_.agents[site] = agent;
-  Event("agent-joined", site, "", 0, absl::StrCat(id.str(), Approved(site) ? "" : "; its key is not approved yet"));
-  Wake();
-  enroll::v1::JoinResponse response;
-  response.set_spiffe_id(id.str());
-  response.set_certificate_chain_pem(leaf + config_.ca.certificate_pem);
-  response.set_ca_pem(config_.ca.certificate_pem);
-  response.set_control_address(config_.control_address);
-  return response;
-}
-
-absl::StatusOr<agent::v1::RenewResponse> Core::Renew(const rpc::Peer& peer, const agent::v1::RenewRequest& request) {
-  absl::MutexLock lock(&mutex_);
-  if (peer.id.kind != identity::Kind::kAgent)
-    return absl::PermissionDeniedError(absl::StrCat(peer.uri, " is not an agent"));
-  BW_RETURN_IF_ERROR(CheckSite(peer.id));
-  BW_RETURN_IF_ERROR(Audit("certificate-renewed", absl::StrCat("site/", peer.id.site), "{}"));
-  agent::v1::RenewResponse response;
-  BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(config_.ca, request.csr_der(), peer.id,
-                                                                   clock_->Now(), identity::kAgentCertificateLife));
-  response.set_certificate_chain_pem(leaf + config_.ca.certificate_pem);
-  response.set_ca_pem(config_.ca.certificate_pem);
-  return response;
-}
-
-absl::Status Core::CheckSite(const identity::SpiffeId& id) const {
-  auto site = state_.resources.find({"Site", id.site});
-  if (id.trust_domain != config_.trust_domain || site == state_.resources.end()) {
-    return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is not declared here"));
-  }
-  if (site->second.site().region() != id.region) {
-    return absl::PermissionDeniedError(absl::StrCat("site ", id.site, " is in region ", site->second.site().region(),
-                                                    ", the certificate says ", id.region, "; join again"));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent::v1::AgentHello& hello) {
   const identity::SpiffeId& id = session->peer().id;
   if (hello.protocol_min() > kProtocolMax || hello.protocol_max() < kProtocolMin) {
@@ -125,7 +45,7 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
   {
     absl::MutexLock lock(&mutex_);
     if (stopping_) return absl::UnavailableError("the coordinator is stopping");
-    BW_RETURN_IF_ERROR(CheckSite(id));
+    BW_RETURN_IF_ERROR(config_.identities.gate->Refused(session->peer().uri, CheckSite(id)));
     AgentRow agent = state_.agents[id.site];
     agent.site = id.site;
     agent.spiffe_id = session->peer().uri;
@@ -135,6 +55,7 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     agent.build = hello.build();
     agent.policy_revision = hello.policy_revision();
     agent.last_seen = clock_->Now();
+    agent.certificate_expires = session->peer().not_after;
     BW_RETURN_IF_ERROR(catalog_->PutAgent(agent));
     state_.agents[id.site] = agent;
     heard_[id.site] = clock_->BootTime();
@@ -153,13 +74,16 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     welcome.mutable_welcome()->set_catalog_sequence(catalog_->sequence());
     rpc::ToProto(clock_->Now(), welcome.mutable_welcome()->mutable_now());
     session->Send(std::move(welcome));
+    session->Send(TrustMessage());
     SendPolicy(*session, nullptr);
     SendAssignments(id.site, *session);
-    Event("site-connected", id.site, "", 0, hello.endpoint());
-    planner_.ResetBackoff();
+    if (replaced == nullptr) {
+      Event("site-connected", id.site, "", 0, hello.endpoint());
+      planner_.ResetBackoff();
+    }
     Wake();
   }
-  if (replaced != nullptr) replaced->Close(absl::AbortedError("a newer session of the same agent took over"));
+  if (replaced != nullptr) replaced->Drain(absl::AbortedError("a newer session of the same agent took over"));
   return absl::OkStatus();
 }
 
@@ -185,7 +109,13 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
   absl::MutexLock lock(&mutex_);
   const std::string& site = session->peer().id.site;
   auto it = sessions_.find(site);
-  if (it == sessions_.end() || it->second != session) return;
+  if (it == sessions_.end()) return;
+  if (it->second != session) {
+    // A session that was taken over: what it says of its state is older than what the new one does, the end of a
+    // transfer is not.
+    if (message.has_transfer()) OnTransfer(site, message.transfer());
+    return;
+  }
   AgentRow& agent = state_.agents[site];
   agent.last_seen = clock_->Now();
   heard_[site] = clock_->BootTime();

@@ -143,9 +143,9 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
       return absl::AbortedError(
           absl::StrCat("the bundle is revision ", bundle->world.revision, ", the next one is ", current + 1));
     }
-    if (bundle->world.trust_domain != config_.trust_domain) {
+    if (bundle->world.trust_domain != config_.identities.trust_domain) {
       return absl::InvalidArgumentError(absl::StrCat("the bundle is for trust domain ", bundle->world.trust_domain,
-                                                     ", this is ", config_.trust_domain));
+                                                     ", this is ", config_.identities.trust_domain));
     }
     if (!Contains(bundle->world.grant_keys, grant_key_->public_key())) {
       return absl::InvalidArgumentError("the bundle does not name this coordinator's grant key");

@@ -25,7 +25,6 @@ class CoreCapsTest : public CoreTest {
 
 TEST_F(CoreCapsTest, SitesAreToldWhatTheyMaySendAsItChanges) {
   AdvanceTo(absl::CivilHour(2030, 7, 1, 12));  // a Monday, 14:00 in Berlin
-  ca_ = *identity::NewAuthority("acme", clock_.Now(), absl::Hours(24 * 30));
   Restart();
   Fleet();
   core_->Reconcile();

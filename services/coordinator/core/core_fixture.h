@@ -68,6 +68,7 @@ class FakeSession : public Session {
   const rpc::Peer& peer() const override { return peer_; }
   void Send(agent::v1::CoordinatorMessage message) override { sent.push_back(std::move(message)); }
   void Close(const absl::Status& status) override { closed = status; }
+  void Drain(const absl::Status& status) override { closed = status; }
 
   // The newest message of a kind; null: none.
   const agent::v1::CoordinatorMessage* Last(agent::v1::CoordinatorMessage::KindCase kind) const {
@@ -93,9 +94,13 @@ class CoreTest : public ::testing::Test {
                               ::testing::UnitTest::GetInstance()->current_test_info()->name());
     ASSERT_TRUE(files_->RemoveTree(directory_).ok());
     ASSERT_TRUE(files_->MakeDirs(directory_).ok());
-    auto ca = identity::NewAuthority("acme", clock_.Now(), absl::Hours(24));
+    auto ca = identity::NewAuthority("acme", clock_.Now(), absl::Hours(24 * 365));
     ASSERT_TRUE(ca.ok());
-    ca_ = *ca;
+    const std::string ca_directory = directory_ + "/ca";
+    ASSERT_TRUE(files_->MakeDirs(ca_directory).ok());
+    ASSERT_TRUE(os::WriteFileAtomically(files_, ca_directory + "/cert.pem", ca->certificate_pem).ok());
+    ASSERT_TRUE(os::WriteFileAtomically(files_, ca_directory + "/key.pem", ca->private_key_pem).ok());
+    authority_ = *Authority::Open(files_, &clock_, ca_directory, "acme", {});
     Restart();
   }
   void TearDown() override {
@@ -113,7 +118,9 @@ class CoreTest : public ::testing::Test {
     catalog_ = *Catalog::Open(files_, directory_ + "/catalog.db");
     audit_ = *audit::Log::Open(files_, &clock_, os::Random::System(), directory_ + "/audit");
     core_ = std::make_unique<Core>(catalog_.get(), audit_.get(), &grant_key_, &timestamp_key_, &clock_, os::Random::System());
-    core_->Prepare("acme", ca_);
+    core_->Prepare({"acme", authority_.get(), [this] { return authority_->Roots(); },
+                    std::make_shared<rpc::Gate>(rpc::Gate::Options{
+                        .trust_domain = "acme", .now = [this] { return clock_.Now(); }, .refused = {}})});
     ASSERT_TRUE(core_->Load().ok());
     core_->Listening("127.0.0.1:1", "127.0.0.1:2");
   }
@@ -216,6 +223,7 @@ class CoreTest : public ::testing::Test {
     rpc::Peer peer;
     peer.id = {.kind = identity::Kind::kAgent, .trust_domain = "acme", .region = region, .site = site, .name = site};
     peer.uri = peer.id.str();
+    peer.not_after = absl::InfiniteFuture();
     return peer;
   }
   absl::Status Hello(const std::shared_ptr<FakeSession>& session, const std::string& endpoint = "127.0.0.1:9",
@@ -305,7 +313,7 @@ class CoreTest : public ::testing::Test {
   os::Files* const files_ = os::Files::System();
   os::FakeClock clock_;
   std::string directory_;
-  identity::CertificateAuthority ca_;
+  std::unique_ptr<Authority> authority_;
   const crypto::SigningKey policy_key_ = *crypto::SigningKey::Generate();
   const crypto::SigningKey grant_key_ = *crypto::SigningKey::Generate();
   const crypto::SigningKey timestamp_key_ = *crypto::SigningKey::Generate();

@@ -151,6 +151,10 @@ void Core::Reconcile() {
 
 void Core::CloseSilentSessions() {
   for (const auto& [site, session] : sessions_) {
+    if (absl::Status valid = config_.identities.gate->Check(session->peer()); !valid.ok()) {
+      session->Close(valid);
+      continue;
+    }
     if (clock_->BootTime() - heard_[site] > kDead) {
       session->Close(absl::DeadlineExceededError("no word from the agent for a minute"));
     }

@@ -46,7 +46,7 @@ absl::StatusOr<control::v1::RedactResponse> Core::Redact(const std::string& who,
   }
   BW_ASSIGN_OR_RETURN(rpc::RedactionOrder order, rpc::ReadRedaction(row.envelope));
   row.dataset = order.dataset_id;
-  if (order.trust_domain != config_.trust_domain) {
+  if (order.trust_domain != config_.identities.trust_domain) {
     return absl::PermissionDeniedError(absl::StrCat("the redaction order is for trust domain ", order.trust_domain));
   }
   if (streams_.count(order.dataset_id) == 0 && state_.versions.count(order.dataset_id) == 0) {

@@ -20,7 +20,7 @@ control::v1::GetInfoResponse Core::Info() {
   absl::MutexLock lock(&mutex_);
   control::v1::GetInfoResponse info;
   info.set_build(std::string(kBuildVersion));
-  info.set_trust_domain(config_.trust_domain);
+  info.set_trust_domain(config_.identities.trust_domain);
   if (bundle_.has_value()) {
     info.set_policy_revision(bundle_->world.revision);
     info.set_policy_digest(bundle_->world.digest);
@@ -30,7 +30,7 @@ control::v1::GetInfoResponse Core::Info() {
   if (state_.pending.has_value()) info.set_pending_id(PendingId(state_.pending->request));
   info.set_generation(state_.generation);
   info.set_join_address(config_.join_address);
-  info.set_ca_sha256(identity::CertificateSha256(config_.ca.certificate_pem));
+  info.set_ca_sha256(identity::CertificateSha256(config_.identities.authority->Signer()));
   return info;
 }
 

@@ -5,12 +5,11 @@
 #include "absl/strings/strip.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "services/coordinator/ca/authority.h"
 
 namespace bailiwick::coordinator {
 namespace {
 
-constexpr absl::Duration kAuthorityLife = absl::Hours(24 * 3650);
-constexpr absl::Duration kOwnLife = absl::Hours(24 * 90);
 constexpr absl::Duration kAdminLife = absl::Hours(24 * 365);
 constexpr uint64_t kMaxFile = 1 << 20;
 
@@ -24,10 +23,6 @@ absl::Status WriteCredentials(os::Files* files, const std::string& directory, co
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "key.pem"), key.private_key_pem));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "cert.pem"), leaf + ca.certificate_pem));
   return os::WriteFileAtomically(files, os::JoinPath(directory, "ca.pem"), ca.certificate_pem);
-}
-
-identity::SpiffeId CoordinatorId(const std::string& trust_domain) {
-  return {.kind = identity::Kind::kCoordinator, .trust_domain = trust_domain, .region = "", .site = "", .name = ""};
 }
 
 absl::StatusOr<std::string> Line(os::Files* files, const std::string& path) {
@@ -51,7 +46,7 @@ absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::strin
         absl::StrCat(directory, " holds a coordinator already; choose another directory"));
   }
   const absl::Time now = clock->Now();
-  BW_ASSIGN_OR_RETURN(identity::CertificateAuthority ca, identity::NewAuthority(trust_domain, now, kAuthorityLife));
+  BW_ASSIGN_OR_RETURN(identity::CertificateAuthority ca, identity::NewAuthority(trust_domain, now, Authority::kLife));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey grant, crypto::SigningKey::Generate());
   const std::string ca_dir = os::JoinPath(directory, "ca");
   BW_RETURN_IF_ERROR(files->MakeDirs(ca_dir));
@@ -59,8 +54,6 @@ absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::strin
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(ca_dir, "cert.pem"), ca.certificate_pem));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "grant.pem"), grant.ToPem()));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "trust-domain"), trust_domain + "\n"));
-  BW_RETURN_IF_ERROR(
-      WriteCredentials(files, os::JoinPath(directory, "tls"), ca, CoordinatorId(trust_domain), now, kOwnLife));
   BW_RETURN_IF_ERROR(WriteCredentials(files, admin_directory, ca, admin, now, kAdminLife));
   // Last: a directory without it was never finished and may be begun anew.
   return os::WriteFileAtomically(files, os::JoinPath(directory, "format"), absl::StrCat(kDataFormat, "\n"));
@@ -83,13 +76,11 @@ absl::Status CheckFormat(os::Files* files, const std::string& directory) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const std::string& directory) {
+absl::StatusOr<Keys> LoadKeys(os::Files* files, const std::string& directory) {
   BW_RETURN_IF_ERROR(CheckFormat(files, directory));
   Keys keys;
   BW_ASSIGN_OR_RETURN(keys.trust_domain, Line(files, os::JoinPath(directory, "trust-domain")));
-  const std::string ca_dir = os::JoinPath(directory, "ca");
-  BW_ASSIGN_OR_RETURN(keys.ca.certificate_pem, os::ReadFile(files, os::JoinPath(ca_dir, "cert.pem"), kMaxFile));
-  BW_ASSIGN_OR_RETURN(keys.ca.private_key_pem, os::ReadFile(files, os::JoinPath(ca_dir, "key.pem"), kMaxFile));
+  keys.ca_directory = os::JoinPath(directory, "ca");
   BW_ASSIGN_OR_RETURN(std::string grant, os::ReadFile(files, os::JoinPath(directory, "grant.pem"), kMaxFile));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey key, crypto::SigningKey::FromPem(grant));
   keys.grant_key = std::make_unique<crypto::SigningKey>(std::move(key));
@@ -103,14 +94,6 @@ absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const st
   BW_ASSIGN_OR_RETURN(crypto::SigningKey timestamp_key, crypto::SigningKey::FromPem(timestamp));
   keys.timestamp_key = std::make_unique<crypto::SigningKey>(std::move(timestamp_key));
   keys.tls_directory = os::JoinPath(directory, "tls");
-  BW_ASSIGN_OR_RETURN(std::string own, os::ReadFile(files, os::JoinPath(keys.tls_directory, "cert.pem"), kMaxFile));
-  BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(own));
-  BW_ASSIGN_OR_RETURN(std::string own_key, os::ReadFile(files, os::JoinPath(keys.tls_directory, "key.pem"), kMaxFile));
-  const absl::Time now = clock->Now();
-  if (now > info.not_before + (info.not_after - info.not_before) / 2 || !identity::CheckPair(own, own_key).ok()) {
-    BW_RETURN_IF_ERROR(
-        WriteCredentials(files, keys.tls_directory, keys.ca, CoordinatorId(keys.trust_domain), now, kOwnLife));
-  }
   return keys;
 }
 

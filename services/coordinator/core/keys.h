@@ -1,6 +1,6 @@
 // What a coordinator's data directory holds besides the catalog: the CA, its own certificate, the grant key. Made once
 // by init.
-//   format, lock, catalog.db, audit/, ca/{cert,key}.pem, tls/{cert,key,ca}.pem, grant.pem, timestamp.pem,
+//   format, lock, catalog.db, audit/, ca/ (Authority), tls/live (OwnCertificate), grant.pem, timestamp.pem,
 //   trust-domain
 #pragma once
 
@@ -17,10 +17,10 @@ namespace bailiwick::coordinator {
 
 struct Keys {
   std::string trust_domain;
-  identity::CertificateAuthority ca;
   std::unique_ptr<crypto::SigningKey> grant_key;
   std::unique_ptr<crypto::SigningKey> timestamp_key;  // made when an older version left none
-  std::string tls_directory;
+  std::string ca_directory;   // of Authority
+  std::string tls_directory;  // of OwnCertificate
 };
 
 // FAILED_PRECONDITION: there is a coordinator already. Writes an admin's credentials to `admin_directory`.
@@ -30,7 +30,6 @@ absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::strin
 // NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version.
 absl::Status CheckFormat(os::Files* files, const std::string& directory);
 // With the directory's lock held. NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version.
-// Issues the coordinator's own certificate anew when less than half of its life is left or a crash left half a pair.
-absl::StatusOr<Keys> LoadKeys(os::Files* files, const os::Clock* clock, const std::string& directory);
+absl::StatusOr<Keys> LoadKeys(os::Files* files, const std::string& directory);
 
 }  // namespace bailiwick::coordinator

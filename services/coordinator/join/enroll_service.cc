@@ -16,14 +16,28 @@ bool EnrollService::Admit() {
   return true;
 }
 
+template <typename Response, typename Body>
+grpc::Status EnrollService::Serve(Response* response, Body body) {
+  if (!Admit()) return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many attempts; try again in a minute");
+  absl::StatusOr<Response> result = body();
+  if (!result.ok()) return rpc::ToGrpc(result.status());
+  *response = *std::move(result);
+  return grpc::Status::OK;
+}
+
 grpc::Status EnrollService::Join(grpc::ServerContext*, const enroll::v1::JoinRequest* request,
                                  enroll::v1::JoinResponse* response) {
-  if (!Admit())
-    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many join attempts; try again in a minute");
-  auto joined = core_->Join(*request);
-  if (!joined.ok()) return rpc::ToGrpc(joined.status());
-  *response = *std::move(joined);
-  return grpc::Status::OK;
+  return Serve(response, [&] { return core_->Join(*request); });
+}
+
+grpc::Status EnrollService::Challenge(grpc::ServerContext*, const enroll::v1::ChallengeRequest*,
+                                      enroll::v1::ChallengeResponse* response) {
+  return Serve(response, [&] { return core_->Challenge(); });
+}
+
+grpc::Status EnrollService::Recover(grpc::ServerContext*, const enroll::v1::RecoverRequest* request,
+                                    enroll::v1::JoinResponse* response) {
+  return Serve(response, [&] { return core_->Recover(*request); });
 }
 
 }  // namespace bailiwick::coordinator

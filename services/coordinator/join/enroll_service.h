@@ -16,11 +16,17 @@ class EnrollService final : public enroll::v1::Enroll::Service {
   static constexpr double kBurst = 200;  // a rack of robots that is switched on together
 
   EnrollService(Core* core, const os::Clock* clock) : core_(core), clock_(clock) {}
+  grpc::Status Challenge(grpc::ServerContext* context, const enroll::v1::ChallengeRequest* request,
+                         enroll::v1::ChallengeResponse* response) override;
+  grpc::Status Recover(grpc::ServerContext* context, const enroll::v1::RecoverRequest* request,
+                       enroll::v1::JoinResponse* response) override;
   grpc::Status Join(grpc::ServerContext* context, const enroll::v1::JoinRequest* request,
                     enroll::v1::JoinResponse* response) override;
 
  private:
   bool Admit();
+  template <typename Response, typename Body>
+  grpc::Status Serve(Response* response, Body body);
   Core* const core_;
   const os::Clock* const clock_;
   absl::Mutex mutex_;

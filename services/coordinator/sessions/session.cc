@@ -19,6 +19,7 @@ class StreamSession : public Session {
   const rpc::Peer& peer() const override { return peer_; }
   void Send(CoordinatorMessage message) override;
   void Close(const absl::Status& status) override;
+  void Drain(const absl::Status& status) override;
 
  private:
   friend class Reactor;
@@ -27,6 +28,7 @@ class StreamSession : public Session {
   Reactor* reactor_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::deque<CoordinatorMessage> queue_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status draining_ ABSL_GUARDED_BY(mutex_);  // not OK: why it closes
 };
 
 class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage> {
@@ -82,7 +84,11 @@ class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
   }
 
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(session_->mutex_) {
-    if (session_->writing_ || session_->queue_.empty() || finished_) return;
+    if (session_->writing_ || finished_) return;
+    if (session_->queue_.empty()) {
+      if (!session_->draining_.ok()) FinishOnce(rpc::ToGrpc(session_->draining_));
+      return;
+    }
     session_->writing_ = true;
     StartWrite(&session_->queue_.front());
   }
@@ -109,7 +115,7 @@ class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
 
 void StreamSession::Send(CoordinatorMessage message) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   absl::MutexLock lock(&mutex_);
-  if (reactor_ == nullptr) return;
+  if (reactor_ == nullptr || !draining_.ok()) return;
   if (queue_.size() >= kMaxQueued) {
     reactor_->FinishOnce(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the agent does not read its session"));
     return;
@@ -123,6 +129,12 @@ void StreamSession::Close(const absl::Status& status) ABSL_NO_THREAD_SAFETY_ANAL
   if (reactor_ != nullptr) reactor_->FinishOnce(rpc::ToGrpc(status));
 }
 
+void StreamSession::Drain(const absl::Status& status) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  absl::MutexLock lock(&mutex_);
+  draining_ = status;
+  if (reactor_ != nullptr) reactor_->Pump();
+}
+
 class Refused : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage> {
  public:
   explicit Refused(const absl::Status& status) { Finish(rpc::ToGrpc(status)); }
@@ -133,10 +145,10 @@ class Refused : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
 
 grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>* SessionService::Session(
     grpc::CallbackServerContext* context) {
-  auto peer = rpc::PeerOf(*context, clock_->Now());
+  auto peer = gate_->Admit(*context);
   if (!peer.ok()) return new Refused(peer.status());
   if (peer->id.kind != identity::Kind::kAgent) {
-    return new Refused(absl::PermissionDeniedError(peer->uri + " is not an agent"));
+    return new Refused(gate_->Refused(peer->uri, identity::Forbid("WRONG_KIND", peer->uri + " is not an agent")));
   }
   return new Reactor(std::make_shared<StreamSession>(*std::move(peer)), handler_);
 }
@@ -145,7 +157,7 @@ grpc::ServerUnaryReactor* SessionService::Renew(grpc::CallbackServerContext* con
                                                 const agent::v1::RenewRequest* request,
                                                 agent::v1::RenewResponse* response) {
   auto* reactor = context->DefaultReactor();
-  auto peer = rpc::PeerOf(*context, clock_->Now());
+  auto peer = gate_->Admit(*context);
   if (!peer.ok()) {
     reactor->Finish(rpc::ToGrpc(peer.status()));
     return reactor;

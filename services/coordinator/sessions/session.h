@@ -13,8 +13,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "bailiwick/agent/v1/session.grpc.pb.h"
-#include "common/os/clock.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/gate.h"
 
 namespace bailiwick::coordinator {
 
@@ -25,6 +25,7 @@ class Session {
   virtual const rpc::Peer& peer() const = 0;
   virtual void Send(agent::v1::CoordinatorMessage message) = 0;
   virtual void Close(const absl::Status& status) = 0;
+  virtual void Drain(const absl::Status& status) = 0;  // closes once what was sent before is out
 };
 
 // What the service calls for each session, in order for one session.
@@ -37,14 +38,15 @@ struct SessionHandler {
 
 class SessionService final : public agent::v1::AgentSession::CallbackService {
  public:
-  SessionService(const os::Clock* clock, SessionHandler handler) : clock_(clock), handler_(std::move(handler)) {}
+  SessionService(std::shared_ptr<const rpc::Gate> gate, SessionHandler handler)
+      : gate_(std::move(gate)), handler_(std::move(handler)) {}
   grpc::ServerBidiReactor<agent::v1::AgentMessage, agent::v1::CoordinatorMessage>* Session(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Renew(grpc::CallbackServerContext* context, const agent::v1::RenewRequest* request,
                                   agent::v1::RenewResponse* response) override;
 
  private:
-  const os::Clock* const clock_;
+  const std::shared_ptr<const rpc::Gate> gate_;
   const SessionHandler handler_;
 };
 

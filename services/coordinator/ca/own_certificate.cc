@@ -1,0 +1,53 @@
+#include "services/coordinator/ca/own_certificate.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/identity/verify.h"
+
+namespace bailiwick::coordinator {
+
+OwnCertificate::OwnCertificate(os::Files* files, const os::Clock* clock, Authority* authority,
+                               const std::string& directory, const std::string& trust_domain,
+                               const std::string& external)
+    : files_(files),
+      clock_(clock),
+      authority_(authority),
+      id_{.kind = identity::Kind::kCoordinator, .trust_domain = trust_domain, .region = "", .site = "", .name = ""},
+      external_(external),
+      store_(files, directory) {}
+
+std::string OwnCertificate::Roots() const {
+  absl::MutexLock lock(&mutex_);
+  return authority_->Roots() + external_roots_;
+}
+
+absl::Status OwnCertificate::Issue() {
+  const absl::Time now = clock_->Now();
+  auto live = store_.Load();
+  if (live.ok() && rpc::CheckCredentials(*live, id_.str(), now).ok()) {
+    BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(live->chain_pem));
+    if (now < info.renew_at() && now >= info.not_before && live->roots_pem == Roots()) return absl::OkStatus();
+  }
+  BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
+  BW_ASSIGN_OR_RETURN(std::string chain, authority_->Issue(key.csr_der, id_, authority_->leaf_life()));
+  return store_.Install({key.private_key_pem, chain, Roots()}, id_.str(), now);
+}
+
+absl::Status OwnCertificate::TakeExternal() {
+  BW_ASSIGN_OR_RETURN(rpc::Credentials external, rpc::ReadExternal(files_, external_));
+  BW_RETURN_IF_ERROR(Annotate(rpc::CheckCredentials(external, id_.str(), clock_->Now()), external_));
+  {
+    absl::MutexLock lock(&mutex_);
+    external_roots_ = external.roots_pem;
+  }
+  external.roots_pem = Roots();
+  auto live = store_.Load();
+  if (live.ok() && live->chain_pem == external.chain_pem && live->roots_pem == external.roots_pem) {
+    return absl::OkStatus();
+  }
+  return store_.Install(external, id_.str(), clock_->Now());
+}
+
+absl::Status OwnCertificate::Tick() { return external_.empty() ? Issue() : TakeExternal(); }
+
+}  // namespace bailiwick::coordinator

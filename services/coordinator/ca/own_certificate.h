@@ -1,0 +1,41 @@
+// The coordinator's own certificate, as a directory of credentials that servers watch: issued by the CA here, a new key
+// each time, at half its life and whenever what is trusted changed; or taken from files that somebody else renews. Not
+// thread-safe but for directory().
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/os/clock.h"
+#include "common/os/files.h"
+#include "common/rpc/credential_store.h"
+#include "services/coordinator/ca/authority.h"
+
+namespace bailiwick::coordinator {
+
+class OwnCertificate {
+ public:
+  // `external`: a directory as rpc::ReadExternal takes it; empty: issued here. `trust_domain` decides the name.
+  OwnCertificate(os::Files* files, const os::Clock* clock, Authority* authority, const std::string& directory,
+                 const std::string& trust_domain, const std::string& external);
+  // Brings it up to date. What cannot be used changes nothing: the error says why.
+  absl::Status Tick();
+  std::string directory() const { return store_.live(); }
+  // PEM: what the CA here signs, and what the external files trust besides.
+  std::string Roots() const;
+
+ private:
+  absl::Status Issue();
+  absl::Status TakeExternal();
+
+  os::Files* const files_;
+  const os::Clock* const clock_;
+  Authority* const authority_;
+  const identity::SpiffeId id_;
+  const std::string external_;
+  rpc::CredentialStore store_;
+  mutable absl::Mutex mutex_;
+  std::string external_roots_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,304 @@
+"""Identities over time: renewal and rotation while data flows, revocation, agents that slept, clocks that are wrong."""
+import json
+import os
+import random
+import time
+import unittest
+
+import fleet as f
+import identities as i
+import wire as w
+
+YEAR = 365 * 24 * 3600
+CAP = ("apiVersion: bailiwick/v1\nkind: BandwidthPolicy\nmetadata: {name: slow}\n"
+       "spec: {caps: [{site: factory, limit: %s}]}\n")
+
+
+def certificate(fleet, *path):
+    return w.read(os.path.join(fleet.dir, *path, "cert.pem"))
+
+
+def flow_once(case, name, number=1):
+    """Commits something new at the factory and waits for it at core."""
+    f.write(os.path.join(case.fleet.path(name), f"file-{number}"), os.urandom(1000))
+    # What an agent renewed a moment ago its port shows within a second.
+    f.wait_until(lambda: case.fleet.commit(name, wait=False, expect=None).code == f.OK, what="the commit")
+    case.fleet.wait_version(name, number, "core", timeout=90)
+
+
+def declare(case, name):
+    os.makedirs(case.fleet.path(name), exist_ok=True)
+    case.fleet.apply(f.documents(f.replication_yaml(to="[{site: core}]"), f.dataset_yaml(name, case.fleet.path(name))))
+
+
+def rotate_under_load(case, life, size, pace):
+    """One transfer that outlives several certificates of every kind; nothing fails. The facts, for who prints them."""
+    fleet = case.fleet
+    declare(case, "load")
+    fleet.apply(CAP % pace)
+    with i.coordinator_with(fleet, "--certificate-life", life, "--ca-rotate-every", life):
+        for site in ("factory", "core"):   # those that they have are good for a day
+            fleet.dev("stop", site)
+            i.rejoin(fleet, site)
+            fleet.dev("start", site)
+        seen = {"factory": set(), "core": set(), "coordinator": set(), "roots": set()}
+
+        def look():
+            for site in ("factory", "core"):
+                seen[site].add(certificate(fleet, "sites", site, "identity", "live"))
+            seen["coordinator"].add(certificate(fleet, "coordinator", "tls", "live"))
+            seen["roots"].update(w.read(os.path.join(fleet.data("core"), "identity", "live", "ca.pem")).split(b"-----END"))
+        with open(os.path.join(fleet.path("load"), "big"), "wb") as file:
+            rng = random.Random(1)
+            for _ in range(size >> 20):
+                file.write(rng.randbytes(1 << 20))
+        started = time.monotonic()
+        fleet.commit("load", wait=False)
+        f.wait_until(lambda: look() or fleet.transfers("load", 1, "core")[-1:] and
+                     fleet.transfers("load", 1, "core")[-1]["state"] == "done", timeout=300, step=0.5, what="the transfer is done")
+        seconds = time.monotonic() - started
+        fleet.wait_version("load", 1, "core", timeout=60)
+        states = [t["state"] for t in fleet.transfers("load")]
+        case.assertEqual(states, ["done"], fleet.cli("transfer", "list").out + fleet.cli("events").out)
+        for who in ("factory", "core", "coordinator"):
+            case.assertGreaterEqual(len(seen[who]), 3, f"{who}: renewed while it ran")
+        case.assertGreaterEqual(len(seen["roots"]), 4, "the CA was replaced while it ran")
+        case.assertEqual([e for e in fleet.cli("events").out.splitlines() if "transfer-failed" in e], [])
+    return {"seconds": seconds, **{k: len(v) for k, v in seen.items()}}
+
+
+class Rotation(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+
+    def test_everything_is_renewed_while_one_transfer_runs(self):
+        rotate_under_load(self, "10s", 120 << 20, "5MiB")
+        # The same processes go on with certificates of a day once they have joined anew; also over a restart.
+        self.fleet.cli("delete", "bandwidthpolicy", "slow")
+        for site in ("factory", "core"):
+            self.fleet.dev("stop", site)
+            i.rejoin(self.fleet, site)
+            self.fleet.dev("start", site)
+        flow_once(self, "load", 2)
+
+    def test_a_certificate_that_somebody_else_renews(self):
+        ca = (os.path.join(self.fleet.dir, "coordinator", "ca", "cert.pem"), os.path.join(self.fleet.dir, "coordinator", "ca", "key.pem"))
+        forger = i.Forger(self.fleet.path("outside-ca"), ca if os.path.exists(ca[1]) else i.Forger(self.fleet.path("o"), ca).stranger())
+        outside, uri = self.fleet.path("outside"), i.agents(self.fleet)["core"]["identity"]
+        declare(self, "external")
+
+        def put(identity, key=None):
+            f.write(os.path.join(outside, "tls.crt"), identity.certificate)
+            f.write(os.path.join(outside, "tls.key"), key or identity.key, mode=0o600)
+            f.write(os.path.join(outside, "ca.crt"), w.read(forger.ca[0]))
+        live = os.path.join("sites", "core", "identity", "live")
+        roots = self.fleet.path("roots")
+        # The coordinator trusts the outside CA because its own certificate comes from there too.
+        f.write(os.path.join(roots, "tls.crt"), b"")
+        mine = forger.make(f"URI:{w.coordinator_id(self.fleet)}")
+        for name, data in (("tls.crt", mine.certificate), ("tls.key", mine.key), ("ca.crt", w.read(forger.ca[0]))):
+            f.write(os.path.join(roots, name), data, mode=0o600)
+        with i.coordinator_with(self.fleet, "--tls-dir", roots):
+            f.wait_until(lambda: i.agents(self.fleet)["factory"]["connected"], what="the factory is back")
+            first = forger.make(f"URI:{uri}")
+            put(first)
+            with i.agent_with(self.fleet, "core", "--tls-dir", outside):
+                f.wait_until(lambda: certificate(self.fleet, live) == first.certificate, what="the first is in use")
+                flow_once(self, "external")
+                other = forger.make(f"URI:{uri}")
+                put(other, key=first.key)      # half of a pair
+                put(forger.make(f"URI:{uri}x"))   # another name
+                f.wait_until(lambda: "not spiffe" in self.fleet.log("core") or ", not " in self.fleet.log("core"),
+                             what="the agent says why it does not take it")
+                self.assertEqual(certificate(self.fleet, live), first.certificate)
+                put(other)
+                f.wait_until(lambda: certificate(self.fleet, live) == other.certificate, what="the second is in use")
+                flow_once(self, "external", 2)
+            self.fleet.dev("stop", "core")
+        i.rejoin(self.fleet, "core")
+        self.fleet.dev("start", "core")
+        flow_once(self, "external", 3)
+
+
+class Revocation(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+
+    def test_revoked_is_out_at_once_until_it_joins_anew(self):
+        declare(self, "data")
+        flow_once(self, "data")
+        stolen, ids = w.agent(self.fleet, "core"), {s: a["identity"] for s, a in i.agents(self.fleet).items()}
+        factory = w.sites(self.fleet)["factory"]
+        out = self.fleet.cli("agent", "revoke", "core", "--reason", "stolen in Lyon", "--yes").out
+        self.assertIn(ids["core"], out)
+        row = i.agents(self.fleet)["core"]
+        self.assertEqual((row["state"], row["revokedReason"]), ("revoked", "stolen in Lyon"))
+        self.assertFalse(row["connected"])
+
+        def shut_out():   # at another agent, by its own deny list
+            with self.assertRaises(w.grpc.RpcError):
+                with stolen.channel(factory.admin_endpoint, ids["factory"]) as channel:
+                    w.unary(channel, "/bailiwick.agent.v1.AgentAdmin/Verify", w.admin_pb2.VerifyRequest(dataset="x"), w.admin_pb2.WorkEvent)
+            return (ids["core"], "REVOKED") in i.refusals(self.fleet, "factory")
+        f.wait_until(shut_out, timeout=10, what="the factory refuses it by itself")
+        with self.assertRaises(w.grpc.RpcError):
+            with stolen.channel(w.context(self.fleet)["coordinator"], w.coordinator_id(self.fleet)) as channel:
+                w.unary(channel, "/bailiwick.agent.v1.AgentSession/Renew", w.session_pb2.RenewRequest(), w.session_pb2.RenewResponse)
+        self.assertIn((ids["core"], "REVOKED"), i.refusals(self.fleet, "coordinator"))
+        f.write(os.path.join(self.fleet.path("data"), "later"), b"not for the thief")
+        self.fleet.commit("data", wait=False)
+        self.assertIn("offline", self.fleet.cli("why", "data", "core", expect=None).out)
+        # Over a restart of both.
+        self.fleet.restart("coordinator")
+        self.fleet.restart("core")
+        f.wait_until(lambda: i.agents(self.fleet)["factory"]["connected"], what="the factory is back")
+        self.assertEqual(i.agents(self.fleet)["core"]["state"], "revoked")
+        self.fleet.dev("stop", "core")
+        i.rejoin(self.fleet, "core")
+        self.fleet.dev("start", "core")
+        self.fleet.wait_version("data", 2, "core", timeout=90)
+        with self.assertRaises(w.grpc.RpcError):   # the stolen certificate is no better for it
+            with stolen.channel(w.context(self.fleet)["coordinator"], w.coordinator_id(self.fleet)) as channel:
+                w.unary(channel, "/bailiwick.agent.v1.AgentSession/Renew", w.session_pb2.RenewRequest(), w.session_pb2.RenewResponse)
+
+    def test_joining_again_in_vain_leaves_what_works(self):
+        declare(self, "vain")
+        self.fleet.dev("stop", "core")
+        before = certificate(self.fleet, "sites", "core", "identity", "live")
+        token = self.fleet.json("site", "join-token", "core")["join"]
+        self.assertEqual(f.run([f.AGENT, "join", "--data-dir", self.fleet.data("core"), "--join", token]).code, f.OK)
+        after = certificate(self.fleet, "sites", "core", "identity", "live")
+        self.assertNotEqual(before, after)
+        for bad in (token, "bwj1.x"):   # used already; no join string
+            self.assertNotEqual(f.run([f.AGENT, "join", "--data-dir", self.fleet.data("core"), "--join", bad]).code, f.OK)
+        self.fleet.dev("stop", "coordinator")
+        self.assertEqual(f.run([f.AGENT, "join", "--data-dir", self.fleet.data("core"), "--join", token]).code, f.UNAVAILABLE)
+        self.fleet.dev("start", "coordinator")
+        self.assertEqual(certificate(self.fleet, "sites", "core", "identity", "live"), after)
+        self.fleet.dev("start", "core")
+        flow_once(self, "vain")
+
+
+class Sleep(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+
+    def test_who_slept_past_its_certificate_comes_back_so_often_and_no_more(self):
+        declare(self, "naps")
+        with i.coordinator_with(self.fleet, "--certificate-life", "5s"):
+            self.fleet.dev("stop", "core")
+            i.rejoin(self.fleet, "core")
+            left = i.agents(self.fleet)["core"]["recoveriesLeft"]
+            f.wait_until(lambda: i.agents(self.fleet)["core"]["state"] == "expired", what="the certificate has ended")
+            self.fleet.dev("start", "core")
+            f.wait_until(lambda: i.agents(self.fleet)["core"]["connected"], timeout=90, what="it is back by itself")
+            self.assertEqual(i.agents(self.fleet)["core"]["recoveriesLeft"], left - 1)
+            flow_once(self, "naps")
+            self.assertTrue(any(r["kind"] == "agent-recovered" for r in i.records(self.fleet, "coordinator")))
+
+            self.fleet.dev("stop", "core")
+            self.fleet.cli("agent", "allow-recoveries", "core", "0")
+            f.wait_until(lambda: i.agents(self.fleet)["core"]["state"] == "expired", what="the certificate has ended again")
+            self.fleet.dev("start", "core")
+            f.wait_until(lambda: "allow-recoveries core" in self.fleet.log("core"), timeout=90, what="it says what to do")
+            self.assertFalse(i.agents(self.fleet)["core"]["connected"])
+            self.fleet.cli("agent", "allow-recoveries", "core", "1")
+            f.wait_until(lambda: i.agents(self.fleet)["core"]["connected"], timeout=90, what="an admin let it in")
+            self.assertEqual(i.agents(self.fleet)["core"]["recoveriesLeft"], 0)
+        self.fleet.dev("stop", "core")
+        i.rejoin(self.fleet, "core")
+        self.fleet.dev("start", "core")
+        flow_once(self, "naps", 2)
+
+    def test_the_key_of_another_recovers_nothing(self):
+        """Whoever has the join port in reach, and even a key that is pinned for another site, gets nothing."""
+        uri = i.agents(self.fleet)["core"]["identity"]
+        join = json.loads(w.read(os.path.join(self.fleet.dir, "coordinator", "endpoints.json")))["join"]
+        chain = w.read(os.path.join(self.fleet.dir, "coordinator", "ca", "cert.pem"))
+        credentials = w.grpc.ssl_channel_credentials(chain)
+        options = [("grpc.ssl_target_name_override", f"[{w.coordinator_id(self.fleet)}]")]
+        csr = self.fleet.path("csr.der")
+        i.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.fleet.path("k.pem"), "-outform",
+                  "DER", "-out", csr, "-subj", "/")
+        with w.grpc.secure_channel(join, credentials, options=options) as channel:
+            ask = lambda: w.unary(channel, "/bailiwick.enroll.v1.Enroll/Challenge", w.enroll_pb2.ChallengeRequest(),  # noqa: E731
+                                  w.enroll_pb2.ChallengeResponse)
+
+            def recover(nonce, key, spiffe_id=uri):
+                digest = w.hashlib.sha256(w.read(csr)).digest()
+                request = w.enroll_pb2.RecoverRequest(spiffe_id=spiffe_id, csr_der=w.read(csr), nonce=nonce, incarnation=b"i" * 16)
+                request.enrolment_proof = w.sign(b"bailiwick-recover-v1" + digest + nonce + spiffe_id.encode(), key)
+                with self.assertRaises(w.grpc.RpcError) as raised:
+                    w.unary(channel, "/bailiwick.enroll.v1.Enroll/Recover", request, w.enroll_pb2.JoinResponse)
+                return raised.exception.code()
+            own, other = w.enrolment_key(self.fleet, "core"), w.enrolment_key(self.fleet, "factory")
+            denied, unknown = w.grpc.StatusCode.PERMISSION_DENIED, w.grpc.StatusCode.UNAUTHENTICATED
+            nonce = ask().nonce
+            self.assertEqual(recover(nonce, other), denied)
+            self.assertEqual(recover(nonce, own), unknown, "a challenge counts once")
+            self.assertEqual(recover(os.urandom(32), own), unknown, "one that nobody gave")
+            self.assertEqual(recover(ask().nonce, own), denied, "another incarnation: what was wiped does not come back so")
+            self.assertEqual(recover(ask().nonce, own, spiffe_id=uri.replace("core", "ghost")), denied)
+
+
+class Clocks(f.FleetTest):
+    """Processes whose wall clock is off, by a file that builds for tests look into."""
+    SITES = (f.FACTORY, f.CORE)
+
+    def clock(self, name, seconds):
+        path = self.fleet.path(f"clock-{name}")
+        f.write(path + ".new", str(int(seconds)))
+        os.rename(path + ".new", path)
+        return {"BAILIWICK_TEST_CLOCK": path}
+
+    def connected(self, site="core"):
+        return i.agents(self.fleet)[site]["connected"]
+
+    def stale(self):
+        return next(s for s in f.rows_of(self.fleet.json("get", "sites")) if s["name"] == "core").get("policyStale", "")
+
+    def test_a_box_that_wakes_in_1970(self):
+        declare(self, "epoch")
+        flow_once(self, "epoch")
+        env = self.clock("core", -time.time())
+        with i.agent_with(self.fleet, "core", env=env):
+            f.wait_until(self.connected, timeout=60, what="it verified the coordinator all the same")
+            f.wait_until(lambda: "behind" in w.sites(self.fleet)["core"].policy_stale, what="it says that its clock is wrong")
+            self.clock("core", 0)
+            flow_once(self, "epoch", 2)
+        self.fleet.dev("start", "core")
+
+    def test_sixty_days_off(self):
+        declare(self, "months")
+        flow_once(self, "months")
+        days = 60 * 24 * 3600
+        self.fleet.dev("stop", "core")
+        self.fleet.dev("stop", "factory")
+        left = i.agents(self.fleet)["core"]["recoveriesLeft"]
+        env = self.clock("all", days)
+        with i.environment(**env), i.coordinator_with(self.fleet):
+            with i.agent_with(self.fleet, "core"), i.agent_with(self.fleet, "factory"):
+                f.wait_until(lambda: self.connected() and self.connected("factory"), timeout=90, what="both are back by themselves")
+                self.assertEqual(i.agents(self.fleet)["core"]["recoveriesLeft"], left - 1)
+                flow_once(self, "months", 2)
+        # Nothing here goes back: this world stays sixty days ahead.
+
+    def test_a_clock_that_jumps_by_years_while_certificates_rotate(self):
+        declare(self, "years")
+        with i.coordinator_with(self.fleet, "--certificate-life", "5s"):
+            self.fleet.dev("stop", "core")
+            i.rejoin(self.fleet, "core")
+            env = self.clock("jump", 0)
+            with i.agent_with(self.fleet, "core", env=env):
+                f.wait_until(self.connected, what="it is there")
+                flow_once(self, "years")
+                for jump in (5 * YEAR, -5 * YEAR, 0):
+                    self.clock("jump", jump)
+                    seen = set()
+                    f.wait_until(lambda: seen.add(certificate(self.fleet, "sites", "core", "identity", "live")) or
+                                 len(seen) >= 3 and self.connected(), timeout=90, what=f"renewed twice with the clock off by {jump}")
+                flow_once(self, "years", 2)
+            self.fleet.dev("stop", "core")
+        i.rejoin(self.fleet, "core")
+        self.fleet.dev("start", "core")
+
+
+if __name__ == "__main__":
+    f.main()
