@@ -27,7 +27,7 @@ enum class Early {
   kForgive,
 };
 
-inline constexpr int kMaxChainCertificates = 8;
+inline constexpr int kMaxChainCertificates = 16;
 inline constexpr int kMaxRoots = 16;
 
 // The first certificate of `chain_pem`, of which the rest may be intermediates (a new root signed by an old one among

@@ -17,6 +17,7 @@
 #include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
 #include "services/agent/api/admin_service.h"
+#include "services/agent/api/local_service.h"
 #include "services/agent/keys/key_commands.h"
 #include "services/agent/state/agent_state.h"
 #include "services/agent/state/identity.h"
@@ -38,9 +39,17 @@ struct RunFlags {
   std::string log_level = "info";
 };
 
-absl::Status Join(const std::string& data_dir, const std::string& join_string) {
+struct JoinFlags {
+  std::string data_dir, join, coordinator, token, ca_sha256, policy_root_sha256;
+};
+
+absl::Status Join(const JoinFlags& flags) {
+  const std::string& data_dir = flags.data_dir;
+  auto join = flags.join.empty() ? AgentIdentity::JoinOf(flags.coordinator, flags.ca_sha256, flags.policy_root_sha256, flags.token)
+                                 : AgentIdentity::ParseJoin(flags.join);
+  if (!join.ok()) return join.status();
   BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(Environment{}, data_dir));
-  BW_RETURN_IF_ERROR(AgentIdentity::Join(state.get(), join_string));
+  BW_RETURN_IF_ERROR(AgentIdentity::Join(state.get(), *join));
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
   std::cout << "joined as " << identity->spiffe_id() << "\n"
             << "start it with: bailiwick-agent run --data-dir " << data_dir << "\n";
@@ -115,6 +124,8 @@ absl::Status Run(const RunFlags& flags) {
   const std::string endpoint = flags.advertise.empty() ? absl::StrCat(host, ":", port) : flags.advertise;
   BW_RETURN_IF_ERROR(
       agent.Start(endpoint, flags.coordinator.empty() ? identity->control_address() : flags.coordinator));
+  LocalService local(&agent, gate);
+  BW_RETURN_IF_ERROR(local.Start(flags.data_dir));
   BW_RETURN_IF_ERROR(
       os::WriteFileAtomically(env.files, endpoints, absl::StrCat("{\"transfer\":\"", endpoint, "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
@@ -127,6 +138,7 @@ absl::Status Run(const RunFlags& flags) {
   int received = 0;
   sigwait(&signals, &received);
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
+  local.Stop();
   transfers.Shutdown();
   agent.Stop();
   server->Shutdown(os::DeadlineIn(absl::Seconds(2)));
@@ -186,10 +198,15 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("bailiwick-agent ") + std::string(kBuildVersion));
   app.require_subcommand(1);
 
-  std::string data_dir, join_string;
+  JoinFlags join_flags;
   auto* join = app.add_subcommand("join", "spend a join string once; makes this agent's keys and certificate");
-  join->add_option("--data-dir", data_dir, "directory of this agent")->required();
-  join->add_option("--join", join_string, "the string from: bailiwick site join-token SITE")->required();
+  join->add_option("--data-dir", join_flags.data_dir, "directory of this agent")->required();
+  auto* whole = join->add_option("--join", join_flags.join, "the string from: bailiwick site join-token SITE");
+  join->add_option("--coordinator", join_flags.coordinator, "or its parts: HOST:PORT of the join port")->excludes(whole);
+  join->add_option("--token", join_flags.token, "the token")->excludes(whole);
+  join->add_option("--ca-sha256", join_flags.ca_sha256, "hash of the CA's certificate, hex")->excludes(whole);
+  join->add_option("--policy-root-sha256", join_flags.policy_root_sha256, "hash of the root that signs the law, hex")
+      ->excludes(whole);
   join->footer("Example:\n  bailiwick-agent join --data-dir /var/lib/bailiwick --join bwj1.CiQ...");
 
   RunFlags flags;
@@ -227,6 +244,14 @@ int Main(int argc, char** argv) {
   status->add_flag("--json", status_json, "as JSON");
   status->footer("Example:\n  bailiwick-agent status --data-dir /var/lib/bailiwick");
 
+  std::string certificate_data_dir;
+  bool renew = false, certificate_json = false;
+  auto* certificate = app.add_subcommand("certificate", "asks the running agent until when its certificate is valid");
+  certificate->add_option("--data-dir", certificate_data_dir, "directory of this agent")->required();
+  certificate->add_flag("--renew", renew, "have it renewed now");
+  certificate->add_flag("--json", certificate_json, "as JSON");
+  certificate->footer("Example:\n  bailiwick-agent certificate --data-dir /var/lib/bailiwick --renew");
+
   KeyFlags key_flags;
   std::function<absl::Status(KeyCommands&)> key_command;
   RegisterKeys(app, key_flags, key_command);
@@ -248,7 +273,7 @@ int Main(int argc, char** argv) {
     std::cerr << "bailiwick-agent: " << e.what() << "; see bailiwick-agent --help\n";
     return 2;
   }
-  if (*join) return Report(Join(data_dir, join_string));
+  if (*join) return Report(Join(join_flags));
   if (*run) {
     KeepBuffers();
     return Report(Run(flags));
@@ -257,6 +282,7 @@ int Main(int argc, char** argv) {
     Environment env;
     return Report(PrintLocalStatus(env.files, env.clock, status_data_dir, status_json, &std::cout));
   }
+  if (*certificate) return Report(AskCertificate(certificate_data_dir, renew, certificate_json, &std::cout));
   if (key_command) {
     Environment env;
     KeyCommands keys(env.files, env.random, env.clock, key_flags.data_dir, key_flags.key_dir, &std::cout);

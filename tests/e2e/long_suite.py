@@ -6,6 +6,7 @@ import time
 import unittest
 
 import fleet as f
+from test_identity import rotate_under_load
 
 
 class Large(unittest.TestCase):
@@ -44,6 +45,13 @@ class Large(unittest.TestCase):
                          what="version 2 is shown")
             self.assertFalse(f.differences(source, fleet.current("core", "linux")))
             fleet.verify("linux", "core")
+
+
+class Rotation(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+
+    def test_two_gibibytes_while_every_certificate_lives_for_twenty_seconds(self):
+        print(rotate_under_load(self, "20s", 2 << 30, "24MiB"))
 
 
 class Kills(unittest.TestCase):

@@ -36,6 +36,10 @@ def rotate_under_load(case, life, size, pace):
     fleet = case.fleet
     declare(case, "load")
     fleet.apply(CAP % pace)
+    with open(os.path.join(fleet.path("load"), "big"), "wb") as file:
+        rng = random.Random(1)
+        for _ in range(size >> 20):
+            file.write(rng.randbytes(1 << 20))
     with i.coordinator_with(fleet, "--certificate-life", life, "--ca-rotate-every", life):
         for site in ("factory", "core"):   # those that they have are good for a day
             fleet.dev("stop", site)
@@ -48,10 +52,6 @@ def rotate_under_load(case, life, size, pace):
                 seen[site].add(certificate(fleet, "sites", site, "identity", "live"))
             seen["coordinator"].add(certificate(fleet, "coordinator", "tls", "live"))
             seen["roots"].update(w.read(os.path.join(fleet.data("core"), "identity", "live", "ca.pem")).split(b"-----END"))
-        with open(os.path.join(fleet.path("load"), "big"), "wb") as file:
-            rng = random.Random(1)
-            for _ in range(size >> 20):
-                file.write(rng.randbytes(1 << 20))
         started = time.monotonic()
         fleet.commit("load", wait=False)
         f.wait_until(lambda: look() or fleet.transfers("load", 1, "core")[-1:] and
@@ -158,6 +158,29 @@ class Revocation(f.FleetTest):
         with self.assertRaises(w.grpc.RpcError):   # the stolen certificate is no better for it
             with stolen.channel(w.context(self.fleet)["coordinator"], w.coordinator_id(self.fleet)) as channel:
                 w.unary(channel, "/bailiwick.agent.v1.AgentSession/Renew", w.session_pb2.RenewRequest(), w.session_pb2.RenewResponse)
+
+    def test_who_stands_before_the_machine_may_ask(self):
+        data = self.fleet.data("core")
+        said = json.loads(f.run([f.AGENT, "certificate", "--data-dir", data, "--json"]).out)
+        self.assertEqual(said["identity"], i.agents(self.fleet)["core"]["identity"])
+        before = certificate(self.fleet, "sites", "core", "identity", "live")
+        self.assertEqual(f.run([f.AGENT, "certificate", "--data-dir", data, "--renew"]).code, f.OK)
+        self.assertNotEqual(certificate(self.fleet, "sites", "core", "identity", "live"), before)
+        self.assertEqual(os.stat(os.path.join(data, "agent.sock")).st_mode & 0o777, 0o600)
+        self.fleet.dev("stop", "core")
+        self.assertEqual(f.run([f.AGENT, "certificate", "--data-dir", data]).code, f.UNAVAILABLE)
+        self.fleet.dev("start", "core")
+
+    def test_joining_again_with_the_parts_of_the_string(self):
+        token = self.fleet.json("site", "join-token", "core")
+        self.fleet.dev("stop", "core")
+        parts = ["--coordinator", token["coordinator"], "--token", token["token"], "--ca-sha256", token["caSha256"]]
+        join = [f.AGENT, "join", "--data-dir", self.fleet.data("core"), *parts]
+        self.assertEqual(f.run(join).code, f.USAGE)
+        self.assertNotEqual(f.run(join[:-1] + ["0" * 64, "--policy-root-sha256", token["policyRootSha256"]]).code, f.OK, "another CA")
+        self.assertEqual(f.run(join + ["--policy-root-sha256", token["policyRootSha256"]]).code, f.OK)
+        self.fleet.dev("start", "core")
+        f.wait_until(lambda: i.agents(self.fleet)["core"]["connected"], what="it is back")
 
     def test_joining_again_in_vain_leaves_what_works(self):
         declare(self, "vain")

@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<AgentIdentity>> AgentIdentity::Load(AgentState* s
   return self;
 }
 
-absl::Status AgentIdentity::Join(AgentState* state, const std::string& join_string) {
+absl::StatusOr<enroll::v1::JoinString> AgentIdentity::ParseJoin(const std::string& join_string) {
   std::string bytes;
   enroll::v1::JoinString join;
   if (!absl::StartsWith(join_string, "bwj1.") || !absl::WebSafeBase64Unescape(join_string.substr(5), &bytes) ||
@@ -71,6 +71,26 @@ absl::Status AgentIdentity::Join(AgentState* state, const std::string& join_stri
     return absl::InvalidArgumentError(
         "that is not a join string; it starts with bwj1. and comes from: bailiwick site join-token SITE");
   }
+  return join;
+}
+
+absl::StatusOr<enroll::v1::JoinString> AgentIdentity::JoinOf(const std::string& join_address, const std::string& ca_sha256,
+                                                             const std::string& policy_root_sha256,
+                                                             const std::string& token) {
+  enroll::v1::JoinString join;
+  join.set_join_address(join_address);
+  join.set_ca_sha256(absl::HexStringToBytes(ca_sha256));
+  join.set_policy_root_sha256(absl::HexStringToBytes(policy_root_sha256));
+  join.set_token(token);
+  if (join_address.empty() || token.empty() || ca_sha256.size() != 64 || policy_root_sha256.size() != 64) {
+    return absl::InvalidArgumentError(
+        "joining takes --join STRING, or --coordinator HOST:PORT, --token TOKEN, and --ca-sha256 and --policy-root-sha256 "
+        "with 64 hexadecimal digits each: bailiwick site join-token SITE -o json has them");
+  }
+  return join;
+}
+
+absl::Status AgentIdentity::Join(AgentState* state, const enroll::v1::JoinString& join) {
   BW_RETURN_IF_ERROR(state->env().files->MakeDirs(IdentityDir(state)));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey enrolment, EnrolmentKey(state, true));
   BW_ASSIGN_OR_RETURN(identity::KeyPair tls, identity::NewTlsKey());

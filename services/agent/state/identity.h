@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "bailiwick/enroll/v1/enroll.pb.h"
 #include "common/crypto/sign.h"
 #include "common/identity/certificates.h"
 #include "common/rpc/credential_store.h"
@@ -22,8 +23,12 @@ class AgentIdentity {
  public:
   // NOT_FOUND: the agent never joined.
   static absl::StatusOr<std::unique_ptr<AgentIdentity>> Load(AgentState* state);
-  // Spends the join string's token and stores what came back. Working credentials are replaced only by working ones.
-  static absl::Status Join(AgentState* state, const std::string& join_string);
+  // What a join string says, or its parts: where to join, the hashes (hex) of the CA and of the policy root, a token.
+  static absl::StatusOr<enroll::v1::JoinString> ParseJoin(const std::string& join_string);
+  static absl::StatusOr<enroll::v1::JoinString> JoinOf(const std::string& join_address, const std::string& ca_sha256,
+                                                       const std::string& policy_root_sha256, const std::string& token);
+  // Spends the token and stores what came back. Working credentials are replaced only by working ones.
+  static absl::Status Join(AgentState* state, const enroll::v1::JoinString& join);
 
   const std::string& spiffe_id() const { return spiffe_id_; }
   const std::string& site() const { return site_; }

@@ -58,6 +58,12 @@ class Agent {
   // For the Transfer service.
   const TransferEnvironment& transfers() const { return transfer_env_; }
 
+  // For the local service.
+  identity::CertificateInfo certificate() const { return identity_->certificate(); }
+  bool connected() const { return session_ != nullptr && session_->connected(); }
+  // UNAVAILABLE: there is no session. FAILED_PRECONDITION: somebody else renews it.
+  absl::Status RenewNow();
+
   // For the admin service. NOT_FOUND: no such dataset here.
   absl::StatusOr<CommitOutcome> CommitNow(const std::string& dataset, const CommitOptions& options,
                                           const std::function<void(const CommitProgress&)>& progress,
@@ -221,6 +227,7 @@ class Agent {
   absl::Duration next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_signature_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_judgement_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  absl::Mutex renew_mutex_;  // one renewal at a time
   absl::Duration next_identity_look_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool looking_at_identity_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Duration away_since_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();    // without a session

@@ -89,7 +89,17 @@ absl::Status Agent::TakeExternal() {
   return absl::OkStatus();
 }
 
+absl::Status Agent::RenewNow() {
+  if (!external_credentials_.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the certificate is renewed in ", external_credentials_, " by somebody else"));
+  }
+  if (!session_->connected()) return absl::UnavailableError("the coordinator is out of reach");
+  return RenewCertificate();
+}
+
 absl::Status Agent::RenewCertificate() {
+  absl::MutexLock one(&renew_mutex_);
   auto channel = session_->channel();
   if (channel == nullptr) return absl::OkStatus();
   BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());

@@ -1,6 +1,8 @@
 // site ...: how an agent comes to serve a site.
 #include <iostream>
 
+#include "absl/strings/escaping.h"
+#include "bailiwick/enroll/v1/enroll.pb.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "services/cli/commands/command.h"
@@ -15,7 +17,17 @@ absl::Status JoinToken(const Globals& globals, const std::string& name, const st
   if (globals.table()) {
     std::cout << join << "\n";
   } else {
-    PrintJson(globals.format(), {{"site", Text(name)}, {"join", Text(join)}});
+    std::string bytes;
+    enroll::v1::JoinString parts;
+    if (!absl::WebSafeBase64Unescape(join.substr(join.find('.') + 1), &bytes) || !parts.ParseFromString(bytes)) {
+      return absl::InternalError("the join string that was made cannot be read");
+    }
+    PrintJson(globals.format(), {{"site", Text(name)},
+                                 {"join", Text(join)},
+                                 {"coordinator", Text(parts.join_address())},
+                                 {"token", Text(parts.token())},
+                                 {"caSha256", Text(absl::BytesToHexString(parts.ca_sha256()))},
+                                 {"policyRootSha256", Text(absl::BytesToHexString(parts.policy_root_sha256()))}});
   }
   return absl::OkStatus();
 }

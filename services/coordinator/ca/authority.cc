@@ -15,7 +15,7 @@ namespace {
 constexpr uint64_t kMaxFile = 1 << 20;
 // Of a CA of a version that did not write down what it issued: the longest that its certificates lived.
 constexpr absl::Duration kLongestLeaf = absl::Hours(24 * 365);
-constexpr size_t kKept = 4;  // generations that links and pins may still name
+constexpr size_t kKept = 14;  // generations that a chain may lead through
 
 }  // namespace
 
@@ -141,10 +141,12 @@ absl::StatusOr<std::string> Authority::Issue(std::string_view csr_der, const ide
     generation.trusted_until = now + life + options_.leaf_life;  // so that not every one is a write
     BW_RETURN_IF_ERROR(Persist());
   }
-  int certificates = 1;
-  for (size_t i = signer + 1; i-- > 0 && certificates + 2 <= identity::kMaxChainCertificates;) {
-    chain += generations_[i].ca.certificate_pem + generations_[i].link;
-    certificates += 2;
+  // Of two roots the certificates, for who has only the hash of one; of the others their links, as far back as they fit.
+  chain += generation.ca.certificate_pem;
+  if (signer > 0) chain += generations_[signer - 1].ca.certificate_pem;
+  int certificates = 3;
+  for (size_t i = signer; i > 0 && certificates < identity::kMaxChainCertificates; --i, ++certificates) {
+    chain += generations_[i].link;
   }
   return chain;
 }

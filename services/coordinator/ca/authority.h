@@ -39,7 +39,8 @@ class Authority {
                                                          const std::string& directory, const std::string& trust_domain,
                                                          const Options& options);
 
-  // A chain: the leaf, the CA that signed it, then links and the CAs before. Errors as identity::IssueCertificate.
+  // A chain: the leaf, the CA that signed it, the one before, then links: who knows one of the last dozen roots is led to
+  // it. Errors as identity::IssueCertificate.
   absl::StatusOr<std::string> Issue(std::string_view csr_der, const identity::SpiffeId& id, absl::Duration life,
                                     absl::Time earliest = absl::InfinitePast());
   absl::Duration leaf_life() const { return options_.leaf_life; }

@@ -1,0 +1,122 @@
+#include "services/agent/api/local_service.h"
+
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/telemetry/log.h"
+
+namespace bailiwick::agent {
+namespace {
+
+constexpr char kName[] = "agent.sock";
+constexpr size_t kMaxLine = 4096;
+constexpr absl::Duration kPatience = absl::Seconds(5);
+constexpr absl::Duration kAnswerPatience = absl::Seconds(60);  // a renewal asks the coordinator
+constexpr absl::Duration kAccept = absl::Milliseconds(250);
+
+std::string UtcText(absl::Time t) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t, absl::UTCTimeZone()); }
+
+std::string JsonLine(const google::protobuf::Struct& object) {
+  std::string line;
+  if (!google::protobuf::util::MessageToJsonString(object, &line).ok()) line = "{}";
+  return line + "\n";
+}
+
+void Set(google::protobuf::Struct* object, const std::string& name, const std::string& text) {
+  (*object->mutable_fields())[name].set_string_value(text);
+}
+
+std::string ErrorLine(const absl::Status& status) {
+  google::protobuf::Struct object;
+  Set(&object, "error", std::string(status.message()));
+  return JsonLine(object);
+}
+
+}  // namespace
+
+absl::Status LocalService::Start(const std::string& data_directory) {
+  BW_ASSIGN_OR_RETURN(listener_, os::LocalListener::Open(data_directory, kName));
+  thread_ = std::thread([this] { Run(); });
+  return absl::OkStatus();
+}
+
+void LocalService::Stop() {
+  stopping_ = true;
+  if (thread_.joinable()) thread_.join();
+  listener_.reset();
+}
+
+void LocalService::Run() {
+  while (!stopping_) {
+    auto connection = listener_->Accept(kAccept);
+    if (!connection.ok()) {
+      telemetry::Log(telemetry::Level::kError, "local-socket-failed", {{"error", connection.status()}});
+      return;
+    }
+    if (*connection != nullptr) Answer(**connection);
+  }
+}
+
+void LocalService::Answer(os::LocalConnection& connection) {
+  auto user = connection.PeerUser();
+  if (!user.ok() || (*user != 0 && *user != os::CurrentUser())) {
+    const std::string who = user.ok() ? absl::StrCat("local user ", *user) : "local user";
+    absl::Status refused = gate_->Refused(
+        who,
+        identity::Forbid("NOT_ALLOWED", absl::StrCat(who, " is neither root nor the user that the agent runs as")));
+    connection.Write(ErrorLine(refused), kPatience).IgnoreError();
+    return;
+  }
+  auto request = connection.ReadLine(kMaxLine, kPatience);
+  if (!request.ok()) return;
+  connection.Write(Reply(*request), kPatience).IgnoreError();
+}
+
+std::string LocalService::Reply(const std::string& request) {
+  if (request != "certificate" && request != "renew") {
+    return ErrorLine(absl::InvalidArgumentError("the local socket knows: certificate, renew"));
+  }
+  if (request == "renew") {
+    if (absl::Status renewed = agent_->RenewNow(); !renewed.ok()) return ErrorLine(renewed);
+  }
+  const identity::CertificateInfo info = agent_->certificate();
+  google::protobuf::Struct object;
+  Set(&object, "identity", info.uri);
+  Set(&object, "notBefore", UtcText(info.not_before));
+  Set(&object, "notAfter", UtcText(info.not_after));
+  Set(&object, "renewAt", UtcText(info.renew_at()));
+  (*object.mutable_fields())["connected"].set_bool_value(agent_->connected());
+  return JsonLine(object);
+}
+
+absl::Status AskCertificate(const std::string& data_directory, bool renew, bool json, std::ostream* out) {
+  auto connection = os::ConnectLocal(data_directory, kName);
+  if (absl::IsNotFound(connection.status()) || absl::IsUnavailable(connection.status())) {
+    return absl::UnavailableError(absl::StrCat("no agent runs in ", data_directory, "; start it"));
+  }
+  BW_RETURN_IF_ERROR(connection.status());
+  BW_RETURN_IF_ERROR((*connection)->Write(renew ? "renew\n" : "certificate\n", kPatience));
+  BW_ASSIGN_OR_RETURN(std::string line, (*connection)->ReadLine(kMaxLine * 4, kAnswerPatience));
+  google::protobuf::Struct object;
+  if (!google::protobuf::util::JsonStringToMessage(line, &object).ok()) {
+    return absl::InternalError("the agent's answer cannot be read");
+  }
+  const auto& fields = object.fields();
+  if (auto error = fields.find("error"); error != fields.end()) {
+    return absl::FailedPreconditionError(error->second.string_value());
+  }
+  if (json) {
+    *out << line << "\n";
+    return absl::OkStatus();
+  }
+  auto text = [&](const char* name) { return fields.count(name) == 0 ? "" : fields.at(name).string_value(); };
+  *out << text("identity") << "\nvalid from " << text("notBefore") << " until " << text("notAfter")
+       << ", to be renewed at " << text("renewAt") << "\ncoordinator: "
+       << (fields.count("connected") != 0 && fields.at("connected").bool_value() ? "connected" : "out of reach")
+       << "\n";
+  return absl::OkStatus();
+}
+
+}  // namespace bailiwick::agent
