@@ -109,6 +109,12 @@ class ManifestBuilder {
   ~ManifestBuilder();
   absl::Status Add(
       Entry entry);  // entry.chunks flat: a list longer than kMaxInlineChunks becomes a chunk-list tree here
+  // Takes a subtree of another manifest over as it is: a whole node of that height (0: a leaf) whose paths follow all
+  // that was added. Only where the same node would have been built from its entries: AtNodeStart(height), and the node
+  // is not the last of its height in its own manifest, or is the last thing that is added here. Its files are not in
+  // the summary's count.
+  bool AtNodeStart(int height) const;
+  absl::Status AddSubtree(const Node::Child& child, int height);
   absl::StatusOr<ManifestSummary> Finish();  // an empty manifest has a root too (an empty leaf)
 
  private:
@@ -139,6 +145,18 @@ absl::Status ForEachChunk(NodeSource* source, const Entry& entry,
 // changed. Exactly one of before/after may be null.
 using DiffVisitor = std::function<absl::Status(const Entry* before, const Entry* after)>;
 absl::Status DiffManifests(NodeSource* source, const Digest& before, const Digest& after, const DiffVisitor& visit);
+
+struct ManifestEdit {
+  std::string path;
+  std::optional<Entry> entry;  // what is there from now on (entry->path == path); nothing: it goes, with all below it
+  // With a directory: all below it goes first (what is there now follows as edits of its own). Implied by the others.
+  bool clear_below = false;
+};
+
+// The manifest that a builder would make of the entries of `root` after the edits (paths ascending strictly), reading
+// and writing only the nodes on the way to what they touch. `files`: how many `root` has.
+absl::StatusOr<ManifestSummary> EditManifest(NodeSource* source, const Digest& root, uint64_t files,
+                                             const std::vector<ManifestEdit>& edits, NodeSink sink);
 
 // Every node and chunk digest below a root, nodes first visited once. `enter` returns false to skip a node's subtree.
 absl::Status WalkDag(NodeSource* source, const Digest& root,

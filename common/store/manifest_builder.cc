@@ -169,6 +169,28 @@ absl::Status ManifestBuilder::Add(Entry entry) {
   return absl::OkStatus();
 }
 
+bool ManifestBuilder::AtNodeStart(int height) const {
+  if (!impl_->leaf.entries.empty()) return false;
+  for (size_t h = 1; h <= static_cast<size_t>(height) && h <= impl_->levels.size(); ++h) {
+    if (!impl_->levels[h - 1].pending.inner.empty()) return false;
+  }
+  return true;
+}
+
+absl::Status ManifestBuilder::AddSubtree(const Node::Child& child, int height) {
+  if (impl_->finished || !AtNodeStart(height)) {
+    return absl::FailedPreconditionError("a subtree that does not begin where a node does");
+  }
+  if (!impl_->last_path.empty() && ComparePaths(impl_->last_path, child.first_path) >= 0) {
+    return absl::InvalidArgumentError("manifest entries must be added in order");
+  }
+  impl_->last_path = child.first_path;
+  impl_->summary.entries += child.entries;
+  impl_->summary.logical_bytes += child.bytes;
+  for (int h = 1; h <= height; ++h) impl_->At(static_cast<size_t>(h)).emitted = true;
+  return impl_->AddChild(static_cast<size_t>(height) + 1, child);
+}
+
 absl::StatusOr<ManifestSummary> ManifestBuilder::Finish() {
   Impl& b = *impl_;
   if (b.finished) return absl::FailedPreconditionError("the manifest is finished already");

@@ -56,9 +56,8 @@ void ManifestWalker::Skip() {
 
 absl::Status ManifestWalker::Expand() {
   Frame& top = frames_.back();
-  const std::vector<Node::Child>& siblings = top.node->inner;
-  const Node::Child& child = siblings[top.next];
-  const std::string* end = top.next + 1 < siblings.size() ? &siblings[top.next + 1].first_path : top.end;
+  const Node::Child& child = top.node->inner[top.next];
+  const std::string* end = child_end();
   BW_ASSIGN_OR_RETURN(auto node, LoadTreeNode(source_, child.digest, child_height()));
   BW_RETURN_IF_ERROR(CheckChild(child, *node, end));
   ++top.next;

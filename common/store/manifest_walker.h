@@ -36,6 +36,11 @@ class ManifestWalker {
   bool at_entry() const { return frames_.back().node->kind == NodeKind::kLeaf; }
   const Entry& entry() const { return frames_.back().node->entries[frames_.back().next]; }
   const Node::Child& child() const { return frames_.back().node->inner[frames_.back().next]; }
+  // First path behind child(); null: nothing follows it.
+  const std::string* child_end() const {
+    const Frame& top = frames_.back();
+    return top.next + 1 < top.node->inner.size() ? &top.node->inner[top.next + 1].first_path : top.end;
+  }
   int child_height() const { return frames_.back().node->height - 1; }
   std::string_view path() const { return at_entry() ? entry().path : child().first_path; }
   void Skip();
