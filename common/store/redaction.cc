@@ -36,6 +36,7 @@ void RedactionBook::Add(std::shared_ptr<const Redaction> redaction, bool erase) 
     place.erase |= erase;
   }
   any_.store(true, std::memory_order_release);
+  additions_.fetch_add(1, std::memory_order_acq_rel);
 }
 
 bool RedactionBook::Erases(const Digest& digest) const {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +43,7 @@ class RedactionBook {
   void Add(std::shared_ptr<const Redaction> redaction, bool erase);
 
   bool empty() const { return !any_.load(std::memory_order_acquire); }  // one load: for hot paths
+  uint64_t additions() const { return additions_.load(std::memory_order_acquire); }  // so far
   bool HasChunk(const Digest& digest) const { return !empty() && FindChunk(digest) != nullptr; }
   bool Erases(const Digest& digest) const;
   std::shared_ptr<const Redaction> FindChunk(const Digest& digest) const;
@@ -54,6 +56,7 @@ class RedactionBook {
     bool erase = false;
   };
   std::atomic<bool> any_{false};
+  std::atomic<uint64_t> additions_{0};
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<Digest, std::shared_ptr<const Redaction>> contents_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<Digest, Place> chunks_ ABSL_GUARDED_BY(mutex_);

@@ -50,7 +50,8 @@ grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1:
       request->dataset(),
       {.message = request->message(),
        .allow_changing = request->allow_changing(),
-       .allow_empty = request->allow_empty()},
+       .allow_empty = request->allow_empty(),
+       .scan = request->scan()},
       [&](const CommitProgress& progress) {
         if (context->IsCancelled()) cancelled = true;
         if (!pace.Due()) return;

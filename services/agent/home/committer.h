@@ -1,6 +1,7 @@
-// Makes a version of a source directory: walk in manifest order beside the scan cache, read and chunk what changed,
-// store, build the manifest, one durability barrier, catalog row. A crash at any point leaves the old versions and at
-// most unreferenced chunks. Not thread-safe per dataset: the caller runs one commit of a dataset at a time.
+// Makes a version of a source directory: walk in manifest order beside the scan cache, or look at what a watch saw
+// change; read and chunk it, store, build the manifest, one durability barrier, catalog row. A crash at any point leaves
+// the old versions and at most unreferenced chunks. Not thread-safe per dataset: the caller runs one commit of a dataset
+// at a time.
 #pragma once
 
 #include <atomic>
@@ -16,6 +17,8 @@
 #include "services/agent/state/dataset.h"
 
 namespace bailiwick::agent {
+
+class SourceWatch;
 
 struct SourceSpec {  // what of the DatasetSpec a commit needs
   std::string path;  // absolute
@@ -38,6 +41,7 @@ struct CommitOptions {
   std::string message;
   bool allow_changing = false;
   bool allow_empty = false;
+  bool scan = false;  // the whole source, whatever is known of what changed
 };
 
 struct CommitProgress {
@@ -50,6 +54,7 @@ struct CommitProgress {
 struct CommitOutcome {
   store::CatalogVersion version;  // the new one, or the newest when unchanged
   bool unchanged = false;
+  bool scanned = false;  // the whole source was looked at
   uint64_t new_bytes = 0;
   std::vector<std::string> skipped;  // first 100 paths
   uint64_t skipped_count = 0;
@@ -57,11 +62,13 @@ struct CommitOutcome {
   uint64_t unsettled_count = 0;
 };
 
+// `watch`, when there is one, is the source's own and lives from commit to commit: what it knows to be unchanged is not
+// looked at. The version is the one that a scan would make.
 // Errors: NOT_FOUND source missing or vanished; FAILED_PRECONDITION empty, not a directory, or a file that keeps
 // changing (named); PERMISSION_DENIED unreadable (named); RESOURCE_EXHAUSTED disk full; CANCELLED.
 absl::StatusOr<CommitOutcome> Commit(DatasetHandle& dataset, const SourceSpec& source, const HomeIdentity& home,
                                      const CommitOptions& options, const os::Clock* clock,
                                      const std::function<void(const CommitProgress&)>& progress,
-                                     const std::atomic<bool>& cancelled);
+                                     const std::atomic<bool>& cancelled, SourceWatch* watch = nullptr);
 
 }  // namespace bailiwick::agent

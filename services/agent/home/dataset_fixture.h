@@ -125,8 +125,8 @@ class DatasetFixture {
 
   absl::StatusOr<CommitOutcome> Commit(const SourceSpec& source, const CommitOptions& options = {},
                                        const std::function<void(const CommitProgress&)>& progress = nullptr,
-                                       const os::Clock* clock = os::Clock::System()) {
-    return agent::Commit(handle_, source, home_, options, clock, progress, cancelled);
+                                       const os::Clock* clock = os::Clock::System(), SourceWatch* watch = nullptr) {
+    return agent::Commit(handle_, source, home_, options, clock, progress, cancelled, watch);
   }
 
   // path -> entry of a version.

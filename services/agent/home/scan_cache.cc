@@ -7,6 +7,8 @@
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
 #include "common/store/manifest.h"
+#include "services/agent/home/commit_run.h"
+#include "services/agent/home/scan_cache_changes.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -50,6 +52,10 @@ ScanRecord MakeScanRecord(std::string path, const os::NodeStat& stat) {
   return {std::move(path), stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, stat.device};
 }
 
+std::string ScanCachePath(const std::string& dataset_directory) {
+  return os::JoinPath(dataset_directory, "scan-cache");
+}
+
 std::unique_ptr<ScanCacheReader> ScanCacheReader::Open(os::Files* files, const std::string& path) {
   auto file = files->OpenRead(path);
   if (!file.ok()) return nullptr;
@@ -61,10 +67,15 @@ std::unique_ptr<ScanCacheReader> ScanCacheReader::Open(os::Files* files, const s
     return nullptr;
   auto root = Digest::From(static_cast<uint8_t>(header[8]), std::string_view(header).substr(9, 32));
   if (!root.ok()) return nullptr;
-  auto reader = std::make_unique<ScanCacheReader>();
+  auto reader = std::unique_ptr<ScanCacheReader>(new ScanCacheReader());
   reader->file_ = *std::move(file);
   reader->root_ = *root;
   reader->offset_ = kHeaderBytes;
+  ScanCacheChanges changes = ScanCacheChanges::Load(files, path);
+  if (!changes.root().empty() && changes.base() == *root) {
+    reader->root_ = changes.root();
+    reader->overlay_ = std::make_unique<Overlay>(std::move(changes));
+  }
   return reader;
 }
 
@@ -91,7 +102,45 @@ bool ScanCacheReader::LoadBlock() {
   return true;
 }
 
+// Both in one order: the next of the changes, and the next record of the file.
+struct ScanCacheReader::Overlay {
+  explicit Overlay(ScanCacheChanges c) : changes(std::move(c)), next(changes.changes().begin()) {}
+  const ScanCacheChanges changes;
+  ScanCacheChanges::Changes::const_iterator next;
+  std::string below;  // what lies below counts no more
+  ScanRecord written;
+  bool has_written = false;
+};
+
+ScanCacheReader::ScanCacheReader() = default;
+ScanCacheReader::~ScanCacheReader() = default;
+
 bool ScanCacheReader::Next(ScanRecord* out) {
+  if (overlay_ == nullptr) return NextWritten(out);
+  Overlay& o = *overlay_;
+  for (;;) {
+    if (!o.has_written) o.has_written = NextWritten(&o.written);
+    if (o.next != o.changes.changes().end()) {
+      const auto& [path, change] = *o.next;
+      const int order = o.has_written ? store::ComparePaths(path, o.written.path) : -1;
+      if (order <= 0) {
+        if (order == 0) o.has_written = false;
+        if (change.below && !IsBelow(path, o.below)) o.below = path;
+        ++o.next;
+        if (!change.record) continue;
+        *out = *change.record;
+        return true;
+      }
+    }
+    if (!o.has_written) return false;
+    o.has_written = false;
+    if (!o.below.empty() && IsBelow(o.written.path, o.below)) continue;
+    *out = std::move(o.written);
+    return true;
+  }
+}
+
+bool ScanCacheReader::NextWritten(ScanRecord* out) {
   if (ended_) return false;
   if (position_ == block_.size() && !LoadBlock()) return false;
   const char* in = block_.data() + position_;
@@ -166,6 +215,7 @@ absl::Status ScanCacheWriter::Finish(const Digest& root) {
   BW_RETURN_IF_ERROR(file_->WriteAt(0, EncodeHeader(root)));
   file_.reset();
   BW_RETURN_IF_ERROR(files_->Rename(path_ + ".new", path_));
+  ScanCacheChanges::Remove(files_, path_);
   finished_ = true;
   return absl::OkStatus();
 }

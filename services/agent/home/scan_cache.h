@@ -34,19 +34,27 @@ struct ScanRecord {
 
 ScanRecord MakeScanRecord(std::string path, const os::NodeStat& stat);
 
+std::string ScanCachePath(const std::string& dataset_directory);
+
 class ScanCacheReader {
  public:
   // nullptr when there is none, or none that this build can read.
   static std::unique_ptr<ScanCacheReader> Open(os::Files* files, const std::string& path);
+  ~ScanCacheReader();
   const Digest& root() const { return root_; }
   // False at the end, or where the file is damaged (then intact() is false).
   bool Next(ScanRecord* out);
   bool intact() const { return intact_; }
 
  private:
+  struct Overlay;  // what changed since the file was written
+
+  ScanCacheReader();
   bool LoadBlock();
+  bool NextWritten(ScanRecord* out);
 
   std::unique_ptr<os::File> file_;
+  std::unique_ptr<Overlay> overlay_;  // null: nothing
   Digest root_;
   uint64_t offset_ = 0;
   std::string block_;

@@ -41,6 +41,7 @@ absl::StatusOr<bool> TreeWalker::Enter(const std::string& name, WalkItem* item) 
   absl::StatusOr<std::unique_ptr<os::TreeDir>> dir = parent.dir->OpenDir(parent.prefix + name);
   if (!dir.ok()) return dir.status();
   BW_ASSIGN_OR_RETURN(item->stat, (*dir)->Stat(""));
+  if (before_listing_) before_listing_(**dir, item->path);
   Frame frame;
   BW_ASSIGN_OR_RETURN(frame.names, (*dir)->List());
   std::sort(frame.names.begin(), frame.names.end());

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -30,6 +31,9 @@ class TreeWalker {
 
   // `root` outlives the walker; `label` is its absolute path, for messages.
   TreeWalker(os::TreeDir* root, std::string label, Filter filter);
+  // Called with each directory below the root once it is open and before it is listed.
+  using DirectoryHook = std::function<void(os::TreeDir& dir, std::string_view path)>;
+  void BeforeListing(DirectoryHook hook) { before_listing_ = std::move(hook); }
   // False at the end. A directory is opened and listed before it is returned, so an error comes before it counts.
   // PERMISSION_DENIED and others name the path.
   absl::StatusOr<bool> Next(WalkItem* item);
@@ -52,6 +56,7 @@ class TreeWalker {
   os::TreeDir* root_;
   std::string label_;
   Filter filter_;
+  DirectoryHook before_listing_;
   bool started_ = false;
   std::vector<Frame> frames_;
   std::string path_;

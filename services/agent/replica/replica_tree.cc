@@ -233,6 +233,17 @@ absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersi
   return slot == impl.current ? absl::OkStatus() : impl.Swap(slot);
 }
 
+absl::Status ReplicaTree::PrepareSpare(DatasetHandle& dataset, const std::atomic<bool>& cancelled) {
+  Impl& impl = *impl_;
+  const int spare = PlanSpare(impl.slots, impl.current);
+  if (spare < 0) return absl::OkStatus();
+  std::unique_ptr<os::DirLock> lock;
+  absl::Status claimed = impl.Claim({spare}, &lock).status();
+  if (absl::IsUnavailable(claimed)) return absl::OkStatus();  // somebody reads what once was there
+  BW_RETURN_IF_ERROR(claimed);
+  return impl.LayOut(dataset, spare, *impl.slots[impl.current], nullptr, cancelled);
+}
+
 VersionNumber ReplicaTree::current() const {
   return impl_->current >= 0 && impl_->slots[impl_->current] ? impl_->slots[impl_->current]->version : 0;
 }
@@ -243,6 +254,7 @@ std::vector<VersionNumber> ReplicaTree::laid_out() const {
     if (slot) out.push_back(slot->version);
   }
   std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
 }
 

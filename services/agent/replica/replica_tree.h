@@ -37,8 +37,11 @@ class ReplicaTree {
   // no reader has leased. Durable on OK. UNAVAILABLE: every other slot is leased (try again later). Idempotent.
   absl::Status Show(DatasetHandle& dataset, const store::CatalogVersion& version, const LayoutOptions& options,
                     const LayoutCallback& progress, const std::atomic<bool>& cancelled);
+  // Where the next version would have to be laid out whole, lays out what `current` shows (hard links: no content), so
+  // that it will cost its difference alone. For idle times; what it does not finish costs nothing but the time.
+  absl::Status PrepareSpare(DatasetHandle& dataset, const std::atomic<bool>& cancelled);
   VersionNumber current() const;  // 0: none
-  std::vector<VersionNumber> laid_out() const;
+  std::vector<VersionNumber> laid_out() const;  // ascending, each once
   // Compares the current tree with its manifest, contents included; adds a sentence a difference.
   absl::Status Verify(DatasetHandle& dataset, std::vector<std::string>* problems);
   // `current` names nothing any more; slots stay as they are. Durable on OK, as are the next two. All are idempotent.

@@ -232,6 +232,34 @@ TEST_F(ReplicaTreeTest, RollbackIsASwap) {
   EXPECT_EQ(ReadText(Current("x")), "two");
 }
 
+TEST_F(ReplicaTreeTest, TheNextVersionIsMadeOfTheSpare) {
+  WriteText(At("d/kept"), "kept");
+  WriteText(At("d/changed"), "one");
+  const store::CatalogVersion first = Commit();
+  ASSERT_TRUE(Show(first).ok());
+  ASSERT_TRUE(tree_->PrepareSpare(dataset_.handle(), dataset_.cancelled).ok());
+  ASSERT_TRUE(tree_->PrepareSpare(dataset_.handle(), dataset_.cancelled).ok()) << "there is one";
+  EXPECT_EQ(Describe(root_ + "/trees/1", 0), Describe(root_ + "/trees/0", 0));
+  EXPECT_FALSE(fs::exists(root_ + "/trees/2"));
+  EXPECT_THAT(tree_->laid_out(), ElementsAre(1));
+
+  auto spare = *os::OpenTree(root_ + "/trees/1/d");
+  const uint64_t directory = spare->Stat("")->inode, kept = spare->Stat("kept")->inode;
+  WriteText(At("d/changed"), "two");
+  ASSERT_TRUE(Show(Commit()).ok());
+  ExpectEqualToSource();
+  auto current = *os::OpenTree(root_ + "/current/d");
+  EXPECT_EQ(current->Stat("")->inode, directory) << "not laid out anew";
+  EXPECT_EQ(current->Stat("kept")->inode, kept);
+  EXPECT_EQ(ReadText(root_ + "/trees/0/d/changed"), "one") << "the version before is still whole";
+  ASSERT_TRUE(Show(first).ok());
+  EXPECT_EQ(ReadText(Current("d/changed")), "one");
+
+  Reopen();
+  ASSERT_TRUE(tree_->PrepareSpare(dataset_.handle(), dataset_.cancelled).ok());
+  EXPECT_EQ(ReadText(root_ + "/trees/2/d/changed"), "one");
+}
+
 TEST_F(ReplicaTreeTest, ALeasedSlotIsNotRecycled) {
   WriteText(At("x"), "1");
   ASSERT_TRUE(Show(Commit()).ok());

@@ -21,9 +21,20 @@ SlotPlan PlanSlots(const Slots& slots, int current, const SlotState& wanted) {
     if (Holds(slots[n], wanted) && !wanted.style.writable) return {SlotPlan::Action::kSwap, n, {}};
     if (n != current) plan.candidates.push_back(n);
   }
-  auto age = [&](int n) { return slots[n] ? slots[n]->version : 0; };
-  std::stable_sort(plan.candidates.begin(), plan.candidates.end(), [&](int a, int b) { return age(a) < age(b); });
+  auto age = [&](int n) -> VersionNumber { return slots[n] ? slots[n]->version : 0; };
+  auto spare = [&](int n) { return current >= 0 && slots[current] && Holds(slots[n], *slots[current]); };
+  std::stable_sort(plan.candidates.begin(), plan.candidates.end(), [&](int a, int b) {
+    return spare(a) != spare(b) ? spare(a) : age(a) < age(b);
+  });
   return plan;
+}
+
+int PlanSpare(const Slots& slots, int current) {
+  if (current < 0 || !slots[current] || !CanBuildOn(slots[current], slots[current]->style)) return -1;
+  SlotState next = *slots[current];
+  next.manifest = Digest();
+  const SlotPlan plan = PlanSlots(slots, current, next);
+  return slots[plan.candidates.front()] ? -1 : plan.candidates.front();
 }
 
 bool CanBuildOn(const std::optional<SlotState>& slot, const TreeStyle& style) {

@@ -23,9 +23,13 @@ struct SlotPlan {
   std::vector<int> candidates;
 };
 
-// `current`: the slot that the link names, -1: none. Of slots that are not current, those that hold nothing come first,
-// then the oldest version.
+// `current`: the slot that the link names, -1: none. Of slots that are not current, a spare comes first (it holds what
+// the current one does), then those that hold nothing, then the oldest version.
 SlotPlan PlanSlots(const Slots& slots, int current, const SlotState& wanted);
+
+// Where a spare is worth its while: the next version would go to a slot that holds nothing, and be laid out whole. -1:
+// nowhere.
+int PlanSpare(const Slots& slots, int current);
 
 // Whether a tree of this style may be made by difference from the slot, or share its files: what people may write to
 // can have changed since it was laid out.

@@ -45,6 +45,18 @@ TEST(SlotPlanTest, TheOldestSlotThatIsNotShownIsRecycledEmptyOnesFirst) {
               ElementsAre(2, 0));
 }
 
+TEST(SlotPlanTest, ASpareIsMadeOnceAndUsedFirst) {
+  EXPECT_EQ(PlanSpare({}, -1), -1);
+  EXPECT_EQ(PlanSpare({Holding(1, 'a')}, 0), 1);
+  EXPECT_EQ(PlanSpare({Holding(1, 'a'), Holding(1, 'a')}, 0), -1) << "there is one";
+  EXPECT_THAT(PlanSlots({Holding(1, 'a'), Holding(1, 'a')}, 0, Holding(2, 'b')).candidates, ElementsAre(1, 2));
+  EXPECT_EQ(PlanSpare({Holding(1, 'a'), Holding(2, 'b')}, 1), 2);
+  EXPECT_EQ(PlanSpare({Holding(3, 'c'), Holding(2, 'b'), Holding(4, 'd')}, 2), -1) << "an old version will do";
+  SlotState open = Holding(1, 'a');
+  open.style.writable = true;
+  EXPECT_EQ(PlanSpare({open}, 0), -1) << "nothing is made of what people write to";
+}
+
 TEST(SlotPlanTest, DoubtAndWriteAccessForbidReuse) {
   SlotState suspect = Holding(1, 'a');
   suspect.suspect = true;

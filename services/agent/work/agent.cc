@@ -181,6 +181,7 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   }
   JudgeAll();
   session_->Start();
+  watch_pump_.Start();
   ticker_ = std::thread([this] { TickLoop(); });
   return absl::OkStatus();
 }
@@ -194,6 +195,7 @@ void Agent::Stop() {
     for (auto& [id, work] : work_) work->stop_showing = true;
   }
   jobs_.Stop();
+  watch_pump_.Stop();
   {
     absl::MutexLock lock(&mutex_);
     auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return flow_threads_ == 0; };

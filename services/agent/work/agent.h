@@ -23,6 +23,7 @@
 #include "common/rpc/refusals.h"
 #include "services/agent/evict/evictor.h"
 #include "services/agent/home/committer.h"
+#include "services/agent/home/source_watch.h"
 #include "services/agent/keys/at_rest.h"
 #include "services/agent/law/law.h"
 #include "services/agent/redact/redactor.h"
@@ -88,6 +89,8 @@ class Agent {
     std::unique_ptr<ReplicaTree> tree;  // used by "show:" jobs and under tree_mutex
     absl::Mutex tree_mutex;
     absl::Mutex commit_mutex;
+    std::shared_ptr<SourceWatch> watch;  // of a home; under commit_mutex, as the next
+    std::string watch_problem;           // said last
     std::atomic<bool> stop_showing{false};
     // Guarded by Agent::mutex_:
     VersionNumber current = 0;
@@ -98,6 +101,8 @@ class Agent {
     absl::Duration next_attempt = absl::ZeroDuration();
     absl::Duration retry_show = absl::InfiniteDuration();
     absl::Duration next_keep = absl::ZeroDuration();
+    bool garbage = false;  // versions were dropped since the last collection
+    absl::Duration next_collection = absl::ZeroDuration();
     bool show_queued = false;
     bool commit_queued = false;
     bool keep_queued = false;
@@ -131,15 +136,22 @@ class Agent {
   void QueueKeep(const std::shared_ptr<Work>& work);
   void QueueCommit(const std::shared_ptr<Work>& work);
   void Show(const std::shared_ptr<Work>& work);
+  void PrepareSpare(Work& work);
   absl::StatusOr<std::optional<store::CatalogVersion>> VersionToShow(DatasetHandle& dataset, VersionNumber pinned);
   void Keep(const std::shared_ptr<Work>& work);
+  int DropExpired(const std::shared_ptr<Work>& work);
+  bool CollectionDue(const std::shared_ptr<Work>& work, int dropped);
   void KeepAllSoon();
+  void CollectNow(const std::shared_ptr<Work>& work);
   // What the law asks of data at rest; true when plain packs wait for a collection.
   bool KeepAtRest(const std::shared_ptr<Work>& work);
   void AutoCommit(const std::shared_ptr<Work>& work);
   absl::StatusOr<CommitOutcome> Commit(const std::shared_ptr<Work>& work, const CommitOptions& options,
                                        const std::function<void(const CommitProgress&)>& progress,
                                        const std::atomic<bool>& cancelled);
+  SourceWatch* WatchOf(Work& work);
+  absl::StatusOr<absl::Time> LastChange(Work& work, const SourceSpec& source);
+  void SayWatchProblem(Work& work);
   std::shared_ptr<Work> FindWork(DatasetId id);
   std::shared_ptr<Work> FindWork(const std::string& name);
   // Runs a flow, or what leads to one, on a thread of its own. False: as many run as may, or one of this id does.
@@ -214,6 +226,7 @@ class Agent {
   StandingFlows standing_;
   LocalStatusFile status_file_;  // the ticker's
   bool on_its_own_ = false;      // the ticker's
+  WatchPump watch_pump_;
   JobQueue jobs_;
   std::unique_ptr<SessionClient> session_;
   std::thread ticker_;

@@ -1,4 +1,4 @@
-// The jobs of the agent: commit, show (lay out), keep (retention and garbage collection).
+// The jobs of the agent: commit and show (lay out).
 #include <algorithm>
 #include <filesystem>
 #include <utility>
@@ -18,9 +18,6 @@ using telemetry::Level;
 using telemetry::Log;
 
 constexpr uint32_t kDefaultChunkAverage = 32 * 1024;
-constexpr absl::Duration kKeepEvery = absl::Minutes(10);       // retention by age, without a commit
-constexpr absl::Duration kKeepOften = absl::Seconds(30);        // after a new law: what was in the way at first is done then
-constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);  // collects the drops of a burst of commits at once
 constexpr absl::Duration kAssignmentPatience = absl::Seconds(5);
 constexpr absl::Duration kRetryShow = absl::Seconds(1);         // every slot leased
 constexpr absl::Duration kRetryFailedShow = absl::Seconds(15);  // disk full and the like
@@ -40,16 +37,6 @@ SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) {
   source.owner = spec.owner();
   source.settle = FromProtoDuration(spec.commit().settle());
   return source;
-}
-
-store::RetentionRule RetentionOf(const resource::v1::DatasetSpec& spec) {
-  store::RetentionRule rule;
-  if (spec.has_retain()) {
-    rule.last = std::max(1u, spec.retain().last());
-    rule.hourly = spec.retain().hourly();
-    rule.daily = spec.retain().daily();
-  }
-  return rule;
 }
 
 }  // namespace
@@ -82,7 +69,8 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
                     .epoch = assignment.epoch(),
                     .key = &identity_->enrolment_key()};
   auto outcome = agent::Commit(*work->dataset, SourceOf(assignment.spec()), home, options, state_->env().clock,
-                               progress, cancelled);
+                               progress, cancelled, WatchOf(*work));
+  SayWatchProblem(*work);
   std::string problem = outcome.ok() ? "" : std::string(absl::StatusCodeToString(outcome.status().code()));
   // The coordinator learns why commits do not happen, never a file's name: the sentence stays here and with the caller.
   if (!outcome.ok()) {
@@ -98,6 +86,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
         break;
       case absl::StatusCode::kResourceExhausted:
         problem = "the agent's disk is full";
+        CollectNow(work);
         break;
       default:
         break;
@@ -123,6 +112,23 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
   }
   if (changed) SendReport(work);
   return outcome;
+}
+
+SourceWatch* Agent::WatchOf(Work& work) {
+  if (work.watch == nullptr) {
+    work.watch = std::make_shared<SourceWatch>(state_->env().clock);
+    watch_pump_.Add(work.watch);
+  }
+  return work.watch.get();
+}
+
+void Agent::SayWatchProblem(Work& work) {
+  std::string problem = work.watch->problem();
+  if (problem == work.watch_problem) return;
+  work.watch_problem = std::move(problem);
+  if (work.watch_problem.empty()) return;
+  Log(Level::kWarning, "source-not-watched",
+      {{"dataset", work.dataset->name}, {"reason", work.watch_problem}, {"effect", "each commit looks at all of it"}});
 }
 
 absl::StatusOr<CommitOutcome> Agent::CommitNow(const std::string& dataset, const CommitOptions& options,
@@ -159,8 +165,8 @@ void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
   const absl::Duration quiet = FromProtoDuration(spec.commit().quiet());
   bool due = true;
   if (spec.commit().has_quiet()) {
-    // Looks at the tree's times only; a commit follows once the newest change is old enough.
-    auto newest = NewestChange(SourceOf(spec));
+    // A commit follows once the newest change is old enough: as the watch saw it, else by the tree's times alone.
+    absl::StatusOr<absl::Time> newest = LastChange(*work, SourceOf(spec));
     due = newest.ok() && state_->env().clock->Now() - *newest >= quiet;
     if (!newest.ok()) due = true;  // the commit itself says what is wrong
   }
@@ -178,6 +184,14 @@ void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
   absl::MutexLock lock(&mutex_);
   work->commit_queued = false;
   work->next_attempt = state_->env().clock->BootTime() + wait;
+}
+
+absl::StatusOr<absl::Time> Agent::LastChange(Work& work, const SourceSpec& source) {
+  absl::MutexLock one(&work.commit_mutex);
+  if (work.watch != nullptr) {
+    if (std::optional<absl::Time> seen = work.watch->LastChange()) return *seen;
+  }
+  return NewestChange(source);
 }
 
 void Agent::QueueShow(const std::shared_ptr<Work>& work) {
@@ -284,6 +298,9 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
     Log(Level::kInfo, "version-shown", {{"dataset", dataset.name}, {"version", after}, {"before", before}});
   }
   SendReport(work);
+  if (after != 0 && status.ok()) {
+    jobs_.Submit(absl::StrCat("show:", dataset.id.Hex()), [this, work] { PrepareSpare(*work); });
+  }
   if (before != after && after != 0 && status.ok()) {
     // Beside the show lane: a slow hook never holds back the next version.
     jobs_.Submit(absl::StrCat("hook:", dataset.id.Hex()), [this, name = dataset.name, after, root] {
@@ -294,106 +311,14 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
   }
 }
 
-void Agent::QueueKeep(const std::shared_ptr<Work>& work) {
-  const absl::Duration now = state_->env().clock->BootTime();
-  {
-    absl::MutexLock lock(&mutex_);
-    if (work->keep_queued) return;
-    if (now < work->next_keep) {  // soon, by the ticker
-      work->next_keep = std::min(work->next_keep, now + kKeepAfterChange);
-      return;
-    }
-    work->keep_queued = true;
-    work->next_keep = now + (now < keep_often_until_ ? kKeepAfterChange : kKeepEvery);
-  }
-  jobs_.Submit(absl::StrCat("keep:", work->dataset->id.Hex()), [this, work] {
-    {
-      absl::MutexLock lock(&mutex_);
-      work->keep_queued = false;
-    }
-    Keep(work);
-  });
-}
-
-// Everything that a new law may ask of data at rest, within seconds.
-void Agent::KeepAllSoon() {
-  absl::MutexLock lock(&mutex_);
-  keep_often_until_ = state_->env().clock->BootTime() + kKeepOften;
-  for (auto& [id, work] : work_) {
-    work->next_keep = absl::ZeroDuration();
-    work->retry_show = absl::ZeroDuration();
-  }
-}
-
-bool Agent::KeepAtRest(const std::shared_ptr<Work>& work) {
-  DatasetHandle& dataset = *work->dataset;
-  if (!dataset.store->at_rest().locked.ok()) {
-    absl::Status unlocked = dataset.store->Unlock();
-    Log(unlocked.ok() ? Level::kInfo : Level::kError, unlocked.ok() ? "dataset-unlocked" : "dataset-locked",
-        {{"dataset", dataset.name}, {"error", unlocked}});
-    SendReport(work);
-    if (unlocked.ok()) QueueShow(work);
-    return false;
-  }
-  absl::Status ensured = at_rest_.Ensure(dataset, at_rest_.Obliged(dataset.id, dataset.name));
-  if (!ensured.ok()) Log(Level::kError, "not-encrypted-at-rest", {{"dataset", dataset.name}, {"error", ensured}});
-  const store::AtRest now = dataset.store->at_rest();
-  return !now.wrapping_key.empty() && now.plain_packs > 0;
-}
-
-void Agent::Keep(const std::shared_ptr<Work>& work) {
-  DatasetHandle& dataset = *work->dataset;
-  const bool to_encrypt = KeepAtRest(work);
-  agent::v1::Assignment assignment;
-  std::set<VersionNumber> in_use;
-  bool maintained;
-  {
-    absl::MutexLock lock(&mutex_);
-    maintained = work->assigned;
-    assignment = work->assignment;
-    in_use = work->laid_out;
-    in_use.insert(work->current);
-    in_use.insert(assignment.pinned());
-  }
-  if (Closed(dataset.id)) return;  // erased in its own time, with a receipt
-  auto versions = dataset.catalog->List(dataset.id);
-  if (!versions.ok()) return;
-  std::vector<std::pair<VersionNumber, absl::Time>> times;
-  for (const auto& v : *versions) {
-    if (maintained) times.emplace_back(v.record.number, v.record.committed_at);
-  }
-  int dropped = 0;
-  for (VersionNumber number : store::Expired(times, RetentionOf(assignment.spec()), state_->env().clock->Now())) {
-    if (in_use.count(number) != 0 || evictor_.Held(dataset.id, number)) continue;
-    // A home keeps what the coordinator has not heard of yet.
-    if (assignment.home() && number > assignment.acknowledged()) continue;
-    absl::Status status =
-        state_->audit()
-            ->Append("version-dropped", absl::StrCat(dataset.name, "/", number), "{\"reason\":\"retention\"}")
-            .status();
-    if (status.ok()) status = dataset.catalog->Drop(dataset.id, number, dataset.nodes.get());
-    if (!status.ok()) {
-      Log(Level::kError, "retention-failed", {{"dataset", dataset.name}, {"version", number}, {"error", status}});
-      break;
-    }
-    ++dropped;
-  }
-  const bool parts = CollectParts(work);
-  if (dropped == 0 && !parts && !to_encrypt) return;
-  if (dropped != 0) SendReport(work);
-  auto collected = dataset.store->CollectGarbage(MarkLive(dataset));
-  if (!collected.ok()) {
-    Log(Level::kError, "collection-failed", {{"dataset", dataset.name}, {"error", collected.status()}});
-    return;
-  }
-  absl::Status noted = parts ? evictor_.NotePartial(dataset.id, false) : absl::OkStatus();
-  if (!noted.ok()) Log(Level::kError, "collection-not-noted", {{"dataset", dataset.name}, {"error", noted}});
-  Log(Level::kInfo,
-      dropped != 0 ? "versions-dropped" : (to_encrypt ? "dataset-rewritten-encrypted" : "parts-collected"),
-      {{"dataset", dataset.name},
-       {"versions", dropped},
-       {"freed_bytes", collected->freed_bytes},
-       {"plain_packs", to_encrypt ? dataset.store->at_rest().plain_packs : 0}});
+// After what was asked for: nobody waits for it, and the next version will wait for less.
+void Agent::PrepareSpare(Work& work) {
+  absl::MutexLock tree_lock(&work.tree_mutex);
+  if (work.tree == nullptr || work.stop_showing) return;
+  absl::Status status = work.tree->PrepareSpare(*work.dataset, work.stop_showing);
+  if (status.ok() || absl::IsCancelled(status)) return;
+  Log(Level::kWarning, "spare-not-prepared",
+      {{"dataset", work.dataset->name}, {"code", absl::StatusCodeToString(status.code())}});
 }
 
 absl::StatusOr<DatasetHandle*> Agent::Held(const std::string& name) {

@@ -54,16 +54,12 @@ void PrintCommit(const Globals& globals, const std::string& name, const agent::v
   }
 }
 
-absl::Status Commit(const Globals& globals, const std::string& name, const std::string& message, bool wait,
-                    bool allow_changing, bool allow_empty, absl::Duration timeout) {
+absl::Status Commit(const Globals& globals, const agent::v1::CommitRequest& request, bool wait,
+                    absl::Duration timeout) {
+  const std::string& name = request.dataset();
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, name));
   BW_ASSIGN_OR_RETURN(auto agent, AgentOf(*admin, dataset.home_site()));
-  agent::v1::CommitRequest request;
-  request.set_dataset(name);
-  request.set_message(message);
-  request.set_allow_changing(allow_changing);
-  request.set_allow_empty(allow_empty);
   auto call = Admin::Call(kLongCall);
   auto stream = agent->Commit(call.get(), request);
   agent::v1::CommitEvent event;
@@ -397,17 +393,24 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     auto* c = dataset->add_subcommand("commit", "make a version of the source directory, at its home");
     auto name = std::make_shared<std::string>(), message = std::make_shared<std::string>();
     auto wait = std::make_shared<bool>(false), changing = std::make_shared<bool>(false),
-         empty = std::make_shared<bool>(false);
+         empty = std::make_shared<bool>(false), scan = std::make_shared<bool>(false);
     c->add_option("NAME", *name, "dataset, or a family's stream NAME@SITE")->required();
     c->add_option("-m,--message", *message, "kept with the version");
     c->add_flag("--wait", *wait, "until every replica that the law allows holds it");
     auto timeout = TimeoutFlag(c, "of --wait (default 10m)", "10m");
     c->add_flag("--allow-changing", *changing, "take files that change while they are read as they are");
     c->add_flag("--allow-empty", *empty, "take an empty source for what it is");
+    c->add_flag("--scan", *scan, "look at every file, not only at those that the agent saw change");
     c->footer("Example:\n  bailiwick dataset commit planner --message 'epoch 12' --wait");
-    OnRun(c, globals, [&globals, name, message, wait, changing, empty, timeout]() -> absl::Status {
+    OnRun(c, globals, [&globals, name, message, wait, changing, empty, scan, timeout]() -> absl::Status {
       BW_ASSIGN_OR_RETURN(absl::Duration t, timeout());
-      return Commit(globals, *name, *message, *wait, *changing, *empty, t);
+      agent::v1::CommitRequest request;
+      request.set_dataset(*name);
+      request.set_message(*message);
+      request.set_allow_changing(*changing);
+      request.set_allow_empty(*empty);
+      request.set_scan(*scan);
+      return Commit(globals, request, *wait, t);
     });
   }
   {

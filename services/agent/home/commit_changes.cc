@@ -1,0 +1,246 @@
+// A commit of what a watch saw change: each path is looked at, and what the version before said of it is edited.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "services/agent/home/commit_run.h"
+#include "services/agent/home/scan_cache_changes.h"
+
+namespace bailiwick::agent {
+namespace {
+
+constexpr size_t kMaxEdits = 200'000;  // held in memory; with more a scan is as good
+
+class ChangeRun : public CommitRun {
+ public:
+  explicit ChangeRun(const CommitContext& context) : CommitRun(context) {}
+  absl::StatusOr<std::optional<CommitOutcome>> Run();
+
+ private:
+  absl::Status Look(const PathChanges& changes);
+  absl::Status LookAt(const std::string& path, ChangeKind kind);
+  // Item of a path below the root; nothing: nothing of the source is there.
+  absl::StatusOr<std::optional<WalkItem>> Find(const std::string& path);
+  absl::Status Visit(const WalkItem& item, const store::Entry* previous);
+  absl::Status VisitFile(const WalkItem& item, const store::Entry* previous);
+  absl::Status VisitTree(const WalkItem& item);
+  void Absent(const std::string& path);
+  void Edit(store::Entry entry) {
+    store::ManifestEdit& edit = edits_[entry.path];
+    edit.entry = std::move(entry);
+  }
+  void LeaveForLater(const std::string& path);
+  void KeepRecord(const std::string& path, const os::NodeStat& stat);
+  bool Ignored(std::string_view path, bool directory) const {
+    return ignore_.Match(path, directory) == PatternList::Verdict::kMatch;
+  }
+  bool IgnoredAbove(std::string_view path) const;
+  absl::StatusOr<std::optional<CommitOutcome>> Commit(const PathChanges& changes);
+
+  std::map<std::string, store::ManifestEdit, ManifestOrder> edits_;
+  ScanCacheChanges records_;
+  PathChanges later_;
+  bool scan_ = false;  // there is something that only a scan gets right
+};
+
+void ChangeRun::LeaveForLater(const std::string& path) {
+  NoteName(path, &outcome_.unsettled, &outcome_.unsettled_count);
+  later_.emplace(path, ChangeKind::kItself);
+}
+
+void ChangeRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
+  records_.Set(path, RecordOf(path, stat));
+  WatchLinks(path, stat);
+}
+
+bool ChangeRun::IgnoredAbove(std::string_view path) const {
+  if (ignore_.empty()) return false;
+  for (size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
+    if (Ignored(path.substr(0, slash), true)) return true;
+  }
+  return false;
+}
+
+absl::StatusOr<std::optional<WalkItem>> ChangeRun::Find(const std::string& path) {
+  WalkItem item;
+  absl::StatusOr<os::NodeStat> stat = root_->Stat(path);
+  if (!stat.ok()) {
+    // Anything but "it is not there" is no reason to let go of what was there: a scan finds out.
+    scan_ = !absl::IsNotFound(stat.status());
+    return std::nullopt;
+  }
+  if (Ignored(path, stat->type == os::NodeType::kDirectory)) return std::nullopt;
+  item.path = item.name = path;
+  item.stat = *stat;
+  item.dir = root_.get();
+  return item;
+}
+
+void ChangeRun::Absent(const std::string& path) {
+  if (context_.watch != nullptr) context_.watch->LookNoMore(path);
+  records_.Drop(path);
+  if (context_.source.keep_absent) return;
+  edits_[path];  // goes, with all below it
+}
+
+absl::Status ChangeRun::VisitFile(const WalkItem& item, const store::Entry* previous) {
+  ++counts_.files;
+  counts_.scanned_bytes += item.stat.size;
+  if (item.stat.links > 1) {
+    const SourceWatch::Link link = context_.watch->LookAgain(MakeScanRecord(item.path, item.stat));
+    if (link == SourceWatch::Link::kSame) return absl::OkStatus();
+    if (link == SourceWatch::Link::kNew) scan_ = true;  // its other names are not known
+  }
+  if (Unsettled(item.stat)) {
+    LeaveForLater(item.path);
+    if (previous == nullptr || previous->type != store::EntryType::kFile) return Absent(item.path), absl::OkStatus();
+    Edit(*previous);
+    return absl::OkStatus();
+  }
+  ReadRequest request{item.dir, item.name, Label(item.path), context_.options.allow_changing};
+  os::NodeStat read = item.stat;
+  BW_ASSIGN_OR_RETURN(ReadResult result, reader_->Read(request, MakeEntry(item, store::EntryType::kFile), &read));
+  switch (result) {
+    case ReadResult::kSteady:
+      KeepRecord(item.path, read);
+      break;
+    case ReadResult::kChanging:
+      records_.Drop(item.path);
+      LeaveForLater(item.path);
+      break;
+    case ReadResult::kVanished:
+    case ReadResult::kReplaced:  // what took its place is another change
+      Absent(item.path);
+      break;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChangeRun::Visit(const WalkItem& item, const store::Entry* previous) {
+  BW_RETURN_IF_ERROR(CheckCancelled());
+  if (absl::Status path = store::CheckPath(item.path); !path.ok()) return Annotate(path, Label(item.path));
+  if (edits_.size() + later_.size() > kMaxEdits) scan_ = true;
+  switch (item.stat.type) {
+    case os::NodeType::kDirectory:
+      Edit(MakeEntry(item, store::EntryType::kDirectory));
+      return absl::OkStatus();
+    case os::NodeType::kFile:
+      return VisitFile(item, previous);
+    case os::NodeType::kSymlink: {
+      BW_ASSIGN_OR_RETURN(std::optional<store::Entry> entry, ReadSymlink(item));
+      if (!entry) return Absent(item.path), absl::OkStatus();
+      records_.Drop(item.path);
+      return pipeline_->Add(*std::move(entry));
+    }
+    case os::NodeType::kOther:
+      scan_ = true;  // the version says how many of them the source has
+      return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChangeRun::VisitTree(const WalkItem& top) {
+  store::ManifestEdit& edit = edits_[top.path];
+  edit.clear_below = !context_.source.keep_absent;
+  records_.DropBelow(top.path);
+  absl::StatusOr<std::unique_ptr<os::TreeDir>> dir = root_->OpenDir(top.path);
+  if (absl::IsNotFound(dir.status())) return absl::OkStatus();  // its going is a change as well
+  if (!dir.ok()) return Annotate(dir.status(), Label(top.path));
+  context_.watch->Enter(**dir, top.path);
+  const std::string prefix = top.path + "/";
+  TreeWalker walker(dir->get(), context_.source.path + "/" + top.path,
+                    [&](std::string_view path, const os::NodeStat& stat) {
+                      return ignore_.empty() ||
+                             !Ignored(prefix + std::string(path), stat.type == os::NodeType::kDirectory);
+                    });
+  walker.BeforeListing(
+      [&](os::TreeDir& below, std::string_view path) { context_.watch->Enter(below, prefix + std::string(path)); });
+  WalkItem item;
+  while (!scan_) {
+    BW_ASSIGN_OR_RETURN(bool more, walker.Next(&item));
+    if (!more) break;
+    item.path.insert(0, prefix);
+    BW_ASSIGN_OR_RETURN(std::optional<store::Entry> previous,
+                        store::FindEntry(dataset_.nodes.get(), newest_->record.manifest_root, item.path));
+    BW_RETURN_IF_ERROR(Visit(item, previous ? &*previous : nullptr));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChangeRun::LookAt(const std::string& path, ChangeKind kind) {
+  if (IgnoredAbove(path)) return absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(std::optional<WalkItem> item, Find(path));
+  if (scan_) return absl::OkStatus();
+  if (!item) return Absent(path), absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(std::optional<store::Entry> previous,
+                      store::FindEntry(dataset_.nodes.get(), newest_->record.manifest_root, path));
+  const bool directory = item->stat.type == os::NodeType::kDirectory;
+  const bool was_directory = previous && previous->type == store::EntryType::kDirectory;
+  if (was_directory && !directory) records_.DropBelow(path);
+  BW_RETURN_IF_ERROR(Visit(*item, previous ? &*previous : nullptr));
+  if (!directory) return absl::OkStatus();
+  if (kind == ChangeKind::kTree || !was_directory) return VisitTree(*item);
+  absl::Status readable = root_->OpenDir(path).status();
+  return readable.ok() || absl::IsNotFound(readable) ? absl::OkStatus() : Annotate(readable, Label(path));
+}
+
+absl::Status ChangeRun::Look(const PathChanges& changes) {
+  std::string done;  // a tree that was looked at as a whole
+  for (const auto& [path, kind] : changes) {
+    if (scan_) return absl::OkStatus();
+    if (!done.empty() && IsBelow(path, done)) continue;
+    BW_RETURN_IF_ERROR(LookAt(path, kind));
+    auto edit = edits_.find(path);
+    if (edit != edits_.end() && edit->second.clear_below) done = path;
+  }
+  return pipeline_->Finish();
+}
+
+absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges& changes) {
+  if (absl::Status status = Look(changes); !status.ok()) {
+    if (!absl::IsCancelled(status) && !absl::IsResourceExhausted(status)) BW_RETURN_IF_ERROR(CheckSource());
+    return Described(status);
+  }
+  BW_RETURN_IF_ERROR(CheckSource());
+  if (scan_) return std::nullopt;
+  std::vector<store::ManifestEdit> edits;
+  edits.reserve(edits_.size());
+  for (auto& [path, edit] : edits_) {
+    edit.path = path;
+    edits.push_back(std::move(edit));
+  }
+  const store::VersionRecord& before = newest_->record;
+  absl::StatusOr<store::ManifestSummary> summary =
+      store::EditManifest(dataset_.nodes.get(), before.manifest_root, before.files, edits,
+                          [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
+  if (!summary.ok()) return Described(summary.status());
+  if (summary->entries == 0) return std::nullopt;  // is that meant?
+  if (absl::Status status = Publish(*summary, before.skipped); !status.ok()) return Described(status);
+  records_.Save(dataset_.files, ScanCachePath(dataset_.directory), before.manifest_root, summary->root);
+  context_.watch->Rebind(Binding(summary->root));
+  context_.watch->Return(std::move(later_));
+  Report();
+  return std::move(outcome_);
+}
+
+absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Run() {
+  BW_RETURN_IF_ERROR(CheckCancelled());
+  BW_RETURN_IF_ERROR(Open([this](store::Entry entry) {
+    Edit(std::move(entry));
+    return absl::OkStatus();
+  }));
+  if (!newest_ || !include_.empty()) return std::nullopt;
+  std::optional<PathChanges> changes = context_.watch->Take(Binding(newest_->record.manifest_root));
+  if (!changes) return std::nullopt;
+  absl::StatusOr<std::optional<CommitOutcome>> outcome = Commit(*changes);
+  if (!outcome.ok()) context_.watch->Return(*std::move(changes));
+  return outcome;
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<CommitOutcome>> CommitByChanges(const CommitContext& context) {
+  return ChangeRun(context).Run();
+}
+
+}  // namespace bailiwick::agent

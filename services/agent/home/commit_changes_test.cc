@@ -1,0 +1,251 @@
+// Commits of what a watch saw, beside commits that scan: the versions must be the same, whatever happened to the source.
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <random>
+
+#include "services/agent/home/dataset_fixture.h"
+#include "services/agent/home/source_watch.h"
+
+namespace bailiwick::agent {
+namespace {
+
+class ChangesTest : public ::testing::Test {
+ protected:
+  ChangesTest() : watching_(temp_ / "watching"), scanning_(temp_ / "scanning"), watch_(os::Clock::System()) {
+    spec_.path = temp_ / "source";
+    fs::create_directories(spec_.path);
+  }
+  std::string Path(const std::string& name) const { return spec_.path + "/" + name; }
+  absl::StatusOr<CommitOutcome> Watching(const CommitOptions& options = {}) {
+    return watching_.Commit(spec_, options, nullptr, os::Clock::System(), &watch_);
+  }
+  // Both ways, and that they agree. Whether the one with the watch scanned.
+  bool Agree() {
+    auto by_changes = Watching();
+    auto by_scan = scanning_.Commit(spec_);
+    EXPECT_TRUE(by_changes.ok()) << by_changes.status();
+    EXPECT_TRUE(by_scan.ok()) << by_scan.status();
+    if (!by_changes.ok() || !by_scan.ok()) return true;
+    const store::VersionRecord& a = by_changes->version.record;
+    const store::VersionRecord& b = by_scan->version.record;
+    EXPECT_EQ(a.manifest_root, b.manifest_root);
+    EXPECT_EQ(a.entries, b.entries);
+    EXPECT_EQ(a.files, b.files);
+    EXPECT_EQ(a.logical_bytes, b.logical_bytes);
+    EXPECT_EQ(by_changes->unchanged, by_scan->unchanged);
+    if (a.manifest_root != b.manifest_root) Explain(watching_, by_changes->version, scanning_, by_scan->version);
+    return by_changes->scanned;
+  }
+  static void Explain(DatasetFixture& watching, const store::CatalogVersion& a, DatasetFixture& scanning,
+                      const store::CatalogVersion& b) {
+    auto mine = watching.Entries(a), wanted = scanning.Entries(b);
+    for (const auto& [path, entry] : wanted) {
+      auto it = mine.find(path);
+      if (it == mine.end()) {
+        ADD_FAILURE() << "missing: " << path;
+      } else if (it->second.mode != entry.mode || it->second.mtime_ns != entry.mtime_ns ||
+                 it->second.size != entry.size || it->second.type != entry.type) {
+        ADD_FAILURE() << "other: " << path << " " << it->second.mtime_ns - entry.mtime_ns;
+      }
+    }
+    for (const auto& [path, entry] : mine) {
+      if (wanted.count(path) == 0) ADD_FAILURE() << "too much: " << path;
+    }
+  }
+
+  TempDir temp_;
+  SourceSpec spec_;
+  DatasetFixture watching_;
+  DatasetFixture scanning_;
+  SourceWatch watch_;
+};
+
+TEST_F(ChangesTest, EveryKindOfChangeIsSeenWithoutAScan) {
+  for (const char* name : {"a/1", "a/2", "a/deep/er/3", "b/4", "top"}) WriteText(Path(name), name);
+  EXPECT_TRUE(Agree()) << "the first commit scans";
+  EXPECT_FALSE(Agree()) << "nothing changed";
+  auto step = [&](const char* what, const std::function<void()>& change) {
+    SCOPED_TRACE(what);
+    change();
+    EXPECT_FALSE(Agree());
+    EXPECT_FALSE(Agree());
+  };
+  step("content", [&] { WriteText(Path("a/1"), "other"); });
+  step("grown", [&] { std::ofstream(Path("a/2"), std::ios::app) << "more"; });
+  step("a new file", [&] { WriteText(Path("b/new"), "n"); });
+  step("in a new directory", [&] { WriteText(Path("c/d/e/new"), "n"); });
+  step("and more in there", [&] { WriteText(Path("c/d/e/newer"), "n"); });
+  step("mode", [&] { fs::permissions(Path("top"), fs::perms::owner_all); });
+  step("mode of a directory", [&] { fs::permissions(Path("a/deep"), fs::perms::owner_all); });
+  step("time", [&] { SetTimes(Path("b/4"), 1'000'000'000); });
+  step("a file removed", [&] { fs::remove(Path("a/2")); });
+  step("a file renamed", [&] { fs::rename(Path("top"), Path("bottom")); });
+  step("a directory renamed", [&] { fs::rename(Path("a"), Path("z")); });
+  step("and changed in its new place", [&] { WriteText(Path("z/deep/er/3"), "changed"); });
+  step("a tree removed", [&] { fs::remove_all(Path("c")); });
+  step("a symlink", [&] { fs::create_symlink("nowhere", Path("link")); });
+  step("a directory for a file", [&] { fs::remove(Path("b/4")), WriteText(Path("b/4/inside"), "x"); });
+  step("a file for a directory", [&] { fs::remove_all(Path("b/4")), WriteText(Path("b/4"), "x"); });
+  step("a tree moved in", [&] {
+    WriteText(temp_ / "outside/x/y", "y");
+    fs::rename(temp_ / "outside", Path("inside"));
+  });
+  step("swapped", [&] {
+    fs::rename(Path("inside"), Path("tmp"));
+    fs::rename(Path("b"), Path("inside"));
+    fs::rename(Path("tmp"), Path("b"));
+  });
+}
+
+TEST_F(ChangesTest, RandomChangesGiveTheVersionThatAScanGives) {
+  for (int variant = 0; variant < 4; ++variant) {
+    SCOPED_TRACE(variant);
+    std::mt19937 rng(static_cast<unsigned>(variant) + 3);
+    TempDir temp;
+    spec_.path = temp / "source";
+    fs::create_directories(spec_.path + "/d0");
+    WriteText(Path("f0"), "keeps it from being empty");
+    spec_.keep_absent = variant % 2 == 1;
+    spec_.ignore = variant >= 2 ? std::vector<std::string>{"f1", "d2/", "!d2/d1/"} : std::vector<std::string>{};
+    DatasetFixture a(temp / "a"), b(temp / "b");
+    std::optional<SourceWatch> watch(os::Clock::System());
+    int scans = 0;
+    auto name = [&] {
+      std::string path;
+      for (int depth = static_cast<int>(rng() % 3); depth > 0; --depth) path += "d" + std::to_string(rng() % 3) + "/";
+      return Path(path + (rng() % 3 == 0 ? "d" : "f") + std::to_string(rng() % 4));
+    };
+    for (int round = 0; round < 80; ++round) {
+      for (int k = static_cast<int>(rng() % 6); k > 0; --k) {
+        const std::string x = name(), y = name();
+        std::error_code ignored;
+        switch (rng() % 9) {
+          case 0:
+          case 1:
+          case 2:
+            if (fs::is_directory(fs::path(x).parent_path(), ignored) && !fs::is_directory(x, ignored)) {
+              std::ofstream(x) << rng();
+            }
+            break;
+          case 3:
+            fs::create_directories(x, ignored);
+            break;
+          case 4:
+            if (x != Path("f0")) fs::remove_all(x, ignored);
+            break;
+          case 5:
+          case 6:
+            if (x != Path("f0") && y != Path("f0")) fs::rename(x, y, ignored);
+            break;
+          case 7:
+            if (variant == 1 && fs::is_regular_file(x, ignored)) fs::create_hard_link(x, y, ignored);
+            break;
+          default:
+            if (fs::exists(fs::symlink_status(x, ignored)) && !fs::is_symlink(x, ignored)) {
+              fs::permissions(x, static_cast<fs::perms>(0700 | (rng() % 64)), ignored);
+            }
+        }
+      }
+      auto by_changes = a.Commit(spec_, {}, nullptr, os::Clock::System(), &*watch);
+      auto by_scan = b.Commit(spec_);
+      ASSERT_TRUE(by_changes.ok()) << by_changes.status();
+      ASSERT_TRUE(by_scan.ok()) << by_scan.status();
+      scans += by_changes->scanned;
+      if (by_changes->version.record.manifest_root != by_scan->version.record.manifest_root) {
+        Explain(a, by_changes->version, b, by_scan->version);
+      }
+      ASSERT_EQ(by_changes->version.record.manifest_root, by_scan->version.record.manifest_root) << round;
+      ASSERT_EQ(by_changes->version.record.files, by_scan->version.record.files) << round;
+      if (rng() % 10 == 0) {  // what the changes left of the scan cache serves the next scan
+        watch.emplace(os::Clock::System());
+        --scans;
+      }
+    }
+    if (variant != 1) {
+      EXPECT_EQ(scans, 1) << "the first";
+    }
+  }
+}
+
+TEST_F(ChangesTest, AFileThatIsReachedThroughAnotherNameIsSeen) {
+  WriteText(Path("d/f"), "one");
+  WriteText(Path("other"), "x");
+  fs::create_hard_link(Path("d/f"), temp_ / "elsewhere");
+  SetTimes(Path("d/f"), 1'000'000'000);
+  Agree();
+  EXPECT_FALSE(Agree());
+  WriteText(temp_ / "elsewhere", "two");  // no directory of the source is told
+  EXPECT_FALSE(Agree());
+  EXPECT_EQ(ReadText(Path("d/f")), "two");
+  fs::remove(temp_ / "elsewhere");
+  EXPECT_FALSE(Agree());
+}
+
+TEST_F(ChangesTest, WhatIsNotCertainIsScanned) {
+  WriteText(Path("a"), "a");
+  WriteText(Path("d/b"), "b");
+  Agree();
+  spec_.ignore = {"a"};
+  EXPECT_TRUE(Agree()) << "other patterns";
+  EXPECT_FALSE(Agree());
+  EXPECT_TRUE(Watching({.scan = true})->scanned) << "asked for";
+  EXPECT_FALSE(Agree());
+  fs::rename(spec_.path, temp_ / "moved");
+  fs::create_directories(spec_.path);
+  WriteText(Path("new"), "new");
+  EXPECT_TRUE(Agree()) << "another directory lies there";
+  EXPECT_FALSE(Agree());
+  const int queue = std::stoi(ReadText("/proc/sys/fs/inotify/max_queued_events"));
+  for (int i = 0; i < queue; ++i) WriteText(Path("many"), std::to_string(i));  // two events or more each
+  EXPECT_TRUE(Agree()) << "more than the kernel keeps";
+  EXPECT_FALSE(Agree());
+  ASSERT_EQ(::mkfifo(Path("pipe").c_str(), 0600), 0);
+  EXPECT_TRUE(Agree()) << "a version counts what it cannot hold";
+  spec_.include = {"new"};
+  EXPECT_TRUE(Agree());
+  EXPECT_TRUE(Agree()) << "included by patterns: always";
+}
+
+TEST_F(ChangesTest, AnEmptiedSourceIsNoDeletion) {
+  WriteText(Path("a"), "a");
+  WriteText(Path("d/b"), "b");
+  Agree();
+  fs::remove_all(Path("a"));
+  fs::remove_all(Path("d"));
+  auto emptied = Watching();
+  EXPECT_EQ(emptied.status().code(), absl::StatusCode::kFailedPrecondition) << emptied.status();
+  fs::remove_all(spec_.path);
+  EXPECT_TRUE(absl::IsNotFound(Watching().status()));
+}
+
+TEST_F(ChangesTest, WhatFailsIsLookedAtAgain) {
+  WriteText(Path("a"), "a");
+  Agree();
+  WriteText(Path("a"), "b");
+  watching_.cancelled = true;
+  EXPECT_TRUE(absl::IsCancelled(Watching().status()));
+  watching_.cancelled = false;
+  EXPECT_FALSE(Agree());
+  EXPECT_EQ(watching_.Content(watching_.Entries(Watching()->version).at("a")), "b");
+}
+
+TEST_F(ChangesTest, AFileThatIsNotSettledIsLeftForLater) {
+  spec_.settle = absl::Hours(1);
+  WriteText(Path("old"), "1");
+  SetTimes(Path("old"), 1'000'000'000);
+  Agree();
+  WriteText(Path("fresh"), "x");
+  WriteText(Path("old"), "2");
+  auto outcome = Watching();
+  ASSERT_TRUE(outcome.ok());
+  EXPECT_FALSE(outcome->scanned);
+  EXPECT_EQ(outcome->unsettled_count, 2u);
+  SetTimes(Path("fresh"), 1'000'000'000);
+  SetTimes(Path("old"), 1'000'000'000);
+  EXPECT_FALSE(Agree());
+  EXPECT_EQ(Watching()->unsettled_count, 0u);
+}
+
+}  // namespace
+}  // namespace bailiwick::agent

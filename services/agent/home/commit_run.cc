@@ -1,0 +1,203 @@
+#include "services/agent/home/commit_run.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/crypto/digest.h"
+
+namespace bailiwick::agent {
+namespace {
+
+constexpr size_t kListed = 100;  // names in an outcome; the counts are whole
+// A file written this shortly before the scan, or during it, can be written again without its times moving: file
+// systems stamp with the kernel's tick, at most 10 ms long.
+constexpr absl::Duration kRacy = absl::Milliseconds(20);
+
+// Everything that decides what a commit makes of the source, but its content.
+std::string Reading(const DatasetHandle& dataset, const SourceSpec& source, const os::NodeStat& root) {
+  std::string reading =
+      absl::StrCat(root.device, ":", root.inode, " ", source.chunk_average, " ", source.keep_absent, source.owner, " ",
+                   absl::FormatDuration(source.settle), " ", dataset.redactions->additions());
+  for (const auto* patterns : {&source.include, &source.ignore}) {
+    absl::StrAppend(&reading, "\n", patterns->size());
+    for (const std::string& pattern : *patterns) absl::StrAppend(&reading, "\n", pattern);
+  }
+  return reading;
+}
+
+}  // namespace
+
+void NoteName(std::string_view path, std::vector<std::string>* list, uint64_t* count) {
+  ++*count;
+  if (list->size() < kListed) list->push_back(DisplayPath(path));
+}
+
+bool IsBelow(std::string_view path, std::string_view directory) {
+  return path.size() > directory.size() && path[directory.size()] == '/' && path.starts_with(directory);
+}
+
+absl::Status CommitRun::CheckCancelled() const {
+  if (context_.cancelled.load(std::memory_order_relaxed)) return absl::CancelledError("the commit was cancelled");
+  return absl::OkStatus();
+}
+
+void CommitRun::Report() {
+  if (!context_.progress) return;
+  counts_.read_bytes = reader_ != nullptr ? reader_->read_bytes() : 0;
+  counts_.new_bytes = writer_->stored_bytes();
+  context_.progress(counts_);
+}
+
+absl::StatusOr<std::unique_ptr<os::TreeDir>> CommitRun::OpenSource() const {
+  const std::string& path = context_.source.path;
+  auto root = os::OpenTree(path);
+  if (absl::IsNotFound(root.status())) {
+    return absl::NotFoundError(
+        absl::StrCat("source ", path, " does not exist; no version was made and nothing deleted"));
+  }
+  if (absl::IsFailedPrecondition(root.status())) {
+    return absl::FailedPreconditionError(absl::StrCat("source ", path, " is not a directory"));
+  }
+  if (!root.ok()) return Annotate(root.status(), absl::StrCat("source ", path));
+  return root;
+}
+
+absl::Status CommitRun::StoreNode(const Digest& digest, std::string_view encoded) {
+  BW_ASSIGN_OR_RETURN(bool known, dataset_.store->Has(digest));
+  if (known) return absl::OkStatus();
+  return writer_->Put(digest, store::EncodeChunk(encoded)).status();
+}
+
+absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
+  BW_ASSIGN_OR_RETURN(include_, PatternList::Parse(context_.source.include));
+  BW_ASSIGN_OR_RETURN(ignore_, PatternList::Parse(context_.source.ignore));
+  BW_ASSIGN_OR_RETURN(root_, OpenSource());
+  BW_ASSIGN_OR_RETURN(root_stat_, root_->Stat(""));
+  reading_ = Reading(dataset_, context_.source, root_stat_);
+  started_ = context_.clock->Now();
+  writer_ = dataset_.store->NewWriter();
+  BW_ASSIGN_OR_RETURN(newest_, dataset_.catalog->Newest(dataset_.id));
+  BW_ASSIGN_OR_RETURN(chunk::Chunker chunker,
+                      chunk::Chunker::Create({context_.source.chunk_average}, dataset_.id.view()));
+  chunker_ = std::move(chunker);
+  pipeline_ = std::make_unique<ChunkPipeline>(
+      dataset_.store.get(), writer_.get(), &*chunker_,
+      [this, sink = std::move(sink)](store::Entry entry) -> absl::Status {
+        BW_RETURN_IF_ERROR(CheckNotRedacted(entry));
+        return sink(std::move(entry));
+      },
+      [this] {
+        Report();
+        return CheckCancelled();
+      });
+  reader_ = std::make_unique<ContentReader>(pipeline_.get(), context_.clock, &context_.cancelled);
+  return absl::OkStatus();
+}
+
+absl::Status CommitRun::CheckNotRedacted(const store::Entry& entry) const {
+  if (dataset_.redactions->empty()) return absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(auto redacted, dataset_.redactions->Find(dataset_.nodes.get(), entry));
+  if (redacted == nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("file ", Label(entry.path), " holds content that is ",
+                                                    store::RedactedBy(*redacted),
+                                                    "; remove it or ignore it, then commit again"));
+}
+
+bool CommitRun::Unsettled(const os::NodeStat& stat) const {
+  if (context_.source.settle <= absl::ZeroDuration()) return false;
+  absl::Time now = context_.clock->Now();
+  absl::Time changed = absl::FromUnixNanos(stat.mtime_ns);
+  if (changed > now) changed = absl::FromUnixNanos(stat.ctime_ns);  // an mtime set into the future would never settle
+  return now - changed < context_.source.settle;
+}
+
+store::Entry CommitRun::MakeEntry(const WalkItem& item, store::EntryType type) const {
+  store::Entry entry;
+  entry.path = item.path;
+  entry.type = type;
+  entry.mode = item.stat.mode;
+  entry.mtime_ns = item.stat.mtime_ns;
+  if (context_.source.owner) entry.owner = {item.stat.uid, item.stat.gid};
+  return entry;
+}
+
+std::optional<ScanRecord> CommitRun::RecordOf(const std::string& path, const os::NodeStat& stat) const {
+  const absl::Time limit = started_ - kRacy;
+  if (absl::FromUnixNanos(stat.mtime_ns) >= limit || absl::FromUnixNanos(stat.ctime_ns) >= limit) return std::nullopt;
+  return MakeScanRecord(path, stat);
+}
+
+void CommitRun::WatchLinks(const std::string& path, const os::NodeStat& stat) {
+  if (context_.watch == nullptr) return;
+  if (stat.links > 1) {
+    context_.watch->LookAlways(path, RecordOf(path, stat));
+  } else {
+    context_.watch->LookNoMore(path);
+  }
+}
+
+absl::StatusOr<std::optional<store::Entry>> CommitRun::ReadSymlink(const WalkItem& item) const {
+  absl::StatusOr<std::string> target = item.dir->ReadLink(item.name);
+  if (!target.ok()) {
+    auto now = item.dir->Stat(item.name);
+    bool gone = absl::IsNotFound(now.status()) || (now.ok() && now->type != os::NodeType::kSymlink);
+    if (!gone) return Annotate(target.status(), Label(item.path));
+    return std::nullopt;
+  }
+  store::Entry entry = MakeEntry(item, store::EntryType::kSymlink);
+  entry.target = *std::move(target);
+  return entry;
+}
+
+absl::Status CommitRun::CheckSource() {
+  auto again = OpenSource();
+  if (again.ok()) {
+    BW_ASSIGN_OR_RETURN(os::NodeStat stat, (*again)->Stat(""));
+    if (stat.inode == root_stat_.inode && stat.device == root_stat_.device) return absl::OkStatus();
+  }
+  return absl::NotFoundError(absl::StrCat(
+      "source ", context_.source.path, " vanished, or was unmounted or replaced, while it was read; no version was made"));
+}
+
+absl::Status CommitRun::Publish(const store::ManifestSummary& summary, uint64_t skipped) {
+  outcome_.new_bytes = writer_->stored_bytes();
+  if (newest_ && newest_->record.manifest_root == summary.root) {
+    outcome_.version = *newest_;
+    outcome_.unchanged = true;
+    return absl::OkStatus();
+  }
+  BW_RETURN_IF_ERROR(writer_->Flush());
+  store::VersionRecord record;
+  record.dataset_id = dataset_.id;
+  record.dataset = dataset_.name;
+  record.home_site = context_.home.site;
+  record.home_incarnation = context_.home.incarnation;
+  record.home_epoch = context_.home.epoch;
+  record.number = newest_ ? newest_->record.number + 1 : 1;
+  if (newest_) record.parent = newest_->identity;
+  record.manifest_root = summary.root;
+  record.entries = summary.entries;
+  record.files = summary.files;
+  record.logical_bytes = summary.logical_bytes;
+  record.skipped = skipped;
+  record.committed_at = context_.clock->Now();
+  record.message = context_.options.message;
+  crypto::Envelope envelope =
+      crypto::SignEnvelope(crypto::kVersionType, store::EncodeVersionRecord(record), *context_.home.key);
+  BW_RETURN_IF_ERROR(CheckCancelled());
+  BW_RETURN_IF_ERROR(dataset_.catalog->Add(envelope, dataset_.nodes.get()));
+  outcome_.version.record = std::move(record);
+  outcome_.version.identity = store::VersionIdentity(envelope);
+  outcome_.version.envelope = std::move(envelope);
+  return absl::OkStatus();
+}
+
+absl::Status CommitRun::Described(const absl::Status& status) const {
+  if (!absl::IsResourceExhausted(status)) return status;
+  return absl::ResourceExhaustedError(absl::StrCat("no space for new chunks in ", dataset_.directory,
+                                                   "; no version was made, free some space and commit again (",
+                                                   status.message(), ")"));
+}
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,100 @@
+// What every commit does, whichever way it finds what changed: the source opened below an open root, files read through
+// the pipeline, the checks before a version counts, the version itself. Used by one thread.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/chunk/fastcdc.h"
+#include "common/os/tree.h"
+#include "services/agent/home/chunk_pipeline.h"
+#include "services/agent/home/committer.h"
+#include "services/agent/home/content_reader.h"
+#include "services/agent/home/display_path.h"
+#include "services/agent/home/patterns.h"
+#include "services/agent/home/scan_cache.h"
+#include "services/agent/home/source_watch.h"
+#include "services/agent/home/tree_walker.h"
+
+namespace bailiwick::agent {
+
+struct CommitContext {  // all outlive the run
+  DatasetHandle& dataset;
+  const SourceSpec& source;
+  const HomeIdentity& home;
+  const CommitOptions& options;
+  const os::Clock* clock;
+  const std::function<void(const CommitProgress&)>& progress;
+  const std::atomic<bool>& cancelled;
+  SourceWatch* watch;  // may be null
+};
+
+class CommitRun {
+ protected:
+  explicit CommitRun(const CommitContext& context) : context_(context), dataset_(context.dataset) {}
+  ~CommitRun() = default;
+
+  // Opens the source and a writer; entries reach `sink` in the order in which they are handed to the pipeline.
+  absl::Status Open(ChunkPipeline::EntrySink sink);
+  absl::StatusOr<std::unique_ptr<os::TreeDir>> OpenSource() const;
+
+  bool Unsettled(const os::NodeStat& stat) const;
+  store::Entry MakeEntry(const WalkItem& item, store::EntryType type) const;
+  // Nothing: it may be written to again without its times moving.
+  std::optional<ScanRecord> RecordOf(const std::string& path, const os::NodeStat& stat) const;
+  // Files with several links are looked at by every commit.
+  void WatchLinks(const std::string& path, const os::NodeStat& stat);
+  // Nothing: it is no symlink any more.
+  absl::StatusOr<std::optional<store::Entry>> ReadSymlink(const WalkItem& item) const;
+
+  absl::Status CheckCancelled() const;
+  // A disk that was unmounted, or a directory that was swapped, while it was read is not what the owner meant to commit.
+  absl::Status CheckSource();
+  // What was redacted does not come back because the source still has it.
+  absl::Status CheckNotRedacted(const store::Entry& entry) const;
+  absl::Status StoreNode(const Digest& digest, std::string_view encoded);
+  // The version, durable; or the newest one, when this is no other.
+  absl::Status Publish(const store::ManifestSummary& summary, uint64_t skipped);
+  absl::Status Described(const absl::Status& status) const;
+  WatchBinding Binding(const Digest& manifest) const { return {reading_, manifest}; }
+  std::string Label(std::string_view path) const { return context_.source.path + "/" + DisplayPath(path); }
+  void Report();
+
+  const CommitContext context_;
+  DatasetHandle& dataset_;
+  PatternList include_;
+  PatternList ignore_;
+  std::unique_ptr<os::TreeDir> root_;
+  os::NodeStat root_stat_;
+  std::string reading_;  // of WatchBinding
+  absl::Time started_;
+  // One writer from before the first look at the store to after the catalog row: garbage collection waits for it.
+  std::unique_ptr<store::DatasetStore::Writer> writer_;
+  std::optional<chunk::Chunker> chunker_;
+  std::optional<store::CatalogVersion> newest_;
+  std::unique_ptr<ChunkPipeline> pipeline_;
+  std::unique_ptr<ContentReader> reader_;
+  CommitProgress counts_;
+  CommitOutcome outcome_;
+};
+
+// Counts a name and lists the first ones.
+void NoteName(std::string_view path, std::vector<std::string>* list, uint64_t* count);
+
+// `path` lies below `directory`.
+bool IsBelow(std::string_view path, std::string_view directory);
+
+// The whole source beside the scan cache. What it saw, `context.watch` watches from now on.
+absl::StatusOr<CommitOutcome> CommitByScan(const CommitContext& context);
+
+// Only what changed since the newest version, as the watch knows it. Nothing: only a scan can tell.
+absl::StatusOr<std::optional<CommitOutcome>> CommitByChanges(const CommitContext& context);
+
+}  // namespace bailiwick::agent

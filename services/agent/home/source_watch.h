@@ -1,0 +1,128 @@
+// Which paths of a source changed since a version was made of it, so that the next commit looks at those alone.
+//
+// A full scan begins the watch and announces every directory before it is listed; what happens from then on is noted as
+// a path. Whenever something is not certain (events lost, too many of them, a limit of the kernel, another root than
+// the one that is watched, other patterns, a version made in another way) there is no answer, and the commit scans
+// again; and it does once a day in any case. What inotify cannot tell is looked at every time: files with more than one
+// hard link. (A link that is made elsewhere later, and written through, is seen by the next scan.) Network file systems
+// are not watched.
+//
+// Thread-safe: commits and the thread that drains the kernel's queue.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/base/digest.h"
+#include "common/os/clock.h"
+#include "common/os/dir_watch.h"
+#include "services/agent/home/scan_cache.h"
+
+namespace bailiwick::agent {
+
+struct ManifestOrder {
+  using is_transparent = void;
+  bool operator()(std::string_view a, std::string_view b) const;
+};
+
+enum class ChangeKind : uint8_t {
+  kItself,  // the thing at this path
+  kTree,    // and, if it is a directory, all below it: nobody watched it
+};
+using PathChanges = std::map<std::string, ChangeKind, ManifestOrder>;
+
+// What a watch is good for: a version of a source, read in a certain way.
+struct WatchBinding {
+  std::string reading;  // the root's identity, patterns and whatever else decides what a commit makes of the source
+  Digest manifest;
+  bool operator==(const WatchBinding&) const = default;
+};
+
+class SourceWatch {
+ public:
+  explicit SourceWatch(const os::Clock* clock) : clock_(clock) {}
+
+  // For a commit: what changed since the version of `binding` was made. Nothing: scan. The changes are taken: give them
+  // back (all that is not in a version now) with Return.
+  std::optional<PathChanges> Take(const WatchBinding& binding);
+  void Return(PathChanges changes);
+  // The version that a taken change became.
+  void Rebind(const WatchBinding& binding);
+
+  // For a full scan: Begin, Enter for each directory below the root before it is listed, Complete when the version is
+  // durable. A failure in between only means that nothing is watched.
+  void Begin(os::TreeDir& root);
+  void Enter(os::TreeDir& dir, std::string_view path);
+  void Complete(const WatchBinding& binding);
+  // A file with several hard links is looked at by every commit. `record`: as it was read; nothing: it may have changed
+  // since without a trace.
+  void LookAlways(const std::string& path, std::optional<ScanRecord> record);
+  void LookNoMore(std::string_view path);
+  enum class Link { kNew, kChanged, kSame };
+  Link LookAgain(const ScanRecord& record);
+
+  // When something last changed; nothing: it is not watched.
+  std::optional<absl::Time> LastChange();
+  // Why it is not watched; empty: it is, or no scan was made yet.
+  std::string problem();
+
+ private:
+  friend class WatchPump;
+  struct Directory {
+    int parent = -1;
+    std::string name;
+  };
+
+  int fd();  // -1: nothing to drain
+  void Drain();
+  void DrainLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Handle(const os::DirEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Note(std::string path, ChangeKind kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::optional<std::string> PathOf(int watch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int Find(std::string_view path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forget(int watch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Stop(const std::string& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const os::Clock* const clock_;
+  absl::Mutex mutex_;
+  std::unique_ptr<os::DirWatch> watch_ ABSL_GUARDED_BY(mutex_);  // null: not watched
+  std::string problem_ ABSL_GUARDED_BY(mutex_);
+  int root_ ABSL_GUARDED_BY(mutex_) = -1;
+  absl::flat_hash_map<int, Directory> directories_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<int, std::string>, int, std::less<>> children_ ABSL_GUARDED_BY(mutex_);
+  PathChanges changes_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::optional<ScanRecord>, ManifestOrder> always_ ABSL_GUARDED_BY(mutex_);
+  std::optional<WatchBinding> binding_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration scan_again_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // boot time
+  absl::Time last_change_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Empties the kernel's queues before they overflow: one thread for all sources of an agent.
+class WatchPump {
+ public:
+  WatchPump() = default;
+  ~WatchPump();  // Stop
+  void Start();
+  void Stop();
+  void Add(std::weak_ptr<SourceWatch> watch);  // for as long as it lives
+
+ private:
+  void Run();
+  absl::Mutex mutex_;
+  std::vector<std::weak_ptr<SourceWatch>> watches_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace bailiwick::agent
