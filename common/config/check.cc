@@ -127,6 +127,9 @@ class Checker {
     const pb::Commit& commit = spec.commit();
     if (commit.has_every()) AtLeastASecond("spec.commit.every", commit.every());
     if (commit.has_quiet()) AtLeastASecond("spec.commit.quiet", commit.quiet());
+    if (spec.ingest() == pb::INGEST_CONSUME && spec.absent() != pb::ABSENT_KEEP) {
+      complain_("spec.ingest", "consume takes files out of the source: it needs `absent: keep`, or the next version would lack them");
+    }
     Patterns("spec.include", spec.include());
     Patterns("spec.ignore", spec.ignore());
   }

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -169,6 +170,17 @@ class SystemTreeFile : public TreeFile {
     if (::fsync(fd_.get()) == 0) return absl::OkStatus();
     failed_.store(true, std::memory_order_release);
     return ErrnoStatus(errno, absl::StrCat("cannot sync ", name_));
+  }
+  absl::Status KeepUnwritten() override {
+    // The kernel tells by signal that somebody waits, which without a handler would end the process.
+    static const bool ignored = ::signal(SIGIO, SIG_IGN) != SIG_ERR;
+    if (!ignored) return ErrnoStatus(errno, "ignoring SIGIO");
+    if (::fcntl(fd_.get(), F_SETLEASE, F_RDLCK) == 0) return absl::OkStatus();
+    if (errno == EAGAIN) return absl::UnavailableError(absl::StrCat(name_, " is open for writing"));
+    if (errno == EACCES || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOLCK) {
+      return absl::UnimplementedError(absl::StrCat("who writes to ", name_, " cannot be known here"));
+    }
+    return ErrnoStatus(errno, absl::StrCat("cannot lease ", name_));
   }
   absl::StatusOr<NodeStat> Stat() override {
     struct stat st;

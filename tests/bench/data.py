@@ -1,7 +1,8 @@
 """The benchmark's data: the same bytes each time.
 
 big: one file of random bytes (a checkpoint); its delta overwrites 1% of its 64 KiB blocks in place and inserts 1 KiB at a third.
-small: files of 1 to 15 KiB of random bytes, 1000 a folder (telemetry); its delta rewrites 1000, removes 1000 and adds 1000.
+small: files of 1 to 15 KiB of random bytes, 1000 a folder (telemetry); its delta rewrites 1000, removes 1000 and adds 1000; ten
+rewrites ten.
 """
 import os
 import random
@@ -30,6 +31,13 @@ def make(kind, root, options):
         if n % 1000 == 0:
             os.makedirs(folder)
         _record(os.path.join(folder, f"{n:07d}.rec"), rng)
+
+
+def touch_ten(root):
+    rng = random.Random(5)
+    folders = sorted(os.path.join(root, name) for name in os.listdir(root))
+    for folder in rng.choices(folders, k=10):
+        _record(os.path.join(folder, rng.choice(sorted(os.listdir(folder)))), rng)
 
 
 def touch(kind, root, _):

@@ -1,7 +1,8 @@
-"""What takes minutes: a Linux-source-sized tree, 2 GiB with ten random kills, a disk that fills up."""
+"""What takes minutes: a Linux-source-sized tree, trees of odd shapes, 2 GiB with ten random kills, a disk that fills up."""
 import os
 import random
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -52,6 +53,73 @@ class Rotation(f.FleetTest):
 
     def test_two_gibibytes_while_every_certificate_lives_for_twenty_seconds(self):
         print(rotate_under_load(self, "20s", 2 << 30, "24MiB"))
+
+
+class Shapes(unittest.TestCase):
+    """Trees that are large in one dimension, and what they may cost in memory."""
+    RSS_MIB = 256
+
+    def peaks(self, fleet):
+        status = fleet.json("dev", "status", "--dir", fleet.dir)
+        peaks = {}
+        for process in status["processes"]:
+            if process["name"] == "coordinator":
+                continue
+            with open(f"/proc/{process['pid']}/status") as text:
+                peaks[process["name"]] = next(int(line.split()[1]) >> 10 for line in text if line.startswith("VmHWM"))
+        return peaks
+
+    def replicate(self, source, timeout=1200):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"), f.dataset_yaml("shape", source)))
+            started = time.monotonic()
+            fleet.commit("shape", timeout=timeout)
+            current = fleet.current("core", "shape")
+            f.wait_until(lambda: os.path.islink(current), timeout=timeout, what="laid out")
+            peaks = self.peaks(fleet)
+            print(f"{self.id().split('.')[-1]}: {time.monotonic() - started:.1f} s, peak MiB {peaks}")
+            yield current
+            self.assertLessEqual(max(peaks.values()), self.RSS_MIB, peaks)
+
+    def scratch(self):
+        directory = tempfile.mkdtemp(prefix="bw-e2e-shape-")
+        self.addCleanup(f.remove_tree, directory)
+        return directory
+
+    def test_deep_paths_and_long_names(self):
+        source = self.scratch()
+        deep = os.path.join(source, *["d" * 18] * 200)
+        os.makedirs(deep)
+        f.write(os.path.join(deep, "bottom"), b"200 levels down")
+        for n in range(300):
+            f.write(os.path.join(source, "names", f"{n:03d}" + "n" * 252), b"%d" % n)
+        for current in self.replicate(source):
+            self.assertEqual(f.differences(source, current), [])
+
+    def test_a_wide_directory(self):
+        source, files = self.scratch(), int(os.environ.get("BAILIWICK_WIDE", "300000"))
+        for n in range(files):
+            with open(os.path.join(source, f"{n:07d}"), "wb") as file:
+                file.write(b"%d" % n)
+        for current in self.replicate(source):
+            self.assertEqual(len(os.listdir(current)), files)
+            self.assertEqual(f.read(os.path.join(current, f"{files - 1:07d}")), b"%d" % (files - 1))
+
+    def test_a_sparse_file(self):
+        source, size = self.scratch(), 64 << 30
+        with open(os.path.join(source, "disk.img"), "wb") as file:
+            for at in (0, 17 << 30, size - 4096):
+                file.seek(at)
+                file.write(b"data at %d" % at)
+            file.truncate(size)
+        for current in self.replicate(source):
+            copy = os.path.join(current, "disk.img")
+            self.assertEqual(os.stat(copy).st_size, size)
+            self.assertLess(os.stat(copy).st_blocks * 512, 64 << 20, "holes stay holes")
+            with open(copy, "rb") as file:
+                for at in (0, 17 << 30, size - 4096):
+                    file.seek(at)
+                    self.assertTrue(file.read(64).startswith(b"data at %d" % at))
 
 
 class Kills(unittest.TestCase):

@@ -25,6 +25,32 @@ class AutoCommit(f.FleetTest):
         time.sleep(2.5)
         self.assertEqual(self.numbers("timed")[0], 2, "nothing changed: no version")
 
+    def test_consume(self):
+        source = self.fleet.path("consumed")
+        self.fleet.apply(f.dataset_yaml("consumed", source, spec="commit: {every: 1s}\ningest: consume\nabsent: keep"))
+        f.write(os.path.join(source, "day1", "a"), b"recorded first")
+        f.wait_until(lambda: not os.path.exists(os.path.join(source, "day1", "a")), timeout=60,
+                     what="what a version holds left the source")
+        with open(os.path.join(source, "log"), "wb") as still_open:
+            still_open.write(b"begun")
+            still_open.flush()
+            f.write(os.path.join(source, "b"), b"recorded later")
+            f.wait_until(lambda: not os.path.exists(os.path.join(source, "b")), timeout=60, what="the next one too")
+            self.assertTrue(os.path.exists(os.path.join(source, "log")), "what is written to stays")
+            still_open.write(b" and ended")
+        f.wait_until(lambda: not os.path.exists(os.path.join(source, "log")), timeout=60, what="until it is closed")
+        tree = self.fleet.current("core", "consumed")
+
+        def arrived():
+            try:
+                return {n: f.read(os.path.join(tree, n)) for n in ("day1/a", "b", "log")} == {
+                    "day1/a": b"recorded first", "b": b"recorded later", "log": b"begun and ended"}
+            except OSError:
+                return False
+        f.wait_until(arrived, timeout=60, what="the replica has all that was ever recorded")
+        refused = self.fleet.apply(f.dataset_yaml("wrong", source, spec="ingest: consume"), expect=f.USAGE)
+        self.assertIn("absent: keep", refused.text)
+
     def test_quiet(self):
         source = self.fleet.path("quiet")
         f.write(os.path.join(source, "a"), b"1")

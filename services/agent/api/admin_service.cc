@@ -149,6 +149,9 @@ grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1:
       versions.push_back(std::move(one));
     } else {
       BW_ASSIGN_OR_RETURN(versions, dataset->catalog->List(dataset->id));
+      if (versions.empty()) {
+        return absl::NotFoundError(absl::StrCat("this site holds no version of ", request->dataset()));
+      }
     }
     VerifyReport report;
     BW_RETURN_IF_ERROR(VerifyVersions(

@@ -226,6 +226,7 @@ absl::Status ScanRun::Scan() {
 absl::Status ScanRun::CheckNotEmpty() {
   if (taken_ > 0 || context_.options.allow_empty) return absl::OkStatus();
   if (newest_ && newest_->record.entries == 0) return absl::OkStatus();  // it was meant before
+  if (newest_ && context_.source.consume) return absl::OkStatus();       // that is how commits leave it
   BW_ASSIGN_OR_RETURN(std::vector<std::string> names, root_->List());
   if (names.empty()) {
     return absl::FailedPreconditionError(

@@ -26,6 +26,7 @@ struct SourceSpec {  // what of the DatasetSpec a commit needs
   std::vector<std::string> include;  // gitignore syntax
   std::vector<std::string> ignore;
   bool keep_absent = false;
+  bool consume = false;  // with keep_absent: files leave the source once a version holds them (consume.h)
   bool owner = false;
   absl::Duration settle = absl::ZeroDuration();
 };

@@ -149,6 +149,8 @@ class Agent {
   absl::StatusOr<CommitOutcome> Commit(const std::shared_ptr<Work>& work, const CommitOptions& options,
                                        const std::function<void(const CommitProgress&)>& progress,
                                        const std::atomic<bool>& cancelled);
+  // `ingest: consume`. Under commit_mutex, as the next three.
+  void Consume(Work& work, const SourceSpec& source, const store::CatalogVersion& version);
   SourceWatch* WatchOf(Work& work);
   absl::StatusOr<absl::Time> LastChange(Work& work, const SourceSpec& source);
   void SayWatchProblem(Work& work);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/telemetry/log.h"
+#include "services/agent/home/consume.h"
 #include "services/agent/replica/hooks.h"
 #include "services/agent/work/agent.h"
 #include "services/agent/work/quiet.h"
@@ -34,6 +35,7 @@ SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) {
   source.include.assign(spec.include().begin(), spec.include().end());
   source.ignore.assign(spec.ignore().begin(), spec.ignore().end());
   source.keep_absent = spec.absent() == resource::v1::ABSENT_KEEP;
+  source.consume = spec.ingest() == resource::v1::INGEST_CONSUME && source.keep_absent;
   source.owner = spec.owner();
   source.settle = FromProtoDuration(spec.commit().settle());
   return source;
@@ -71,6 +73,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
   auto outcome = agent::Commit(*work->dataset, SourceOf(assignment.spec()), home, options, state_->env().clock,
                                progress, cancelled, WatchOf(*work));
   SayWatchProblem(*work);
+  if (outcome.ok()) Consume(*work, SourceOf(assignment.spec()), outcome->version);
   std::string problem = outcome.ok() ? "" : std::string(absl::StatusCodeToString(outcome.status().code()));
   // The coordinator learns why commits do not happen, never a file's name: the sentence stays here and with the caller.
   if (!outcome.ok()) {
@@ -112,6 +115,25 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
   }
   if (changed) SendReport(work);
   return outcome;
+}
+
+void Agent::Consume(Work& work, const SourceSpec& source, const store::CatalogVersion& version) {
+  if (!source.consume) return;
+  const std::string subject = absl::StrCat(work.dataset->name, "/", version.record.number);
+  auto consumed = ConsumeSource(
+      *work.dataset, source, version.record.manifest_root, state_->env().clock,
+      [&] { return state_->audit()->Append("source-consumed", subject, "{}").status(); }, stopping_);
+  if (!consumed.ok()) {
+    Log(Level::kWarning, "source-not-consumed",
+        {{"dataset", work.dataset->name}, {"code", absl::StatusCodeToString(consumed.status().code())}});
+  } else if (consumed->files != 0) {
+    Log(Level::kInfo, "source-consumed",
+        {{"dataset", work.dataset->name},
+         {"version", version.record.number},
+         {"files", consumed->files},
+         {"bytes", consumed->bytes},
+         {"left", consumed->left}});
+  }
 }
 
 SourceWatch* Agent::WatchOf(Work& work) {

@@ -1,0 +1,32 @@
+// `ingest: consume`: what the newest version holds leaves the source, so that a disk that records all day holds its data
+// once, in the store.
+//
+// A file goes only if it is what the version holds by size, times and inode, rests for `settle`, and nobody has it open
+// for writing (where the kernel says so: a lease; else `settle` alone decides). It is renamed before it goes, and goes
+// only if what was renamed is what was looked at: a file that takes its name meanwhile is not lost. A crash leaves it
+// under one of the two names, for the next commit. Directories stay. One thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/statusor.h"
+#include "common/os/clock.h"
+#include "services/agent/home/committer.h"
+
+namespace bailiwick::agent {
+
+struct Consumed {
+  uint64_t files = 0;
+  uint64_t bytes = 0;
+  uint64_t left = 0;  // of the version, but in use, too young, or not looked at
+};
+
+// `root`: the manifest of a durable version of this source. `before_first`: called once before the first file goes; an
+// error stops all. An error names a path; what went before it is gone.
+absl::StatusOr<Consumed> ConsumeSource(DatasetHandle& dataset, const SourceSpec& source, const Digest& root,
+                                       const os::Clock* clock, const std::function<absl::Status()>& before_first,
+                                       const std::atomic<bool>& cancelled);
+
+}  // namespace bailiwick::agent

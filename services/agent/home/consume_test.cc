@@ -1,0 +1,126 @@
+#include "services/agent/home/consume.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include "services/agent/home/dataset_fixture.h"
+#include "services/agent/home/source_watch.h"
+
+namespace bailiwick::agent {
+namespace {
+
+class ConsumeTest : public ::testing::Test {
+ protected:
+  ConsumeTest() : dataset_(temp_ / "data"), watch_(os::Clock::System()) {
+    spec_.path = temp_ / "source";
+    spec_.keep_absent = spec_.consume = true;
+    fs::create_directories(spec_.path);
+  }
+  std::string At(const std::string& name) const { return spec_.path + "/" + name; }
+  void Write(const std::string& name, const std::string& text) {
+    WriteText(At(name), text);
+    SetTimes(At(name), 1'600'000'000);
+  }
+  // Twice where the first commit came too soon after a file's last change to be sure of it.
+  store::CatalogVersion Commit() {
+    auto outcome = dataset_.Commit(spec_, {}, nullptr, os::Clock::System(), &watch_);
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    ::usleep(30'000);
+    outcome = dataset_.Commit(spec_, {.scan = true}, nullptr, os::Clock::System(), &watch_);
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+    return outcome->version;
+  }
+  Consumed Consume(const store::CatalogVersion& version) {
+    auto consumed = ConsumeSource(
+        dataset_.handle(), spec_, version.record.manifest_root, os::Clock::System(),
+        [this] {
+          ++recorded_;
+          return absl::OkStatus();
+        },
+        dataset_.cancelled);
+    EXPECT_TRUE(consumed.ok()) << consumed.status();
+    return consumed.ok() ? *consumed : Consumed();
+  }
+
+  TempDir temp_;
+  SourceSpec spec_;
+  DatasetFixture dataset_;
+  SourceWatch watch_;
+  int recorded_ = 0;
+};
+
+TEST_F(ConsumeTest, WhatAVersionHoldsLeavesTheSourceAndStaysInTheNext) {
+  Write("a/1", "one");
+  Write("2", "two");
+  Consumed consumed = Consume(Commit());
+  EXPECT_EQ(consumed.files, 2u);
+  EXPECT_EQ(consumed.bytes, 6u);
+  EXPECT_EQ(recorded_, 1);
+  EXPECT_FALSE(fs::exists(At("a/1")));
+  EXPECT_FALSE(fs::exists(At("2")));
+  EXPECT_TRUE(fs::exists(At("a")));
+  Write("3", "three");
+  const store::CatalogVersion next = Commit();
+  auto entries = dataset_.Entries(next);
+  EXPECT_EQ(dataset_.Content(entries.at("a/1")), "one");
+  EXPECT_EQ(dataset_.Content(entries.at("3")), "three");
+  EXPECT_EQ(next.record.files, 3u);
+  Consume(next);
+  EXPECT_EQ(Consume(next).files, 0u);
+  EXPECT_EQ(recorded_, 2) << "nothing to take, nothing to record";
+  EXPECT_TRUE(dataset_.Commit(spec_)->unchanged) << "an emptied source is what a consumed one looks like";
+}
+
+TEST_F(ConsumeTest, WhatTheVersionDoesNotHoldStays) {
+  Write("held", "held");
+  const store::CatalogVersion version = Commit();
+  Write("new", "new");
+  WriteText(At("held"), "changed since");
+  spec_.ignore = {"ignored"};
+  Write("ignored", "x");
+  EXPECT_EQ(Consume(version).files, 0u);
+  EXPECT_EQ(ReadText(At("held")), "changed since");
+  EXPECT_TRUE(fs::exists(At("new")));
+  EXPECT_EQ(recorded_, 0);
+}
+
+TEST_F(ConsumeTest, WhatSomebodyHasOpenForWritingStays) {
+  Write("open", "open");
+  Write("mapped", std::string(4096, 'm'));
+  Write("read", "read");
+  const store::CatalogVersion version = Commit();
+  const int writer = ::open(At("open").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  const int reader = ::open(At("read").c_str(), O_RDONLY | O_CLOEXEC);
+  const int mapped = ::open(At("mapped").c_str(), O_RDWR | O_CLOEXEC);
+  void* map = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, mapped, 0);
+  ::close(mapped);
+  EXPECT_EQ(Consume(version).left, 2u);
+  EXPECT_TRUE(fs::exists(At("open")));
+  EXPECT_TRUE(fs::exists(At("mapped")));
+  EXPECT_FALSE(fs::exists(At("read")));
+  ::close(writer);
+  ::close(reader);
+  ::munmap(map, 4096);
+  EXPECT_EQ(Consume(version).files, 2u);
+}
+
+TEST_F(ConsumeTest, WhatIsTooYoungStays) {
+  spec_.settle = absl::Hours(1);
+  Write("old", "old");
+  WriteText(At("young"), "young");
+  EXPECT_EQ(Consume(Commit()).files, 1u);
+  EXPECT_TRUE(fs::exists(At("young")));
+}
+
+TEST_F(ConsumeTest, AnErrorBeforeTheFirstTakesNothing) {
+  Write("a", "a");
+  const store::CatalogVersion version = Commit();
+  auto consumed = ConsumeSource(
+      dataset_.handle(), spec_, version.record.manifest_root, os::Clock::System(),
+      [] { return absl::ResourceExhaustedError("the log is full"); }, dataset_.cancelled);
+  EXPECT_TRUE(absl::IsResourceExhausted(consumed.status()));
+  EXPECT_TRUE(fs::exists(At("a")));
+}
+
+}  // namespace
+}  // namespace bailiwick::agent
