@@ -1,8 +1,7 @@
 #include "common/audit/verify.h"
 
-#include <functional>
-
 #include "common/audit/audit_fixture.h"
+#include "common/audit/proof.h"
 #include "common/audit/tiles.h"
 
 namespace bailiwick::audit {
@@ -153,6 +152,70 @@ TEST_F(VerifyTest, WitnessesAreCountedAndASecondHistoryIsFound) {
   verdict = Verified(trust);
   EXPECT_EQ(verdict.finding, Finding::kTampered);
   EXPECT_NE(verdict.problems[0].find("another history"), std::string::npos) << verdict.problems[0];
+}
+
+TEST_F(VerifyTest, OneRecordIsProvedWithoutTheOthers) {
+  { auto log = Fill(300); }
+  const Trust trust = Believe();
+  for (uint64_t sequence : {0, 1, 255, 256, 300}) {
+    auto proof = ProveRecord(files_, path_, sequence);
+    ASSERT_TRUE(proof.ok()) << proof.status();
+    const std::string text = proof->Encode();
+    EXPECT_EQ(RecordProof::Parse(text)->Encode(), text);
+    auto verdict = VerifyProof(text, trust);
+    ASSERT_TRUE(verdict.ok()) << verdict.status();
+    EXPECT_EQ(verdict->finding, Finding::kTrue);
+    EXPECT_EQ(Decode(proof->line, sequence)->record.sequence, sequence);
+  }
+  EXPECT_TRUE(absl::IsNotFound(ProveRecord(files_, path_, 301).status()));
+  // Any byte of it matters.
+  const std::string text = ProveRecord(files_, path_, 7)->Encode();
+  for (size_t i = 0; i < text.size(); ++i) {
+    std::string changed = text;
+    changed[i] = static_cast<char>(changed[i] ^ 0x11);
+    auto verdict = VerifyProof(changed, trust);
+    EXPECT_TRUE(!verdict.ok() || verdict->finding == Finding::kTampered) << i;
+  }
+  const NoteKey witness = {"w.example", NoteKey::Type::kCosigner, Key('w').public_key()};
+  const Trust strict = Believe("witness w " + witness.ToVkey() + "\nquorum w\n");
+  EXPECT_EQ(VerifyProof(text, strict)->finding, Finding::kUnwitnessed);
+}
+
+TEST_F(VerifyTest, AnExportIsTheLogItself) {
+  auto log = Fill(5000);
+  ASSERT_TRUE(log->Sign().ok());
+  const std::string out = root_ + "/export";
+  LogWriter writer(files_, out);
+  for (uint64_t from = 0; from < log->size(); from += 1000) {
+    const std::vector<std::string> part = *log->ReadLines(from, 1000);
+    for (const std::string& line : part) ASSERT_TRUE(writer.Add(line).ok());
+  }
+  ASSERT_TRUE(writer.Finish(log->checkpoint(), "").ok());
+  const Trust trust = Believe();
+  auto verdict = VerifyLog(files_, out, trust);
+  ASSERT_TRUE(verdict.ok()) << verdict.status();
+  EXPECT_EQ(verdict->finding, Finding::kTrue) << (verdict->problems.empty() ? "" : verdict->problems[0]);
+  EXPECT_EQ(verdict->size, 5001u);
+  LogWriter wrong(files_, root_ + "/wrong");
+  const std::vector<std::string> lines = *log->ReadLines(0, 10);
+  EXPECT_TRUE(absl::IsDataLoss(wrong.Add(lines[1])));
+  for (const std::string& line : lines) ASSERT_TRUE(wrong.Add(line).ok());
+  EXPECT_TRUE(absl::IsDataLoss(wrong.Finish(log->checkpoint(), "")));
+}
+
+TEST_F(VerifyTest, ALogIsComparedWithACheckpointThatWasSavedBefore) {
+  auto log = Fill(20);
+  ASSERT_TRUE(log->Sign().ok());
+  const SignedCheckpoint saved = *ReadCheckpoint(log->checkpoint());
+  ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+  ASSERT_TRUE(log->Sign().ok());
+  const SignedCheckpoint newest = *ReadCheckpoint(log->checkpoint());
+  EXPECT_TRUE(CheckConsistency(files_, path_, saved, newest).ok());
+  EXPECT_TRUE(CheckConsistency(files_, path_, newest, newest).ok());
+  EXPECT_TRUE(absl::IsDataLoss(CheckConsistency(files_, path_, newest, saved)));
+  SignedCheckpoint other = saved;
+  other.checkpoint.root.bytes[0] ^= 1;
+  EXPECT_TRUE(absl::IsDataLoss(CheckConsistency(files_, path_, other, newest)));
 }
 
 }  // namespace

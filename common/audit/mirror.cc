@@ -1,0 +1,99 @@
+#include "common/audit/mirror.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace bailiwick::audit {
+
+absl::StatusOr<std::unique_ptr<Mirror>> Mirror::Open(os::Files* files, const std::string& directory) {
+  BW_RETURN_IF_ERROR(files->MakeDirs(directory));
+  std::unique_ptr<Mirror> mirror(new Mirror(files, directory));
+  BW_RETURN_IF_ERROR(mirror->Load());
+  return mirror;
+}
+
+absl::Status Mirror::Load() {
+  auto head = os::ReadFile(files_, os::JoinPath(directory_, "head"), kMaxNote);
+  if (head.ok()) {
+    absl::StatusOr<Checkpoint> verified = Checkpoint::Parse(*head);
+    if (!verified.ok()) return Annotate(verified.status(), os::JoinPath(directory_, "head"));
+    BW_ASSIGN_OR_RETURN(tree_, TileTree::Load(files_, directory_, verified->size, verified->root));
+  } else if (!absl::IsNotFound(head.status())) {
+    return head.status();
+  }
+  auto checkpoint = os::ReadFile(files_, os::JoinPath(directory_, "checkpoint"), kMaxNote);
+  if (checkpoint.ok()) {
+    BW_ASSIGN_OR_RETURN(const SignedCheckpoint read, ReadCheckpoint(*checkpoint));
+    checkpoint_ = *checkpoint;
+    promised_ = read.checkpoint.size;
+  } else if (!absl::IsNotFound(checkpoint.status())) {
+    return checkpoint.status();
+  }
+  BW_ASSIGN_OR_RETURN(const bool conflict, files_->Exists(os::JoinPath(directory_, "conflict-1")));
+  if (conflict) problem_ = "it contradicted itself before; both histories are kept as evidence";
+  return absl::OkStatus();
+}
+
+absl::Status Mirror::Conflict(const SignedCheckpoint& checkpoint, const std::string& problem) {
+  problem_ = problem;
+  const std::string note = checkpoint.note.Encode();
+  for (size_t n = 1; n <= kMaxConflicts; ++n) {
+    const std::string path = os::JoinPath(directory_, absl::StrCat("conflict-", n));
+    auto kept = os::ReadFile(files_, path, kMaxNote);
+    if (kept.ok() && *kept != note) continue;
+    if (absl::IsNotFound(kept.status())) BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, path, note));
+    break;
+  }
+  return absl::DataLossError(problem);
+}
+
+// A log that shows less than before: an old copy of itself, or another history.
+absl::Status Mirror::CheckOlder(const SignedCheckpoint& checkpoint) {
+  const uint64_t size = checkpoint.checkpoint.size;
+  BW_ASSIGN_OR_RETURN(const Digest root, RootOf(size, ReadSubtrees(files_, directory_, tree_.size())));
+  if (root != checkpoint.checkpoint.root) {
+    return Conflict(checkpoint, absl::StrCat("the log has two histories: its first ", size,
+                                             " records are not those that it showed before"));
+  }
+  return Conflict(checkpoint, absl::StrCat("the log went back: it has ", size, " records and showed ", tree_.size(),
+                                           " before; was an old copy of the agent's directory put back?"));
+}
+
+absl::Status Mirror::Extend(const SignedCheckpoint& newest, uint64_t first, const std::vector<std::string>& entries,
+                            const std::vector<Digest>& proof) {
+  const uint64_t before = tree_.size(), promised = newest.checkpoint.size;
+  if (promised < before) return CheckOlder(newest);
+  if (first > before) return absl::OutOfRangeError(absl::StrCat("only ", before, " entries are known"));
+  TileTree next = tree_;
+  for (uint64_t i = before - first; i < entries.size() && next.size() < promised; ++i) {
+    if (entries[i].size() > kMaxEntry) return absl::InvalidArgumentError("an entry is too long");
+    next.Add(entries[i]);
+  }
+  // Whatever was verified before is how it must begin; only then do the new entries count.
+  const absl::Status leads = VerifyConsistency(next.size(), next.Root(), promised, newest.checkpoint.root, proof);
+  if (!leads.ok()) {
+    if (next.size() != promised && proof.empty()) return absl::InvalidArgumentError("there is no proof");
+    return Conflict(newest,
+                    absl::StrCat("the log has two histories: what it shows now does not follow from the ", before,
+                                 " records that it showed before (", std::string(leads.message()), ")"));
+  }
+  if (next.size() > before) {
+    BW_RETURN_IF_ERROR(WriteTiles(files_, directory_, next.Unwritten()));
+    const Checkpoint head = {newest.checkpoint.origin, next.size(), next.Root()};
+    BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(directory_, "head"), head.Text()));
+    BW_RETURN_IF_ERROR(RemovePartials(files_, directory_, before, next.size()));
+    next.Written(next.size());
+    tree_ = std::move(next);
+  }
+  if (promised >= promised_) {
+    const std::string note = newest.note.Encode();
+    if (note != checkpoint_) {
+      BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(directory_, "checkpoint"), note));
+    }
+    checkpoint_ = note;
+    promised_ = promised;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace bailiwick::audit

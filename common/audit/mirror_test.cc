@@ -1,0 +1,140 @@
+#include "common/audit/mirror.h"
+
+#include "common/audit/audit_fixture.h"
+
+namespace bailiwick::audit {
+namespace {
+
+class MirrorTest : public AuditFixture {
+ protected:
+  void SetUp() override {
+    AuditFixture::SetUp();
+    copy_ = root_ + "/copy";
+    mirror_ = *Mirror::Open(files_, copy_);
+  }
+  SignedCheckpoint Newest(Log& log) {
+    EXPECT_TRUE(log.Sign().ok());
+    return *ReadCheckpoint(log.checkpoint());
+  }
+  // As an agent reports: at most so many entries from where the mirror ends.
+  absl::Status Report(Log& log, uint64_t at_most = 1000) {
+    const SignedCheckpoint newest = Newest(log);
+    auto entries = log.Entries(mirror_->size(), at_most);
+    EXPECT_TRUE(entries.ok()) << entries.status();
+    std::vector<Digest> proof;
+    const uint64_t end = mirror_->size() + entries->size();
+    if (end > 0 && end < newest.checkpoint.size) proof = *log.Consistency(end, newest.checkpoint.size);
+    return mirror_->Extend(newest, mirror_->size(), *entries, proof);
+  }
+
+  std::string copy_;
+  std::unique_ptr<Mirror> mirror_;
+};
+
+TEST_F(MirrorTest, FollowsInPartsAndHoldsNoRecord) {
+  auto log = Fill(700);
+  EXPECT_EQ(mirror_->size(), 0u);
+  for (uint64_t expected : {256, 512, 701}) {
+    ASSERT_TRUE(Report(*log, 256).ok());
+    EXPECT_EQ(mirror_->size(), expected);
+    mirror_ = *Mirror::Open(files_, copy_);  // durable
+    EXPECT_EQ(mirror_->size(), expected);
+  }
+  EXPECT_EQ(mirror_->checkpoint(), log->checkpoint());
+  ASSERT_TRUE(Report(*log).ok()) << "nothing new is fine";
+  // It verifies as a log without records; nothing of a record is there.
+  const NoteKey key = {log->origin(), NoteKey::Type::kLog, Key('k').public_key()};
+  const Trust trust = *Trust::Parse("log " + key.ToVkey() + "\nquorum none\n", "trust");
+  auto verdict = VerifyLog(files_, copy_, trust, {.commitments_only = true});
+  ASSERT_TRUE(verdict.ok()) << verdict.status();
+  EXPECT_EQ(verdict->finding, Finding::kTrue) << (verdict->problems.empty() ? "" : verdict->problems[0]);
+  EXPECT_EQ(verdict->size, 701u);
+  path_ = copy_;
+  for (const std::string& file : AllFiles()) EXPECT_EQ(File(file).find("dataset-"), std::string::npos) << file;
+}
+
+TEST_F(MirrorTest, RefusesGapsAndWhatDoesNotLeadToTheCheckpoint) {
+  auto log = Fill(20);
+  const SignedCheckpoint newest = Newest(*log);
+  const std::vector<std::string> entries = *log->Entries(0, 100);
+  EXPECT_TRUE(absl::IsOutOfRange(mirror_->Extend(newest, 1, entries, {})));
+  EXPECT_TRUE(absl::IsInvalidArgument(mirror_->Extend(newest, 0, {entries.begin(), entries.begin() + 5}, {})));
+  EXPECT_EQ(mirror_->problem(), "");
+  std::vector<std::string> swapped = entries;
+  std::swap(swapped[3], swapped[4]);
+  EXPECT_TRUE(absl::IsDataLoss(mirror_->Extend(newest, 0, swapped, {})));
+  EXPECT_EQ(mirror_->size(), 0u);
+  ASSERT_TRUE(Report(*log).ok());
+  // What it has already is skipped.
+  EXPECT_TRUE(mirror_->Extend(newest, 0, entries, {}).ok());
+  EXPECT_EQ(mirror_->size(), 21u);
+}
+
+TEST_F(MirrorTest, TwoHistoriesAreFoundAndKeptAsEvidence) {
+  std::map<std::string, std::string> saved;
+  {
+    auto log = Fill(10);
+    ASSERT_TRUE(log->Sign().ok());
+    for (const std::string& file : AllFiles()) saved[file] = File(file);
+    ASSERT_TRUE(log->Append("k", "one", "{}").ok());
+    ASSERT_TRUE(Report(*log).ok());
+    ASSERT_EQ(mirror_->size(), 12u);
+  }
+  // An old copy of the directory is put back.
+  ASSERT_TRUE(files_->RemoveTree(path_).ok());
+  for (const auto& [file, content] : saved) {
+    ASSERT_TRUE(files_->MakeDirs((path_ + "/" + file).substr(0, path_.size() + file.rfind('/') + 2)).ok());
+    Set(file, content);
+  }
+  auto log = Open();
+  ASSERT_NE(log, nullptr);
+  absl::Status back = mirror_->Extend(Newest(*log), 11, {}, {});
+  EXPECT_TRUE(absl::IsDataLoss(back));
+  EXPECT_NE(std::string(back.message()).find("went back"), std::string::npos) << back;
+  // It goes on from there: another history of the same log, signed with the same key.
+  ASSERT_TRUE(log->Append("k", "other", "{}").ok());
+  absl::Status forked = Report(*log);
+  EXPECT_TRUE(absl::IsDataLoss(forked));
+  EXPECT_NE(std::string(forked.message()).find("two histories"), std::string::npos) << forked;
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(log->Append("k", "longer", "{}").ok());
+  EXPECT_TRUE(absl::IsDataLoss(Report(*log)));
+  EXPECT_EQ(mirror_->size(), 12u) << "what was seen first stays";
+  EXPECT_TRUE(*files_->Exists(copy_ + "/conflict-3"));
+  mirror_ = *Mirror::Open(files_, copy_);
+  EXPECT_NE(mirror_->problem(), "");
+}
+
+TEST_F(MirrorTest, PowerLossAtEveryOperationLosesNothingThatWasAnswered) {
+  auto log = Fill(300);
+  const SignedCheckpoint newest = Newest(*log);
+  const std::vector<std::string> entries = *log->Entries(0, 1000);
+  const std::vector<Digest> proof = *log->Consistency(100, newest.checkpoint.size);
+  bool finished = false;
+  for (uint64_t n = 0; !finished; ++n) {
+    for (bool keep : {false, true}) {
+      SCOPED_TRACE(n);
+      ASSERT_TRUE(files_->RemoveTree(copy_).ok());
+      ASSERT_TRUE(files_->MakeDirs(copy_).ok());
+      os::FaultFiles faults(files_, copy_);
+      faults.StopAfter(n);
+      uint64_t answered = 0;
+      {
+        auto mirror = Mirror::Open(&faults, copy_ + "/m");
+        if (mirror.ok() && (*mirror)->Extend(newest, 0, {entries.begin(), entries.begin() + 100}, proof).ok()) {
+          answered = 100;
+          if ((*mirror)->Extend(newest, 100, {entries.begin() + 100, entries.end()}, {}).ok()) answered = 301;
+        }
+      }
+      finished = answered == 301;
+      ASSERT_TRUE((keep ? faults.KeepUnsynced() : faults.DropUnsynced()).ok());
+      auto mirror = Mirror::Open(&faults, copy_ + "/m");
+      ASSERT_TRUE(mirror.ok()) << mirror.status();
+      EXPECT_GE((*mirror)->size(), answered);
+      ASSERT_TRUE((*mirror)->Extend(newest, 0, entries, {}).ok());
+      EXPECT_EQ((*mirror)->size(), 301u);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bailiwick::audit

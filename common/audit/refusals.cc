@@ -1,0 +1,69 @@
+#include "common/audit/refusals.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/telemetry/line.h"
+
+namespace bailiwick::audit {
+
+using telemetry::JsonString;
+
+absl::Status Refusals::Record(const std::string& kind, const std::string& peer, const std::string& reason,
+                              const std::string& subject, const std::string& detail) {
+  Key key = {kind, peer, reason};
+  Count old;
+  bool over = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (counts_.count(key) == 0 && counts_.size() >= kMaxKinds) key = {kind, "others", ""};
+    auto [it, first] = counts_.try_emplace(key);
+    Count& count = it->second;
+    const absl::Time now = clock_->Now();
+    if (!first && clock_->BootTime() - count.since < kWindow) {
+      ++count.count;
+      count.last = now;
+      return absl::OkStatus();
+    }
+    over = !first && count.count > 1;
+    old = count;
+    count = {.first = now, .last = now, .since = clock_->BootTime()};
+  }
+  if (over) BW_RETURN_IF_ERROR(Close(key, old));
+  absl::Status recorded = log_->Append(kind, subject, detail).status();
+  if (recorded.ok()) return recorded;
+  absl::MutexLock lock(&mutex_);  // the next one is the first that is recorded
+  counts_.erase(key);
+  return recorded;
+}
+
+absl::Status Refusals::Close(const Key& key, const Count& count) {
+  const auto time = [](absl::Time at) { return absl::FormatTime(absl::RFC3339_sec, at, absl::UTCTimeZone()); };
+  return log_
+      ->Append("refusals-repeated", absl::StrCat("peer/", key.peer),
+               absl::StrCat("{\"kind\":\"", key.kind, "\",\"reason\":", JsonString(key.reason), ",\"first\":\"",
+                            time(count.first), "\",\"last\":\"", time(count.last), "\",\"count\":", count.count, "}"))
+      .status();
+}
+
+absl::Status Refusals::Flush(bool all) {
+  std::vector<std::pair<Key, Count>> over;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto it = counts_.begin(); it != counts_.end();) {
+      if (!all && clock_->BootTime() - it->second.since < kWindow) {
+        ++it;
+        continue;
+      }
+      if (it->second.count > 1) over.emplace_back(it->first, it->second);
+      it = counts_.erase(it);
+    }
+  }
+  absl::Status status;
+  for (const auto& [key, count] : over) status.Update(Close(key, count));
+  return status;
+}
+
+}  // namespace bailiwick::audit
