@@ -149,6 +149,9 @@ class Checker {
       if (!target.site().empty() && target.copies() > 1) complain_(path + ".copies", "one site holds one copy");
     }
     if (spec.has_rpo()) AtLeastASecond("spec.rpo", spec.rpo());
+    if (spec.history() == pb::HISTORY_NEWEST && spec.order() == pb::ORDER_IN_ORDER) {
+      complain_("spec.history", "in-order wants every version; leave out history: newest, or order it newest-first");
+    }
   }
 
   void Bandwidth(const pb::BandwidthPolicySpec& spec) {

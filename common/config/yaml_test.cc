@@ -137,6 +137,8 @@ const Broken kBroken[] = {
      "f.yaml:4:13: spec.to[0]: expected exactly one of site, region and siteSelector"},
     {"%kind: ReplicationPolicy\nmetadata: {name: r}\nspec: {to: [{site: a}], order: newest_first}\n",
      "f.yaml:4:32: spec.order: unknown value \"newest_first\"; did you mean \"newest-first\"?"},
+    {"%kind: ReplicationPolicy\nmetadata: {name: r}\nspec: {to: [{site: a}], order: in-order, history: newest}\n",
+     "f.yaml:4:49: spec.history: in-order wants every version; leave out history: newest, or order it newest-first"},
     {"%kind: BandwidthPolicy\nmetadata: {name: b}\nspec: {caps: [{site: a, from: eu, to: us, limit: 1MiB}]}\n",
      "f.yaml:4:15: spec.caps[0]: expected exactly one of site and from"},
     {"%kind: BandwidthPolicy\nmetadata: {name: b}\nspec: {caps: [{from: eu, limit: 1MiB}]}\n",

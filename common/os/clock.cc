@@ -62,4 +62,6 @@ Clock* Clock::System() {
   return clock;
 }
 
+absl::Duration ThreadCpuTime() { return absl::DurationFromTimespec(ReadClock(CLOCK_THREAD_CPUTIME_ID)); }
+
 }  // namespace bailiwick::os

@@ -14,6 +14,9 @@ class Clock {
   static Clock* System();
 };
 
+// CPU time that the calling thread has used.
+absl::Duration ThreadCpuTime();
+
 // Moves only when told; for tests. SleepFor advances it.
 class FakeClock : public Clock {
  public:

@@ -73,7 +73,7 @@ class FanOut(f.FleetTest):
         self.assertLess(link.down, (size + 6 * MIB) * 1.05)
 
     def test_a_receiver_that_freezes_holds_up_nobody(self):
-        source = self.dataset("stiff", "[{region: us}]", 24 * MIB)
+        source = self.dataset("stiff", "[{region: us}]", 16 * MIB)
         self.cap("factory", "6MiB")
         self.fleet.commit("stiff", wait=False)
         self.under_way("stiff", "boston", MIB)
@@ -85,7 +85,7 @@ class FanOut(f.FleetTest):
         self.fleet.wait_version("stiff", 1, "boston", timeout=90)
 
     def test_a_source_that_freezes_is_replaced_and_what_came_is_kept(self):
-        size = 24 * MIB
+        size = 16 * MIB
         source = self.dataset("twice", "[{site: core}]", size)
         self.fleet.commit("twice")
         self.fleet.wait_version("twice", 1, "core")
@@ -94,6 +94,8 @@ class FanOut(f.FleetTest):
         first = self.under_way("twice", "york", size // 3)
         self.assertEqual(first["source"], "factory", "the home comes first")
         with self.frozen("factory"):
+            f.wait_until(lambda: any(t["limit"] == "peer" for t in self.fleet.transfers("twice")), timeout=20,
+                         what="transfer list says that one end waits for the other")
             self.fleet.wait_version("twice", 1, "york", timeout=90)
         self.assertSame(source, self.fleet.current("york", "twice"))
         transfers = self.fleet.transfers("twice", destination="york")

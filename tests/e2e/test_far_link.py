@@ -25,6 +25,7 @@ class FarAway(f.FleetTest):
         f.write(source + "/big", rng.randbytes(size))
         with far_link.far_away(self.fleet, "factory", mbit=80) as link:
             self.fleet.commit("broken", wait=False)
+            f.wait_until(lambda: any(t["limit"] == "link" for t in self.fleet.transfers("broken")), what="the link limits it")
             for part in (1, 2):
                 f.wait_until(lambda: any(int(t["doneBytes"]) > part * size // 4 for t in self.fleet.transfers("broken")),
                              what="a part has arrived")

@@ -2,6 +2,7 @@
 source signs itself, while the law is young enough; nothing crosses the border; with the coordinator back all is as ever."""
 import json
 import os
+import time
 import unittest
 
 import fleet as f
@@ -15,6 +16,13 @@ spec:
   offline: [{jurisdiction: eu, maxStaleness: %s}]
   rules:
   - {id: telemetry-anywhere, effect: permit, data: {matchLabels: {class: telemetry}}}
+"""
+CAP = """
+apiVersion: bailiwick/v1
+kind: BandwidthPolicy
+metadata: {name: line}
+spec:
+  caps: [{site: factory, to: eu, limit: 1MiB}]
 """
 # As long as a loaded machine may need; nothing waits for so long when all is well.
 PATIENCE = 150
@@ -54,6 +62,7 @@ class Offline(unittest.TestCase):
     def test_inside_the_jurisdiction_life_goes_on(self):
         with f.Fleet(f.FACTORY, f.CORE, DEPOT, f.CLOUD_US) as fleet:
             fleet.set_dial("depot", "outbound-only")
+            fleet.apply(CAP)
             source = self.start(fleet, "2h", ("core", "depot", "cloud-us"), "diary")
             f.write(os.path.join(source, "b"), b"2")
             self.wait_shown(fleet, "core", "diary", "b")     # the factory dials
@@ -78,10 +87,12 @@ class Offline(unittest.TestCase):
             self.assertRegex(text, r"diary with core: (version 3 arrived|under way).*; until 20\d\d-")
             self.assertNotIn("cloud-us", text)
 
-            # An agent that starts anew without a coordinator goes on from what it was told.
+            # An agent that starts anew without a coordinator goes on from what it was told, at the pace that it was told.
             fleet.restart("factory", how="kill")
-            f.write(os.path.join(source, "d"), b"4")
+            began = time.monotonic()
+            f.write(os.path.join(source, "d"), os.urandom(6 << 20))
             self.wait_shown(fleet, "core", "diary", "d")
+            self.assertGreater(time.monotonic() - began, 4)
 
             fleet.dev("start", "coordinator")
             for site in ("core", "depot", "cloud-us"):

@@ -25,7 +25,7 @@ class ConsumeTest : public ::testing::Test {
   store::CatalogVersion Commit() {
     auto outcome = dataset_.Commit(spec_, {}, nullptr, os::Clock::System(), &watch_);
     EXPECT_TRUE(outcome.ok()) << outcome.status();
-    ::usleep(30'000);
+    os::Clock::System()->SleepFor(absl::Milliseconds(30));
     outcome = dataset_.Commit(spec_, {.scan = true}, nullptr, os::Clock::System(), &watch_);
     EXPECT_TRUE(outcome.ok()) << outcome.status();
     return outcome->version;

@@ -13,6 +13,7 @@ using telemetry::Level;
 using transfer::v1::Frame;
 
 constexpr absl::Duration kReportEvery = absl::Milliseconds(250);
+constexpr absl::Duration kReportSeldom = absl::Milliseconds(750);  // by a source that did not dial: only what limits it
 constexpr size_t kMaxAheadBytes = 4u << 20;  // wants, which are small; as much again is in the stream's own queue
 
 std::string CodeOf(const absl::Status& status) {
@@ -159,17 +160,22 @@ End Flow::TakeIdentity(const transfer::v1::IdentityUpdate& update) {
   return decision.permitted ? End{} : Refused(decision);
 }
 
+std::string Flow::Limit() {
+  if (!paced_by_.empty() && env_.clock->BootTime() - paced_at_ < absl::Seconds(1)) return paced_by_;
+  return hindrance_.Most();
+}
+
 void Flow::Report(TransferUpdate::State state, const End& end, bool force) {
   if (transfer_id_.empty()) return;
   const absl::Duration now = env_.clock->BootTime();
-  if (!force && now - last_report_ < kReportEvery) return;
+  if (!force && now - last_report_ < (receive_ || dialled_ ? kReportEvery : kReportSeldom)) return;
   last_report_ = now;
   env_.report({.transfer_id = transfer_id_,
                .state = state,
                .done_bytes = done_bytes_,
                .total_bytes = record_.logical_bytes,
                .wire_bytes = wire_bytes_,
-               .capped = Capped(),
+               .limit = state == TransferUpdate::State::kRunning ? Limit() : "",
                .code = end.code,
                .message = end.message,
                .rule = end.rule});

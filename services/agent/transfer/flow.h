@@ -16,6 +16,7 @@
 #include "common/rpc/provenance.h"
 #include "services/agent/transfer/flow_guard.h"
 #include "services/agent/transfer/frame.h"
+#include "services/agent/transfer/hindrance.h"
 #include "services/agent/transfer/receive_machine.h"
 #include "services/agent/transfer/transfer.h"
 
@@ -41,7 +42,8 @@ class Flow {
         receive_(receive),
         control_(std::move(control)),
         guard_(env.law, env.gate, env.self(), !receive, stream_.get()),
-        place_(env.pacer) {}
+        place_(env.pacer),
+        hindrance_(env.clock) {}
 
   End Dial(const FlowOrder& order);
   End Accept(const transfer::v1::Frame& first);
@@ -59,7 +61,7 @@ class Flow {
   End Run() { return receive_ ? Receive() : Send(); }
   End Send();
   End Pace(uint64_t bytes);  // waits for the turn of a frame
-  bool Capped() const;
+  std::string Limit();
   End Receive();
   absl::Status FillWants(ReceiveMachine& machine);
   absl::Status LoadNodes(ReceiveMachine& machine);
@@ -88,7 +90,9 @@ class Flow {
   const std::shared_ptr<FlowControl> control_;
   FlowGuard guard_;
   Pacer::Place place_;
-  absl::Duration paced_at_ = -absl::InfiniteDuration();  // had to wait last
+  Hindrance hindrance_;
+  std::string paced_by_;                                 // what it had to wait for last
+  absl::Duration paced_at_ = -absl::InfiniteDuration();  // and when
   store::VersionRecord record_;
   crypto::Envelope record_envelope_;
   Digest identity_;

@@ -137,7 +137,9 @@ End Flow::Receive() {
     if (machine.finished()) break;
     if (machine.idle()) continue;
     InFrame in;
+    hindrance_.Is(Hindrance::kLink);
     if (!ReadFrame(&in, &end)) break;
+    hindrance_.Is(Hindrance::kWork);
     bool taken = false;
     end = TakeUpdate(in.message, &taken);
     if (!end.complete() || taken) continue;

@@ -7,24 +7,32 @@ namespace bailiwick::agent {
 // What must be true when the frame goes is checked after the wait.
 End Flow::Pace(uint64_t bytes) {
   const std::string& region = guard_.grant().destination_region;
-  for (absl::Duration wait; (wait = place_.Ask(region, bytes)) > absl::ZeroDuration();) {
+  while (true) {
+    const bool yields = env_.pacer->Yields(transfer_id_);
+    if (yields) place_.Leave();
+    const absl::Duration wait = yields ? Pacer::kLook : place_.Ask(region, bytes);
+    if (wait <= absl::ZeroDuration()) break;
     std::string code, message;
     if (control_->cancelled(&code, &message)) return {code, message, ""};
+    hindrance_.Is(yields ? Hindrance::kPriority : Hindrance::kCap);
+    paced_by_ = yields ? "priority" : "cap";
     paced_at_ = env_.clock->BootTime();
-    Report(TransferUpdate::State::kRunning, End{}, false);  // also that it is alive
+    if (End end = ReadAhead(); !end.complete()) return end;  // grants must not grow old behind its back
+    Report(TransferUpdate::State::kRunning, End{}, false);   // also that it is alive
     env_.clock->SleepFor(wait);
   }
+  hindrance_.Is(Hindrance::kWork);
   return End{};
 }
-
-bool Flow::Capped() const { return env_.clock->BootTime() - paced_at_ < absl::Seconds(1); }
 
 End Flow::Send() {
   WantServer server(dataset_, record_.manifest_root);
   while (true) {
     InFrame in;
     End end;
+    hindrance_.Is(Hindrance::kPeer);
     if (!ReadFrame(&in, &end)) return end;
+    hindrance_.Is(Hindrance::kWork);
     bool taken = false;
     if (end = TakeUpdate(in.message, &taken); !end.complete()) return end;
     if (taken) continue;
@@ -36,7 +44,10 @@ End Flow::Send() {
       if (window.complete()) window = ReadAhead();
       if (window.complete()) window = Window();
       if (!window.complete()) return absl::CancelledError("window");
-      if (!stream_->Write(frame.Encode(last))) {
+      hindrance_.Is(Hindrance::kLink);
+      const bool written = stream_->Write(frame.Encode(last));
+      hindrance_.Is(Hindrance::kWork);
+      if (!written) {
         window = {"BROKEN", "the connection to the peer broke", ""};
         return absl::CancelledError("broken");
       }
@@ -45,7 +56,7 @@ End Flow::Send() {
     });
     if (!window.complete()) return window;
     if (!served.ok()) return Broken(served);
-    if (dialled_ || Capped()) Report(TransferUpdate::State::kRunning, End{}, false);
+    Report(TransferUpdate::State::kRunning, End{}, false);
   }
 }
 

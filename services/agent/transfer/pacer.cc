@@ -26,6 +26,16 @@ void Pacer::Set(const std::vector<Cap>& caps) {
   buckets_ = std::move(buckets);
 }
 
+void Pacer::SetYielding(std::set<std::string> transfer_ids) {
+  absl::MutexLock lock(&mutex_);
+  yielding_ = std::move(transfer_ids);
+}
+
+bool Pacer::Yields(const std::string& transfer_id) const {
+  absl::MutexLock lock(&mutex_);
+  return yielding_.count(transfer_id) != 0;
+}
+
 void Pacer::Refill() {
   const absl::Duration now = clock_->BootTime();
   const double seconds = absl::ToDoubleSeconds(now - refilled_);

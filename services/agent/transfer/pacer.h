@@ -1,7 +1,8 @@
 // The pace at which this agent sends: caps on what its flows send together, by where the bytes go. A token bucket a
 // cap, a frame at a time: a frame leaves once no cap that is about it is overdrawn, and may overdraw them. Flows that
 // wait get their turns in the order in which they asked, so that they share a cap alike; one that another cap holds
-// back does not hold up the others. What nobody used is kept for kIdle only.
+// back does not hold up the others. What nobody used is kept for kIdle only. Transfers that yield to more urgent ones
+// have no turn at all.
 //
 // Thread-safe.
 #pragma once
@@ -9,6 +10,7 @@
 #include <cstdint>
 #include <list>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,6 +36,10 @@ class Pacer {
   // Replaces the caps, at once also for flows that wait; one that goes on under its id goes on with what it has left.
   void Set(const std::vector<Cap>& caps);
 
+  // Which transfers yield; replaces what was said before, at once also for flows that wait.
+  void SetYielding(std::set<std::string> transfer_ids);
+  bool Yields(const std::string& transfer_id) const;
+
   // One flow's place in the line; leaves it when destroyed. One thread. The pacer must outlive it.
   class Place {
    public:
@@ -44,6 +50,7 @@ class Pacer {
     // 0: the frame of so many bytes to that region is accounted for and may go now. Else how long to wait before asking
     // again for the same frame, at most kLook.
     absl::Duration Ask(const std::string& region, uint64_t bytes) { return pacer_->Ask(this, region, bytes); }
+    void Leave() { pacer_->Leave(this); }  // it waits for something else: nobody waits for it
 
    private:
     Pacer* const pacer_;
@@ -66,9 +73,10 @@ class Pacer {
   std::vector<Bucket*> About(const std::string& region) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const os::Clock* const clock_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::map<std::string, Bucket> buckets_ ABSL_GUARDED_BY(mutex_);  // by id of the cap
   absl::Duration refilled_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  std::set<std::string> yielding_ ABSL_GUARDED_BY(mutex_);
   std::list<Waiting> line_ ABSL_GUARDED_BY(mutex_);  // who asked first is first; one entry a flow at most
 };
 

@@ -106,5 +106,25 @@ TEST_F(PacerTest, WhoLeavesHoldsNobodyUp) {
   EXPECT_GE(flow.sent, 4 * kMiB);
 }
 
+TEST_F(PacerTest, WhoYieldsDoesNotHoldUpTheLine) {
+  pacer_.Set({{"a", "", kMiB}});
+  Flow& first = Add("eu");
+  while (first.place->Ask("eu", kMiB) == absl::ZeroDuration()) continue;  // now it stands in line
+  first.place->Leave();
+  flows_.erase(flows_.begin(), flows_.end());
+  Flow& second = Add("eu");
+  Run(absl::Seconds(10));
+  EXPECT_GE(second.sent, 9 * kMiB);
+}
+
+TEST_F(PacerTest, KnowsWhoYields) {
+  EXPECT_FALSE(pacer_.Yields("1"));
+  pacer_.SetYielding({"1", "2"});
+  EXPECT_TRUE(pacer_.Yields("1"));
+  pacer_.SetYielding({"2"});
+  EXPECT_FALSE(pacer_.Yields("1"));
+  EXPECT_TRUE(pacer_.Yields("2"));
+}
+
 }  // namespace
 }  // namespace bailiwick::agent

@@ -31,7 +31,7 @@ struct TransferUpdate {
   uint64_t done_bytes = 0;
   uint64_t total_bytes = 0;
   uint64_t wire_bytes = 0;
-  bool capped = false;  // the pacer held it back in the last second; of a source
+  std::string limit;  // what holds this end back, as in TransferReport
   std::string code;  // why it failed, as in Goodbye
   std::string message;
   std::string rule;

@@ -112,7 +112,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
     report->set_code(update.code);
     report->set_message(update.message);
     report->set_rule(update.rule);
-    if (update.capped) report->set_limit("cap");
+    report->set_limit(update.limit);
     session_->Send(std::move(message));
   };
   transfer_env_.received = [this](DatasetHandle& dataset) {
@@ -165,9 +165,10 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
     SendState();
   };
   callbacks.message = [this](const agent::v1::CoordinatorMessage& message) { OnMessage(message); };
-  callbacks.disconnected = [](const absl::Status&) {};
+  callbacks.disconnected = [this](const absl::Status&) { pacer_.SetYielding({}); };
   session_ = std::make_unique<SessionClient>(state_->env().clock, state_->env().random, std::move(callbacks));
 
+  BW_RETURN_IF_ERROR(RestoreCaps());
   // What was assigned before the restart goes on now, coordinator or not.
   auto assignments = state_->Assignments();
   if (assignments.ok()) {
@@ -292,15 +293,6 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
     case agent::v1::CoordinatorMessage::KIND_NOT_SET:
       break;  // something newer than this build: ignored, the state that matters is sent again
   }
-}
-
-void Agent::OnCaps(const agent::v1::SendCaps& caps) {
-  std::vector<Pacer::Cap> out;
-  for (const auto& cap : caps.caps()) {
-    out.push_back({cap.id(), cap.to(), cap.bytes_per_second()});
-    Log(Level::kInfo, "send-cap", {{"cap", cap.id()}, {"to", cap.to()}, {"bytes_per_second", cap.bytes_per_second()}});
-  }
-  pacer_.Set(out);
 }
 
 void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persist) {

@@ -124,7 +124,8 @@ class Agent {
   void SendPolicyState(const std::string& error);
   void LookAtPolicyAge();
   void OnAssignments(const agent::v1::Assignments& assignments, bool persist);
-  void OnCaps(const agent::v1::SendCaps& caps);
+  void OnCaps(const agent::v1::SendCaps& message);
+  absl::Status RestoreCaps();
   void OnOrder(const agent::v1::TransferOrder& order);
   void OnEvict(const agent::v1::EvictOrder& order);
   void SendState();
@@ -221,6 +222,7 @@ class Agent {
   std::string endpoint_;
   std::string coordinator_address_;
   Pacer pacer_;
+  std::string caps_;  // as said last; the session's thread
   TransferEnvironment transfer_env_;
   Evictor evictor_;
   Redactor redactor_;

@@ -36,6 +36,7 @@ Json JsonOf(const control::v1::Transfer& t) {
                  {"rateBytesPerSecond", Number(t.rate_bytes())},
                  {"etaSeconds", t.has_eta() ? Number(t.eta().seconds()) : Json()},
                  {"limit", Text(t.limit())},
+                 {"limitSite", Text(t.limit_site())},
                  {"started", Text(TimeText(t.started()))},
                  {"ended", Text(TimeText(t.ended()))},
                  {"code", Text(t.code())},
@@ -43,6 +44,10 @@ Json JsonOf(const control::v1::Transfer& t) {
 }
 
 std::string Rate(const control::v1::Transfer& t) { return absl::StrCat(FormatBytes(t.rate_bytes()), "/s"); }
+
+std::string Limit(const control::v1::Transfer& t) {
+  return t.limit_site().empty() ? t.limit() : absl::StrCat(t.limit(), " at ", t.limit_site());
+}
 
 absl::Status ListAll(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
@@ -54,8 +59,8 @@ absl::Status ListAll(const Globals& globals) {
                     absl::StrCat(t.source(), " -> ", t.destination()), t.state(),
                     absl::StrCat(FormatBytes(t.done_bytes()), " of ", FormatBytes(t.total_bytes())),
                     FormatBytes(t.wire_bytes()), t.rate_bytes() == 0 ? "-" : Rate(t),
-                    t.has_eta() ? FormatAge(absl::Seconds(t.eta().seconds())) : "-",
-                    t.limit().empty() ? "-" : t.limit(), TimeText(t.started()), t.message()});
+                    t.has_eta() ? FormatAge(absl::Seconds(t.eta().seconds())) : "-", t.limit().empty() ? "-" : Limit(t),
+                    TimeText(t.started()), t.message()});
     json.push_back(JsonOf(t));
   }
   if (globals.table()) {
@@ -101,7 +106,7 @@ absl::Status Watch(const Globals& globals, const std::string& id) {
                    absl::StrCat(t.dataset(), " version ", t.version(), " ", t.source(), " -> ", t.destination()),
                    t.done_bytes(), t.total_bytes(),
                    absl::StrCat(FormatBytes(t.wire_bytes()), " on the wire",
-                                t.limit().empty() ? "" : ", held back by a ", t.limit()));
+                                t.limit().empty() ? "" : absl::StrCat(", limited by: ", Limit(t))));
     }
     board.Draw();
     if (!running) {

@@ -140,8 +140,17 @@ class Core {
     bool delivered = false;  // reported done; the destination's own report confirms it
     bool adopted = false;    // was running before this coordinator started; nobody has spoken of it yet
     RateMeter wire, done;    // bytes
-    absl::Duration capped_until = -absl::InfiniteDuration();  // by the source's word
+    struct Word {  // what limits it, as one end said last
+      std::string limit;
+      absl::Duration at = -absl::InfiniteDuration();
+    };
+    Word source_says, destination_says;
+    int priority = 2;
+    bool yields = false;  // to a more urgent one, by the last plan
   };
+
+  // What an end says limits it, unless it said so too long ago.
+  static std::string SaysNow(const Transfer::Word& word, absl::Duration now);
 
   // Everything below: mutex_ held.
   std::map<DatasetId, Stream> Streams() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -229,6 +238,7 @@ class Core {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void PlanLoop();
+  std::vector<RunningTransfer> Running() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   PlanInput Input() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // With whom sites go on while this coordinator is away: core_offline.cc.
   void PlanStanding(const PlanInput& input) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -238,6 +248,8 @@ class Core {
   std::optional<crypto::Envelope> MakeGrant(const Transfer& transfer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What sites may send now, where it changed: core_caps.cc.
   void PushCaps() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Which transfers wait for more urgent ones, by the plan.
+  void CareForPriorities() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What a view says beside what is stored: pace, end, limit.
   void AddPace(const Transfer& transfer, control::v1::Transfer* view) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Those that say nothing, and those whose certificate does not count any more.

@@ -16,7 +16,6 @@ namespace {
 
 constexpr size_t kMaxText = 1000;  // of what an agent says that is kept: a sentence, not a document
 constexpr size_t kMaxEndpoint = 300;
-constexpr absl::Duration kCapWord = absl::Seconds(2);  // sources that a cap holds back say so four times a second
 constexpr char kLostPast[] =
     "the home lost its data and numbers its versions anew, which would rewrite history; delete the dataset and declare "
     "it again";
@@ -309,9 +308,8 @@ void Core::OnTransfer(const std::string& site, const agent::v1::TransferReport& 
   if (site == view.destination() || report.done_bytes() > view.done_bytes()) view.set_done_bytes(report.done_bytes());
   transfer.wire.Add(transfer.last_report, view.wire_bytes());
   transfer.done.Add(transfer.last_report, view.done_bytes());
-  if (site == view.source()) {
-    transfer.capped_until = report.limit() == "cap" ? transfer.last_report + kCapWord : -absl::InfiniteDuration();
-  }
+  (site == view.source() ? transfer.source_says : transfer.destination_says) = {Short(report.limit()),
+                                                                                transfer.last_report};
   if (report.state() == agent::v1::TRANSFER_STATE_RUNNING) {
     view.set_state("running");
   } else if (report.state() == agent::v1::TRANSFER_STATE_FAILED) {

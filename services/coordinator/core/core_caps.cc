@@ -10,6 +10,8 @@
 namespace bailiwick::coordinator {
 namespace {
 
+constexpr absl::Duration kWord = absl::Seconds(2);    // ends that get on say something several times a second
+constexpr absl::Duration kSilent = absl::Seconds(3);  // without a byte: the end that says nothing is the cause
 constexpr absl::Duration kZonesFresh = absl::Hours(24);
 
 PlannedCap ToCap(const std::string& id, const resource::v1::BandwidthCap& cap) {
@@ -20,7 +22,39 @@ PlannedCap ToCap(const std::string& id, const resource::v1::BandwidthCap& cap) {
   return out;
 }
 
+enum class End { kSource, kLink, kDestination };
+
+// What limits a transfer, and where, from what its ends say. `still`: nothing came for a while.
+std::pair<std::string, End> LimitOf(const std::string& source, const std::string& destination, bool still) {
+  if (source == "cap" || source == "priority") return {source, End::kSource};
+  if (destination == "disk" || destination == "cpu") return {destination, End::kDestination};
+  if (source == "disk" || source == "cpu") return {source, End::kSource};
+  if (source.empty() && destination.empty()) return {still ? "peer" : "", End::kLink};  // one waits for the other
+  if (still && source.empty()) return {"peer", End::kSource};
+  if (still && destination.empty()) return {"peer", End::kDestination};
+  return {"link", End::kLink};
+}
+
 }  // namespace
+
+std::string Core::SaysNow(const Transfer::Word& word, absl::Duration now) {
+  return now - word.at < kWord ? word.limit : "";
+}
+
+void Core::CareForPriorities() {
+  std::map<std::pair<DatasetId, std::string>, std::vector<Transfer*>> by_pair;
+  for (auto& [id, transfer] : transfers_) by_pair[{transfer.dataset, transfer.view.destination()}].push_back(&transfer);
+  for (const Wanted& wanted : plan_.wanted) {
+    auto running = by_pair.find({wanted.dataset, wanted.site});
+    if (running == by_pair.end()) continue;
+    for (Transfer* transfer : running->second) transfer->priority = wanted.priority;
+  }
+  const std::set<std::string> yielding = Yielding(Running());
+  for (auto& [id, transfer] : transfers_) {
+    transfer.yields = yielding.count(id) != 0;
+    if (transfer.yields) transfer.progressed = clock_->BootTime();
+  }
+}
 
 void Core::PushCaps() {
   std::vector<PlannedCap> caps;
@@ -52,6 +86,9 @@ void Core::PushCaps() {
         c->set_bytes_per_second(cap.bytes_per_second);
       }
     }
+    for (const auto& [id, transfer] : transfers_) {
+      if (transfer.yields && transfer.view.source() == site) send->add_yielding(id);
+    }
     std::string fingerprint = message.SerializeAsString();
     auto sent = caps_of_site_.find(site);
     if (sent != caps_of_site_.end() && sent->second == fingerprint) continue;
@@ -63,7 +100,12 @@ void Core::PushCaps() {
 void Core::AddPace(const Transfer& transfer, control::v1::Transfer* view) const {
   const absl::Duration now = clock_->BootTime();
   view->set_rate_bytes(static_cast<uint64_t>(transfer.wire.PerSecond(now)));
-  if (now < transfer.capped_until) view->set_limit("cap");
+  auto [limit, site] = LimitOf(SaysNow(transfer.source_says, now), SaysNow(transfer.destination_says, now),
+                               now - transfer.progressed > kSilent);
+  view->set_limit(limit);
+  if (!limit.empty() && site != End::kLink) {
+    view->set_limit_site(site == End::kSource ? view->source() : view->destination());
+  }
   const double pace = transfer.done.PerSecond(now);
   if (pace >= 1 && view->total_bytes() >= view->done_bytes()) {
     view->mutable_eta()->set_seconds(

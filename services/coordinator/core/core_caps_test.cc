@@ -80,6 +80,27 @@ TEST_F(CoreCapsTest, TransfersShowTheirPaceAndWhatHoldsThemBack) {
   EXPECT_EQ(view.limit(), "cap");
   clock_.Advance(absl::Seconds(3));
   EXPECT_EQ(core_->Transfers("").transfers(0).limit(), "") << "its source says so no more";
+
+  struct Case {
+    const char *source, *destination, *limit, *site;
+  };
+  uint64_t bytes = 400;
+  for (const Case& c :
+       {Case{"cap", "disk", "cap", "factory"}, Case{"priority", "link", "priority", "factory"},
+        Case{"link", "disk", "disk", "core"}, Case{"peer", "cpu", "cpu", "core"},
+        Case{"disk", "link", "disk", "factory"}, Case{"link", "link", "link", ""}, Case{"peer", "link", "link", ""}}) {
+    say("core", ++bytes, c.destination);
+    say("factory", 0, c.source);
+    view = core_->Transfers("").transfers(0);
+    EXPECT_EQ(view.limit(), c.limit) << c.source << ", " << c.destination;
+    EXPECT_EQ(view.limit_site(), c.site) << c.source << ", " << c.destination;
+  }
+  for (int i = 0; i < 5; ++i) {  // nothing comes, and one end says nothing
+    clock_.Advance(absl::Seconds(1));
+    say("core", bytes, "link");
+  }
+  EXPECT_EQ(core_->Transfers("").transfers(0).limit(), "peer");
+  EXPECT_EQ(core_->Transfers("").transfers(0).limit_site(), "factory");
 }
 
 }  // namespace

@@ -53,6 +53,7 @@ PlannedPolicy ToPolicy(const config::Resource& resource) {
   if (spec.priority() == resource::v1::PRIORITY_LOW) p.priority = 1;
   if (spec.priority() == resource::v1::PRIORITY_HIGH) p.priority = 3;
   p.order = spec.order() == resource::v1::ORDER_IN_ORDER ? Order::kInOrder : Order::kNewestFirst;
+  p.history = spec.history() != resource::v1::HISTORY_NEWEST;
   if (spec.has_rpo()) p.rpo = FromProtoDuration(spec.rpo());
   p.purpose = spec.purpose();
   p.materialize = !spec.has_materialize() || spec.materialize();
@@ -60,6 +61,19 @@ PlannedPolicy ToPolicy(const config::Resource& resource) {
 }
 
 }  // namespace
+
+std::vector<RunningTransfer> Core::Running() const {
+  const absl::Duration now = clock_->BootTime();
+  std::vector<RunningTransfer> running;
+  for (const auto& [id, transfer] : transfers_) {
+    const bool held_back = transfer.yields || SaysNow(transfer.source_says, now) == "cap";
+    const bool stalled = !transfer.delivered && !transfer.adopted && !held_back && now - transfer.progressed > kStalled;
+    running.push_back({id, transfer.dataset, transfer.view.dataset(), transfer.version, transfer.view.source(),
+                       transfer.view.destination(), transfer.view.done_bytes(), transfer.view.total_bytes(), stalled,
+                       transfer.priority, transfer.yields});
+  }
+  return running;
+}
 
 PlanInput Core::Input() const {
   PlanInput input;
@@ -113,13 +127,7 @@ PlanInput Core::Input() const {
     }
     input.datasets.push_back(std::move(dataset));
   }
-  for (const auto& [id, transfer] : transfers_) {
-    const bool stalled =
-        !transfer.delivered && input.boot > transfer.capped_until && input.boot - transfer.progressed > kStalled;
-    input.running.push_back({id, transfer.dataset, transfer.view.dataset(), transfer.version, transfer.view.source(),
-                             transfer.view.destination(), transfer.view.done_bytes(), transfer.view.total_bytes(),
-                             stalled});
-  }
+  input.running = Running();
   return input;
 }
 
@@ -170,6 +178,7 @@ void Core::PlanOnce() {
   PushAssignments();
   PlanEvictionsOnce(std::move(input));
   for (const StartTransfer& start : plan_.start) StartTransferNow(start);
+  CareForPriorities();
   for (const std::string& id : plan_.replace) {
     const std::string why = absl::StrCat("nothing came from ", transfers_.at(id).view.source(), " for ",
                                          absl::FormatDuration(kStalled), "; another source goes on");
@@ -253,6 +262,7 @@ void Core::StartTransferNow(const StartTransfer& start) {
   Transfer transfer;
   transfer.dataset = start.dataset;
   transfer.version = start.version;
+  transfer.priority = start.priority;
   transfer.dialler = start.receiver_dials ? start.destination : start.source;
   transfer.other = start.receiver_dials ? start.source : start.destination;
   auto session = sessions_.find(transfer.dialler);
@@ -372,7 +382,7 @@ void Core::EndTransfer(const std::string& id, bool done, const std::string& code
           absl::StrCat(id, " from ", view.source(), ", ", view.wire_bytes(), " bytes on the wire"));
   } else {
     planner_.Failed(dataset, view.destination(), message.empty() ? code : message, denied, clock_->BootTime());
-    if (!denied) planner_.Avoid(dataset, view.destination(), view.source(), clock_->BootTime());
+    planner_.Avoid(dataset, view.destination(), view.source(), clock_->BootTime());
     Event(denied ? "transfer-denied" : "transfer-failed", view.destination(), view.dataset(), view.version(),
           absl::StrCat(id, " from ", view.source(), ": ", code, message.empty() ? "" : ": ", message));
   }

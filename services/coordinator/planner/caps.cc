@@ -29,7 +29,7 @@ std::map<std::string, std::vector<SiteCap>> CapsBySite(const std::vector<Planned
     for (const RunningTransfer& transfer : running) {
       auto source = sites.find(transfer.source), destination = sites.find(transfer.destination);
       if (source == sites.end() || destination == sites.end()) continue;
-      if (!About(cap, source->second, destination->second)) continue;
+      if (transfer.stalled || transfer.yields || !About(cap, source->second, destination->second)) continue;
       ++flows[transfer.source];
       ++all;
     }
@@ -41,6 +41,22 @@ std::map<std::string, std::vector<SiteCap>> CapsBySite(const std::vector<Planned
     }
   }
   return out;
+}
+
+std::set<std::string> Yielding(const std::vector<RunningTransfer>& running) {
+  std::map<std::string, int> from, to;  // the highest priority that gets on
+  for (const RunningTransfer& transfer : running) {
+    if (transfer.stalled) continue;
+    from[transfer.source] = std::max(from[transfer.source], transfer.priority);
+    to[transfer.destination] = std::max(to[transfer.destination], transfer.priority);
+  }
+  std::set<std::string> yielding;
+  for (const RunningTransfer& transfer : running) {
+    if (from[transfer.source] > transfer.priority || to[transfer.destination] > transfer.priority) {
+      yielding.insert(transfer.transfer_id);
+    }
+  }
+  return yielding;
 }
 
 }  // namespace bailiwick::coordinator

@@ -79,5 +79,35 @@ TEST_F(CapsTest, HoldsInItsWindows) {
   EXPECT_THAT(At(July1(5) + 365 * absl::Hours(24)), SizeIs(1)) << "what local time it is nobody knows";
 }
 
+TEST_F(CapsTest, WhatDoesNotSendHasNoShare) {
+  caps_ = {{.id = "a", .from = "eu", .to = "us", .bytes_per_second = 10 * kMiB}};
+  Runs("factory", "cloud");
+  Runs("core", "cloud");
+  EXPECT_EQ(At(July1(0))["factory"][0].bytes_per_second, 5 * kMiB);
+  running_[1].yields = true;
+  EXPECT_EQ(At(July1(0))["factory"][0].bytes_per_second, 10 * kMiB);
+  running_[1].yields = false;
+  running_[1].stalled = true;
+  EXPECT_EQ(At(July1(0))["factory"][0].bytes_per_second, 10 * kMiB);
+}
+
+TEST_F(CapsTest, WhatIsLessUrgentYieldsAtTheSourceAndAtTheDestination) {
+  auto add = [&](const std::string& id, const std::string& from, const std::string& to, int priority) {
+    Runs(from, to);
+    running_.back().transfer_id = id;
+    running_.back().priority = priority;
+  };
+  add("low", "factory", "core", 1);
+  add("normal", "factory", "cloud", 2);
+  EXPECT_EQ(Yielding(running_), std::set<std::string>({"low"}));
+  add("high", "elsewhere", "cloud", 3);
+  EXPECT_EQ(Yielding(running_), std::set<std::string>({"low", "normal"}));
+  add("apart", "one", "two", 1);
+  EXPECT_EQ(Yielding(running_), std::set<std::string>({"low", "normal"}));
+  running_[2].stalled = true;  // it gets nowhere: nobody waits for it
+  EXPECT_EQ(Yielding(running_), std::set<std::string>({"low"}));
+  EXPECT_TRUE(Yielding({}).empty());
+}
+
 }  // namespace
 }  // namespace bailiwick::coordinator

@@ -40,6 +40,7 @@ struct Ready {
 
 // A version on its way to a site, or waiting for one that is.
 struct Coming {
+  int priority = 2;
   VersionNumber version = 0;
   std::string source;
   std::string site;
@@ -50,8 +51,10 @@ class Load {
  public:
   explicit Load(const PlanInput& input) {
     for (const RunningTransfer& transfer : input.running) {
-      Add(transfer.source, transfer.destination);
-      if (!transfer.stalled) AddComing(transfer.dataset, {transfer.version, transfer.source, transfer.destination});
+      Add(transfer.source, transfer.destination, transfer.priority);
+      if (!transfer.stalled) {
+        AddComing(transfer.dataset, {transfer.priority, transfer.version, transfer.source, transfer.destination});
+      }
       const RunningTransfer*& known = by_pair_[{transfer.dataset, transfer.destination}];
       if (known == nullptr ||
           std::tie(transfer.version, transfer.transfer_id) > std::tie(known->version, known->transfer_id)) {
@@ -59,25 +62,36 @@ class Load {
       }
     }
   }
-  void Add(const std::string& source, const std::string& destination) {
-    ++from_[source];
-    ++to_[destination];
+  void Add(const std::string& source, const std::string& destination, int priority) {
+    ++from_[source][priority];
+    ++to_[destination][priority];
   }
   void AddComing(DatasetId dataset, Coming coming) { coming_[dataset].push_back(std::move(coming)); }
   const std::vector<Coming>& ComingOf(DatasetId dataset) { return coming_[dataset]; }
-  int From(const std::string& site) const { return Count(from_, site); }
-  int To(const std::string& site) const { return Count(to_, site); }
+  int From(const std::string& site) const { return Count(from_, site, 0); }
+  int To(const std::string& site) const { return Count(to_, site, 0); }
+  // Whether one more of that priority may start.
+  bool FreeFrom(const std::string& site, int priority) const {
+    return Count(from_, site, priority) < kMaxTransfersPerSource && From(site) < 2 * kMaxTransfersPerSource;
+  }
+  bool FreeTo(const std::string& site, int priority) const {
+    return Count(to_, site, priority) < kMaxTransfersPerDestination && To(site) < 2 * kMaxTransfersPerDestination;
+  }
   const RunningTransfer* Of(const Pair& pair) const {
     auto it = by_pair_.find(pair);
     return it == by_pair_.end() ? nullptr : it->second;
   }
 
  private:
-  static int Count(const std::map<std::string, int>& counts, const std::string& site) {
-    auto it = counts.find(site);
-    return it == counts.end() ? 0 : it->second;
+  using Counts = std::map<std::string, std::map<int, int>>;  // by site and priority
+  static int Count(const Counts& counts, const std::string& site, int at_least) {
+    auto of = counts.find(site);
+    if (of == counts.end()) return 0;
+    int count = 0;
+    for (auto it = of->second.lower_bound(at_least); it != of->second.end(); ++it) count += it->second;
+    return count;
   }
-  std::map<std::string, int> from_, to_;
+  Counts from_, to_;
   std::map<DatasetId, std::vector<Coming>> coming_;
   std::map<Pair, const RunningTransfer*> by_pair_;
 };
@@ -96,7 +110,7 @@ void AssessBackfill(const PlanInput& input, const Load& load, const Planner::Bac
     absl::StrAppend(&reason.sentence, "; older ", OnItsWay(*running));
     return;
   }
-  if (!view->Destination().code.empty()) return;
+  if (!wanted->history || !view->Destination().code.empty()) return;
   Sourcing sourcing = view->Choose(wanted->order);
   if (sourcing.version == 0 || sourcing.stage != Sourcing::Stage::kReady) return;
   if (const Planner::Backoff* backoff = Waiting(backoffs, pair, input.boot)) {
@@ -133,7 +147,7 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
   } else if (Reason destination = view.Destination(); !destination.code.empty()) {
     wanted->reason = std::move(destination);
     wanted->reason.version = sourcing.version;
-  } else if (const RunningTransfer* running = load.Of(pair)) {
+  } else if (const RunningTransfer* running = load.Of(pair); running != nullptr && view.Brings(running->version)) {
     wanted->reason = {"transferring", OnItsWay(*running), "", running->version, false};
   } else if (sourcing.stage != Sourcing::Stage::kReady) {
     wanted->reason = view.Explain(sourcing);
@@ -145,7 +159,7 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
 }
 
 // The best source with a free slot; null when all are busy.
-const PlannedSite* PickSource(const Ready& ready, const PlannedSite& destination, const Load& load,
+const PlannedSite* PickSource(const Ready& ready, const PlannedSite& destination, int priority, const Load& load,
                               const Planner::Avoided& avoided) {
   const PlannedSite* best = nullptr;
   auto rank = [&](const PlannedSite& site) {
@@ -154,7 +168,7 @@ const PlannedSite* PickSource(const Ready& ready, const PlannedSite& destination
                       load.From(site.name), site.name);
   };
   for (const PlannedSite* source : ready.sourcing.sources) {
-    if (load.From(source->name) >= kMaxTransfersPerSource) continue;
+    if (!load.FreeFrom(source->name, priority)) continue;
     if (best == nullptr || rank(*source) < rank(*best)) best = source;
   }
   return best;
@@ -170,7 +184,7 @@ uint64_t LogicalBytes(const PlannedDataset& dataset, VersionNumber number) {
 // Where to a version that brings this site further is on its way, which is nearer than the source and from which it may
 // come on: what is waited for, so that the long way is gone once. Version 0: nothing.
 Coming Awaited(const PlanInput& input, const Ready& ready, const PlannedSite& source, const PlannedSite& destination,
-               View* view, Load* load) {
+               int priority, View* view, Load* load) {
   const int nearness = SharedRegionParts(source.region, destination.region);
   const VersionNumber version = ready.sourcing.version;
   Coming best;
@@ -178,6 +192,7 @@ Coming Awaited(const PlanInput& input, const Ready& ready, const PlannedSite& so
     const bool helps = coming.version == version ||
                        (!ready.backfill && coming.version > ready.newest_held && coming.version < version);
     const PlannedSite* relay = FindSite(input, coming.site);
+    if (coming.priority < priority) continue;  // it may have to yield
     if (!helps || relay == nullptr || SharedRegionParts(relay->region, destination.region) <= nearness) continue;
     if (best.version != 0 && std::tie(best.version, coming.site) >= std::tie(coming.version, best.site)) continue;
     if (view->CouldComeOn(coming.version, coming.source, coming.site)) best = coming;
@@ -189,11 +204,12 @@ Coming Awaited(const PlanInput& input, const Ready& ready, const PlannedSite& so
 void StartOrWait(const PlanInput& input, const Planner::Avoided& avoided, Ready ready, Load* load, Plan* plan) {
   Wanted& wanted = plan->wanted[ready.wanted];
   const PlannedSite& destination = input.sites.at(wanted.site);
-  const PlannedSite* source = PickSource(ready, destination, *load, avoided);
+  const PlannedSite* source = PickSource(ready, destination, wanted.priority, *load, avoided);
   std::string limit;
   if (source != nullptr && !load->ComingOf(wanted.dataset).empty()) {
     View view(input, *ready.dataset, wanted.site, wanted.purposes);
-    if (const Coming coming = Awaited(input, ready, *source, destination, &view, load); coming.version != 0) {
+    if (const Coming coming = Awaited(input, ready, *source, destination, wanted.priority, &view, load);
+        coming.version != 0) {
       // Meanwhile what lies nearby already: one that is always a version behind is better off than one that has none.
       Sourcing near =
           wanted.order == Order::kInOrder || ready.backfill
@@ -201,9 +217,9 @@ void StartOrWait(const PlanInput& input, const Planner::Avoided& avoided, Ready 
               : view.ChooseNearer(ready.sourcing.version, SharedRegionParts(source->region, destination.region));
       if (near.version != 0) {
         ready.sourcing = std::move(near);
-        source = PickSource(ready, destination, *load, avoided);
+        source = PickSource(ready, destination, wanted.priority, *load, avoided);
       } else {
-        load->AddComing(wanted.dataset, {coming.version, coming.site, wanted.site});
+        load->AddComing(wanted.dataset, {wanted.priority, coming.version, coming.site, wanted.site});
         const std::string what = coming.version == ready.sourcing.version
                                      ? "the copy that"
                                      : absl::StrCat("version ", coming.version, ", which");
@@ -214,17 +230,18 @@ void StartOrWait(const PlanInput& input, const Planner::Avoided& avoided, Ready 
   const VersionNumber version = ready.sourcing.version;
   if (!limit.empty()) {
     // said above
-  } else if (load->To(wanted.site) >= kMaxTransfersPerDestination) {
+  } else if (!load->FreeTo(wanted.site, wanted.priority)) {
     limit = absl::StrCat("waits for one of ", load->To(wanted.site), " running transfers to ", wanted.site, " to end");
   } else if (source == nullptr) {
     const std::string& name = ready.sourcing.sources.front()->name;
     limit = absl::StrCat("waits for one of ", load->From(name), " running transfers from ", name, " to end");
   }
   if (limit.empty()) {
-    load->Add(source->name, wanted.site);
-    load->AddComing(wanted.dataset, {version, source->name, wanted.site});
+    load->Add(source->name, wanted.site, wanted.priority);
+    load->AddComing(wanted.dataset, {wanted.priority, version, source->name, wanted.site});
     plan->start.push_back({wanted.dataset, wanted.dataset_name, version, source->name, wanted.site, source->dialable,
-                           LogicalBytes(*ready.dataset, version), ready.sourcing.purposes.at(source->name)});
+                           LogicalBytes(*ready.dataset, version), ready.sourcing.purposes.at(source->name),
+                           wanted.priority});
   }
   if (ready.backfill) {
     absl::StrAppend(&wanted.reason.sentence, "; older version ", version,

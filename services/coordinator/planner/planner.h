@@ -25,7 +25,8 @@
 
 namespace bailiwick::coordinator {
 
-// Running and starting transfers together. Each one reads or writes a disk and holds buffers at both ends.
+// Running and starting transfers together, of the same or a higher priority: what is less urgent yields and stands in
+// nobody's way, up to twice as many in all. Each one reads or writes a disk and holds buffers at both ends.
 inline constexpr int kMaxTransfersPerDestination = 4;
 inline constexpr int kMaxTransfersPerSource = 8;
 
@@ -88,6 +89,7 @@ struct PlannedPolicy {
   std::vector<PlannedTarget> to;
   int priority = 2;  // 1 low, 2 normal, 3 high
   Order order = Order::kNewestFirst;
+  bool history = true;  // also what is older than the newest
   absl::Duration rpo = absl::InfiniteDuration();
   bool materialize = true;
   std::string purpose;  // what the law is asked with; empty: none
@@ -102,7 +104,9 @@ struct RunningTransfer {
   std::string destination;
   uint64_t done_bytes = 0;
   uint64_t total_bytes = 0;
-  bool stalled = false;  // nothing has come for a while, and no cap is the cause
+  bool stalled = false;  // nothing has come for a while, and neither a cap nor its priority is the cause
+  int priority = 2;
+  bool yields = false;  // to a more urgent one
 };
 
 struct PlanInput {
@@ -134,6 +138,7 @@ struct Wanted {
   std::string site;
   int priority = 2;
   Order order = Order::kNewestFirst;
+  bool history = false;
   absl::Duration rpo = absl::InfiniteDuration();
   bool materialize = false;
   std::set<std::string> purposes;  // of the policies that want it; any one that the law permits is enough
@@ -153,6 +158,7 @@ struct StartTransfer {
   bool receiver_dials = false;  // else the source dials
   uint64_t total_bytes = 0;
   std::string purpose;  // the one that the law permits
+  int priority = 2;
 };
 
 struct Plan {

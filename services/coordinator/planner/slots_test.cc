@@ -101,5 +101,25 @@ TEST_F(PlannerTest, AtMostEightFromASourceCountingWhatRuns) {
   EXPECT_EQ(plan_.start[1].source, "berlin");
 }
 
+TEST_F(PlannerTest, WhatIsUrgentDoesNotWaitForWhatYields) {
+  PlannedDataset& other = AddDataset("z", 1, {{"class", "raw"}, {"n", "none"}});
+  for (int i = 0; i < 4; ++i) AddRunning(other, 1, "factory", "core");
+  AddDataset("a", 1);
+  AddPolicy({ToSite("core")});
+  input_.policies[0].select.conditions = {In("n", {"none"})};
+  PlannedPolicy& urgent = AddPolicy({ToSite("core")});
+  plan_ = planner_.Run(input_);
+  EXPECT_THAT(plan_.start, IsEmpty());
+  urgent.priority = 3;
+  plan_ = planner_.Run(input_);
+  ASSERT_THAT(plan_.start, SizeIs(1));
+  EXPECT_EQ(plan_.start[0].dataset_name, "a");
+  EXPECT_EQ(plan_.start[0].priority, 3);
+  // There is an end to that: buffers are held whatever waits.
+  for (int i = 0; i < 4; ++i) AddRunning(other, 1, "factory", "core").priority = 1;
+  plan_ = planner_.Run(input_);
+  EXPECT_THAT(plan_.start, IsEmpty());
+}
+
 }  // namespace
 }  // namespace bailiwick::coordinator

@@ -35,6 +35,8 @@ class View {
   // Whether the site holds the newest version of those that may lie there. Only with at least one known version, as Lag
   // and Choose.
   bool Current() const { return !held_.empty() && newest_held_ >= newest_lawful_; }
+  // Whether the version is newer than all that the site holds.
+  bool Brings(VersionNumber version) const { return version > newest_held_; }
   // Whether it holds nothing and every version is past its retention there.
   bool AllPast() const { return held_.empty() && newest_lawful_ == 0; }
 

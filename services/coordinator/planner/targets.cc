@@ -139,6 +139,7 @@ std::map<std::string, Wanted> Desired(const PlanInput& input, const PlannedDatas
         wanted.rpo = std::min(wanted.rpo, policy.rpo);
         wanted.materialize = wanted.materialize || policy.materialize;
         wanted.purposes.insert(policy.purpose);
+        wanted.history = wanted.history || policy.history;
         if (policy.order == Order::kInOrder) wanted.order = Order::kInOrder;
       }
     }

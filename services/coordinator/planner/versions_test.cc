@@ -98,5 +98,31 @@ TEST_F(PlannerTest, InOrderWaitsForAVersionThatIsOutOfReach) {
   EXPECT_EQ(Only().version, 1u);
 }
 
+TEST_F(PlannerTest, WhereOnlyTheNewestIsWantedWhatWasOvertakenStaysAway) {
+  PlannedDataset& dataset = AddDataset("a", 4);
+  dataset.held["core"] = {1};
+  AddPolicy({ToSite("core")}).history = false;
+  Only();
+  ASSERT_THAT(plan_.start, SizeIs(1));
+  EXPECT_EQ(plan_.start[0].version, 4u);
+  dataset.held["core"] = {1, 4};
+  EXPECT_TRUE(Only().satisfied);
+  EXPECT_THAT(plan_.start, IsEmpty());
+  AddPolicy({ToSite("core")});  // wants all
+  Only();
+  ASSERT_THAT(plan_.start, SizeIs(1));
+  EXPECT_EQ(plan_.start[0].version, 3u);
+}
+
+TEST_F(PlannerTest, TheNewestDoesNotWaitForAnOlderOneThatIsOnItsWay) {
+  PlannedDataset& dataset = AddDataset("a", 4);
+  dataset.held["core"] = {3};
+  AddRunning(dataset, 1, "factory", "core");
+  AddPolicy({ToSite("core")});
+  EXPECT_EQ(Only().code, "starting");
+  ASSERT_THAT(plan_.start, SizeIs(1));
+  EXPECT_EQ(plan_.start[0].version, 4u);
+}
+
 }  // namespace
 }  // namespace bailiwick::coordinator

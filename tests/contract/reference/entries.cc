@@ -119,6 +119,7 @@ const std::vector<Entry>& Entries() {
       {"ReplicationPolicySpec.to", "required", "to: [{region: eu, copies: 2}]", "to: []"},
       {"ReplicationPolicySpec.priority", "normal", "priority: high", "priority: urgent"},
       {"ReplicationPolicySpec.order", "newest-first", "order: in-order", "order: oldest-first"},
+      {"ReplicationPolicySpec.history", "all", "history: newest", "history: some"},
       {"ReplicationPolicySpec.rpo", "none", "rpo: 1h", "rpo: soon"},
       {"ReplicationPolicySpec.materialize", "true", "materialize: false", "materialize: never"},
       {"ReplicationPolicySpec.purpose", "none", "purpose: research", "purpose: Research & Care"},
