@@ -119,6 +119,9 @@ const Broken kBroken[] = {
      "f.yaml:4:58: spec.commit.onRequest: expected true or false, found \"yes\""},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, ingest: move}\n",
      "f.yaml:4:46: spec.ingest: unknown value \"move\"; expected one of: copy, consume"},
+    {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, ingest: consume}\n",
+     "f.yaml:4:46: spec.ingest: consume takes files out of the source: it needs `absent: keep`, or the next version "
+     "would lack them"},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, retain: {last: -1}}\n",
      "f.yaml:4:53: spec.retain.last: expected a whole number from 0 to 4294967295, found \"-1\""},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, retain: {last: 5000000000}}\n",
@@ -138,7 +141,7 @@ const Broken kBroken[] = {
     {"%kind: ReplicationPolicy\nmetadata: {name: r}\nspec: {to: [{site: a}], order: newest_first}\n",
      "f.yaml:4:32: spec.order: unknown value \"newest_first\"; did you mean \"newest-first\"?"},
     {"%kind: ReplicationPolicy\nmetadata: {name: r}\nspec: {to: [{site: a}], order: in-order, history: newest}\n",
-     "f.yaml:4:49: spec.history: in-order wants every version; leave out history: newest, or order it newest-first"},
+     "f.yaml:4:51: spec.history: in-order wants every version; leave out history: newest, or order it newest-first"},
     {"%kind: BandwidthPolicy\nmetadata: {name: b}\nspec: {caps: [{site: a, from: eu, to: us, limit: 1MiB}]}\n",
      "f.yaml:4:15: spec.caps[0]: expected exactly one of site and from"},
     {"%kind: BandwidthPolicy\nmetadata: {name: b}\nspec: {caps: [{from: eu, limit: 1MiB}]}\n",
