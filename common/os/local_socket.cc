@@ -18,11 +18,13 @@ namespace {
 
 constexpr int kBacklog = 16;
 
-// The address of a name below an open directory, however long the directory's own path is.
-absl::StatusOr<sockaddr_un> AddressBelow(int directory, const std::string& name) {
+// The address of a name below an open directory: its path, or where that is too long for an address, one by way of the
+// descriptor. (That needs /proc, which a bare root does not have.)
+absl::StatusOr<sockaddr_un> AddressBelow(int fd, const std::string& directory, const std::string& name) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  const std::string path = absl::StrCat("/proc/self/fd/", directory, "/", name);
+  std::string path = absl::StrCat(directory, "/", name);
+  if (path.size() >= sizeof address.sun_path) path = absl::StrCat("/proc/self/fd/", fd, "/", name);
   if (path.size() >= sizeof address.sun_path) return absl::InvalidArgumentError("the name of the socket is too long");
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   return address;
@@ -94,7 +96,7 @@ absl::StatusOr<std::unique_ptr<LocalListener>> LocalListener::Open(const std::st
   std::unique_ptr<LocalListener> listener(new LocalListener(below, fd, name));
   if (fd < 0) return ErrnoStatus(errno, "socket");
   if (::unlinkat(below, name.c_str(), 0) != 0 && errno != ENOENT) return ErrnoStatus(errno, name);
-  BW_ASSIGN_OR_RETURN(sockaddr_un address, AddressBelow(below, name));
+  BW_ASSIGN_OR_RETURN(sockaddr_un address, AddressBelow(below, directory, name));
   // Nobody connects before it listens, and it listens only once it is the owner's alone.
   if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
       ::fchmodat(below, name.c_str(), 0600, 0) != 0 || ::listen(fd, kBacklog) != 0) {
@@ -126,7 +128,7 @@ absl::StatusOr<std::unique_ptr<LocalConnection>> LocalListener::Accept(absl::Dur
 
 absl::StatusOr<std::unique_ptr<LocalConnection>> ConnectLocal(const std::string& directory, const std::string& name) {
   BW_ASSIGN_OR_RETURN(int below, OpenDirectory(directory));
-  auto address = AddressBelow(below, name);
+  auto address = AddressBelow(below, directory, name);
   const int fd = address.ok() ? ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
   int error = fd < 0 ? errno : 0;
   if (fd >= 0 && ::connect(fd, reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) error = errno;
