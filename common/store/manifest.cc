@@ -247,6 +247,10 @@ int ComparePaths(std::string_view a, std::string_view b) {
   return static_cast<uint8_t>(a[i]) < static_cast<uint8_t>(b[i]) ? -1 : 1;
 }
 
+bool IsBelow(std::string_view path, std::string_view directory) {
+  return path.size() > directory.size() && path[directory.size()] == '/' && path.starts_with(directory);
+}
+
 absl::Status CheckPath(std::string_view path) {
   if (path.empty()) return absl::InvalidArgumentError("an empty path");
   if (path.size() > kMaxPathBytes) return absl::InvalidArgumentError("a path longer than 4096 bytes");

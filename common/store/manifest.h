@@ -54,6 +54,8 @@ inline constexpr int kMaxHeight = 12;
 
 // <0, 0, >0 in manifest order.
 int ComparePaths(std::string_view a, std::string_view b);
+// `path` lies below `directory`, which is not below itself.
+bool IsBelow(std::string_view path, std::string_view directory);
 // INVALID_ARGUMENT with the reason.
 absl::Status CheckPath(std::string_view path);
 

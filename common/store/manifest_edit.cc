@@ -8,10 +8,6 @@
 namespace bailiwick::store {
 namespace {
 
-bool IsBelow(std::string_view path, std::string_view directory) {
-  return path.size() > directory.size() && path[directory.size()] == '/' && path.starts_with(directory);
-}
-
 class Editor {
  public:
   Editor(NodeSource* source, NodeSink sink) : old_(source), builder_(std::move(sink)) {}

@@ -6,31 +6,10 @@
 
 #include "common/crypto/digest.h"
 #include "common/store/manifest.h"
+#include "common/store/memory_nodes.h"
 
 namespace bailiwick::store {
 namespace {
-
-class MemoryNodes : public NodeSource {
- public:
-  absl::StatusOr<std::shared_ptr<const Node>> Load(const Digest& digest) override {
-    ++loads;
-    auto it = nodes.find(digest);
-    if (it == nodes.end()) return absl::NotFoundError("no node");
-    auto node = DecodeNode(it->second);
-    if (!node.ok()) return node.status();
-    return std::make_shared<const Node>(*std::move(node));
-  }
-  NodeSink Sink() {
-    return [this](const Digest& d, std::string_view encoded) {
-      ++written;
-      nodes[d] = std::string(encoded);
-      return absl::OkStatus();
-    };
-  }
-  std::map<Digest, std::string> nodes;
-  int loads = 0;
-  int written = 0;
-};
 
 struct InOrder {
   bool operator()(const std::string& a, const std::string& b) const { return ComparePaths(a, b) < 0; }

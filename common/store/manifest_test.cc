@@ -8,31 +8,10 @@
 #include <set>
 
 #include "common/crypto/digest.h"
+#include "common/store/memory_nodes.h"
 
 namespace bailiwick::store {
 namespace {
-
-class MemoryNodes : public NodeSource {
- public:
-  absl::StatusOr<std::shared_ptr<const Node>> Load(const Digest& digest) override {
-    ++loads;
-    auto it = nodes.find(digest);
-    if (it == nodes.end()) return absl::NotFoundError("no node");
-    auto node = DecodeNode(it->second);
-    if (!node.ok()) return node.status();
-    return std::make_shared<const Node>(*std::move(node));
-  }
-  NodeSink Sink() {
-    return [this](const Digest& d, std::string_view encoded) {
-      EXPECT_EQ(crypto::Sha256(encoded), d);
-      EXPECT_LE(encoded.size(), kMaxNodeBytes);
-      nodes[d] = std::string(encoded);
-      return absl::OkStatus();
-    };
-  }
-  std::map<Digest, std::string> nodes;
-  int loads = 0;
-};
 
 Entry File(const std::string& path, int chunks, const std::string& salt = "") {
   Entry e;

@@ -97,9 +97,8 @@ absl::Status ChangeRun::VisitFile(const WalkItem& item, const store::Entry* prev
     Edit(*previous);
     return absl::OkStatus();
   }
-  ReadRequest request{item.dir, item.name, Label(item.path), context_.options.allow_changing};
-  os::NodeStat read = item.stat;
-  BW_ASSIGN_OR_RETURN(ReadResult result, reader_->Read(request, MakeEntry(item, store::EntryType::kFile), &read));
+  os::NodeStat read;
+  BW_ASSIGN_OR_RETURN(ReadResult result, ReadContent(item, &read));
   switch (result) {
     case ReadResult::kSteady:
       KeepRecord(item.path, read);
@@ -188,7 +187,7 @@ absl::Status ChangeRun::Look(const PathChanges& changes) {
   std::string done;  // a tree that was looked at as a whole
   for (const auto& [path, kind] : changes) {
     if (scan_) return absl::OkStatus();
-    if (!done.empty() && IsBelow(path, done)) continue;
+    if (!done.empty() && store::IsBelow(path, done)) continue;
     BW_RETURN_IF_ERROR(LookAt(path, kind));
     auto edit = edits_.find(path);
     if (edit != edits_.end() && edit->second.clear_below) done = path;
@@ -233,7 +232,8 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Run() {
   std::optional<PathChanges> changes = context_.watch->Take(Binding(newest_->record.manifest_root));
   if (!changes) return std::nullopt;
   absl::StatusOr<std::optional<CommitOutcome>> outcome = Commit(*changes);
-  if (!outcome.ok()) context_.watch->Return(*std::move(changes));
+  // Not in a version yet, whatever becomes of the scan that may follow.
+  if (!outcome.ok() || !outcome->has_value()) context_.watch->Return(*std::move(changes));
   return outcome;
 }
 

@@ -33,10 +33,6 @@ void NoteName(std::string_view path, std::vector<std::string>* list, uint64_t* c
   if (list->size() < kListed) list->push_back(DisplayPath(path));
 }
 
-bool IsBelow(std::string_view path, std::string_view directory) {
-  return path.size() > directory.size() && path[directory.size()] == '/' && path.starts_with(directory);
-}
-
 absl::Status CommitRun::CheckCancelled() const {
   if (context_.cancelled.load(std::memory_order_relaxed)) return absl::CancelledError("the commit was cancelled");
   return absl::OkStatus();
@@ -135,6 +131,12 @@ void CommitRun::WatchLinks(const std::string& path, const os::NodeStat& stat) {
   } else {
     context_.watch->LookNoMore(path);
   }
+}
+
+absl::StatusOr<ReadResult> CommitRun::ReadContent(const WalkItem& item, os::NodeStat* stat) {
+  *stat = item.stat;
+  return reader_->Read({item.dir, item.name, Label(item.path), context_.options.allow_changing},
+                       MakeEntry(item, store::EntryType::kFile), stat);
 }
 
 absl::StatusOr<std::optional<store::Entry>> CommitRun::ReadSymlink(const WalkItem& item) const {

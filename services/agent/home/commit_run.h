@@ -51,6 +51,8 @@ class CommitRun {
   std::optional<ScanRecord> RecordOf(const std::string& path, const os::NodeStat& stat) const;
   // Files with several links are looked at by every commit.
   void WatchLinks(const std::string& path, const os::NodeStat& stat);
+  // `stat` becomes what was read.
+  absl::StatusOr<ReadResult> ReadContent(const WalkItem& item, os::NodeStat* stat);
   // Nothing: it is no symlink any more.
   absl::StatusOr<std::optional<store::Entry>> ReadSymlink(const WalkItem& item) const;
 
@@ -87,9 +89,6 @@ class CommitRun {
 
 // Counts a name and lists the first ones.
 void NoteName(std::string_view path, std::vector<std::string>* list, uint64_t* count);
-
-// `path` lies below `directory`.
-bool IsBelow(std::string_view path, std::string_view directory);
 
 // The whole source beside the scan cache. What it saw, `context.watch` watches from now on.
 absl::StatusOr<CommitOutcome> CommitByScan(const CommitContext& context);

@@ -85,13 +85,13 @@ absl::StatusOr<const store::Entry*> ScanRun::Previous(std::string_view path) {
 absl::Status ScanRun::Absent(const store::Entry& entry) {
   if (!context_.source.keep_absent) return absl::OkStatus();
   // Where a directory became something else, what it held has no place any more.
-  if (!last_leaf_.empty() && IsBelow(entry.path, last_leaf_)) return absl::OkStatus();
+  if (!last_leaf_.empty() && store::IsBelow(entry.path, last_leaf_)) return absl::OkStatus();
   if (!CheckNotRedacted(entry).ok()) return absl::OkStatus();  // not kept: there is nothing left of it to keep
   return Emit(entry);
 }
 
 absl::Status ScanRun::FlushPending(std::string_view path) {
-  while (!pending_.empty() && !IsBelow(path, pending_.back().path)) pending_.pop_back();
+  while (!pending_.empty() && !store::IsBelow(path, pending_.back().path)) pending_.pop_back();
   for (store::Entry& directory : pending_) BW_RETURN_IF_ERROR(pipeline_->Add(std::move(directory)));
   pending_.clear();
   return absl::OkStatus();
@@ -147,9 +147,8 @@ absl::Status ScanRun::VisitFile(WalkItem& item, const store::Entry* previous) {
     return was_file ? Emit(*previous) : absl::OkStatus();
   }
   if (!pending_.empty()) BW_RETURN_IF_ERROR(FlushPending(item.path));
-  ReadRequest request{item.dir, item.name, Label(item.path), context_.options.allow_changing};
-  os::NodeStat read = item.stat;
-  BW_ASSIGN_OR_RETURN(ReadResult result, reader_->Read(request, MakeEntry(item, store::EntryType::kFile), &read));
+  os::NodeStat read;
+  BW_ASSIGN_OR_RETURN(ReadResult result, ReadContent(item, &read));
   switch (result) {
     case ReadResult::kSteady:
       KeepRecord(item.path, read);
@@ -185,7 +184,7 @@ absl::Status ScanRun::Visit(WalkItem& item) {
       ++taken_;
       status = Emit(std::move(entry));
     } else {
-      while (!pending_.empty() && !IsBelow(item.path, pending_.back().path)) pending_.pop_back();
+      while (!pending_.empty() && !store::IsBelow(item.path, pending_.back().path)) pending_.pop_back();
       pending_.push_back(std::move(entry));
     }
   } else if (!included) {

@@ -7,7 +7,6 @@
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
 #include "common/store/manifest.h"
-#include "services/agent/home/commit_run.h"
 #include "services/agent/home/scan_cache_changes.h"
 
 namespace bailiwick::agent {
@@ -125,7 +124,7 @@ bool ScanCacheReader::Next(ScanRecord* out) {
       const int order = o.has_written ? store::ComparePaths(path, o.written.path) : -1;
       if (order <= 0) {
         if (order == 0) o.has_written = false;
-        if (change.below && !IsBelow(path, o.below)) o.below = path;
+        if (change.below && !store::IsBelow(path, o.below)) o.below = path;
         ++o.next;
         if (!change.record) continue;
         *out = *change.record;
@@ -134,7 +133,7 @@ bool ScanCacheReader::Next(ScanRecord* out) {
     }
     if (!o.has_written) return false;
     o.has_written = false;
-    if (!o.below.empty() && IsBelow(o.written.path, o.below)) continue;
+    if (!o.below.empty() && store::IsBelow(o.written.path, o.below)) continue;
     *out = std::move(o.written);
     return true;
   }

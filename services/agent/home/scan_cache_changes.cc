@@ -5,7 +5,7 @@
 
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
-#include "services/agent/home/commit_run.h"
+#include "common/store/manifest.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -88,7 +88,7 @@ void ScanCacheChanges::DropBelow(const std::string& path) {
   changes_[path].below = true;
   auto from = changes_.upper_bound(path);
   auto to = from;
-  while (to != changes_.end() && IsBelow(to->first, path)) ++to;
+  while (to != changes_.end() && store::IsBelow(to->first, path)) ++to;
   changes_.erase(from, to);
 }
 
