@@ -1,9 +1,8 @@
-// bailiwick-agent: join, run, exec, key. Wiring only.
+// bailiwick-agent: join, run, check-config, exec, key. Wiring only.
 #include <grpcpp/grpcpp.h>
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
-#include <csignal>
 #include <functional>
 #include <iostream>
 #include <thread>
@@ -12,13 +11,16 @@
 #include "absl/strings/str_replace.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "common/config/settings_flags.h"
 #include "common/os/deadline.h"
+#include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
 #include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
 #include "services/agent/api/admin_service.h"
 #include "services/agent/api/local_service.h"
 #include "services/agent/keys/key_commands.h"
+#include "services/agent/settings/run_settings.h"
 #include "services/agent/state/agent_state.h"
 #include "services/agent/state/identity.h"
 #include "services/agent/transfer/frame.h"
@@ -26,18 +28,6 @@
 
 namespace bailiwick::agent {
 namespace {
-
-struct RunFlags {
-  std::string data_dir;
-  std::string listen = "127.0.0.1:0";
-  std::string advertise;
-  std::string coordinator;
-  std::string replica_path;
-  std::string key_dir;
-  std::string tls_dir;
-  std::string log_format = "text";
-  std::string log_level = "info";
-};
 
 struct JoinFlags {
   std::string data_dir, join, coordinator, token, ca_sha256, policy_root_sha256;
@@ -57,35 +47,31 @@ absl::Status Join(const JoinFlags& flags) {
 }
 
 // Where replicas are laid out: the flag, the Site's replicaPath of the installed policy, or the data directory.
-std::string ReplicaPath(const RunFlags& flags, const Law& law, const std::string& site) {
-  if (!flags.replica_path.empty()) return flags.replica_path;
+std::string ReplicaPath(const RunSettings& settings, const Law& law, const std::string& site) {
+  if (!settings.replica_path.empty()) return settings.replica_path;
   if (auto current = law.current(); current != nullptr) {
     auto it = current->resources.find({"Site", site});
     if (it != current->resources.end() && !it->second.site().replica_path().empty())
       return it->second.site().replica_path();
   }
-  return os::JoinPath(flags.data_dir, "replicas");
+  return os::JoinPath(settings.data_dir, "replicas");
 }
 
-absl::Status Run(const RunFlags& flags) {
+absl::Status Run(const RunSettings& settings) {
   telemetry::Format format;
   telemetry::Level level;
-  BW_RETURN_IF_ERROR(telemetry::ParseFormat(flags.log_format, &format));
-  BW_RETURN_IF_ERROR(telemetry::ParseLevel(flags.log_level, &level));
+  BW_RETURN_IF_ERROR(telemetry::ParseFormat(settings.log_format, &format));
+  BW_RETURN_IF_ERROR(telemetry::ParseLevel(settings.log_level, &level));
   telemetry::InitLogging("agent", format, level);
   rpc::RouteGrpcLog();
 
-  // Signals are waited for in one thread; every other thread inherits the block.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
+  BW_RETURN_IF_ERROR(CheckSettings(settings));
+  os::HoldStopSignals();  // before there are other threads
+  BW_ASSIGN_OR_RETURN(os::ServiceManager manager, os::ServiceManager::FromEnvironment());
 
   Environment env;
-  env.key_directory = flags.key_dir;
-  BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(env, flags.data_dir));
+  env.key_directory = settings.key_dir;
+  BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(env, settings.data_dir));
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
   BW_RETURN_IF_ERROR(state->audit()->SignAs(absl::StrCat(identity->trust_domain(), "/site/", identity->site()),
                                             identity->enrolment_key()));
@@ -98,8 +84,8 @@ absl::Status Run(const RunFlags& flags) {
       .now = [&law] { return law.clock().Best(); },
       .refused = [&](const std::string& peer, const absl::Status& why) { refusals.Record(peer, why); }});
   Agent agent(state.get(), identity.get(), &law,
-              {.replicas = ReplicaPath(flags, law, identity->site()),
-               .external_credentials = flags.tls_dir,
+              {.replicas = ReplicaPath(settings, law, identity->site()),
+               .external_credentials = settings.tls_dir,
                .gate = gate,
                .refusals = &refusals});
   TransferService transfers([&](std::shared_ptr<FrameStream> stream) { RunAcceptedFlow(agent.transfers(), stream); });
@@ -109,23 +95,23 @@ absl::Status Run(const RunFlags& flags) {
   rpc::ApplyServerLimits(builder);
   builder.SetMaxReceiveMessageSize(static_cast<int>(kMaxFrameBytes));
   int port = 0;
-  builder.AddListeningPort(flags.listen, credentials, &port);
+  builder.AddListeningPort(settings.listen, credentials, &port);
   builder.RegisterService(&transfers);
   builder.RegisterService(&admin);
-  const std::string endpoints = os::JoinPath(flags.data_dir, "endpoints.json");
+  const std::string endpoints = os::JoinPath(settings.data_dir, "endpoints.json");
   absl::Status stale = env.files->Remove(endpoints);
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", flags.listen, "; is the port taken? choose another with --listen HOST:PORT"));
+        absl::StrCat("cannot listen on ", settings.listen, "; is the port taken? choose another with --listen HOST:PORT"));
   }
-  const std::string host = flags.listen.substr(0, flags.listen.rfind(':'));
-  const std::string endpoint = flags.advertise.empty() ? absl::StrCat(host, ":", port) : flags.advertise;
+  const std::string host = settings.listen.substr(0, settings.listen.rfind(':'));
+  const std::string endpoint = settings.advertise.empty() ? absl::StrCat(host, ":", port) : settings.advertise;
   BW_RETURN_IF_ERROR(
-      agent.Start(endpoint, flags.coordinator.empty() ? identity->control_address() : flags.coordinator));
+      agent.Start(endpoint, settings.coordinator.empty() ? identity->control_address() : settings.coordinator));
   LocalService local(&agent, gate);
-  BW_RETURN_IF_ERROR(local.Start(flags.data_dir));
+  BW_RETURN_IF_ERROR(local.Start(settings.data_dir));
   BW_RETURN_IF_ERROR(
       os::WriteFileAtomically(env.files, endpoints, absl::StrCat("{\"transfer\":\"", endpoint, "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
@@ -135,9 +121,11 @@ absl::Status Run(const RunFlags& flags) {
                   {"policy_revision", law.revision()},
                   {"build", kBuildVersion}});
 
-  int received = 0;
-  sigwait(&signals, &received);
+  BW_RETURN_IF_ERROR(manager.Ready(absl::StrCat("serving site ", identity->site(), " at ", endpoint)));
+
+  const int received = os::AwaitStopSignal(manager, [&agent] { return agent.TurnedSinceAsked(); });
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
+  manager.Stopping().IgnoreError();  // it sees the end of the process as well
   local.Stop();
   transfers.Shutdown();
   agent.Stop();
@@ -209,24 +197,21 @@ int Main(int argc, char** argv) {
       ->excludes(whole);
   join->footer("Example:\n  bailiwick-agent join --data-dir /var/lib/bailiwick --join bwj1.CiQ...");
 
-  RunFlags flags;
+  RunSettings settings;
+  config::Settings table = SettingsTable(&settings);
+  std::string config_file;
   auto* run = app.add_subcommand("run", "serve the site until SIGTERM");
-  run->add_option("--data-dir", flags.data_dir, "directory of this agent")->required();
-  run->add_option("--listen", flags.listen, "HOST:PORT for peers and admins (default 127.0.0.1:0, a free port)");
-  run->add_option("--advertise", flags.advertise, "HOST:PORT that others use when it differs from --listen");
-  run->add_option("--coordinator", flags.coordinator,
-                  "HOST:PORT of the control port when it differs from the one given at join");
-  run->add_option("--replica-path", flags.replica_path,
-                  "where replicas are laid out (default: the Site's replicaPath, else DATA/replicas)");
-  run->add_option("--key-dir", flags.key_dir, "where the storage keys are (default: DATA/keys)");
-  run->add_option("--tls-dir", flags.tls_dir,
-                  "the certificate is renewed there by somebody else (cert-manager, SPIRE), not by the coordinator");
-  run->add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
-  run->add_option("--log-level", flags.log_level, "debug, info, warning or error")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  config::AddFlags(run, &table, &config_file);
   run->footer(
       "Example:\n  bailiwick-agent run --data-dir /var/lib/bailiwick --listen 0.0.0.0:7443 --advertise "
       "core.example:7443");
+
+  std::string checked_file = kConfigFile;
+  bool example = false;
+  auto* check = app.add_subcommand("check-config", "says what is wrong with a configuration file, before run would");
+  check->add_option("FILE", checked_file, absl::StrCat("the file (default: ", kConfigFile, ")"));
+  check->add_flag("--example", example, "print a file with every setting instead");
+  check->footer("Example:\n  bailiwick-agent check-config /etc/bailiwick/agent.yaml");
 
   std::string dataset, replica_path, exec_data_dir;
   auto* exec = app.add_subcommand("exec", "run a command on one whole version that stays put while it runs");
@@ -276,7 +261,20 @@ int Main(int argc, char** argv) {
   if (*join) return Report(Join(join_flags));
   if (*run) {
     KeepBuffers();
-    return Report(Run(flags));
+    if (!config_file.empty()) {
+      if (absl::Status read = table.Read(os::Files::System(), config_file); !read.ok()) return Report(read);
+    }
+    if (absl::Status all = table.RequireAll(); !all.ok()) return Report(all);
+    return Report(Run(settings));
+  }
+  if (*check && example) {
+    std::cout << table.Annotated(kConfigFile);
+    return 0;
+  }
+  if (*check) {
+    absl::Status good = CheckConfigFile(os::Files::System(), checked_file);
+    if (good.ok()) std::cout << checked_file << " is good\n";
+    return Report(good);
   }
   if (*status) {
     Environment env;

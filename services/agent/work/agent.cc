@@ -404,6 +404,7 @@ void Agent::Notice(const std::string& kind, DatasetId dataset, const std::string
 void Agent::TickLoop() {
   while (!stopping_) {
     Tick();
+    turned_ = true;
     state_->env().clock->SleepFor(kTick);
   }
 }

@@ -59,6 +59,9 @@ class Agent {
   // For the Transfer service.
   const TransferEnvironment& transfers() const { return transfer_env_; }
 
+  // Whether its ticker has come round since this was asked last: a watchdog's question.
+  bool TurnedSinceAsked() { return turned_.exchange(false); }
+
   // For the local service.
   identity::CertificateInfo certificate() const { return identity_->certificate(); }
   bool connected() const { return session_ != nullptr && session_->connected(); }
@@ -235,6 +238,7 @@ class Agent {
   std::unique_ptr<SessionClient> session_;
   std::thread ticker_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> turned_{true};
 
   absl::Mutex mutex_;
   std::map<DatasetId, std::shared_ptr<Work>> work_ ABSL_GUARDED_BY(mutex_);

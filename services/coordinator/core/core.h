@@ -7,6 +7,7 @@
 // dataset.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <map>
@@ -72,6 +73,8 @@ class Core {
   void Prepare(Identities identities);
   void Listening(std::string control_address, std::string join_address);
   void Start();
+  // Whether the planning thread has come round since this was asked last: a watchdog's question.
+  bool TurnedSinceAsked() { return turned_.exchange(false); }
   void Reconcile();  // one round, as the planning thread does; also looks after running transfers and silent sessions
   void Stop();
 
@@ -273,6 +276,7 @@ class Core {
   mutable absl::Mutex mutex_;
   CoreConfig config_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::atomic<bool> turned_{true};
   bool dirty_ ABSL_GUARDED_BY(mutex_) = true;
   Snapshot state_ ABSL_GUARDED_BY(mutex_);
   std::optional<config::Bundle> bundle_ ABSL_GUARDED_BY(mutex_);

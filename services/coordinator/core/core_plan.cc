@@ -143,6 +143,7 @@ void Core::PlanLoop() {
     }
     next = clock_->BootTime() + kPlanEvery;
     Reconcile();
+    turned_ = true;
     if (clock_->BootTime() < sign) continue;
     sign = clock_->BootTime() + kSignAuditEvery;
     if (absl::Status done = audit_->Sign(); !done.ok()) Log(Level::kError, "audit-log-not-signed", {{"error", done}});

@@ -1,0 +1,87 @@
+#include "services/agent/settings/run_settings.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace bailiwick::agent {
+namespace {
+
+using Form = config::Setting::Form;
+
+bool MeansAny(const std::string& address) {
+  return absl::StartsWith(address, "0.0.0.0:") || absl::StartsWith(address, "[::]:");
+}
+
+}  // namespace
+
+config::Settings SettingsTable(RunSettings* s) {
+  return config::Settings("bailiwick-agent", "run",
+                          {{.flag = "data-dir",
+                            .form = Form::kPath,
+                            .value = &s->data_dir,
+                            .help = "directory of this agent",
+                            .shipped = "/var/lib/bailiwick-agent",
+                            .required = true},
+                           {.flag = "listen",
+                            .form = Form::kHostPort,
+                            .value = &s->listen,
+                            .help = "HOST:PORT for peers and admins; port 0 is a free one",
+                            .shipped = "127.0.0.1:7443"},
+                           {.flag = "advertise",
+                            .form = Form::kHostPort,
+                            .value = &s->advertise,
+                            .help = "HOST:PORT that others dial to reach this agent",
+                            .otherwise = "what listen says"},
+                           {.flag = "coordinator",
+                            .form = Form::kHostPort,
+                            .value = &s->coordinator,
+                            .help = "HOST:PORT of the coordinator's control port",
+                            .otherwise = "the one that was told at join"},
+                           {.flag = "replica-path",
+                            .form = Form::kPath,
+                            .value = &s->replica_path,
+                            .help = "where replicas are laid out",
+                            .otherwise = "the Site's replicaPath, else DATA/replicas"},
+                           {.flag = "key-dir",
+                            .form = Form::kPath,
+                            .value = &s->key_dir,
+                            .help = "where the storage keys are",
+                            .otherwise = "DATA/keys"},
+                           {.flag = "tls-dir",
+                            .form = Form::kPath,
+                            .value = &s->tls_dir,
+                            .help = "where somebody else (cert-manager, SPIRE) renews the certificate",
+                            .otherwise = "the coordinator renews it"},
+                           {.flag = "log-format",
+                            .form = Form::kWord,
+                            .value = &s->log_format,
+                            .help = "how the log is written: text or json",
+                            .words = {"text", "json"}},
+                           {.flag = "log-level",
+                            .form = Form::kWord,
+                            .value = &s->log_level,
+                            .help = "what is logged: debug, info, warning or error",
+                            .words = {"debug", "info", "warning", "error"}}});
+}
+
+// Peers dial what the agent says of itself: an address that means "any" says nothing.
+absl::Status CheckSettings(const RunSettings& settings) {
+  const bool heard_everywhere = MeansAny(settings.listen);
+  if (MeansAny(settings.advertise) || (heard_everywhere && settings.advertise.empty())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        heard_everywhere ? "listening on " : "advertising ", heard_everywhere ? settings.listen : settings.advertise,
+        " needs --advertise HOST:PORT with the name or address that others dial"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckConfigFile(os::Files* files, const std::string& path) {
+  RunSettings settings;
+  config::Settings table = SettingsTable(&settings);
+  BW_RETURN_IF_ERROR(table.Read(files, path));
+  BW_RETURN_IF_ERROR(Annotate(table.RequireAll(), path));
+  return Annotate(CheckSettings(settings), path);
+}
+
+}  // namespace bailiwick::agent

@@ -1,0 +1,99 @@
+#include "services/coordinator/settings/serve_settings.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/base/units.h"
+#include "common/identity/certificates.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+using Form = config::Setting::Form;
+
+}  // namespace
+
+config::Settings SettingsTable(ServeSettings* s) {
+  return config::Settings(
+      "bailiwick-coordinator", "serve",
+      {{.flag = "data-dir",
+        .form = Form::kPath,
+        .value = &s->data_dir,
+        .help = "directory of the coordinator",
+        .shipped = "/var/lib/bailiwick-coordinator",
+        .required = true},
+       {.flag = "control-listen",
+        .form = Form::kHostPort,
+        .value = &s->control_listen,
+        .help = "HOST:PORT for agents and admins, mTLS"},
+       {.flag = "join-listen", .form = Form::kHostPort, .value = &s->join_listen, .help = "HOST:PORT for joining"},
+       {.flag = "health-listen",
+        .form = Form::kHostPort,
+        .value = &s->health_listen,
+        .help = "HOST:PORT for plaintext gRPC health checks only"},
+       {.flag = "advertise",
+        .value = &s->advertise,
+        .help = "host that agents dial when it differs from the listen addresses"},
+       {.flag = "certificate-life",
+        .form = Form::kDuration,
+        .value = &s->certificate_life,
+        .help = "how long certificates of agents and of the coordinator live, 5s to 24h"},
+       {.flag = "ca-rotate-every",
+        .form = Form::kDuration,
+        .value = &s->ca_rotate_every,
+        .help = "how long a CA signs before the next one does",
+        .otherwise = "5 years"},
+       {.flag = "tls-dir",
+        .form = Form::kPath,
+        .value = &s->tls_dir,
+        .help = "where somebody else (cert-manager, SPIRE) renews the coordinator's own certificate",
+        .otherwise = "it renews it itself"},
+       {.flag = "log-format",
+        .form = Form::kWord,
+        .value = &s->log_format,
+        .help = "how the log is written: text or json",
+        .words = {"text", "json"}},
+       {.flag = "log-level",
+        .form = Form::kWord,
+        .value = &s->log_level,
+        .help = "what is logged: debug, info, warning or error",
+        .words = {"debug", "info", "warning", "error"}}});
+}
+
+absl::StatusOr<Authority::Options> AuthorityOptions(const ServeSettings& settings) {
+  Authority::Options options;
+  BW_ASSIGN_OR_RETURN(options.leaf_life, ParseDuration(settings.certificate_life));
+  if (options.leaf_life < absl::Seconds(5) || options.leaf_life > identity::kAgentCertificateLife) {
+    return absl::InvalidArgumentError("--certificate-life is from 5s to 24h");
+  }
+  if (!settings.ca_rotate_every.empty()) {
+    BW_ASSIGN_OR_RETURN(options.rotate_every, ParseDuration(settings.ca_rotate_every));
+    if (options.rotate_every < options.leaf_life || options.rotate_every > Authority::kLife / 2) {
+      return absl::InvalidArgumentError("--ca-rotate-every is from the life of a certificate to five years");
+    }
+  }
+  return options;
+}
+
+std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+// Agents dial what the coordinator says of itself: an address that means "any" says nothing.
+absl::Status CheckSettings(const ServeSettings& settings) {
+  for (const std::string& address : {settings.control_listen, settings.join_listen}) {
+    const std::string host = HostOf(address);
+    if (settings.advertise.empty() && (host == "0.0.0.0" || host == "[::]")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("listening on ", address, " needs --advertise HOST: the name that agents dial"));
+    }
+  }
+  return AuthorityOptions(settings).status();
+}
+
+absl::Status CheckConfigFile(os::Files* files, const std::string& path) {
+  ServeSettings settings;
+  config::Settings table = SettingsTable(&settings);
+  BW_RETURN_IF_ERROR(table.Read(files, path));
+  BW_RETURN_IF_ERROR(Annotate(table.RequireAll(), path));
+  return Annotate(CheckSettings(settings), path);
+}
+
+}  // namespace bailiwick::coordinator
