@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, runs every test, says how many ran.
 #   tests/run.sh [--long] [--filter REGEX] [--no-install]
-#     --long          adds the suites that take many minutes: 80,000 files, 2 GiB with ten kills, a full disk
+#     --long          adds the suites that take many minutes: 80,000 files, 2 GiB with ten kills, a full disk,
+#                     a minute of fuzzing for each parser
 #     --filter REGEX  only tests whose ctest name matches (names: ctest --test-dir build/dev -N)
 #     --no-install    leaves the machine's packages alone
 set -euo pipefail
@@ -14,7 +15,7 @@ while [ $# -gt 0 ]; do
     --long) long=1 ;;
     --filter) [ $# -ge 2 ] || { echo "tests/run.sh: --filter needs a regular expression" >&2; exit 2; }; filter=$2; shift ;;
     --no-install) install=0 ;;
-    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/run.sh: unknown argument $1; --help says what there is" >&2; exit 2 ;;
   esac
   shift

@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -25,6 +26,10 @@ TEST(Units, Durations) {
   EXPECT_EQ(*ParseDuration("250ms"), absl::Milliseconds(250));
   EXPECT_EQ(*ParseDuration("30d"), absl::Hours(720));
   for (const char* bad : {"", "5", "s", "-5s", "5x", "1h-2m", "1h 2m"}) EXPECT_FALSE(ParseDuration(bad).ok()) << bad;
+  EXPECT_EQ(*ParseDuration("315576000000s"), kMaxDuration);
+  for (const char* endless : {"315576000001s", "9223372036854775807d", "9223372036854775807ms315576000000s"}) {
+    EXPECT_THAT(std::string(ParseDuration(endless).status().message()), ::testing::HasSubstr("is too long"));
+  }
 }
 
 TEST(StatusHelpers, ErrnoAndExitCodes) {

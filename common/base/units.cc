@@ -34,17 +34,26 @@ absl::StatusOr<uint64_t> ParseBytes(std::string_view text) {
   while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits]))) ++digits;
   uint64_t value;
   if (digits == 0 || !absl::SimpleAtoi(absl::string_view(text.data(), digits), &value)) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is not a size; write 32KiB, 1MiB or 4096"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", std::string(text), "\" is not a size; write 32KiB, 1MiB or 4096"));
   }
   absl::string_view unit = absl::StripAsciiWhitespace(absl::string_view(text.data() + digits, text.size() - digits));
   uint64_t factor;
-  if (unit.empty() || unit == "B") factor = 1;
-  else if (unit == "KiB") factor = kKiB;
-  else if (unit == "MiB") factor = kMiB;
-  else if (unit == "GiB") factor = kGiB;
-  else if (unit == "TiB") factor = 1024 * kGiB;
-  else return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\": unknown unit; use B, KiB, MiB, GiB or TiB"));
-  if (value > UINT64_MAX / factor) return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is too large"));
+  if (unit.empty() || unit == "B")
+    factor = 1;
+  else if (unit == "KiB")
+    factor = kKiB;
+  else if (unit == "MiB")
+    factor = kMiB;
+  else if (unit == "GiB")
+    factor = kGiB;
+  else if (unit == "TiB")
+    factor = 1024 * kGiB;
+  else
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", std::string(text), "\": unknown unit; use B, KiB, MiB, GiB or TiB"));
+  if (value > UINT64_MAX / factor)
+    return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is too large"));
   return value * factor;
 }
 
@@ -56,23 +65,32 @@ absl::StatusOr<absl::Duration> ParseDuration(std::string_view text) {
     size_t start = i;
     while (i < text.size() && std::isdigit(static_cast<unsigned char>(text[i]))) ++i;
     int64_t value;
-    if (start == i || !absl::SimpleAtoi(absl::string_view(text.data() + start, i - start), &value)) any = false, i = text.size() + 1;
+    if (start == i || !absl::SimpleAtoi(absl::string_view(text.data() + start, i - start), &value))
+      any = false, i = text.size() + 1;
     else {
       size_t u = i;
       while (i < text.size() && std::isalpha(static_cast<unsigned char>(text[i]))) ++i;
       std::string_view unit = text.substr(u, i - u);
       any = true;
-      if (unit == "ms") total += absl::Milliseconds(value);
-      else if (unit == "s") total += absl::Seconds(value);
-      else if (unit == "m") total += absl::Minutes(value);
-      else if (unit == "h") total += absl::Hours(value);
-      else if (unit == "d") total += absl::Hours(24) * value;
-      else any = false, i = text.size() + 1;
+      if (unit == "ms")
+        total += absl::Milliseconds(value);
+      else if (unit == "s")
+        total += absl::Seconds(value);
+      else if (unit == "m")
+        total += absl::Minutes(value);
+      else if (unit == "h")
+        total += absl::Hours(value);
+      else if (unit == "d")
+        total += absl::Hours(24) * value;
+      else
+        any = false, i = text.size() + 1;
     }
     if (!any) break;
   }
+  if (total > kMaxDuration) return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is too long"));
   if (!any) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is not a duration; write 90s, 15m, 1h30m or 30d"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", std::string(text), "\" is not a duration; write 90s, 15m, 1h30m or 30d"));
   }
   return total;
 }

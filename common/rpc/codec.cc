@@ -63,6 +63,16 @@ absl::Time FromProto(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
 }
 
+absl::StatusOr<absl::Time> TimeOf(const google::protobuf::Timestamp& time) {
+  const absl::Time out = FromProto(time);
+  google::protobuf::Timestamp again;
+  ToProto(out, &again);
+  if (again.seconds() != time.seconds() || again.nanos() != time.nanos()) {
+    return absl::InvalidArgumentError("a time that cannot be");
+  }
+  return out;
+}
+
 std::string EncodeGrant(const policy::Grant& grant) {
   transfer::v1::Grant g;
   g.set_format(kGrantFormat);
@@ -123,8 +133,8 @@ absl::StatusOr<policy::Grant> DecodeGrant(const std::string& payload) {
   grant.policy_revision = g.policy_revision();
   grant.policy_digest = g.policy_digest();
   if (!g.has_not_before() || !g.has_not_after()) return absl::InvalidArgumentError("a grant without its times");
-  grant.not_before = FromProto(g.not_before());
-  grant.not_after = FromProto(g.not_after());
+  BW_ASSIGN_OR_RETURN(grant.not_before, TimeOf(g.not_before()));
+  BW_ASSIGN_OR_RETURN(grant.not_after, TimeOf(g.not_after()));
   grant.transfer_id = g.transfer_id();
   grant.purpose = g.purpose();
   if (grant.transfer_id.empty() || grant.transfer_id.size() > 64)

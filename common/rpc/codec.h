@@ -17,6 +17,9 @@ void ToProto(const Digest& digest, types::v1::Digest* out);
 absl::StatusOr<Digest> FromProto(const types::v1::Digest& digest);
 void ToProto(absl::Time time, google::protobuf::Timestamp* out);
 absl::Time FromProto(const google::protobuf::Timestamp& time);
+// INVALID_ARGUMENT: a time that ToProto does not write (some 292 years around 1970), or written otherwise. For what is
+// signed: it says one time, and everywhere the same.
+absl::StatusOr<absl::Time> TimeOf(const google::protobuf::Timestamp& time);
 std::string EncodeGrant(const policy::Grant& grant);
 // Checks type, signature against `grant_keys` and every field's shape. PERMISSION_DENIED or INVALID_ARGUMENT.
 absl::StatusOr<policy::Grant> OpenGrant(const crypto::Envelope& envelope, const std::vector<std::string>& grant_keys);

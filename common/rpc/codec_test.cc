@@ -81,6 +81,9 @@ TEST(Codec, TimesKeepNanosecondsBeforeAndAfter1970) {
     EXPECT_GE(wire.nanos(), 0);
     EXPECT_LT(wire.nanos(), 1'000'000'000);
     EXPECT_EQ(FromProto(wire), time);
+    EXPECT_EQ(*TimeOf(wire), time);
+    wire.set_nanos(wire.nanos() + 1'000'000'000);
+    EXPECT_EQ(TimeOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
   }
 }
 
@@ -156,6 +159,9 @@ TEST(Codec, AGrantOfAnotherShapeIsRefused) {
       [](auto& g) { g.clear_manifest_root(); },
       [](auto& g) { g.clear_not_before(); },
       [](auto& g) { g.clear_not_after(); },
+      [](auto& g) { g.mutable_not_after()->set_seconds(INT64_MAX); },
+      [](auto& g) { g.mutable_not_after()->set_nanos(-1); },
+      [](auto& g) { g.mutable_not_before()->set_seconds(INT64_MIN); },
       [](auto& g) { g.clear_transfer_id(); },
       [](auto& g) { g.set_transfer_id(std::string(65, 'x')); },
   };

@@ -36,7 +36,7 @@ absl::StatusOr<HopStatement> Decode(const std::string& payload) {
   hop.purpose = h.purpose();
   hop.policy_revision = h.policy_revision();
   hop.policy_digest = h.policy_digest();
-  hop.at = FromProto(h.at());
+  BW_ASSIGN_OR_RETURN(hop.at, TimeOf(h.at()));
   return hop;
 }
 

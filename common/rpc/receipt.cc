@@ -92,8 +92,10 @@ absl::StatusOr<ErasureReceipt> OpenReceipt(const crypto::Envelope& envelope, con
   out.rule = r.rule();
   out.policy_revision = r.policy_revision();
   out.policy_digest = r.policy_digest();
-  if (r.has_fenced_at()) out.fenced_at = FromProto(r.fenced_at());
-  out.erased_at = FromProto(r.erased_at());
+  if (r.has_fenced_at()) {
+    BW_ASSIGN_OR_RETURN(out.fenced_at, TimeOf(r.fenced_at()));
+  }
+  BW_ASSIGN_OR_RETURN(out.erased_at, TimeOf(r.erased_at()));
   out.method = r.method();
   out.order_id = r.order_id();
   out.chunks = r.chunks();

@@ -68,7 +68,7 @@ absl::StatusOr<RedactionOrder> ReadRedaction(const crypto::Envelope& envelope) {
     return absl::InvalidArgumentError("the redaction order names no dataset");
   }
   out.reason = message.reason();
-  out.issued_at = FromProto(message.issued_at());
+  BW_ASSIGN_OR_RETURN(out.issued_at, TimeOf(message.issued_at()));
   out.override_locks = message.override_locks();
   return out;
 }

@@ -303,6 +303,22 @@ TEST_F(AtRestTest, ADamagedOrNewerKeyFileLocks) {
   ExpectThere(0, 10);
 }
 
+TEST_F(AtRestTest, AKeyFileOfAnyOtherFormatIsRefused) {
+  Encrypt();
+  for (const int format : {0, 2, 127, 128, 255}) {
+    auto file = hasty_.OpenReadWrite(dir_.path() + "/set/key", false);
+    std::string bytes = *os::ReadFile(&hasty_, dir_.path() + "/set/key");
+    bytes[6] = static_cast<char>(format);
+    bytes.resize(bytes.size() - 8);
+    const uint64_t checksum = PackChecksum(bytes);
+    bytes.append(reinterpret_cast<const char*>(&checksum), sizeof checksum);
+    ASSERT_TRUE((*file)->WriteAt(0, bytes).ok());
+    EXPECT_EQ(ReadDataKeyFile(&hasty_, dir_.path() + "/set").status().code(),
+              format == 0 ? absl::StatusCode::kDataLoss : absl::StatusCode::kFailedPrecondition)
+        << format;
+  }
+}
+
 TEST_F(AtRestTest, CryptoErasureIsForGood) {
   PutRange(0, 2);
   EXPECT_FALSE(*store_->CryptoErase()) << "a plain dataset has no key to destroy";

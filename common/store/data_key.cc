@@ -47,11 +47,11 @@ absl::StatusOr<std::optional<DataKeyFile>> ReadDataKeyFile(os::Files* files, con
   BW_RETURN_IF_ERROR(bytes.status());
   const absl::Status damaged = absl::DataLossError(absl::StrCat("the data key in ", path, " is damaged"));
   if (bytes->size() < kIdOffset || bytes->compare(0, kMagic.size(), kMagic) != 0) return damaged;
-  if ((*bytes)[6] > kFormat) {
+  if (const int format = static_cast<uint8_t>((*bytes)[6]); format > kFormat) {
     return absl::FailedPreconditionError(
-        absl::StrCat(path, " was written by a newer Bailiwick (key format ", int{(*bytes)[6]}, "); use that version"));
+        absl::StrCat(path, " was written by a newer Bailiwick (key format ", format, "); use that version"));
   }
-  if (bytes->size() != kFileBytes) return damaged;
+  if (bytes->size() != kFileBytes || (*bytes)[6] != kFormat) return damaged;
   uint64_t checksum;
   std::memcpy(&checksum, bytes->data() + kChecksumOffset, sizeof checksum);
   if (checksum != PackChecksum(std::string_view(*bytes).substr(0, kChecksumOffset))) return damaged;

@@ -12,6 +12,11 @@ namespace {
 
 constexpr uint32_t kFormat = 1;
 constexpr size_t kMaxRecordBytes = 64 << 10;
+constexpr int64_t kMaxSeconds = INT64_MAX / 1'000'000'000 - 1;  // what nanoseconds since 1970 can tell
+
+bool IsWritable(const google::protobuf::Timestamp& t) {
+  return t.seconds() >= 0 && t.seconds() <= kMaxSeconds && t.nanos() >= 0 && t.nanos() < 1'000'000'000;
+}
 
 }  // namespace
 
@@ -51,6 +56,7 @@ absl::StatusOr<VersionRecord> DecodeVersionRecord(std::string_view bytes) {
   }
   if (r.number() == 0 || r.number() > INT64_MAX)
     return absl::InvalidArgumentError("the version record has no valid number");
+  if (!IsWritable(r.committed_at())) return absl::InvalidArgumentError("the version record has no valid time");
   if (r.dataset().empty() || r.home_site().empty()) {
     return absl::InvalidArgumentError("the version record names no dataset or home");
   }

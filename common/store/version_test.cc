@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "bailiwick/store/v1/store.pb.h"
 #include "common/crypto/digest.h"
 
 namespace bailiwick::store {
@@ -66,6 +67,18 @@ TEST(VersionRecord, RefusesWhatIsNoRecord) {
   EXPECT_TRUE(refused([](VersionRecord& r) { r.message = std::string(100'000, 'x'); }));
   EXPECT_FALSE(DecodeVersionRecord("").ok());
   EXPECT_FALSE(DecodeVersionRecord("nonsense").ok());
+}
+
+TEST(VersionRecord, RefusesATimeThatNoWriterWrites) {
+  for (const auto& [seconds, nanos] : std::vector<std::pair<int64_t, int32_t>>{
+           {-1, 0}, {INT64_MAX, 0}, {INT64_MIN, 0}, {9'300'000'000, 0}, {1, -1}, {1, 1'000'000'000}, {1, INT32_MIN}}) {
+    v1::VersionRecord r;
+    ASSERT_TRUE(r.ParseFromString(EncodeVersionRecord(Sample())));
+    r.mutable_committed_at()->set_seconds(seconds);
+    r.mutable_committed_at()->set_nanos(nanos);
+    EXPECT_TRUE(absl::IsInvalidArgument(DecodeVersionRecord(r.SerializeAsString()).status()))
+        << seconds << " " << nanos;
+  }
 }
 
 TEST(VersionRecord, MutationsNeverCrashIt) {

@@ -93,6 +93,10 @@ if(BAILIWICK_SANITIZE)
   target_compile_options(bw_options INTERFACE -fsanitize=${BAILIWICK_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(bw_options INTERFACE -fsanitize=${BAILIWICK_SANITIZE})
 endif()
+if(BAILIWICK_FUZZ)
+  # What is found must stop the process. Objects of third parties are not instrumented: nothing can be said of their vtables.
+  target_compile_options(bw_options INTERFACE -fsanitize=fuzzer-no-link -fno-sanitize-recover=all -fno-sanitize=vptr)
+endif()
 
 function(bw_deps out)
   set(result)

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "common/crypto/digest.h"
+
 namespace bailiwick::agent {
 namespace {
 
@@ -17,6 +20,21 @@ SlotState Holding(VersionNumber version, char manifest) {
   state.manifest.bytes.fill(static_cast<uint8_t>(manifest));
   state.identity = state.manifest;
   return state;
+}
+
+TEST(SlotStateTest, OneTextForOneState) {
+  SlotState state = Holding(7, 'a');
+  state.suspect = true;
+  const std::string text = EncodeSlotState(state);
+  ASSERT_TRUE(DecodeSlotState(text).ok());
+  EXPECT_TRUE(DecodeSlotState(text)->suspect);
+  for (const auto& [from, to] :
+       {std::pair("suspect 1", "suspect 2"), {"version 7", "version +7"}, {"writable 0", "writable "}}) {
+    std::string other = text.substr(0, text.find("sha256 "));
+    other.replace(other.find(from), std::string(from).size(), to);
+    absl::StrAppend(&other, "sha256 ", crypto::Sha256(other).Hex(), "\n");
+    EXPECT_TRUE(absl::IsDataLoss(DecodeSlotState(other).status())) << to;
+  }
 }
 
 TEST(SlotPlanTest, TheFirstVersionTakesTheFirstSlot) {

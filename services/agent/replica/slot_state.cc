@@ -63,6 +63,7 @@ absl::StatusOr<SlotState> DecodeSlotState(std::string_view bytes) {
   state.style.writable = values[3] == "1";
   state.style.owner = values[4] == "1";
   state.suspect = values[5] == "1";
+  if (EncodeSlotState(state) != bytes) return absl::DataLossError("a line is not as it is written");
   return state;
 }
 
