@@ -171,6 +171,14 @@ class Checker {
     }
   }
 
+  void Roles(const pb::RoleBindingSpec& spec) {
+    if (spec.roles().empty()) complain_("spec.roles", "expected at least one role");
+    if (spec.people().empty()) complain_("spec.people", "expected at least one person");
+    for (int i = 0; i < spec.people_size(); ++i) {
+      Need(absl::StrCat("spec.people[", i, "]"), NameProblem(spec.people(i)));
+    }
+  }
+
   void Sovereignty(const pb::SovereigntyPolicySpec& spec) {
     for (const auto& [name, set] : spec.sets()) {
       const std::string path = absl::StrCat("spec.sets.", name);
@@ -472,6 +480,9 @@ void CheckResource(const pb::Resource& resource, const Complain& complain) {
       break;
     case pb::Resource::kBandwidthPolicy:
       checker.Bandwidth(resource.bandwidth_policy());
+      break;
+    case pb::Resource::kRoleBinding:
+      checker.Roles(resource.role_binding());
       break;
     case pb::Resource::SPEC_NOT_SET:
       complain("spec", "the resource has no kind this version knows");

@@ -57,7 +57,7 @@ std::string Suggest(std::string_view text, const std::vector<std::string>& optio
 
 const std::vector<std::string>& Kinds() {
   static const auto* const kinds = new std::vector<std::string>{
-      "Region", "Site", "Dataset", "ReplicationPolicy", "SovereigntyPolicy", "BandwidthPolicy"};
+      "Region", "Site", "Dataset", "ReplicationPolicy", "SovereigntyPolicy", "BandwidthPolicy", "RoleBinding"};
   return *kinds;
 }
 
@@ -75,6 +75,8 @@ std::string KindOf(const Resource& resource) {
       return "SovereigntyPolicy";
     case Resource::kBandwidthPolicy:
       return "BandwidthPolicy";
+    case Resource::kRoleBinding:
+      return "RoleBinding";
     case Resource::SPEC_NOT_SET:
       break;
   }
@@ -86,6 +88,7 @@ absl::StatusOr<std::string> ParseKind(std::string_view text) {
   word.erase(std::remove(word.begin(), word.end(), '-'), word.end());
   if (word == "ds") return std::string("Dataset");
   if (word == "rp") return std::string("ReplicationPolicy");
+  if (word == "rb") return std::string("RoleBinding");
   if (word == "bp") return std::string("BandwidthPolicy");
   if (word == "sp") return std::string("SovereigntyPolicy");
   for (const std::string& kind : Kinds()) {

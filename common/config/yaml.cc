@@ -112,6 +112,7 @@ class Decoder {
     if (kind == "Site") return resource->mutable_site();
     if (kind == "Dataset") return resource->mutable_dataset();
     if (kind == "ReplicationPolicy") return resource->mutable_replication_policy();
+    if (kind == "RoleBinding") return resource->mutable_role_binding();
     if (kind == "BandwidthPolicy") return resource->mutable_bandwidth_policy();
     return resource->mutable_sovereignty_policy();
   }

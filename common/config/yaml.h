@@ -35,7 +35,8 @@ absl::StatusOr<std::vector<Located>> ParseYaml(std::string_view text, std::strin
 std::string ToYaml(const Resource& resource);  // what ParseYaml reads back to the same resource
 std::string ToJson(const Resource& resource);  // one object: apiVersion, kind, metadata, spec; same names as YAML
 
-// "Region", "Site", "Dataset", "ReplicationPolicy", "SovereigntyPolicy", "BandwidthPolicy".
+// "Region", "Site", "Dataset", "ReplicationPolicy", "SovereigntyPolicy", "BandwidthPolicy",
+// "RoleBinding".
 std::string KindOf(const Resource& resource);
 const std::vector<std::string>& Kinds();
 // Accepts any case, plural and short names (ds, rp, sp, bp); INVALID_ARGUMENT with a suggestion.

@@ -36,7 +36,7 @@ const Broken kBroken[] = {
      "f.yaml:2:7: unknown kind \"Regoin\"; did you mean \"Region\"?"},
     {"%kind: Widget\nmetadata: {name: eu}\nspec: {}\n",
      "f.yaml:2:7: unknown kind \"Widget\"; expected one of: Region, Site, Dataset, ReplicationPolicy, "
-     "SovereigntyPolicy, BandwidthPolicy"},
+     "SovereigntyPolicy, BandwidthPolicy, RoleBinding"},
     {"%kind: Region\nmetadata: {name: eu}\nspec: {descripton: x}\n",
      "f.yaml:4:8: unknown field \"descripton\" in spec; did you mean \"description\"?"},
     {"%kind: Region\nmetadata: {name: eu}\nspec: {}\nextra: 1\n",
@@ -301,6 +301,11 @@ spec:
   caps:
   - {site: core, limit: 4MiB}
   - {from: eu, to: us, limit: 64KiB, daily: [{days: mon-fri, hours: "08:00-18:00", tz: Europe/Berlin}]}
+---
+apiVersion: bailiwick/v1
+kind: RoleBinding
+metadata: {name: admins}
+spec: {roles: [policy-admin, auditor], people: [alice, bob]}
 )yaml";
 
 TEST(YamlTest, EveryKindSurvivesTheRoundTrip) {

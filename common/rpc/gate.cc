@@ -40,6 +40,22 @@ void Gate::SetDenied(const std::vector<Denied>& denied) {
   denied_ = std::move(all);
 }
 
+void Gate::SetPeople(const People& people) {
+  absl::MutexLock lock(&mutex_);
+  people_ = people;
+}
+
+absl::StatusOr<Peer> Gate::Authorize(const grpc::ServerContextBase& context, std::string_view rpc) const {
+  BW_ASSIGN_OR_RETURN(Peer peer, Admit(context));
+  absl::Status may;
+  {
+    absl::MutexLock lock(&mutex_);
+    may = CheckAccess(rpc, peer.id, people_);
+  }
+  BW_RETURN_IF_ERROR(Refused(peer.uri, may));
+  return peer;
+}
+
 absl::Status Gate::Refused(const std::string& who, const absl::Status& why) const {
   if (!why.ok() && options_.refused) options_.refused(who, why);
   return why;

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "common/identity/spiffe.h"
 #include "common/identity/verify.h"
+#include "common/rpc/access.h"
 
 namespace bailiwick::rpc {
 
@@ -51,6 +52,9 @@ class Gate {
   // Who asks, if it may ask anything at all now. UNAUTHENTICATED, PERMISSION_DENIED.
   absl::StatusOr<Peer> Admit(const grpc::AuthContext& context) const;
   absl::StatusOr<Peer> Admit(const grpc::ServerContextBase& context) const;
+  // The same, and may ask this: see access.h.
+  absl::StatusOr<Peer> Authorize(const grpc::ServerContextBase& context, std::string_view rpc) const;
+  void SetPeople(const People& people);
   // What may change while a connection lasts. Expiry is asked with `until` where the peer proved a newer certificate.
   absl::Status Check(const Peer& peer, absl::Time until) const;
   absl::Status Check(const Peer& peer) const { return Check(peer, peer.not_after); }
@@ -61,6 +65,7 @@ class Gate {
   const Options options_;
   mutable absl::Mutex mutex_;
   std::map<std::string, absl::Time> denied_ ABSL_GUARDED_BY(mutex_);
+  People people_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace bailiwick::rpc

@@ -84,13 +84,32 @@ absl::Status Serve(const ServeSettings& settings) {
   Keeper keeper(authority.get(), &own, [&core] { core.TrustChanged(); }, [&refusals] { refusals.Flush(false); });
   BW_RETURN_IF_ERROR(keeper.Look());
 
+  AuditDesk audit_desk({.files = files,
+                        .clock = clock,
+                        .directory = os::JoinPath(flags.data_dir, "audit-logs"),
+                        .trust_domain = keys.trust_domain,
+                        .log = audit.get(),
+                        .public_key = keys.timestamp_key->public_key(),
+                        .pinned_keys = [&core](const std::string& site) { return core.PinnedKeys(site); },
+                        .alarm = [&core](const std::string& kind, const std::string& site,
+                                         const std::string& text) { core.AuditAlarm(kind, site, text); }});
+  BW_RETURN_IF_ERROR(audit_desk.Load());
+
   std::atomic<bool> stopping{false};
   SessionService sessions(gate,
                           {.hello = [&](const auto& s, const auto& hello) { return core.OnHello(s, hello); },
-                           .message = [&](const auto& s, const auto& message) { core.OnMessage(s, message); },
-                           .closed = [&](const auto& s) { core.OnClosed(s); },
+                           .message =
+                               [&](const auto& s, const auto& message) {
+                                 core.OnMessage(s, message);
+                                 if (AuditDesk::Handles(message)) audit_desk.OnMessage(s, message);
+                               },
+                           .closed =
+                               [&](const auto& s) {
+                                 audit_desk.OnClosed(s);
+                                 core.OnClosed(s);
+                               },
                            .renew = [&](const auto& peer, const auto& request) { return core.Renew(peer, request); }});
-  ControlService control(&core, gate, clock, &stopping);
+  ControlService control(&core, audit.get(), &audit_desk, gate, clock, &stopping);
   EnrollService enroll(&core, clock);
 
   const std::string endpoints = os::JoinPath(settings.data_dir, "endpoints.json");
@@ -110,6 +129,7 @@ absl::Status Serve(const ServeSettings& settings) {
   core.Listening(absl::StrCat(host, ":", control_port), absl::StrCat(join_host, ":", join_port));
   core.Start();
   keeper.Start();
+  audit_desk.Start();
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
       absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port,
@@ -129,6 +149,7 @@ absl::Status Serve(const ServeSettings& settings) {
   stopping = true;
   keeper.Stop();
   core.Stop();
+  audit_desk.Stop();
   const auto deadline = os::DeadlineIn(absl::Seconds(2));
   control_server->Shutdown(deadline);
   join_server->Shutdown(deadline);

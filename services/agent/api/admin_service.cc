@@ -5,6 +5,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/rpc/audit.h"
 #include "common/rpc/credentials.h"
 #include "services/agent/work/find_content.h"
 #include "services/agent/work/verify.h"
@@ -33,17 +34,21 @@ class Pace {
 
 }  // namespace
 
-absl::Status AdminService::Authorize(const grpc::ServerContext& context) const {
-  BW_ASSIGN_OR_RETURN(rpc::Peer peer, gate_->Admit(context));
-  if (peer.id.kind != identity::Kind::kAdmin) {
-    return gate_->Refused(peer.uri, identity::Forbid("WRONG_KIND", absl::StrCat(peer.uri, " is not an admin")));
-  }
-  return absl::OkStatus();
+absl::StatusOr<rpc::Peer> AdminService::Authorize(const grpc::ServerContext& context, const char* method) const {
+  return gate_->Authorize(context, absl::StrCat("bailiwick.agent.v1.AgentAdmin/", method));
+}
+
+grpc::Status AdminService::ReadAudit(grpc::ServerContext* context, const agent::v1::ReadAuditRequest* request,
+                                     grpc::ServerWriter<agent::v1::AuditChunk>* writer) {
+  auto peer = Authorize(*context, "ReadAudit");
+  if (!peer.ok()) return rpc::ToGrpc(peer.status());
+  return rpc::ToGrpc(rpc::ServeAudit(*agent_->audit(), *request, peer->uri,
+                                     [&](const agent::v1::AuditChunk& chunk) { return writer->Write(chunk); }));
 }
 
 grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1::CommitRequest* request,
                                   grpc::ServerWriter<agent::v1::CommitEvent>* writer) {
-  if (absl::Status allowed = Authorize(*context); !allowed.ok()) return rpc::ToGrpc(allowed);
+  if (auto peer = Authorize(*context, "Commit"); !peer.ok()) return rpc::ToGrpc(peer.status());
   std::atomic<bool> cancelled{false};
   Pace pace(clock_);
   auto outcome = agent_->CommitNow(
@@ -83,7 +88,7 @@ grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1:
 grpc::Status AdminService::Diff(grpc::ServerContext* context, const agent::v1::DiffRequest* request,
                                 grpc::ServerWriter<agent::v1::DiffEntry>* writer) {
   auto run = [&]() -> absl::Status {
-    BW_RETURN_IF_ERROR(Authorize(*context));
+    BW_RETURN_IF_ERROR(Authorize(*context, "Diff").status());
     BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
     BW_ASSIGN_OR_RETURN(store::CatalogVersion from, agent_->HeldVersion(request->dataset(), request->from()));
     BW_ASSIGN_OR_RETURN(store::CatalogVersion to, agent_->HeldVersion(request->dataset(), request->to()));
@@ -106,7 +111,7 @@ grpc::Status AdminService::Checkout(grpc::ServerContext* context, const agent::v
   std::atomic<bool> cancelled{false};
   Pace pace(clock_);
   auto run = [&]() -> absl::Status {
-    BW_RETURN_IF_ERROR(Authorize(*context));
+    BW_RETURN_IF_ERROR(Authorize(*context, "Checkout").status());
     if (request->directory().empty() || request->directory()[0] != '/') {
       return absl::InvalidArgumentError("checkout needs an absolute directory");
     }
@@ -141,7 +146,7 @@ grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1:
                                   grpc::ServerWriter<agent::v1::WorkEvent>* writer) {
   Pace pace(clock_);
   auto run = [&]() -> absl::Status {
-    BW_RETURN_IF_ERROR(Authorize(*context));
+    BW_RETURN_IF_ERROR(Authorize(*context, "Verify").status());
     BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
     std::vector<store::CatalogVersion> versions;
     if (request->number() != 0) {
@@ -189,7 +194,7 @@ grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1:
 grpc::Status AdminService::FindContent(grpc::ServerContext* context, const agent::v1::FindContentRequest* request,
                                        grpc::ServerWriter<agent::v1::FoundContent>* writer) {
   auto run = [&]() -> absl::Status {
-    BW_RETURN_IF_ERROR(Authorize(*context));
+    BW_RETURN_IF_ERROR(Authorize(*context, "FindContent").status());
     BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
     if (request->paths_size() == 0) return absl::InvalidArgumentError("name at least one path");
     BW_ASSIGN_OR_RETURN(agent::FoundContent found,

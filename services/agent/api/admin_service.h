@@ -21,8 +21,11 @@ class AdminService final : public agent::v1::AgentAdmin::Service {
   grpc::Status Verify(grpc::ServerContext* context, const agent::v1::VerifyRequest* request,
                       grpc::ServerWriter<agent::v1::WorkEvent>* writer) override;
 
+  grpc::Status ReadAudit(grpc::ServerContext* context, const agent::v1::ReadAuditRequest* request,
+                         grpc::ServerWriter<agent::v1::AuditChunk>* writer) override;
+
  private:
-  absl::Status Authorize(const grpc::ServerContext& context) const;
+  absl::StatusOr<rpc::Peer> Authorize(const grpc::ServerContext& context, const char* method) const;
   Agent* const agent_;
   const std::shared_ptr<const rpc::Gate> gate_;
   const os::Clock* const clock_;

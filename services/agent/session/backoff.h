@@ -1,4 +1,5 @@
-// How long to wait before the next attempt: doubles to a limit, jittered so that a thousand agents do not come back at once. Pure.
+// How long to wait before the next attempt: doubles to a limit, jittered so that a thousand agents do not come back at
+// once. Pure.
 #pragma once
 
 #include <algorithm>

@@ -42,6 +42,11 @@ void SessionClient::Send(agent::v1::AgentMessage message) {
   queue_.push_back(std::move(message));
 }
 
+void SessionClient::Hurry() {
+  absl::MutexLock lock(&mutex_);
+  hurry_ = true;
+}
+
 void SessionClient::Run() {
   Backoff backoff(absl::Milliseconds(200), absl::Seconds(10));
   std::string last_error;
@@ -67,8 +72,11 @@ void SessionClient::Run() {
     memcpy(&value, bits.data(), 4);
     const absl::Duration wait = backoff.Next(value);
     absl::MutexLock lock(&mutex_);
-    auto stop = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_; };
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stop), wait)) return;
+    auto awake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || hurry_; };
+    mutex_.AwaitWithTimeout(absl::Condition(&awake), wait);
+    if (stopping_) return;
+    if (hurry_) backoff.Reset();
+    hurry_ = false;
   }
 }
 
@@ -77,9 +85,8 @@ void SessionClient::WriteLoop(Link* link) {
     agent::v1::AgentMessage message;
     {
       absl::MutexLock lock(&mutex_);
-      auto something = [this, link]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-        return !queue_.empty() || active_.get() != link;
-      };
+      auto something = [this, link]()
+                           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !queue_.empty() || active_.get() != link; };
       mutex_.Await(absl::Condition(&something));
       if (active_.get() != link) return;
       message = std::move(queue_.front());

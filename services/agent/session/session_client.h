@@ -1,7 +1,9 @@
 // Keeps one session with the coordinator open: dials, says hello, hands on what comes, dials again with backoff when it
-// breaks. Refresh moves it to a new connection without a gap: the old one is read to its end, so that nothing that was on
-// its way is lost. Callbacks run on the session's own threads, one at a time for messages. Thread-safe.
+// breaks. Refresh moves it to a new connection without a gap: the old one is read to its end, so that nothing that was
+// on its way is lost. Callbacks run on the session's own threads, one at a time for messages. Thread-safe.
 #pragma once
+
+#include <grpcpp/grpcpp.h>
 
 #include <atomic>
 #include <deque>
@@ -9,8 +11,6 @@
 #include <memory>
 #include <string>
 #include <thread>
-
-#include <grpcpp/grpcpp.h>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -45,6 +45,8 @@ class SessionClient {
   // Opens another connection and goes on there once it is welcome; the one in use stays if it is not. Blocks for that
   // long. One caller at a time. UNAVAILABLE: there is no session.
   absl::Status Refresh();
+  // The next attempt to open one comes at once: what kept the last from success has changed.
+  void Hurry();
   bool connected() const { return connected_; }
   uint64_t credentials() const { return credentials_; }  // generation that the session in use was opened with
   std::shared_ptr<grpc::Channel> channel() const;
@@ -77,6 +79,7 @@ class SessionClient {
   absl::Mutex callback_mutex_;
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool hurry_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<agent::v1::AgentMessage> queue_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Link> active_ ABSL_GUARDED_BY(mutex_);  // null: no session is open
   std::shared_ptr<Link> served_ ABSL_GUARDED_BY(mutex_);  // being read

@@ -40,11 +40,9 @@ absl::StatusOr<OfferedVersion> Offer(const TransferEnvironment& env, const trans
 absl::Status Record(const TransferEnvironment& env, const transfer::v1::Ask& ask, FrameStream& stream) {
   auto dataset = DatasetId::From(ask.dataset_id());
   auto peer = stream.peer();
-  return env.audit
-      ->Append(
-          "ask-refused", dataset.ok() ? dataset->Hex() : "unknown",
-          absl::StrCat("{\"peer\":\"", peer.ok() ? absl::CEscape(peer->uri) : "", "\",\"code\":\"NOT_DELEGATED\"}"))
-      .status();
+  const std::string who = peer.ok() ? peer->uri : "";
+  return env.refusals->Record("ask-refused", who, "NOT_DELEGATED", dataset.ok() ? dataset->Hex() : "unknown",
+                              absl::StrCat("{\"peer\":\"", absl::CEscape(who), "\",\"code\":\"NOT_DELEGATED\"}"));
 }
 
 std::string CodeOf(const absl::Status& status) {

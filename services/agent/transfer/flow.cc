@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/identity/spiffe.h"
 #include "common/rpc/codec.h"
+#include "common/telemetry/line.h"
 #include "common/telemetry/log.h"
 
 namespace bailiwick::agent {
@@ -35,8 +36,23 @@ std::string CodeOf(const absl::Status& status) {
   }
 }
 
-// Of a flow that the source granted itself also how old the law was here.
-std::string Detail(const policy::Grant& grant, const End& end, uint64_t wire_bytes, const Law& law) {
+// What the data is by the law, as JSON.
+std::string LabelsOf(const policy::Grant& grant, const Law& law) {
+  std::string out;
+  auto current = law.current();
+  if (current == nullptr) return "{}";
+  auto known = current->Classify(grant.dataset_id, grant.dataset);
+  if (!known.ok()) return "{}";
+  for (const auto& [name, value] : known->labels) {
+    absl::StrAppend(&out, out.empty() ? "" : ",", telemetry::JsonString(name), ":", telemetry::JsonString(value));
+  }
+  return absl::StrCat("{", out, "}");
+}
+
+// Enough to answer later who got what, on what ground, and how much of it. Of a flow that the source granted itself
+// also how old the law was here.
+std::string Detail(const policy::Grant& grant, const policy::GrantDecision& permit, const store::VersionRecord& record,
+                   const End& end, bool receive, uint64_t wire_bytes, const Law& law) {
   std::string self_granted;
   if (grant.self_granted) {
     self_granted = absl::StrCat(",\"selfGranted\":true,\"policyAgeSeconds\":",
@@ -45,8 +61,11 @@ std::string Detail(const policy::Grant& grant, const End& end, uint64_t wire_byt
   return absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
                       "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"purpose\":\"",
                       absl::CEscape(grant.purpose), "\",\"policyRevision\":", grant.policy_revision, ",\"code\":\"",
-                      end.code, "\",\"rule\":\"", absl::CEscape(end.rule), "\",\"wireBytes\":", wire_bytes,
-                      self_granted, "}");
+                      end.code, "\",\"rule\":\"", absl::CEscape(end.complete() ? permit.rule : end.rule),
+                      "\",\"basis\":\"", permit.basis, "\",\"role\":\"", receive ? "receiver" : "source",
+                      "\",\"number\":", record.number, ",\"labels\":", LabelsOf(grant, law), ",\"sourceRegion\":\"",
+                      grant.source_region, "\",\"destinationRegion\":\"", grant.destination_region,
+                      "\",\"logicalBytes\":", record.logical_bytes, ",\"wireBytes\":", wire_bytes, self_granted, "}");
 }
 
 }  // namespace
@@ -58,8 +77,16 @@ End Broken(const absl::Status& status) { return {CodeOf(status), std::string(sta
 absl::Status Flow::Audit(const std::string& kind, const End& end) {
   return env_.audit
       ->Append(kind, absl::StrCat(record_.dataset, "/", transfer_id_),
-               Detail(guard_.grant(), end, wire_bytes_, *env_.law))
+               Detail(guard_.grant(), permit_, record_, end, receive_, wire_bytes_, *env_.law))
       .status();
+}
+
+// Whoever knocks again and again with the same is counted.
+absl::Status Flow::AuditRefusal(const End& end) {
+  auto peer = stream_->peer();
+  return env_.refusals->Record("transfer-refused", peer.ok() ? peer->uri : PeerSite(),
+                               absl::StrCat(end.code, " ", end.rule), absl::StrCat(record_.dataset, "/", transfer_id_),
+                               Detail(guard_.grant(), permit_, record_, end, receive_, wire_bytes_, *env_.law));
 }
 
 bool Flow::ReadFrame(InFrame* in, End* end) {
@@ -182,8 +209,8 @@ void Flow::Report(TransferUpdate::State state, const End& end, bool force) {
 }
 
 void Flow::Record(const End& end) {
-  absl::Status audited =
-      Audit(end.complete() ? "transfer-ended" : (accepted_ ? "transfer-broken" : "transfer-refused"), end);
+  absl::Status audited = end.complete() || accepted_ ? Audit(end.complete() ? "transfer-ended" : "transfer-broken", end)
+                                                     : AuditRefusal(end);
   if (!audited.ok()) telemetry::Log(Level::kError, "audit-failed", {{"error", audited}});
 }
 

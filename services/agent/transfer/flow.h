@@ -81,6 +81,7 @@ class Flow {
   End TakeUpdate(const transfer::v1::Frame& frame, bool* taken);
   void Report(TransferUpdate::State state, const End& end, bool force);
   absl::Status Audit(const std::string& kind, const End& end);
+  absl::Status AuditRefusal(const End& end);
   void Record(const End& end);  // how it ended, in the audit log
 
   const TransferEnvironment& env_;
@@ -89,6 +90,7 @@ class Flow {
   const bool receive_;
   const std::shared_ptr<FlowControl> control_;
   FlowGuard guard_;
+  policy::GrantDecision permit_;  // by which the flow runs, of its last grant
   Pacer::Place place_;
   Hindrance hindrance_;
   std::string paced_by_;                                 // what it had to wait for last

@@ -43,6 +43,7 @@ End Flow::Authorize(const crypto::Envelope& grant) {
   if (!decision.permitted) return Refused(decision);
   absl::Status spent = env_.spend(guard_.grant());
   if (absl::IsAlreadyExists(spent)) return {"GRANT_REPLAYED", std::string(spent.message()), ""};
+  if (spent.ok()) permit_ = std::move(decision);
   return spent.ok() ? End{} : Broken(spent);
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "common/audit/log.h"
+#include "common/audit/refusals.h"
 #include "common/crypto/sign.h"
 #include "common/os/clock.h"
 #include "common/policy/at_rest.h"
@@ -56,6 +57,7 @@ struct TransferEnvironment {
   const Law* law = nullptr;
   const os::Clock* clock = nullptr;
   audit::Log* audit = nullptr;
+  audit::Refusals* refusals = nullptr;
   Pacer* pacer = nullptr;  // of what is sent
   std::function<std::string()> self;          // own SPIFFE id
   std::shared_ptr<const rpc::Gate> gate;

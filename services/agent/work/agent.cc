@@ -57,11 +57,29 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
                 .audit = state->audit(),
                 .self = [identity] { return identity->spiffe_id(); },
                 .key = &identity->enrolment_key()}),
+      flow_refusals_(state->audit(), state->env().clock),
+      audit_link_({.log = state->audit(),
+                   .clock = state->env().clock,
+                   .trust_domain = identity->trust_domain(),
+                   .site = identity->site(),
+                   .key = &identity->enrolment_key(),
+                   .timestamp_keys =
+                       [law] {
+                         auto current = law->current();
+                         return current == nullptr ? std::vector<std::string>() : current->world.timestamp_keys;
+                       },
+                   .seen = [state] { return state->GetMeta("coordinator-log"); },
+                   .keep = [state](const std::string& seen) { return state->PutMeta("coordinator-log", seen); },
+                   .send =
+                       [this](agent::v1::AgentMessage message) {
+                         if (session_ != nullptr) session_->Send(std::move(message));
+                       }}),
       status_file_(state->env().files, state->env().clock, state->directory()),
       jobs_(kJobThreads) {
   transfer_env_.law = law_;
   transfer_env_.clock = state_->env().clock;
   transfer_env_.audit = state_->audit();
+  transfer_env_.refusals = &flow_refusals_;
   transfer_env_.pacer = &pacer_;
   transfer_env_.self = [this] { return identity_->spiffe_id(); };
   transfer_env_.gate = gate_;
@@ -163,6 +181,7 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   callbacks.connected = [this] {
     StopStanding();
     SendState();
+    jobs_.Submit("audit", [this] { audit_link_.Connected(); });
   };
   callbacks.message = [this](const agent::v1::CoordinatorMessage& message) { OnMessage(message); };
   callbacks.disconnected = [this](const absl::Status&) { pacer_.SetYielding({}); };
@@ -284,6 +303,12 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
       break;
     case agent::v1::CoordinatorMessage::kCaps:
       OnCaps(message.caps());
+      break;
+    case agent::v1::CoordinatorMessage::kAuditAck:
+      jobs_.Submit("audit", [this, ack = message.audit_ack()] { audit_link_.OnAck(ack); });
+      break;
+    case agent::v1::CoordinatorMessage::kAuditWitness:
+      jobs_.Submit("audit", [this, request = message.audit_witness()] { audit_link_.OnWitness(request); });
       break;
     case agent::v1::CoordinatorMessage::kReceiptAck: {
       absl::Status forgotten = evictor_.Acknowledge(message.receipt_ack().receipt_id());
@@ -414,7 +439,7 @@ void Agent::Tick() {
   bool heartbeat = false;
   bool identity = false;
   bool judge = false;
-  bool sign = false;
+  bool look_at_audit = false;
   std::vector<std::shared_ptr<Work>> show, commit, keep;
   {
     absl::MutexLock lock(&mutex_);
@@ -424,7 +449,7 @@ void Agent::Tick() {
     }
     if (now >= next_signature_) {
       next_signature_ = now + kSignAuditEvery;
-      sign = true;
+      look_at_audit = true;
     }
     if (now >= next_judgement_) {
       next_judgement_ = now + kJudgeEvery;
@@ -456,16 +481,14 @@ void Agent::Tick() {
     LookAtPolicyAge();
     refusals_->Flush(false);
   }
-  if (sign) jobs_.Submit("sign-audit", [this] { SignAudit(); });
   if (identity) jobs_.Submit("identity", [this] { LookAtIdentity(); });
+  if (look_at_audit) jobs_.Submit("audit", [this] {
+      if (absl::Status kept = flow_refusals_.Flush(); !kept.ok()) Log(Level::kError, "audit-failed", {{"error", kept}});
+      audit_link_.Look();
+    });
   for (const auto& work : show) QueueShow(work);
   for (const auto& work : commit) QueueCommit(work);
   for (const auto& work : keep) QueueKeep(work);
-}
-
-void Agent::SignAudit() {
-  absl::Status done = state_->audit()->Sign();
-  if (!done.ok()) Log(Level::kError, "audit-log-not-signed", {{"error", done}});
 }
 
 }  // namespace bailiwick::agent

@@ -21,6 +21,7 @@
 #include "bailiwick/agent/v1/session.pb.h"
 #include "common/rpc/gate.h"
 #include "common/rpc/refusals.h"
+#include "services/agent/audit/audit_link.h"
 #include "services/agent/evict/evictor.h"
 #include "services/agent/home/committer.h"
 #include "services/agent/home/source_watch.h"
@@ -55,6 +56,8 @@ class Agent {
   // `endpoint`: what peers dial ("" when the site is outbound-only).
   absl::Status Start(const std::string& endpoint, const std::string& coordinator_address);
   void Stop();
+
+  audit::Log* audit() { return state_->audit(); }
 
   // For the Transfer service.
   const TransferEnvironment& transfers() const { return transfer_env_; }
@@ -163,7 +166,6 @@ class Agent {
   // Runs a flow, or what leads to one, on a thread of its own. False: as many run as may, or one of this id does.
   bool Launch(const std::string& transfer_id, const std::shared_ptr<FlowControl>& control, std::function<void()> run);
   absl::StatusOr<std::shared_ptr<grpc::Channel>> DialPeer(const std::string& peer, const std::string& endpoint);
-  void SignAudit();
 
   // Who this is, and who is believed: agent_identity.cc.
   void LookAtIdentity();
@@ -231,6 +233,8 @@ class Agent {
   Redactor redactor_;
   SelfGranter granter_;
   StandingFlows standing_;
+  audit::Refusals flow_refusals_;
+  AuditLink audit_link_;         // in the lane "audit" of the jobs
   LocalStatusFile status_file_;  // the ticker's
   bool on_its_own_ = false;      // the ticker's
   WatchPump watch_pump_;

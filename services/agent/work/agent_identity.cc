@@ -159,6 +159,7 @@ absl::Status Agent::Recover(bool expired) {
   BW_RETURN_IF_ERROR(identity_->Install({key.private_key_pem, response.certificate_chain_pem(), response.ca_pem()},
                                         gate_->Now()));
   Log(Level::kInfo, "certificate-recovered");
+  session_->Hurry();
   return absl::OkStatus();
 }
 
@@ -178,6 +179,12 @@ void Agent::ApplyDenied(const agent::v1::Trust& trust) {
     denied.push_back({one.spiffe_id(), one.has_lifted() ? rpc::FromProto(one.lifted()) : absl::InfiniteFuture()});
   }
   gate_->SetDenied(denied);
+  rpc::People people;
+  people.bound = trust.people_size() != 0;
+  for (const auto& person : trust.people()) {
+    for (int role : person.roles()) people.roles[person.name()] |= 1u << static_cast<unsigned>(role);
+  }
+  gate_->SetPeople(people);
 }
 
 absl::Status Agent::LoadTrust() {

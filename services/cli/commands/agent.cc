@@ -85,6 +85,7 @@ absl::Status AllowRecoveries(const Globals& globals, const std::string& site, ui
   request.set_count(count);
   control::v1::AllowRecoveriesResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().AllowRecoveries(Admin::Call().get(), request, &response)));
+  if (response.has_proposal()) return SayProposed(globals, response.proposal());
   if (globals.table()) {
     std::cout << "site " << site << " may come back " << count << " times by itself (before: " << response.before()
               << ")\n";

@@ -146,8 +146,10 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   RegisterPolicyHistory(app, globals);
   RegisterSites(app, globals);
   RegisterAgents(app, globals);
+  RegisterPeople(app, globals);
   RegisterEvictions(app, globals);
   RegisterRedactions(app, globals);
+  RegisterAudit(app, globals);
   for (const Register& add : more) add(app, globals);
   RegisterVersion(app, globals);
 }

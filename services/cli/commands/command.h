@@ -92,17 +92,23 @@ void RegisterTransfers(CLI::App& app, Globals& globals);  // transfer ...
 void RegisterPolicy(CLI::App& app, Globals& globals);     // policy ...
 void RegisterPolicySigning(CLI::App& app, Globals& globals);  // policy pending, approve, sign, ...; after RegisterPolicy
 void RegisterPolicyHistory(CLI::App& app, Globals& globals);  // policy history, show, rollback; the same
+void RegisterPeople(CLI::App& app, Globals& globals);     // login, login-token, whoami, proposals, approve, withdraw
 void RegisterAgents(CLI::App& app, Globals& globals);     // agent ..., ca ...
 void RegisterSites(CLI::App& app, Globals& globals);      // site ...
 void RegisterEvictions(CLI::App& app, Globals& globals);  // eviction ...
 void RegisterHolds(CLI::App& dataset, Globals& globals);  // hold, holds, release under dataset
 void RegisterRedactions(CLI::App& app, Globals& globals);  // dataset redact, redaction ...; after RegisterDatasets
+void RegisterAudit(CLI::App& app, Globals& globals);      // audit ...
+void RegisterAuditReport(CLI::App& audit, Globals& globals);  // report under audit
 
 // Bodies of `get` for what is not declared but happens.
 absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch);
 absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site);
 absl::Status GetRedactions(const Globals& globals, const std::string& dataset);
 absl::Status GetVersions(const Globals& globals, const std::string& dataset);
+
+// What waits for a second person now, and what to do.
+absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal);
 
 // Asks on a terminal; true without one, and with `yes`.
 bool Confirmed(bool yes, const std::string& question);

@@ -159,6 +159,7 @@ absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const
   request.set_hold_id(hold);
   control::v1::ReleaseResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().Release(Admin::Call().get(), request, &response)));
+  if (response.has_proposal()) return SayProposed(globals, response.proposal());
   if (!globals.table()) {
     PrintJson(globals.format(), {{"dataset", Text(name)}, {"released", Number(response.released())}});
   } else {

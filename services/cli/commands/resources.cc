@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/os/clock.h"
@@ -121,6 +122,7 @@ absl::Status Get(const Globals& globals, const std::string& kind_text, const std
     }
     if (resource.has_replication_policy()) detail = absl::StrCat(resource.replication_policy().to_size(), " targets");
     if (resource.has_bandwidth_policy()) detail = absl::StrCat(resource.bandwidth_policy().caps_size(), " caps");
+    if (resource.has_role_binding()) detail = absl::StrJoin(resource.role_binding().people(), ", ");
     if (resource.has_sovereignty_policy()) detail = absl::StrCat(resource.sovereignty_policy().rules_size(), " rules");
     rows.push_back({config::KindOf(resource), resource.metadata().name(), labels, detail});
   }
@@ -239,7 +241,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
          dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
     auto watch = std::make_shared<bool>(false);
     c->add_option("KIND", *kind,
-                  "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy, all;"
+                  "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy, rolebinding, all;"
                   " replicas, versions, evictions, redactions")
         ->required();
     c->add_option("NAME", *name, "one of them; the dataset of replicas, versions, evictions, redactions");
@@ -277,7 +279,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
   {
     auto* c = app.add_subcommand("describe", "one resource with its state");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
-    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy or bandwidthpolicy")
+    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
         ->required();
     c->add_option("NAME", *name, "its name")->required();
     c->footer("Example:\n  bailiwick describe site core");
@@ -287,7 +289,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     auto* c = app.add_subcommand("delete", "take a resource back; no replica and no version is deleted by it");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
     auto yes = std::make_shared<bool>(false), dry_run = std::make_shared<bool>(false);
-    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy or bandwidthpolicy")
+    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
         ->required();
     c->add_option("NAME", *name, "its name")->required();
     c->add_flag("--yes", *yes, "do not ask");

@@ -1,4 +1,5 @@
 // wait ..., and what other commands wait for.
+#include <algorithm>
 #include <iostream>
 
 #include "common/base/status.h"
@@ -8,7 +9,17 @@
 namespace bailiwick::cli {
 namespace {
 
-constexpr absl::Duration kPoll = absl::Milliseconds(100);
+// Most changes are everywhere within a tenth of a second: looks often at first, then seldom.
+class Pauses {
+ public:
+  void Sleep() {
+    os::Clock::System()->SleepFor(next_);
+    next_ = std::min(next_ * 1.5, absl::Milliseconds(100));
+  }
+
+ private:
+  absl::Duration next_ = absl::Milliseconds(5);
+};
 
 absl::Status WaitVersion(const Globals& globals, const std::string& name, const std::string& version,
                          const std::string& site, absl::Duration timeout) {
@@ -28,6 +39,7 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
   }
   const os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + timeout;
+  Pauses pauses;
   while (true) {
     BW_ASSIGN_OR_RETURN(auto replicas, Patiently(deadline, [&] { return Replicas(*admin, name); }));
     for (const auto& r : replicas) {
@@ -48,7 +60,7 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
       return absl::DeadlineExceededError(absl::StrCat("timed out after ", FormatAge(timeout), ": version ", number,
                                                       " of ", name, " is not at ", site, ": ", cause));
     }
-    clock->SleepFor(kPoll);
+    pauses.Sleep();
   }
 }
 
@@ -61,6 +73,7 @@ bool Shows(const control::v1::Replica& r, uint64_t number) {
 absl::Status WaitForReplicas(Admin& admin, const std::string& dataset, uint64_t number, absl::Duration timeout) {
   const os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + timeout;
+  Pauses pauses;
   while (true) {
     BW_ASSIGN_OR_RETURN(auto replicas, Patiently(deadline, [&] { return Replicas(admin, dataset); }));
     std::string missing;
@@ -77,7 +90,7 @@ absl::Status WaitForReplicas(Admin& admin, const std::string& dataset, uint64_t 
       return absl::DeadlineExceededError(absl::StrCat("timed out after ", FormatAge(timeout), ": version ", number,
                                                       " of ", dataset, " is committed, but not everywhere: ", missing));
     }
-    clock->SleepFor(kPoll);
+    pauses.Sleep();
   }
 }
 

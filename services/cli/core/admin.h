@@ -102,6 +102,15 @@ struct ChangeReport {
 absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run,
                                          std::optional<uint64_t> expected_evictions = std::nullopt);
 
+// "bwl1...." for bailiwick login. Empty when it waits for a second person, and `proposal` is what to approve.
+absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& person, absl::Duration ttl,
+                                            control::v1::Proposal* proposal);
+std::string LoginString(const Context& context, const control::v1::GetInfoResponse& info, const std::string& person,
+                        const std::string& token);
+// Spends a login string: credentials and a context in `directory`, which must not hold a context yet (ALREADY_EXISTS;
+// with `replace` it may: its policy keys stay, and what works is replaced only by what works). The person's name.
+absl::StatusOr<std::string> Login(const std::string& login, const std::string& directory, bool replace);
+
 // "bwj1...." for bailiwick-agent join.
 absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl);
 // Pins the enrolment keys that these sites' agents gave at join (empty: every site not yet approved). Returns the

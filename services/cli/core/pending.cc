@@ -141,7 +141,7 @@ absl::StatusOr<std::string> DescribePending(const control::v1::ApplyRequest& req
     DescribeRecord(c, known, &out);
   }
   for (const auto& r : request.upserts()) {
-    if (r.has_dataset() || r.has_replication_policy() || r.has_bandwidth_policy()) {
+    if (r.has_dataset() || r.has_replication_policy() || r.has_bandwidth_policy() || r.has_role_binding()) {
       AddLine(&out, absl::StrCat(config::KindOf(r), "/", r.metadata().name(), " declared with it"));
     }
   }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/rpc/audit.h"
 #include "common/rpc/credentials.h"
 
 namespace bailiwick::coordinator {
@@ -14,9 +15,9 @@ constexpr absl::Duration kFollowEvery = absl::Milliseconds(200);
 
 // Runs `body` for an admin and turns what it returns into the response.
 template <typename Response, typename Body>
-grpc::Status Serve(const absl::StatusOr<std::string>& who, Response* response, Body body) {
-  if (!who.ok()) return rpc::ToGrpc(who.status());
-  absl::StatusOr<Response> result = body(*who);
+grpc::Status Serve(const absl::StatusOr<rpc::Peer>& peer, Response* response, Body body) {
+  if (!peer.ok()) return rpc::ToGrpc(peer.status());
+  absl::StatusOr<Response> result = body(*peer, peer->uri);
   if (!result.ok()) return rpc::ToGrpc(result.status());
   *response = *std::move(result);
   return grpc::Status::OK;
@@ -24,23 +25,20 @@ grpc::Status Serve(const absl::StatusOr<std::string>& who, Response* response, B
 
 }  // namespace
 
-absl::StatusOr<std::string> ControlService::Admin(const grpc::ServerContext& context) const {
-  BW_ASSIGN_OR_RETURN(rpc::Peer peer, gate_->Admit(context));
-  if (peer.id.kind != identity::Kind::kAdmin) {
-    return gate_->Refused(peer.uri, identity::Forbid("WRONG_KIND", absl::StrCat(peer.uri, " is not an admin")));
-  }
-  return peer.uri;
+absl::StatusOr<rpc::Peer> ControlService::Admin(const grpc::ServerContext& context, const char* method) const {
+  return gate_->Authorize(context, absl::StrCat("bailiwick.control.v1.Control/", method));
 }
 
-#define BW_SERVE(name, expression)                                                                              \
-  grpc::Status ControlService::name(grpc::ServerContext* context, const control::v1::name##Request* request,    \
-                                    control::v1::name##Response* response) {                                    \
-    return Serve(                                                                                               \
-        Admin(*context),                                                                                        \
-        response, [&]([[maybe_unused]] const std::string& who) -> absl::StatusOr<control::v1::name##Response> { \
-          (void)request;                                                                                        \
-          return expression;                                                                                    \
-        });                                                                                                     \
+#define BW_SERVE(name, expression)                                                                           \
+  grpc::Status ControlService::name(grpc::ServerContext* context, const control::v1::name##Request* request, \
+                                    control::v1::name##Response* response) {                                 \
+    return Serve(                                                                                            \
+        Admin(*context, #name), response,                                                                    \
+        [&]([[maybe_unused]] const rpc::Peer& peer,                                                          \
+            [[maybe_unused]] const std::string& who) -> absl::StatusOr<control::v1::name##Response> {        \
+          (void)request;                                                                                     \
+          return expression;                                                                                 \
+        });                                                                                                  \
   }
 BW_SERVE(GetInfo, core_->Info())
 BW_SERVE(Apply, core_->Apply(who, *request))
@@ -55,6 +53,11 @@ BW_SERVE(ListAgents, core_->Agents())
 BW_SERVE(Revoke, core_->Revoke(who, *request))
 BW_SERVE(AllowRecoveries, core_->AllowRecoveries(who, *request))
 BW_SERVE(RotateAuthority, core_->RotateAuthority(who))
+BW_SERVE(CreateLoginToken, core_->CreateLoginToken(who, *request))
+BW_SERVE(WhoAmI, core_->WhoAmI(peer))
+BW_SERVE(ListProposals, core_->Proposals())
+BW_SERVE(Approve, core_->Approve(who, *request))
+BW_SERVE(Withdraw, core_->Withdraw(who, *request))
 BW_SERVE(ListDatasets, core_->Datasets())
 BW_SERVE(ListVersions, core_->Versions(request->dataset()))
 BW_SERVE(ListReplicas, core_->Replicas(request->dataset(), request->site()))
@@ -67,11 +70,20 @@ BW_SERVE(Release, core_->Release(who, *request))
 BW_SERVE(ListEvictions, core_->Evictions(*request))
 BW_SERVE(Redact, core_->Redact(who, *request))
 BW_SERVE(ListRedactions, core_->Redactions(*request))
+BW_SERVE(ListAuditLogs, audit_desk_->Logs())
 #undef BW_SERVE
+
+grpc::Status ControlService::ReadAudit(grpc::ServerContext* context, const agent::v1::ReadAuditRequest* request,
+                                       grpc::ServerWriter<agent::v1::AuditChunk>* writer) {
+  auto peer = Admin(*context, "ReadAudit");
+  if (!peer.ok()) return rpc::ToGrpc(peer.status());
+  return rpc::ToGrpc(rpc::ServeAudit(*audit_, *request, peer->uri,
+                                     [&](const agent::v1::AuditChunk& chunk) { return writer->Write(chunk); }));
+}
 
 grpc::Status ControlService::Events(grpc::ServerContext* context, const control::v1::EventsRequest* request,
                                     grpc::ServerWriter<control::v1::Event>* writer) {
-  auto who = Admin(*context);
+  auto who = Admin(*context, "Events");
   if (!who.ok()) return rpc::ToGrpc(who.status());
   control::v1::EventsRequest next = *request;
   while (true) {

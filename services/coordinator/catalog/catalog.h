@@ -110,6 +110,7 @@ struct Snapshot {  // everything but events, at start
   std::map<std::string, RedactionRow> redactions;                   // by order id
   RpoAlarms rpo_alarms;
   std::map<std::string, agent::v1::Denied> denied;                  // by SPIFFE id
+  std::map<std::string, control::v1::Proposal> proposals;           // by id
   std::vector<ReceiptRow> receipts;                                 // in the order in which they came
   std::vector<TransferRow> transfers;                               // in the order of their last Put
   config::RootChain roots;                                          // of the newest bundle
@@ -146,6 +147,8 @@ class Catalog {
   // Newest first. `revision` 0: all, at most `limit`.
   virtual absl::StatusOr<std::vector<BundleRow>> Bundles(uint64_t revision, uint32_t limit) = 0;
   virtual absl::Status PutAgent(const AgentRow& agent) = 0;
+  virtual absl::Status PutProposal(const control::v1::Proposal& proposal) = 0;
+  virtual absl::Status RemoveProposal(const std::string& id) = 0;
   virtual absl::Status PutDenied(const agent::v1::Denied& denied) = 0;
   virtual absl::Status PutVersion(const VersionRow& version) = 0;
   virtual absl::Status PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& replica) = 0;

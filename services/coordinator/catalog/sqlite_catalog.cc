@@ -66,6 +66,8 @@ const char* kIdentity =
     "ALTER TABLE agents ADD COLUMN recoveries_left INTEGER NOT NULL DEFAULT 20;"
     "CREATE TABLE denied(spiffe_id TEXT PRIMARY KEY, denied BLOB NOT NULL) STRICT;";
 
+const char* kProposals = "CREATE TABLE proposals(id TEXT PRIMARY KEY, proposal BLOB NOT NULL) STRICT;";
+
 std::string Pack(const crypto::Envelope& envelope) {
   types::v1::Envelope message;
   rpc::ToProto(envelope, &message);
@@ -208,6 +210,21 @@ class SqliteCatalog : public Catalog {
           .Bind(12, absl::ToUnixMillis(a.renewed))
           .Bind(13, static_cast<int64_t>(a.recoveries_left))
           .Run();
+    });
+  }
+
+  absl::Status PutProposal(const control::v1::Proposal& proposal) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO proposals(id, proposal) VALUES(?, ?)"));
+      const std::string bytes = proposal.SerializeAsString();
+      return put.BindText(1, proposal.id()).BindBlob(2, bytes).Run();
+    });
+  }
+
+  absl::Status RemoveProposal(const std::string& id) override {
+    return Write([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM proposals WHERE id = ?"));
+      return remove.BindText(1, id).Run();
     });
   }
 
@@ -510,6 +527,12 @@ class SqliteCatalog : public Catalog {
       s->denied[denied.spiffe_id()] = std::move(denied);
       return absl::OkStatus();
     }));
+    BW_RETURN_IF_ERROR(ForEach(db, "SELECT proposal FROM proposals", [&](sql::Statement& row) -> absl::Status {
+      control::v1::Proposal proposal;
+      if (!proposal.ParseFromString(row.Blob(0))) return absl::DataLossError("the catalog holds an unreadable proposal");
+      s->proposals[proposal.id()] = std::move(proposal);
+      return absl::OkStatus();
+    }));
     BW_RETURN_IF_ERROR(ForEach(db, "SELECT envelope FROM versions", [&](sql::Statement& row) -> absl::Status {
       VersionRow v;
       BW_ASSIGN_OR_RETURN(v.envelope, Unpack(row.Blob(0)));
@@ -601,7 +624,7 @@ class SqliteCatalog : public Catalog {
 
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<sql::Database> db,
-                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms, kIdentity}}));
+                      sql::Database::Open({.files = files, .path = path, .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms, kIdentity, kProposals}}));
   auto catalog = std::make_unique<SqliteCatalog>(std::move(db));
   BW_RETURN_IF_ERROR(catalog->Begin());
   return std::unique_ptr<Catalog>(std::move(catalog));

@@ -6,6 +6,7 @@
 #include "common/base/status.h"
 #include "common/policy/evaluator.h"
 #include "common/rpc/codec.h"
+#include "common/telemetry/line.h"
 #include "common/telemetry/log.h"
 
 namespace bailiwick::coordinator {
@@ -19,6 +20,7 @@ absl::Status Core::Load() {
   absl::MutexLock lock(&mutex_);
   BW_ASSIGN_OR_RETURN(state_, catalog_->Load());
   ApplyDenied();
+  ApplyPeople();
   if (state_.bundle.has_value()) BW_RETURN_IF_ERROR(InstallBundle(*state_.bundle));
   Rebuild();
   // Flows go on while the coordinator is away: what ran before may still run, its dialler will say.
@@ -133,6 +135,24 @@ bool Core::Approved(const std::string& site) const {
     if (key == agent->second.enrolment_key) return true;
   }
   return false;
+}
+
+std::vector<std::string> Core::PinnedKeys(const std::string& site) const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<std::string> keys;
+  if (!bundle_.has_value()) return keys;
+  auto pinned = bundle_->world.sites.find(site);
+  if (pinned == bundle_->world.sites.end()) return keys;
+  for (const auto& [name, key] : pinned->second.enrolment_keys) keys.push_back(key);
+  return keys;
+}
+
+void Core::AuditAlarm(const std::string& kind, const std::string& site, const std::string& message) {
+  absl::Status audited =
+      Audit(kind, absl::StrCat("site/", site), absl::StrCat("{\"problem\":", telemetry::JsonString(message), "}"));
+  if (!audited.ok()) Log(Level::kError, "audit-failed", {{"error", audited}});
+  absl::MutexLock lock(&mutex_);
+  Event(kind, site, "", 0, message);
 }
 
 bool Core::OutboundOnly(const std::string& site) const {

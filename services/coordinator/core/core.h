@@ -75,6 +75,9 @@ class Core {
   void Start();
   // Whether the planning thread has come round since this was asked last: a watchdog's question.
   bool TurnedSinceAsked() { return turned_.exchange(false); }
+  // For the desk that keeps audit logs: the keys that the law pins for a site; an event and a record of its own.
+  std::vector<std::string> PinnedKeys(const std::string& site) const;
+  void AuditAlarm(const std::string& kind, const std::string& site, const std::string& message);
   void Reconcile();  // one round, as the planning thread does; also looks after running transfers and silent sessions
   void Stop();
 
@@ -105,6 +108,17 @@ class Core {
   absl::StatusOr<control::v1::AllowRecoveriesResponse> AllowRecoveries(
       const std::string& who, const control::v1::AllowRecoveriesRequest& request);
   absl::StatusOr<control::v1::RotateAuthorityResponse> RotateAuthority(const std::string& who);
+
+  // People: core_people.cc.
+  absl::StatusOr<enroll::v1::JoinResponse> Login(const enroll::v1::LoginRequest& request);
+  absl::StatusOr<control::v1::CreateLoginTokenResponse> CreateLoginToken(
+      const std::string& who, const control::v1::CreateLoginTokenRequest& request);
+  control::v1::WhoAmIResponse WhoAmI(const rpc::Peer& peer);
+  control::v1::ListProposalsResponse Proposals();
+  absl::StatusOr<control::v1::ApproveResponse> Approve(const std::string& who,
+                                                       const control::v1::ApproveRequest& request);
+  absl::StatusOr<control::v1::WithdrawResponse> Withdraw(const std::string& who,
+                                                         const control::v1::WithdrawRequest& request);
   control::v1::ListDatasetsResponse Datasets();
   absl::StatusOr<control::v1::ListVersionsResponse> Versions(const std::string& dataset);
   absl::StatusOr<control::v1::ListReplicasResponse> Replicas(const std::string& dataset, const std::string& site);
@@ -208,8 +222,27 @@ class Core {
   absl::Status CheckSite(const identity::SpiffeId& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropForeignSessions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // People: core_people.cc.
+  static rpc::People PeopleOf(const config::Catalog& resources);
+  void ApplyPeople() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // to the gate, and to those who are connected
+  bool TakesTwo() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // dangerous acts need a second person
+  absl::Status CheckMayApply(const std::string& who, const control::v1::ApplyRequest& request,
+                             const config::Catalog& after) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Why the change waits for another person than `who`; empty: it does not. `change` says whether it is the pending one.
+  std::string NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<control::v1::Proposal> Propose(const std::string& who, control::v1::Proposal proposal,
+                                                const std::string& what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<control::v1::ReleaseResponse> ReleaseNow(const std::string& who,
+                                                          const control::v1::ReleaseRequest& request)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<control::v1::AllowRecoveriesResponse> AllowRecoveriesNow(
+      const std::string& who, const control::v1::AllowRecoveriesRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<control::v1::CreateLoginTokenResponse> CreateLoginTokenNow(
+      const std::string& who, const control::v1::CreateLoginTokenRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   // Identities: core_identity.cc.
-  absl::StatusOr<enroll::v1::JoinResponse> Certify(const identity::SpiffeId& id, const std::string& csr_der)
+  absl::StatusOr<enroll::v1::JoinResponse> Certify(const identity::SpiffeId& id, const std::string& csr_der, absl::Duration life)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Lift(const std::string& spiffe_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // who was revoked joins anew
   absl::Status CheckNotRevoked(const std::string& spiffe_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -305,6 +338,7 @@ class Core {
   policy::World cap_zones_ ABSL_GUARDED_BY(mutex_);                          // only time zones, those that caps name
   absl::Time cap_zones_at_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> cap_zone_names_ ABSL_GUARDED_BY(mutex_);
+  rpc::People people_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, absl::Duration> challenges_ ABSL_GUARDED_BY(mutex_);  // until when each counts, boot time
   std::map<std::string, std::string> wanted_of_site_
       ABSL_GUARDED_BY(mutex_);  // fingerprint of the assignments last sent

@@ -157,6 +157,8 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
       OnReceipt(site, message.receipt());
       break;
     case agent::v1::AgentMessage::kHello:
+    case agent::v1::AgentMessage::kAudit:  // both are the audit desk's
+    case agent::v1::AgentMessage::kAuditCosignature:
     case agent::v1::AgentMessage::KIND_NOT_SET:
       break;
   }
@@ -196,7 +198,7 @@ absl::Status Core::TakeVersion(const Stream& stream, const std::string& site, co
     }
   }
   BW_RETURN_IF_ERROR(Audit("version-announced", absl::StrCat(stream.name, "/", row.record.number),
-                           absl::StrCat("{\"identity\":\"", row.identity.Hex(), "\"}")));
+                           absl::StrCat("{\"identity\":\"", row.identity.Hex(), "\",\"site\":\"", site, "\"}")));
   BW_RETURN_IF_ERROR(catalog_->PutVersion(row));
   const VersionNumber number = row.record.number;
   const std::string what = absl::StrCat(row.record.files, " files, ", row.record.logical_bytes, " bytes");

@@ -1,5 +1,6 @@
 // Changing what is declared: all or nothing, checked as a whole, recorded before it takes effect.
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "common/config/steps.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
+#include "services/coordinator/core/change_record.h"
 #include "services/coordinator/core/core.h"
 
 namespace bailiwick::coordinator {
@@ -265,6 +267,9 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
   config::Catalog after;
   std::string missing;
   BW_ASSIGN_OR_RETURN(Change change, CheckApply(merged, &after, &missing));
+  BW_RETURN_IF_ERROR(CheckMayApply(who, merged, after));
+  change.drop_pending = completes;
+  if (missing.empty()) missing = NeedsSecond(who, change, after);
   control::v1::ApplyResponse response;
   if (!missing.empty()) {
     BW_RETURN_IF_ERROR(KeepPending(who, merged, completes));
@@ -284,9 +289,9 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
     absl::StrAppend(&names, names.empty() ? "" : ", ", config::KindOf(r), "/", r.metadata().name());
   for (const auto& key : change.deletes)
     absl::StrAppend(&names, names.empty() ? "-" : ", -", key.first, "/", key.second);
-  BW_RETURN_IF_ERROR(Audit("resources-changed", absl::StrCat("generation/", change.generation),
-                           absl::StrCat("{\"by\":\"", who, "\",\"policyRevision\":", change.bundle_revision,
-                                        ",\"resources\":\"", absl::CEscape(names.substr(0, 16384)), "\"}")));
+  for (const std::string& detail : ChangeRecords(who, change, state_.resources)) {
+    BW_RETURN_IF_ERROR(Audit("resources-changed", absl::StrCat("generation/", change.generation), detail));
+  }
   change.by = who;
   change.summary = names.substr(0, kMaxSummary);
   change.at = clock_->Now();
@@ -309,6 +314,7 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
     BW_RETURN_IF_ERROR(InstallBundle(change.bundle.has_value() ? *change.bundle : *state_.bundle));
   }
   Rebuild();
+  ApplyPeople();
   planner_.ResetBackoff();
   if (change.bundle.has_value()) {
     Event("policy-applied", "", "", 0, absl::StrCat("revision ", change.bundle_revision, " by ", who));

@@ -203,6 +203,31 @@ TEST_F(ApplyTest, TheDecisionIsInTheAuditLog) {
   ASSERT_EQ(records->size(), 1u);
   EXPECT_EQ(records->at(0).kind, "resources-changed");
   EXPECT_THAT(records->at(0).detail, HasSubstr("spiffe://acme/admin/alice"));
+  // With what changed.
+  ASSERT_TRUE(Apply("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: audited}\nspec: {}\n").ok());
+  records = audit_->Read(2, 10);
+  ASSERT_EQ(records->size(), 1u);
+  EXPECT_THAT(records->at(0).detail, HasSubstr("\"resource\":\"Region/audited\",\"diff\":\"+apiVersion"));
+}
+
+TEST_F(ApplyTest, ABigChangeIsRecordedInPartsAndWhole) {
+  ASSERT_TRUE(Apply(kLaw).ok());
+  std::string yaml;
+  constexpr int kRegions = 2000;
+  for (int i = 0; i < kRegions; ++i) {
+    absl::StrAppend(&yaml, "---\napiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: r", i, "}\nspec: {}\n");
+  }
+  ASSERT_TRUE(Apply(yaml).ok());
+  auto records = audit_->Read(2, 100);
+  ASSERT_TRUE(records.ok());
+  ASSERT_GT(records->size(), 1u);
+  std::string all;
+  for (const auto& record : *records) all += record.detail;
+  for (int i = 0; i < kRegions; ++i) {
+    ASSERT_THAT(all, HasSubstr(absl::StrCat("\"resource\":\"Region/r", i, "\""))) << i;
+  }
+  EXPECT_THAT(records->back().detail,
+              HasSubstr(absl::StrCat("\"part\":", records->size(), ",\"parts\":", records->size())));
 }
 
 TEST_F(ApplyTest, AnAgentWhoseSiteMovedLosesItsSession) {

@@ -344,6 +344,23 @@ absl::StatusOr<control::v1::ListHoldsResponse> Core::Holds(const std::string& da
 absl::StatusOr<control::v1::ReleaseResponse> Core::Release(const std::string& who,
                                                            const control::v1::ReleaseRequest& request) {
   absl::MutexLock lock(&mutex_);
+  const bool any = std::any_of(state_.holds.begin(), state_.holds.end(), [&](const auto& hold) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    auto of = DatasetId::From(hold.second.dataset_id());
+    return of.ok() && NameOf(*of) == request.dataset();
+  });
+  if (!TakesTwo() || !any) return ReleaseNow(who, request);
+  control::v1::Proposal proposal;
+  *proposal.mutable_release() = request;
+  control::v1::ReleaseResponse response;
+  BW_ASSIGN_OR_RETURN(*response.mutable_proposal(),
+                      Propose(who, std::move(proposal),
+                              absl::StrCat("release ", request.hold_id().empty() ? "every hold" : "hold " + request.hold_id(),
+                                           " of ", request.dataset())));
+  return response;
+}
+
+absl::StatusOr<control::v1::ReleaseResponse> Core::ReleaseNow(const std::string& who,
+                                                              const control::v1::ReleaseRequest& request) {
   std::vector<std::string> ids;
   for (const auto& [id, hold] : state_.holds) {
     auto of = DatasetId::From(hold.dataset_id());

@@ -19,7 +19,8 @@ constexpr size_t kMaxReason = 1000;
 
 }  // namespace
 
-absl::StatusOr<enroll::v1::JoinResponse> Core::Certify(const identity::SpiffeId& id, const std::string& csr_der) {
+absl::StatusOr<enroll::v1::JoinResponse> Core::Certify(const identity::SpiffeId& id, const std::string& csr_der,
+                                                           absl::Duration life) {
   // A certificate of somebody who was revoked and comes back must begin after that.
   absl::Time earliest = absl::InfinitePast();
   if (auto denied = state_.denied.find(id.str()); denied != state_.denied.end()) {
@@ -28,7 +29,7 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Certify(const identity::SpiffeId&
   }
   Authority* const authority = config_.identities.authority;
   enroll::v1::JoinResponse response;
-  BW_ASSIGN_OR_RETURN(std::string chain, authority->Issue(csr_der, id, authority->leaf_life(), earliest));
+  BW_ASSIGN_OR_RETURN(std::string chain, authority->Issue(csr_der, id, life, earliest));
   response.set_spiffe_id(id.str());
   response.set_certificate_chain_pem(chain);
   response.set_ca_pem(config_.identities.roots());
@@ -66,7 +67,7 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
                            absl::StrCat("{\"identity\":\"", id.str(), "\",\"enrolmentKey\":\"",
                                         absl::BytesToHexString(request.enrolment_ed25519()), "\"}")));
   BW_RETURN_IF_ERROR(Lift(id.str()));
-  BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse response, Certify(id, request.csr_der()));
+  BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse response, Certify(id, request.csr_der(), config_.identities.authority->leaf_life()));
   AgentRow agent = state_.agents[site];
   agent.site = site;
   agent.spiffe_id = id.str();
@@ -85,13 +86,10 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
 absl::StatusOr<agent::v1::RenewResponse> Core::Renew(const rpc::Peer& peer, const agent::v1::RenewRequest& request) {
   absl::MutexLock lock(&mutex_);
   const rpc::Gate& gate = *config_.identities.gate;
-  if (peer.id.kind != identity::Kind::kAgent) {
-    return gate.Refused(peer.uri, identity::Forbid("WRONG_KIND", absl::StrCat(peer.uri, " is not an agent")));
-  }
   BW_RETURN_IF_ERROR(gate.Refused(peer.uri, CheckSite(peer.id)));
   BW_RETURN_IF_ERROR(identity::CheckRequest(request.csr_der()));
   BW_RETURN_IF_ERROR(Audit("certificate-renewed", absl::StrCat("site/", peer.id.site), "{}"));
-  BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse certified, Certify(peer.id, request.csr_der()));
+  BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse certified, Certify(peer.id, request.csr_der(), config_.identities.authority->leaf_life()));
   AgentRow& agent = state_.agents[peer.id.site];
   agent.renewed = clock_->Now();
   agent.certificate_expires = agent.renewed + config_.identities.authority->leaf_life();
@@ -166,7 +164,7 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Recover(const enroll::v1::Recover
   BW_RETURN_IF_ERROR(catalog_->PutAgent(row));
   agent->second = row;
   Event("agent-recovered", id.site, "", 0, absl::StrCat(row.recoveries_left, " more times without an admin"));
-  return Certify(id, request.csr_der());
+  return Certify(id, request.csr_der(), config_.identities.authority->leaf_life());
 }
 
 absl::Status Core::CheckSite(const identity::SpiffeId& id) const {
@@ -205,6 +203,13 @@ agent::v1::CoordinatorMessage Core::TrustMessage() const {
   trust->set_roots_pem(config_.identities.roots());
   trust->set_join_address(config_.join_address);
   for (const auto& [id, denied] : state_.denied) *trust->add_denied() = denied;
+  for (const auto& [name, roles] : people_.roles) {
+    auto* person = trust->add_people();
+    person->set_name(name);
+    for (unsigned role = 1; role <= 4; ++role) {
+      if (roles & (1u << role)) person->add_roles(static_cast<resource::v1::Role>(role));
+    }
+  }
   return message;
 }
 
@@ -302,6 +307,22 @@ absl::StatusOr<control::v1::AllowRecoveriesResponse> Core::AllowRecoveries(
     const std::string& who, const control::v1::AllowRecoveriesRequest& request) {
   if (request.count() > kMaxRecoveries) return absl::InvalidArgumentError("at most 1000 recoveries can be allowed");
   absl::MutexLock lock(&mutex_);
+  auto agent = state_.agents.find(request.site());
+  if (TakesTwo() && agent != state_.agents.end() && request.count() > agent->second.recoveries_left) {
+    control::v1::Proposal proposal;
+    *proposal.mutable_allow_recoveries() = request;
+    control::v1::AllowRecoveriesResponse response;
+    response.set_before(agent->second.recoveries_left);
+    BW_ASSIGN_OR_RETURN(*response.mutable_proposal(),
+                        Propose(who, std::move(proposal),
+                                absl::StrCat("let site ", request.site(), " come back ", request.count(), " times")));
+    return response;
+  }
+  return AllowRecoveriesNow(who, request);
+}
+
+absl::StatusOr<control::v1::AllowRecoveriesResponse> Core::AllowRecoveriesNow(
+    const std::string& who, const control::v1::AllowRecoveriesRequest& request) {
   auto agent = state_.agents.find(request.site());
   if (agent == state_.agents.end() || agent->second.spiffe_id.empty()) {
     return absl::NotFoundError(absl::StrCat("no agent ever joined as site ", request.site()));

@@ -125,7 +125,12 @@ control::v1::Pending Core::PendingView() {
   rpc::ToProto(row.since, view.mutable_since());
   config::Catalog after;
   std::string missing;
-  view.set_outdated(!CheckApply(row.request, &after, &missing).ok());
+  auto change = CheckApply(row.request, &after, &missing);
+  view.set_outdated(!change.ok());
+  if (change.ok() && missing.empty()) {
+    change->drop_pending = true;
+    missing = NeedsSecond(row.by, *change, after);
+  }
   view.set_missing(missing);
   std::vector<std::string> keys = bundle_.has_value() ? bundle_->world.root_keys : std::vector<std::string>{};
   std::set<std::string> signers;

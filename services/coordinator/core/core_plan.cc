@@ -18,7 +18,6 @@ using telemetry::Level;
 using telemetry::Log;
 
 constexpr absl::Duration kPlanEvery = absl::Seconds(1);
-constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kGrantLife = absl::Minutes(5);
 constexpr absl::Duration kBackdate = absl::Seconds(20);  // for clocks that run a little behind
 constexpr absl::Duration kSilence = absl::Seconds(60);   // a transfer nobody speaks of is over
@@ -133,7 +132,6 @@ PlanInput Core::Input() const {
 
 void Core::PlanLoop() {
   absl::Duration next = clock_->BootTime();
-  absl::Duration sign = next;
   while (true) {
     {
       absl::MutexLock lock(&mutex_);
@@ -144,9 +142,6 @@ void Core::PlanLoop() {
     next = clock_->BootTime() + kPlanEvery;
     Reconcile();
     turned_ = true;
-    if (clock_->BootTime() < sign) continue;
-    sign = clock_->BootTime() + kSignAuditEvery;
-    if (absl::Status done = audit_->Sign(); !done.ok()) Log(Level::kError, "audit-log-not-signed", {{"error", done}});
   }
 }
 

@@ -30,6 +30,11 @@ grpc::Status EnrollService::Join(grpc::ServerContext*, const enroll::v1::JoinReq
   return Serve(response, [&] { return core_->Join(*request); });
 }
 
+grpc::Status EnrollService::Login(grpc::ServerContext*, const enroll::v1::LoginRequest* request,
+                                  enroll::v1::JoinResponse* response) {
+  return Serve(response, [&] { return core_->Login(*request); });
+}
+
 grpc::Status EnrollService::Challenge(grpc::ServerContext*, const enroll::v1::ChallengeRequest*,
                                       enroll::v1::ChallengeResponse* response) {
   return Serve(response, [&] { return core_->Challenge(); });

@@ -20,6 +20,8 @@ class EnrollService final : public enroll::v1::Enroll::Service {
                          enroll::v1::ChallengeResponse* response) override;
   grpc::Status Recover(grpc::ServerContext* context, const enroll::v1::RecoverRequest* request,
                        enroll::v1::JoinResponse* response) override;
+  grpc::Status Login(grpc::ServerContext* context, const enroll::v1::LoginRequest* request,
+                     enroll::v1::JoinResponse* response) override;
   grpc::Status Join(grpc::ServerContext* context, const enroll::v1::JoinRequest* request,
                     enroll::v1::JoinResponse* response) override;
 

@@ -145,11 +145,8 @@ class Refused : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
 
 grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>* SessionService::Session(
     grpc::CallbackServerContext* context) {
-  auto peer = gate_->Admit(*context);
+  auto peer = gate_->Authorize(*context, "bailiwick.agent.v1.AgentSession/Session");
   if (!peer.ok()) return new Refused(peer.status());
-  if (peer->id.kind != identity::Kind::kAgent) {
-    return new Refused(gate_->Refused(peer->uri, identity::Forbid("WRONG_KIND", peer->uri + " is not an agent")));
-  }
   return new Reactor(std::make_shared<StreamSession>(*std::move(peer)), handler_);
 }
 
@@ -157,7 +154,7 @@ grpc::ServerUnaryReactor* SessionService::Renew(grpc::CallbackServerContext* con
                                                 const agent::v1::RenewRequest* request,
                                                 agent::v1::RenewResponse* response) {
   auto* reactor = context->DefaultReactor();
-  auto peer = gate_->Admit(*context);
+  auto peer = gate_->Authorize(*context, "bailiwick.agent.v1.AgentSession/Renew");
   if (!peer.ok()) {
     reactor->Finish(rpc::ToGrpc(peer.status()));
     return reactor;

@@ -1,0 +1,78 @@
+#include "common/rpc/audit.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace bailiwick::rpc {
+namespace {
+
+constexpr size_t kChunkBytes = 512 << 10;
+constexpr uint64_t kReadAtOnce = 1024;  // records
+
+}  // namespace
+
+absl::Status ServeAudit(audit::Log& log, const agent::v1::ReadAuditRequest& request, const std::string& who,
+                        const std::function<bool(const agent::v1::AuditChunk&)>& write) {
+  BW_RETURN_IF_ERROR(log.Append("audit-read", absl::StrCat("by/", who),
+                                absl::StrCat("{\"from\":", request.from(), ",\"limit\":", request.limit(), "}"))
+                         .status());
+  BW_RETURN_IF_ERROR(log.Sign());
+  agent::v1::AuditChunk chunk;
+  chunk.set_checkpoint(log.checkpoint());
+  chunk.set_witnessed(log.witnessed());
+  if (request.has_prove() || request.has_consistent_with()) {
+    BW_ASSIGN_OR_RETURN(const audit::SignedCheckpoint newest, audit::ReadCheckpoint(log.checkpoint()));
+    absl::StatusOr<std::vector<Digest>> proof =
+        request.has_prove() ? log.Inclusion(request.prove(), newest.checkpoint.size)
+                            : log.Consistency(request.consistent_with(), newest.checkpoint.size);
+    BW_RETURN_IF_ERROR(proof.status());
+    AddDigests(*proof, chunk.mutable_proof());
+  }
+  uint64_t left = request.limit() == 0 ? std::numeric_limits<uint64_t>::max() : request.limit();
+  const uint64_t size = log.size();
+  for (uint64_t from = request.from(); left > 0 && from < size;) {
+    BW_ASSIGN_OR_RETURN(const std::vector<std::string> lines,
+                        log.ReadLines(from, std::min({left, kReadAtOnce, size - from})));
+    if (lines.empty()) break;
+    from += lines.size();
+    left -= lines.size();
+    size_t bytes = 0;
+    for (const std::string& line : lines) {
+      chunk.add_lines(line);
+      bytes += line.size();
+      if (bytes < kChunkBytes) continue;
+      if (!write(chunk)) return absl::OkStatus();
+      chunk.Clear();
+      bytes = 0;
+    }
+    if (!write(chunk)) return absl::OkStatus();
+    chunk.Clear();
+  }
+  if (!chunk.checkpoint().empty()) write(chunk);  // nothing but this
+  return absl::OkStatus();
+}
+
+absl::StatusOr<agent::v1::AuditReport> MakeAuditReport(audit::Log& log, uint64_t known) {
+  agent::v1::AuditReport report;
+  report.set_checkpoint(log.checkpoint());
+  report.set_first(known);
+  BW_ASSIGN_OR_RETURN(const audit::SignedCheckpoint newest, audit::ReadCheckpoint(log.checkpoint()));
+  const uint64_t size = newest.checkpoint.size;
+  if (known < size) {
+    BW_ASSIGN_OR_RETURN(const std::vector<std::string> entries,
+                        log.Entries(known, std::min(kMaxAuditEntries, size - known)));
+    for (const std::string& entry : entries) report.add_entries(entry);
+  }
+  const uint64_t end = known + static_cast<uint64_t>(report.entries_size());
+  if (end > 0 && end < size) {
+    BW_ASSIGN_OR_RETURN(const std::vector<Digest> proof, log.Consistency(end, size));
+    AddDigests(proof, report.mutable_proof());
+  }
+  return report;
+}
+
+}  // namespace bailiwick::rpc

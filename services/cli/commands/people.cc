@@ -1,0 +1,226 @@
+// login, login-token, whoami; proposals, approve, withdraw: people, what they may, and what takes two of them.
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "common/base/status.h"
+#include "common/base/units.h"
+#include "services/cli/commands/command.h"
+
+namespace bailiwick::cli {
+namespace {
+
+constexpr size_t kShortId = 16;
+
+std::string RoleText(int role) {
+  const std::string name = resource::v1::Role_Name(static_cast<resource::v1::Role>(role));
+  return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"role_", ""}, {"_", "-"}});
+}
+
+absl::Status LoginToken(const Globals& globals, const std::string& person, const std::string& ttl) {
+  BW_ASSIGN_OR_RETURN(absl::Duration life, ParseDuration(ttl));
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::Proposal proposal;
+  BW_ASSIGN_OR_RETURN(std::string login, MakeLoginString(*admin, person, life, &proposal));
+  if (login.empty()) return SayProposed(globals, proposal);
+  if (globals.table()) {
+    std::cout << login << "\n";
+  } else {
+    PrintJson(globals.format(), {{"person", Text(person)}, {"login", Text(login)}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LogIn(const Globals& globals, const std::string& token, std::string to, bool replace) {
+  if (to.empty()) to = globals.context;
+  if (to.empty()) {
+    const char* home = std::getenv("HOME");
+    if (home == nullptr) return absl::InvalidArgumentError("say where the context goes: --to DIR");
+    to = absl::StrCat(home, "/.config/bailiwick");
+  }
+  std::error_code error;
+  to = std::filesystem::absolute(to, error).string();
+  BW_ASSIGN_OR_RETURN(std::string name, Login(token, to, replace));
+  if (globals.table()) {
+    std::cout << "logged in as " << name << "; the context is in " << to << "\n";
+  } else {
+    PrintJson(globals.format(), {{"person", Text(name)}, {"context", Text(to)}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WhoAmI(const Globals& globals) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::WhoAmIResponse me;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().WhoAmI(Admin::Call().get(), {}, &me)));
+  std::vector<std::string> roles;
+  for (int role : me.roles()) roles.push_back(RoleText(role));
+  if (globals.table()) {
+    std::cout << me.spiffe_id() << "\nroles: " << (roles.empty() ? "none" : absl::StrJoin(roles, ", "))
+              << (me.bound() ? "" : " (no RoleBinding is declared: every admin has all)") << "\nuntil "
+              << TimeText(me.certificate_expires()) << "\n";
+    return absl::OkStatus();
+  }
+  std::vector<Json> list;
+  for (const std::string& role : roles) list.push_back(Text(role));
+  PrintJson(globals.format(), {{"identity", Text(me.spiffe_id())},
+                               {"roles", List(std::move(list))},
+                               {"bound", Bool(me.bound())},
+                               {"certificateExpires", Text(TimeText(me.certificate_expires()))}});
+  return absl::OkStatus();
+}
+
+std::string IdOf(const control::v1::Pending& pending) {
+  return std::string(absl::BytesToHexString(pending.id())).substr(0, kShortId);
+}
+
+absl::Status Proposals(const Globals& globals) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::ListProposalsResponse proposals;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListProposals(Admin::Call().get(), {}, &proposals)));
+  control::v1::GetPendingResponse pending;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().GetPending(Admin::Call().get(), {}, &pending)));
+  Rows rows;
+  std::vector<Json> json;
+  auto add = [&](const std::string& id, const std::string& what, const std::string& by,
+                 const google::protobuf::Timestamp& since) {
+    rows.push_back({id, TimeText(since), by, what});
+    json.push_back(
+        Object({{"id", Text(id)}, {"since", Text(TimeText(since))}, {"by", Text(by)}, {"what", Text(what)}}));
+  };
+  if (pending.has_pending()) {
+    const auto& p = pending.pending();
+    add(IdOf(p), absl::StrCat("a change of resources: ", p.missing()), p.by(), p.since());
+  }
+  for (const auto& p : proposals.proposals()) add(p.id(), p.what(), p.by(), p.since());
+  if (globals.table()) {
+    PrintTable({"ID", "SINCE", "BY", "WHAT"}, rows);
+  } else {
+    PrintJson(globals.format(), {{"proposals", List(std::move(json))}});
+  }
+  return absl::OkStatus();
+}
+
+// The change that waits, as it is: signatures that it lacks come by `policy approve`.
+absl::Status ApproveChange(const Globals& globals, Admin& admin, const control::v1::ApplyRequest& request) {
+  control::v1::ApplyResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().Apply(Admin::Call().get(), request, &response)));
+  if (response.has_pending()) {
+    return absl::FailedPreconditionError(absl::StrCat("it waits still: ", response.pending().missing()));
+  }
+  if (globals.table()) {
+    std::cout << "applied; policy revision " << response.policy_revision() << "\n";
+  } else {
+    PrintJson(globals.format(), {{"applied", Bool(true)}, {"policyRevision", Number(response.policy_revision())}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Approve(const Globals& globals, const std::string& id, bool yes) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::GetPendingResponse pending;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().GetPending(Admin::Call().get(), {}, &pending)));
+  const bool change = pending.has_pending() && IdOf(pending.pending()) == id;
+  if (!Confirmed(yes, change ? absl::StrCat("Apply the change by ", pending.pending().by(),
+                                            "? (bailiwick policy pending shows it)")
+                             : absl::StrCat("Approve proposal ", id, "?"))) {
+    return absl::CancelledError("nothing was approved");
+  }
+  if (change) return ApproveChange(globals, *admin, pending.request());
+  control::v1::ApproveRequest request;
+  request.set_id(id);
+  control::v1::ApproveResponse response;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().Approve(Admin::Call().get(), request, &response)));
+  std::string login;
+  if (response.has_login_token()) {
+    control::v1::GetInfoResponse info;
+    BW_RETURN_IF_ERROR(admin->Check(admin->control().GetInfo(Admin::Call().get(), {}, &info)));
+    login = LoginString(admin->context(), info, response.done().create_login_token().person(),
+                        response.login_token().token());
+  }
+  if (globals.table()) {
+    std::cout << "done: " << response.done().what() << "\n" << login << (login.empty() ? "" : "\n");
+  } else {
+    PrintJson(globals.format(), {{"done", Text(response.done().what())}, {"login", Text(login)}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Withdraw(const Globals& globals, const std::string& id) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::WithdrawRequest request;
+  request.set_id(id);
+  control::v1::WithdrawResponse response;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().Withdraw(Admin::Call().get(), request, &response)));
+  if (globals.table()) {
+    std::cout << "proposal " << id << " withdrawn\n";
+  } else {
+    PrintJson(globals.format(), {{"withdrawn", Text(id)}});
+  }
+  return absl::OkStatus();
+}
+
+void RegisterProposals(CLI::App& app, Globals& globals) {
+  auto* list = app.add_subcommand("proposals", "what waits for the approval of a second person");
+  list->footer("Example:\n  bailiwick proposals");
+  OnRun(list, globals, [&globals] { return Proposals(globals); });
+  {
+    auto* c = app.add_subcommand("approve", "be the second person: what somebody else proposed is done");
+    auto id = std::make_shared<std::string>();
+    auto yes = std::make_shared<bool>(false);
+    c->add_option("ID", *id, "as proposals lists it")->required();
+    c->add_flag("--yes", *yes, "do not ask");
+    c->footer("Example:\n  bailiwick approve 9f86d081884c7d65");
+    OnRun(c, globals, [&globals, id, yes] { return Approve(globals, *id, *yes); });
+  }
+  auto* c = app.add_subcommand("withdraw", "drop a proposal");
+  auto id = std::make_shared<std::string>();
+  c->add_option("ID", *id, "as proposals lists it")->required();
+  c->footer("Example:\n  bailiwick withdraw 9f86d081884c7d65");
+  OnRun(c, globals, [&globals, id] { return Withdraw(globals, *id); });
+}
+
+}  // namespace
+
+absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal) {
+  if (globals.table()) {
+    std::cout << "proposed: " << proposal.what() << "; another policy-admin can say: bailiwick approve "
+              << proposal.id() << "\n";
+  } else {
+    PrintJson(globals.format(), {{"proposal", Text(proposal.id())}, {"what", Text(proposal.what())}});
+  }
+  return absl::OkStatus();
+}
+
+void RegisterPeople(CLI::App& app, Globals& globals) {
+  {
+    auto* c = app.add_subcommand("login-token", "a string with which a person logs in, once");
+    auto name = std::make_shared<std::string>(), ttl = std::make_shared<std::string>("1h");
+    c->add_option("NAME", *name, "of the person, as RoleBindings name them")->required();
+    c->add_option("--ttl", *ttl, "how long it can be used (default 1h, at most 7d)");
+    c->footer("Example:\n  bailiwick login-token alice --ttl 1d");
+    OnRun(c, globals, [&globals, name, ttl] { return LoginToken(globals, *name, *ttl); });
+  }
+  {
+    auto* c = app.add_subcommand("login", "spend a login string: credentials of 30 days and a context on this machine");
+    auto token = std::make_shared<std::string>(), to = std::make_shared<std::string>();
+    auto replace = std::make_shared<bool>(false);
+    c->add_option("--token", *token, "the string from: bailiwick login-token NAME")->required();
+    c->add_option("--to", *to, "directory of the context (default: --context, else ~/.config/bailiwick)");
+    c->add_flag("--replace", *replace, "renew the credentials of the context that is there");
+    c->footer("Example:\n  bailiwick login --token bwl1.CiQ... --to ~/.config/bailiwick");
+    OnRun(c, globals, [&globals, token, to, replace] { return LogIn(globals, *token, *to, *replace); });
+  }
+  auto* c = app.add_subcommand("whoami", "whom the coordinator takes this context for, and what they may do");
+  c->footer("Example:\n  bailiwick whoami");
+  OnRun(c, globals, [&globals] { return WhoAmI(globals); });
+  RegisterProposals(app, globals);
+}
+
+}  // namespace bailiwick::cli

@@ -1,0 +1,96 @@
+// A person's way to credentials: by a login string, once.
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "bailiwick/enroll/v1/enroll.grpc.pb.h"
+#include "common/base/status.h"
+#include "common/identity/certificates.h"
+#include "common/os/clock.h"
+#include "common/os/files.h"
+#include "common/rpc/credential_store.h"
+#include "common/rpc/credentials.h"
+#include "services/cli/core/admin.h"
+
+namespace bailiwick::cli {
+namespace {
+
+constexpr char kPrefix[] = "bwl1.";
+
+absl::StatusOr<enroll::v1::LoginString> ParseLogin(const std::string& text) {
+  std::string bytes;
+  enroll::v1::LoginString login;
+  if (!absl::StartsWith(text, kPrefix) || !absl::WebSafeBase64Unescape(text.substr(sizeof kPrefix - 1), &bytes) ||
+      !login.ParseFromString(bytes) || login.token().empty() || login.join_address().empty() ||
+      login.ca_sha256().size() != 32 || login.policy_root_sha256().size() != 32) {
+    return absl::InvalidArgumentError(
+        "that is not a login string; it starts with bwl1. and comes from: bailiwick login-token NAME");
+  }
+  return login;
+}
+
+}  // namespace
+
+std::string LoginString(const Context& context, const control::v1::GetInfoResponse& info, const std::string& person,
+                        const std::string& token) {
+  enroll::v1::LoginString login;
+  login.set_join_address(info.join_address());
+  login.set_ca_sha256(info.ca_sha256());
+  login.set_policy_root_sha256(context.policy_root_sha256);
+  login.set_token(token);
+  login.set_person(person);
+  return absl::StrCat(kPrefix, absl::WebSafeBase64Escape(login.SerializeAsString()));
+}
+
+absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& person, absl::Duration ttl,
+                                            control::v1::Proposal* proposal) {
+  control::v1::CreateLoginTokenRequest request;
+  request.set_person(person);
+  request.mutable_ttl()->set_seconds(absl::ToInt64Seconds(ttl));
+  control::v1::CreateLoginTokenResponse token;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().CreateLoginToken(Admin::Call().get(), request, &token)));
+  if (token.has_proposal()) {
+    *proposal = token.proposal();
+    return std::string();
+  }
+  control::v1::GetInfoResponse info;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().GetInfo(Admin::Call().get(), {}, &info)));
+  return LoginString(admin.context(), info, person, token.token());
+}
+
+absl::StatusOr<std::string> Login(const std::string& text, const std::string& directory, bool replace) {
+  BW_ASSIGN_OR_RETURN(enroll::v1::LoginString login, ParseLogin(text));
+  os::Files* files = os::Files::System();
+  Context context;
+  context.directory = directory;
+  BW_ASSIGN_OR_RETURN(bool exists, files->Exists(os::JoinPath(directory, "context.yaml")));
+  if (exists && !replace) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(directory, " holds a context already; choose another with --to, or say --replace"));
+  }
+  if (exists) {
+    BW_ASSIGN_OR_RETURN(context, LoadContext(directory));
+  }
+  const absl::Time now = os::Clock::System()->Now();
+  BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
+                      rpc::JoinChannel(login.join_address(), login.ca_sha256(), ""));
+  enroll::v1::LoginRequest request;
+  request.set_token(login.token());
+  request.set_csr_der(key.csr_der);
+  enroll::v1::JoinResponse response;
+  grpc::Status called = enroll::v1::Enroll::NewStub(channel)->Login(Admin::Call().get(), request, &response);
+  if (!called.ok()) return Annotate(rpc::FromGrpc(called), absl::StrCat("logging in at ", login.join_address()));
+  BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(response.spiffe_id()));
+  rpc::CredentialStore store(files, os::JoinPath(directory, "identity"));
+  BW_RETURN_IF_ERROR(files->MakeDirs(directory));
+  BW_RETURN_IF_ERROR(store.Install({key.private_key_pem, response.certificate_chain_pem(), response.ca_pem()},
+                                   response.spiffe_id(), now));
+  context.coordinator = response.control_address();
+  context.trust_domain = id.trust_domain;
+  context.credentials = store.live();
+  context.policy_root_sha256 = login.policy_root_sha256();
+  BW_RETURN_IF_ERROR(SaveContext(context));
+  return id.name;
+}
+
+}  // namespace bailiwick::cli

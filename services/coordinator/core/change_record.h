@@ -1,0 +1,18 @@
+// What the audit log keeps of a change of resources: every resource that it touched, and how.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/config/yaml.h"
+#include "services/coordinator/catalog/catalog.h"
+
+namespace bailiwick::coordinator {
+
+// Details of one record or more, each small enough for the log:
+// {"by":..., "policyRevision":N, "part":1, "parts":N, "changes":[{"resource":"KIND/NAME", "diff":"-...\n+..."}, ...]}
+// A diff has the lines of YAML that only one side has; empty: signed again as it was. One that is too long for a record
+// is given by the SHA-256 of both texts. Pure function.
+std::vector<std::string> ChangeRecords(const std::string& who, const Change& change, const config::Catalog& before);
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,233 @@
+// People: how they log in, what they may, and what takes two of them.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/status.h"
+#include "common/crypto/digest.h"
+#include "common/rpc/codec.h"
+#include "services/coordinator/core/core.h"
+#include "services/coordinator/core/danger.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+constexpr absl::Duration kPersonLife = absl::Hours(24 * 30);  // of a certificate; then they log in again
+constexpr absl::Duration kDefaultTokenLife = absl::Hours(1);
+constexpr absl::Duration kMaxTokenLife = absl::Hours(24 * 7);
+constexpr size_t kMaxProposals = 100;
+
+// Kept under another hash than join tokens: one never passes for the other.
+std::string TokenHash(const std::string& token) {
+  return std::string(crypto::Sha256(absl::StrCat("bailiwick-login-v1", token)).view());
+}
+
+std::string PersonOf(const std::string& who) {
+  auto id = identity::ParseSpiffeId(who);
+  return id.ok() ? id->name : who;
+}
+
+}  // namespace
+
+rpc::People Core::PeopleOf(const config::Catalog& resources) {
+  rpc::People people;
+  for (const auto& [key, resource] : resources) {
+    if (!resource.has_role_binding()) continue;
+    people.bound = true;
+    unsigned roles = 0;
+    for (int role : resource.role_binding().roles()) roles |= 1u << static_cast<unsigned>(role);
+    for (const std::string& name : resource.role_binding().people()) people.roles[name] |= roles;
+  }
+  return people;
+}
+
+void Core::ApplyPeople() {
+  people_ = PeopleOf(state_.resources);
+  config_.identities.gate->SetPeople(people_);
+  for (const auto& [site, session] : sessions_) session->Send(TrustMessage());
+}
+
+bool Core::TakesTwo() const { return people_.bound && people_.Count(rpc::kPolicyAdmin) >= 2; }
+
+absl::Status Core::CheckMayApply(const std::string& who, const control::v1::ApplyRequest& request,
+                                 const config::Catalog& after) const {
+  const rpc::People next = PeopleOf(after);
+  auto bindings = [](const config::Catalog& catalog) {
+    std::map<std::string, std::string> all;
+    for (const auto& [key, r] : catalog) {
+      if (r.has_role_binding()) all[key.second] = r.SerializeAsString();
+    }
+    return all;
+  };
+  const bool people_change = bindings(after) != bindings(state_.resources);
+  const std::string name = PersonOf(who);
+  if ((people_change || request.has_bundle() || !request.roots().empty()) &&
+      (people_.RolesOf(name) & rpc::kPolicyAdmin) == 0) {
+    return config_.identities.gate->Refused(
+        who, identity::Forbid("NOT_ALLOWED",
+                              absl::StrCat(name, " may not change law or people: it needs the role policy-admin")));
+  }
+  if (people_change && next.bound && (next.RolesOf(name) & rpc::kPolicyAdmin) == 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        name,
+        " would not be policy-admin any more; name yourself in a RoleBinding, or let another policy-admin apply it"));
+  }
+  return absl::OkStatus();
+}
+
+std::string Core::NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after) const {
+  if (!TakesTwo()) return "";
+  if (state_.pending.has_value() && change.drop_pending && PersonOf(state_.pending->by) != PersonOf(who)) return "";
+  std::vector<config::Classification> changed;
+  for (const auto& [id, envelope] : change.classifications) {
+    auto c = config::ReadKeptClassification(envelope);
+    if (c.ok()) changed.push_back(*std::move(c));
+  }
+  const std::vector<std::string> dangers = Dangers(state_.resources, after, classifications_, changed);
+  if (dangers.empty()) return "";
+  return absl::StrCat("it ", absl::StrJoin(dangers, ", "), ", which needs the approval of another policy-admin than ",
+                      state_.pending.has_value() && change.drop_pending ? state_.pending->by : who,
+                      ": bailiwick approve");
+}
+
+absl::StatusOr<control::v1::Proposal> Core::Propose(const std::string& who, control::v1::Proposal proposal,
+                                                    const std::string& what) {
+  if (state_.proposals.size() >= kMaxProposals) {
+    return absl::ResourceExhaustedError("100 proposals wait already; approve or withdraw some first");
+  }
+  proposal.set_id(absl::BytesToHexString(random_->Bytes(8)));
+  proposal.set_what(what);
+  proposal.set_by(who);
+  rpc::ToProto(clock_->Now(), proposal.mutable_since());
+  BW_RETURN_IF_ERROR(Audit("proposal-made", absl::StrCat("proposal/", proposal.id()),
+                           absl::StrCat("{\"by\":\"", who, "\",\"what\":\"", absl::CEscape(what), "\"}")));
+  BW_RETURN_IF_ERROR(catalog_->PutProposal(proposal));
+  state_.proposals[proposal.id()] = proposal;
+  Event("proposal-made", "", "", 0, absl::StrCat(what, ", by ", who));
+  return proposal;
+}
+
+control::v1::ListProposalsResponse Core::Proposals() {
+  absl::MutexLock lock(&mutex_);
+  std::vector<control::v1::Proposal> all;
+  for (const auto& [id, proposal] : state_.proposals) all.push_back(proposal);
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return rpc::FromProto(a.since()) < rpc::FromProto(b.since()); });
+  control::v1::ListProposalsResponse response;
+  for (auto& proposal : all) *response.add_proposals() = std::move(proposal);
+  return response;
+}
+
+absl::StatusOr<control::v1::ApproveResponse> Core::Approve(const std::string& who,
+                                                           const control::v1::ApproveRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  auto it = state_.proposals.find(request.id());
+  if (it == state_.proposals.end()) return absl::NotFoundError(absl::StrCat("there is no proposal ", request.id()));
+  const control::v1::Proposal proposal = it->second;
+  if (PersonOf(proposal.by()) == PersonOf(who)) {
+    return absl::FailedPreconditionError("that is your own proposal: another policy-admin must approve it");
+  }
+  BW_RETURN_IF_ERROR(Audit("proposal-approved", absl::StrCat("proposal/", proposal.id()),
+                           absl::StrCat("{\"by\":\"", who, "\",\"proposedBy\":\"", proposal.by(), "\"}")));
+  const std::string both = absl::StrCat(proposal.by(), " and ", who);
+  control::v1::ApproveResponse response;
+  *response.mutable_done() = proposal;
+  if (proposal.has_release()) {
+    BW_RETURN_IF_ERROR(ReleaseNow(both, proposal.release()).status());
+  } else if (proposal.has_allow_recoveries()) {
+    BW_RETURN_IF_ERROR(AllowRecoveriesNow(both, proposal.allow_recoveries()).status());
+  } else if (proposal.has_create_login_token()) {
+    BW_ASSIGN_OR_RETURN(*response.mutable_login_token(), CreateLoginTokenNow(both, proposal.create_login_token()));
+  }
+  BW_RETURN_IF_ERROR(catalog_->RemoveProposal(proposal.id()));
+  state_.proposals.erase(proposal.id());
+  Event("proposal-approved", "", "", 0, absl::StrCat(proposal.what(), ", by ", both));
+  return response;
+}
+
+absl::StatusOr<control::v1::WithdrawResponse> Core::Withdraw(const std::string& who,
+                                                             const control::v1::WithdrawRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  auto it = state_.proposals.find(request.id());
+  if (it == state_.proposals.end()) return absl::NotFoundError(absl::StrCat("there is no proposal ", request.id()));
+  BW_RETURN_IF_ERROR(
+      Audit("proposal-withdrawn", absl::StrCat("proposal/", request.id()), absl::StrCat("{\"by\":\"", who, "\"}")));
+  BW_RETURN_IF_ERROR(catalog_->RemoveProposal(request.id()));
+  Event("proposal-withdrawn", "", "", 0, absl::StrCat(it->second.what(), ", by ", who));
+  state_.proposals.erase(it);
+  return control::v1::WithdrawResponse();
+}
+
+absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::CreateLoginToken(
+    const std::string& who, const control::v1::CreateLoginTokenRequest& request) {
+  const identity::SpiffeId id{
+      .kind = identity::Kind::kAdmin, .trust_domain = "x", .region = "", .site = "", .name = request.person()};
+  if (!identity::ParseSpiffeId(id.str()).ok()) return absl::InvalidArgumentError("that is no name of a person");
+  const absl::Duration ttl = request.has_ttl() ? absl::Seconds(request.ttl().seconds()) : kDefaultTokenLife;
+  if (ttl <= absl::ZeroDuration() || ttl > kMaxTokenLife) {
+    return absl::InvalidArgumentError("a login token lives from 1s to 7d");
+  }
+  absl::MutexLock lock(&mutex_);
+  // Who could log in as the second person would be two.
+  if (TakesTwo() && (people_.RolesOf(request.person()) & rpc::kPolicyAdmin) != 0) {
+    control::v1::Proposal proposal;
+    *proposal.mutable_create_login_token() = request;
+    control::v1::CreateLoginTokenResponse response;
+    BW_ASSIGN_OR_RETURN(*response.mutable_proposal(),
+                        Propose(who, std::move(proposal), absl::StrCat("let ", request.person(), " log in")));
+    return response;
+  }
+  return CreateLoginTokenNow(who, request);
+}
+
+absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::CreateLoginTokenNow(
+    const std::string& who, const control::v1::CreateLoginTokenRequest& request) {
+  const absl::Duration ttl = request.has_ttl() ? absl::Seconds(request.ttl().seconds()) : kDefaultTokenLife;
+  const std::string token = absl::WebSafeBase64Escape(random_->Bytes(32));
+  const absl::Time expires = clock_->Now() + ttl;
+  BW_RETURN_IF_ERROR(
+      Audit("login-token-created", absl::StrCat("person/", request.person()), absl::StrCat("{\"by\":\"", who, "\"}")));
+  BW_RETURN_IF_ERROR(catalog_->PutToken(TokenHash(token), request.person(), expires));
+  control::v1::CreateLoginTokenResponse response;
+  response.set_token(token);
+  rpc::ToProto(expires, response.mutable_expires());
+  return response;
+}
+
+absl::StatusOr<enroll::v1::JoinResponse> Core::Login(const enroll::v1::LoginRequest& request) {
+  if (request.token().empty() || request.token().size() > 256) {
+    return absl::InvalidArgumentError("the login request is malformed");
+  }
+  BW_RETURN_IF_ERROR(identity::CheckRequest(request.csr_der()));  // it must not cost the token
+  absl::MutexLock lock(&mutex_);
+  if (config_.control_address.empty() || stopping_)
+    return absl::UnavailableError("the coordinator is starting or stopping; try again");
+  BW_ASSIGN_OR_RETURN(std::string person, catalog_->SpendToken(TokenHash(request.token()), clock_->Now()));
+  const identity::SpiffeId id{.kind = identity::Kind::kAdmin,
+                              .trust_domain = config_.identities.trust_domain,
+                              .region = "",
+                              .site = "",
+                              .name = person};
+  BW_RETURN_IF_ERROR(
+      Audit("person-logged-in", absl::StrCat("person/", person), absl::StrCat("{\"identity\":\"", id.str(), "\"}")));
+  BW_RETURN_IF_ERROR(Lift(id.str()));
+  Event("person-logged-in", "", "", 0, id.str());
+  return Certify(id, request.csr_der(), kPersonLife);
+}
+
+control::v1::WhoAmIResponse Core::WhoAmI(const rpc::Peer& peer) {
+  absl::MutexLock lock(&mutex_);
+  control::v1::WhoAmIResponse response;
+  response.set_spiffe_id(peer.uri);
+  response.set_bound(people_.bound);
+  const unsigned roles = people_.RolesOf(peer.id.name);
+  for (unsigned role = 1; role <= 4; ++role) {
+    if (roles & (1u << role)) response.add_roles(static_cast<resource::v1::Role>(role));
+  }
+  rpc::ToProto(peer.not_after, response.mutable_certificate_expires());
+  return response;
+}
+
+}  // namespace bailiwick::coordinator

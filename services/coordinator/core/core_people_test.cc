@@ -1,0 +1,168 @@
+// Roles and second persons at the core.
+#include "services/coordinator/core/core_fixture.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kTwo[] = R"(
+apiVersion: bailiwick/v1
+kind: RoleBinding
+metadata: {name: admins}
+spec: {roles: [policy-admin], people: [alice, bob]}
+---
+apiVersion: bailiwick/v1
+kind: RoleBinding
+metadata: {name: operators}
+spec: {roles: [operator], people: [olga]}
+)";
+
+const std::string kAlice = "spiffe://acme/admin/alice", kBob = "spiffe://acme/admin/bob",
+                  kOlga = "spiffe://acme/admin/olga";
+
+class PeopleTest : public CoreTest {
+ protected:
+  absl::StatusOr<control::v1::ApplyResponse> ApplyAs(const std::string& who, const std::string& yaml) {
+    return core_->Apply(who, Request(yaml));
+  }
+  void TwoAdmins() {
+    ASSERT_TRUE(Apply(kLaw).ok());
+    ASSERT_TRUE(Apply(kDataset).ok());
+    auto bound = ApplyAs(kAlice, kTwo);
+    ASSERT_TRUE(bound.ok()) << bound.status();
+  }
+  std::string Held() {
+    control::v1::HoldRequest request;
+    request.set_dataset("planner");
+    request.set_reason("court");
+    EXPECT_TRUE(core_->Hold(kAlice, request).ok());
+    return "planner";
+  }
+};
+
+TEST_F(PeopleTest, WhoWouldLockThemselvesOutIsTold) {
+  ASSERT_TRUE(Apply(kLaw).ok());
+  auto mine = ApplyAs("spiffe://acme/admin/carol", kTwo);
+  EXPECT_TRUE(absl::IsFailedPrecondition(mine.status())) << mine.status();
+  EXPECT_THAT(std::string(mine.status().message()), HasSubstr("name yourself"));
+}
+
+TEST_F(PeopleTest, AnOperatorChangesNeitherLawNorPeople) {
+  TwoAdmins();
+  EXPECT_TRUE(absl::IsPermissionDenied(
+      ApplyAs(kOlga,
+              "apiVersion: bailiwick/v1\nkind: RoleBinding\nmetadata: {name: more}\nspec: {roles: [auditor], people: "
+              "[olga]}\n")
+          .status()));
+  control::v1::ApplyRequest intent = Request(kReplication);
+  EXPECT_TRUE(absl::IsPermissionDenied(core_->Apply(kOlga, intent).status())) << "with a new law";
+  intent.clear_bundle();
+  EXPECT_TRUE(core_->Apply(kOlga, intent).ok());
+  EXPECT_TRUE(absl::IsPermissionDenied(
+      ApplyAs(kOlga, "apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: asia}\nspec: {}\n").status()));
+}
+
+TEST_F(PeopleTest, AHoldIsReleasedByTwo) {
+  TwoAdmins();
+  control::v1::ReleaseRequest request;
+  request.set_dataset(Held());
+  auto proposed = core_->Release(kAlice, request);
+  ASSERT_TRUE(proposed.ok()) << proposed.status();
+  ASSERT_TRUE(proposed->has_proposal());
+  EXPECT_EQ(core_->Holds("planner")->holds_size(), 1);
+  Restart();
+  control::v1::ApproveRequest approve;
+  approve.set_id(proposed->proposal().id());
+  EXPECT_TRUE(absl::IsFailedPrecondition(core_->Approve(kAlice, approve).status()));
+  ASSERT_EQ(core_->Proposals().proposals_size(), 1);
+  ASSERT_TRUE(core_->Approve(kBob, approve).ok());
+  EXPECT_EQ(core_->Holds("planner")->holds_size(), 0);
+  EXPECT_TRUE(absl::IsNotFound(core_->Approve(kBob, approve).status())) << "once";
+  EXPECT_EQ(core_->Proposals().proposals_size(), 0);
+}
+
+TEST_F(PeopleTest, WithOneAdminNothingWaits) {
+  ASSERT_TRUE(Apply(kLaw).ok());
+  ASSERT_TRUE(Apply(kDataset).ok());
+  control::v1::ReleaseRequest request;
+  request.set_dataset(Held());
+  auto released = core_->Release(kAlice, request);
+  ASSERT_TRUE(released.ok());
+  EXPECT_EQ(released->released(), 1u);
+}
+
+TEST_F(PeopleTest, AWithdrawnProposalIsGone) {
+  TwoAdmins();
+  control::v1::ReleaseRequest request;
+  request.set_dataset(Held());
+  auto proposed = core_->Release(kAlice, request);
+  ASSERT_TRUE(proposed.ok());
+  control::v1::WithdrawRequest withdraw;
+  withdraw.set_id(proposed->proposal().id());
+  ASSERT_TRUE(core_->Withdraw(kAlice, withdraw).ok());
+  control::v1::ApproveRequest approve;
+  approve.set_id(withdraw.id());
+  EXPECT_TRUE(absl::IsNotFound(core_->Approve(kBob, approve).status()));
+  EXPECT_EQ(core_->Holds("planner")->holds_size(), 1);
+}
+
+TEST_F(PeopleTest, ShorterRetentionWaitsForAnotherAdmin) {
+  TwoAdmins();
+  const std::string shorter = std::string(kDataset).replace(std::string(kDataset).find("path: /data/planner}"), 20,
+                                                            "path: /data/planner}, retain: {last: 1}");
+  const control::v1::ApplyRequest request = Request(shorter);
+  auto first = core_->Apply(kAlice, request);
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_TRUE(first->has_pending());
+  EXPECT_THAT(first->pending().missing(), HasSubstr("shortens the retention of dataset planner"));
+  auto again = core_->Apply(kAlice, request);
+  ASSERT_TRUE(again.ok());
+  EXPECT_TRUE(again->has_pending()) << "the same person twice is one";
+  auto second = core_->Apply(kBob, request);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_FALSE(second->has_pending());
+  EXPECT_FALSE(core_->GetPending().has_pending());
+}
+
+TEST_F(PeopleTest, NobodyMakesThemselvesASecondPerson) {
+  TwoAdmins();
+  auto puppet = ApplyAs(kAlice,
+                        "apiVersion: bailiwick/v1\nkind: RoleBinding\nmetadata: {name: puppet}\nspec: {roles: "
+                        "[policy-admin], people: [alice2]}\n");
+  ASSERT_TRUE(puppet.ok()) << puppet.status();
+  EXPECT_TRUE(puppet->has_pending());
+  control::v1::CreateLoginTokenRequest request;
+  request.set_person("bob");
+  auto token = core_->CreateLoginToken(kAlice, request);
+  ASSERT_TRUE(token.ok()) << token.status();
+  EXPECT_EQ(token->token(), "");
+  EXPECT_TRUE(token->has_proposal());
+  request.set_person("olga");
+  EXPECT_NE(core_->CreateLoginToken(kAlice, request)->token(), "");
+}
+
+TEST_F(PeopleTest, ALoginTokenCountsOnceAndIsNoJoinToken) {
+  ASSERT_TRUE(Apply(kLaw).ok());
+  control::v1::CreateLoginTokenRequest request;
+  request.set_person("dora");
+  auto token = core_->CreateLoginToken(kAlice, request);
+  ASSERT_TRUE(token.ok());
+  enroll::v1::LoginRequest login;
+  login.set_token(token->token());
+  login.set_csr_der("no request");
+  EXPECT_TRUE(absl::IsInvalidArgument(core_->Login(login).status())) << "which does not cost the token";
+  login.set_csr_der(identity::NewTlsKey()->csr_der);
+  EXPECT_FALSE(Join(token->token(), "core").ok());
+  auto in = core_->Login(login);
+  ASSERT_TRUE(in.ok()) << in.status();
+  EXPECT_EQ(in->spiffe_id(), "spiffe://acme/admin/dora");
+  EXPECT_TRUE(absl::IsUnauthenticated(core_->Login(login).status()));
+  login.set_token(Token("core"));
+  EXPECT_TRUE(absl::IsUnauthenticated(core_->Login(login).status()));
+  request.set_person("../x");
+  EXPECT_TRUE(absl::IsInvalidArgument(core_->CreateLoginToken(kAlice, request).status()));
+}
+
+}  // namespace
+}  // namespace bailiwick::coordinator

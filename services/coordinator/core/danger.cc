@@ -1,0 +1,84 @@
+#include "services/coordinator/core/danger.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+// What Retain means when a number is absent.
+constexpr uint32_t kLast = 10, kHourly = 24, kDaily = 30;
+
+uint32_t Or(uint32_t value, uint32_t otherwise) { return value == 0 ? otherwise : value; }
+
+bool Shortened(const resource::v1::Retain& before, const resource::v1::Retain& after) {
+  return Or(after.last(), kLast) < Or(before.last(), kLast) ||
+         Or(after.hourly(), kHourly) < Or(before.hourly(), kHourly) ||
+         Or(after.daily(), kDaily) < Or(before.daily(), kDaily);
+}
+
+// The strictest limit of each rule, by policy and id; a rule without one keeps for ever.
+std::map<std::string, absl::Duration> Limits(const config::Catalog& catalog) {
+  std::map<std::string, absl::Duration> limits;
+  for (const auto& [key, resource] : catalog) {
+    for (const auto& rule : resource.sovereignty_policy().rules()) {
+      absl::Duration limit = absl::InfiniteDuration();
+      for (const auto& obligation : rule.obligations()) {
+        if (!obligation.has_max_retention()) continue;
+        limit = std::min(limit, absl::Seconds(obligation.max_retention().seconds()));
+      }
+      limits[absl::StrCat(key.second, "/", rule.id())] = limit;
+    }
+  }
+  return limits;
+}
+
+std::set<std::string> PolicyAdmins(const config::Catalog& catalog) {
+  std::set<std::string> names;
+  for (const auto& [key, resource] : catalog) {
+    const auto& binding = resource.role_binding();
+    if (std::find(binding.roles().begin(), binding.roles().end(), resource::v1::ROLE_POLICY_ADMIN) !=
+        binding.roles().end()) {
+      names.insert(binding.people().begin(), binding.people().end());
+    }
+  }
+  return names;
+}
+
+}  // namespace
+
+std::vector<std::string> Dangers(const config::Catalog& before, const config::Catalog& after,
+                                 const std::map<DatasetId, config::Classification>& known,
+                                 const std::vector<config::Classification>& changed) {
+  std::vector<std::string> dangers;
+  for (const auto& [key, resource] : after) {
+    auto old = before.find(key);
+    if (old == before.end()) continue;
+    if (resource.has_site() && (resource.site().region() != old->second.site().region() ||
+                                resource.site().entity() != old->second.site().entity())) {
+      dangers.push_back(absl::StrCat("moves site ", key.second, " to another region or entity"));
+    }
+    if (resource.has_dataset() && Shortened(old->second.dataset().retain(), resource.dataset().retain())) {
+      dangers.push_back(absl::StrCat("shortens the retention of dataset ", key.second));
+    }
+  }
+  const auto limits = Limits(before);
+  for (const auto& [rule, limit] : Limits(after)) {
+    auto old = limits.find(rule);
+    const absl::Duration was = old == limits.end() ? absl::InfiniteDuration() : old->second;
+    if (limit < was) dangers.push_back(absl::StrCat("shortens the retention that rule ", rule, " allows"));
+  }
+  for (const config::Classification& c : changed) {
+    auto old = known.find(c.dataset_id);
+    if (old != known.end() && old->second.labels != c.labels) {
+      dangers.push_back(absl::StrCat("relabels dataset ", c.dataset));
+    }
+  }
+  if (PolicyAdmins(before) != PolicyAdmins(after)) dangers.push_back("changes who is policy-admin");
+  return dangers;
+}
+
+}  // namespace bailiwick::coordinator

@@ -1,0 +1,230 @@
+"""Audit logs: what is recorded, that it verifies here and by an independent implementation, and that lies are found."""
+import os
+import shutil
+import unittest
+
+import fleet as f
+
+TAMPERED, INCOMPLETE, UNWITNESSED = 10, 11, 12
+ONLY_EU = (f.LAW, f.replication_yaml())
+CHECK = os.path.join(f.BIN, "..", "tlog-check-e2e")
+PATIENCE = 120
+
+
+def build_check():
+    """The second opinion: Go's sumdb, from Debian's golang-golang-x-mod-dev."""
+    env = dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode", GOFLAGS="",
+               GOCACHE=os.path.abspath(os.path.join(f.BIN, "..", "gocache")))
+    made = f.run(["go", "build", "-o", os.path.abspath(CHECK), "main.go"], env=env, cwd=os.path.join(f.ROOT, "tests", "tlog"), timeout=300)
+    assert made.code == 0, made
+
+
+def flip(path, at):
+    content = bytearray(f.read(path))
+    content[at] ^= 0x11
+    with open(path, "wb") as out:
+        out.write(content)
+
+
+class Audit(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        build_check()
+        cls.fleet = f.Fleet()
+        cls.fleet.__enter__()
+        cls.addClassCleanup(cls.fleet.__exit__, None, None, None)
+        source = f.make_tree(cls.fleet.path("seen"), files=20)
+        cls.fleet.apply(f.documents(*ONLY_EU, f.dataset_yaml("seen", source)))
+        cls.fleet.commit("seen", wait=False)
+        cls.fleet.wait_version("seen", 1, "core")
+
+    def logs(self):
+        return {log["log"]: log for log in self.fleet.json("audit", "logs")["logs"]}
+
+    def cosigned(self):
+        """Until a site of each jurisdiction has cosigned the coordinator's log."""
+        def enough():
+            by = self.logs()["coordinator"]["cosignedBy"]
+            return any("cloud-us" in name for name in by) and any("cloud-us" not in name for name in by)
+        f.wait_until(enough, timeout=PATIENCE, what="sites of two jurisdictions cosigned")
+
+    def trust(self, name, *more):
+        path = self.fleet.path(name)
+        f.wait_until(lambda: {"core", "factory", "cloud-us"} <= self.logs().keys(), timeout=PATIENCE, what="the logs are known")
+        if not os.path.exists(path):
+            self.fleet.cli("audit", "trust", "--out", path, *more)
+        return path
+
+    def export(self, site, name):
+        out = self.fleet.path(name)
+        shutil.rmtree(out, ignore_errors=True)
+        self.fleet.cli("audit", "export", "--site", site, "--out", out)
+        return out
+
+    def vkeys(self, trust, word):
+        with open(trust, encoding="utf-8") as text:
+            return [line.split()[-1] for line in text if line.startswith(word + " ")]
+
+    def test_both_ends_and_the_coordinator_recorded_the_transfer(self):
+        for site, kinds in (("factory", ("grant-accepted", "transfer-ended")),
+                            ("core", ("grant-accepted", "version-received", "transfer-ended"))):
+            for kind in kinds:
+                rows = self.fleet.json("audit", "list", "--site", site, "--kind", kind, "--subject", "seen/")["records"]
+                self.assertEqual(len(rows), 1, (site, kind))
+                self.assertEqual(rows[0]["detail"]["rule"] == "", False, rows[0])
+        issued = self.fleet.json("audit", "list", "--kind", "grant-issued")["records"]
+        self.assertTrue(any(row["subject"].startswith("seen/") for row in issued))
+        self.assertEqual(self.fleet.json("audit", "list", "--kind", "grant-issued", "--until", "2020-01-01")["records"], [])
+        reads = self.fleet.json("audit", "list", "--site", "core", "--kind", "audit-read")["records"]
+        self.assertTrue(all("admin" in row["subject"] for row in reads) and reads, "reading is recorded too")
+        self.assertRegex(self.fleet.cli("audit", "list", "--limit", "3").out, r"coordinator/\d+ ")
+        self.fleet.cli("audit", "list", "--site", "nowhere", expect=f.NOT_FOUND)
+        self.fleet.cli("audit", "list", "--since", "tomorrow", expect=f.USAGE)
+
+    def test_logs_verify_offline_and_by_an_independent_implementation(self):
+        self.cosigned()
+        trust, agents = self.trust("trust"), self.trust("trust-agents", "--agents")
+        for site in ("coordinator", "core"):
+            out = self.export(site, "export-" + site)
+            believed = trust if site == "coordinator" else agents
+            verdict = self.fleet.json("audit", "verify", out, "--trust", believed)
+            self.assertEqual(verdict["finding"], "true", verdict)
+            vkeys = [k for k in self.vkeys(believed, "log") if (f"/site/{site}/" in k) or (site == "coordinator" and "/coordinator/" in k)]
+            witnesses = self.vkeys(trust, "witness") if site == "coordinator" else []
+            check = f.run([CHECK, out, vkeys[0]] + witnesses)
+            self.assertEqual(check.code, 0, check)
+            self.assertRegex(check.out, rf"true: {verdict['records']} entries, {verdict['records']} records")
+            if site == "coordinator":
+                self.assertGreater(verdict["witnessed"], 0)
+                self.assertGreaterEqual(int(check.out.split()[-2]), 2, check)
+            # It could have said no.
+            flip(os.path.join(out, "payload", "000"), 20)
+            self.assertEqual(f.run([CHECK, out, vkeys[0]]).code, 1)
+
+    def test_exit_codes_tell_what_is_wrong(self):
+        self.cosigned()
+        trust, agents = self.trust("trust"), self.trust("trust-agents", "--agents")
+        out = self.export("coordinator", "wrong")
+        verify = lambda expect, *more: self.fleet.cli("audit", "verify", out, "--trust", trust, *more, expect=expect)
+        verify(f.OK)
+        payload = os.path.join(out, "payload", "000")
+        flip(payload, 20)
+        self.assertIn("record 0", verify(TAMPERED).out)
+        flip(payload, 20)
+        lines = f.read(payload).split(b"\n")
+        for changed in (lines[:3] + lines[4:], lines[:3] + [lines[4], lines[3]] + lines[5:]):
+            with open(payload, "wb") as file:
+                file.write(b"\n".join(changed))
+            self.assertIn("record 3", verify(TAMPERED).out)
+        os.remove(payload)
+        verify(INCOMPLETE)
+        verify(f.OK, "--commitments-only")
+        os.remove(os.path.join(out, "witnessed"))
+        verify(UNWITNESSED, "--commitments-only")
+        verify(f.USAGE, "--trust", agents)   # no key for this log
+        self.fleet.cli("audit", "verify", self.fleet.path("nothing"), "--trust", trust, expect=f.NOT_FOUND)
+
+    def test_one_record_is_proved(self):
+        agents = self.trust("trust-agents", "--agents")
+        row = self.fleet.json("audit", "list", "--site", "core", "--kind", "version-received")["records"][0]
+        proof = self.fleet.path("received.tlog-proof")
+        self.fleet.cli("audit", "prove", row["id"], "--out", proof)
+        self.assertTrue(f.read(proof).startswith(b"c2sp.org/tlog-proof@v1\n"))
+        self.assertIn("true", self.fleet.cli("audit", "verify", proof, "--trust", agents).out)
+        flip(proof, 100)
+        self.fleet.cli("audit", "verify", proof, "--trust", agents, expect=TAMPERED)
+        out = self.export("core", "prove-from")
+        offline = self.fleet.cli("audit", "prove", row["id"], "--dir", out).out
+        f.write(self.fleet.path("offline.tlog-proof"), offline.encode())
+        self.fleet.cli("audit", "verify", self.fleet.path("offline.tlog-proof"), "--trust", agents)
+
+    def test_what_an_auditor_saved_is_how_the_log_begins(self):
+        agents = self.trust("trust-agents", "--agents")
+        before = self.export("factory", "before")
+        self.fleet.cli("audit", "list", "--site", "factory")   # one record more
+        after = self.export("factory", "after")
+        said = self.fleet.cli("audit", "consistency", os.path.join(before, "checkpoint"), after, "--trust", agents)
+        self.assertIn("begins with", said.out)
+        self.fleet.cli("audit", "consistency", after, before, "--trust", agents, expect=TAMPERED)
+
+    def test_reports_tell_who_got_what_and_why(self):
+        report = self.fleet.json("audit", "report", "--dataset", "seen")
+        self.assertEqual({row["site"] for row in report["sites"]}, {"factory", "core"})
+        self.assertEqual(len(report["moves"]), 1, report)
+        move = report["moves"][0]
+        self.assertEqual(move["to"], "core (eu/de)")
+        self.assertIn("/", move["rule"])
+        self.assertIn("class=telemetry", move["classes"])
+        transfers = self.fleet.json("audit", "report", "--transfers", "--from", "2020-01-01")["transfers"]
+        self.assertEqual([(t["recipient"], t["region"], t["versions"]) for t in transfers], [("core", "eu/de", "1")])
+        self.assertEqual(self.fleet.json("audit", "report", "--transfers", "--to", "2020-01-01")["transfers"], [])
+        page = self.fleet.path("report.html")
+        self.fleet.cli("audit", "report", "--dataset", "seen", "--html", page)
+        self.assertIn(b"<td>core (eu/de)</td>", f.read(page))
+        self.fleet.cli("audit", "report", expect=f.USAGE)
+
+    def test_records_stay_in_their_region(self):
+        f.wait_until(lambda: int(self.logs().get("core", {}).get("entries", 0)) > 3, timeout=PATIENCE, what="entries of core arrived")
+        copies = os.path.join(self.fleet.dir, "coordinator", "audit-logs")
+        self.assertTrue(f.contains(copies, b" grant-accepted "), "kinds and times are there")
+        self.assertEqual(f.contains(copies, b'"subject"'), [], "records are not")
+
+
+class Histories(unittest.TestCase):
+    """Logs that say one thing and later another."""
+    def alarm(self, fleet, kind, site):
+        return f.wait_until(lambda: [e for e in f.rows_of(fleet.json("events")) if e["kind"] == kind and e["site"] == site],
+                            timeout=PATIENCE, what=f"{kind} of {site}")
+
+    def swapped(self, fleet, name, directory, saved):
+        fleet.dev("stop", name)
+        shutil.rmtree(directory)
+        shutil.copytree(saved, directory)
+        fleet.dev("start", name)
+
+    def test_a_coordinator_that_forks_its_history_is_found_by_its_witnesses(self):
+        with f.Fleet(f.CORE, f.CLOUD_US) as fleet:
+            own = os.path.join(fleet.dir, "coordinator", "audit")
+            logs = lambda: {log["log"]: log for log in fleet.json("audit", "logs")["logs"]}
+            f.wait_until(lambda: len(logs()["coordinator"]["cosignedBy"]) == 2, timeout=PATIENCE, what="both cosigned")
+            fleet.cli("audit", "trust", "--out", fleet.path("trust"))
+            fleet.dev("stop", "coordinator")
+            shutil.copytree(own, fleet.path("saved"))
+            fleet.dev("start", "coordinator")
+            fleet.apply(f.LAW)
+            size = len(fleet.json("audit", "list")["records"])
+            f.wait_until(lambda: fleet.json("audit", "verify", self.export(fleet), "--trust", fleet.path("trust"))["witnessed"] >= size,
+                         timeout=PATIENCE, what="what happened since is witnessed")
+            seen = self.export(fleet)
+            self.swapped(fleet, "coordinator", own, fleet.path("saved"))
+            for site in ("core", "cloud-us"):
+                self.assertIn("audit log", self.alarm(fleet, "coordinator-log-disputed", site)[0]["message"])
+                f.wait_until(lambda s=site: "coordinator-log-went-back" in fleet.audit(s) or "coordinator-log-forked" in fleet.audit(s),
+                             what=f"{site} recorded it in its own log")
+            out = fleet.path("forked")
+            fleet.cli("audit", "export", "--out", out)
+            fleet.cli("audit", "consistency", seen, out, "--trust", fleet.path("trust"), expect=TAMPERED)
+
+    def export(self, fleet):
+        out = fleet.path("export")
+        shutil.rmtree(out, ignore_errors=True)
+        fleet.cli("audit", "export", "--out", out)
+        return out
+
+    def test_an_agent_whose_log_went_back_is_found_by_the_coordinator(self):
+        with f.Fleet(f.CORE) as fleet:
+            entries = lambda: int({log["log"]: log for log in fleet.json("audit", "logs")["logs"]}.get("core", {}).get("entries", 0))
+            own = os.path.join(fleet.data("core"), "audit")
+            f.wait_until(lambda: entries() > 0, timeout=PATIENCE, what="the coordinator knows the log")
+            fleet.dev("stop", "core")
+            shutil.copytree(own, fleet.path("saved"))
+            fleet.dev("start", "core")
+            fleet.cli("audit", "list", "--site", "core")
+            size = len(fleet.json("audit", "list", "--site", "core")["records"])
+            f.wait_until(lambda: entries() >= size, timeout=PATIENCE, what="it knows what was added")
+            self.swapped(fleet, "core", own, fleet.path("saved"))
+            self.assertRegex(self.alarm(fleet, "audit-log-disputed", "core")[0]["message"], "went back|two histories")
+
+
+if __name__ == "__main__":
+    f.main()
