@@ -86,7 +86,7 @@ absl::Status Serve(const ServeSettings& settings) {
 
   AuditDesk audit_desk({.files = files,
                         .clock = clock,
-                        .directory = os::JoinPath(flags.data_dir, "audit-logs"),
+                        .directory = os::JoinPath(settings.data_dir, "audit-logs"),
                         .trust_domain = keys.trust_domain,
                         .log = audit.get(),
                         .public_key = keys.timestamp_key->public_key(),
