@@ -16,7 +16,7 @@ ROOT = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sy
 RANK = {
     "base": 0,
     "os": 1, "crypto": 1, "telemetry": 1,
-    "identity": 2, "policy": 2, "chunk": 2, "sql": 2, "config": 2,
+    "identity": 2, "policy": 2, "chunk": 2, "sql": 2, "config": 2, "http": 2,
     "store": 3, "audit": 3,
     "rpc": 4,
 }
@@ -31,6 +31,7 @@ OPENSSL = re.compile(r'#include\s*<openssl/')
 GENERATED = re.compile(r'#include\s*"[^"]+\.pb\.h"')
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
 SPDLOG = re.compile(r'#include\s*<spdlog/')
+BOOST = re.compile(r'#include\s*<boost/')
 
 # Only common/os reads a clock, sleeps or makes entropy. Parameters and arithmetic on times are everybody's.
 CLOCK = [
@@ -160,6 +161,8 @@ class Contract(unittest.TestCase):
                     problems.append(f"{where}: only common/crypto, common/identity and common/rpc/credentials.cc include OpenSSL")
                 if SPDLOG.search(line) and not name.startswith("common/telemetry/"):
                     problems.append(f"{where}: only common/telemetry includes spdlog")
+                if BOOST.search(line) and not name.startswith("common/http/"):
+                    problems.append(f"{where}: only common/http includes Boost")
                 if GENERATED.search(line) and not (name.startswith(("common/config/", "common/rpc/", "services/", "tests/"))
                                                    or re.match(r"common/store/version(_test)?\.cc$", name)):
                     problems.append(f"{where}: generated headers stay in common/config, common/rpc, common/store/version.cc and "
