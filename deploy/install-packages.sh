@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian 12 packages of packages.txt that are missing; says nothing more than it does. Needs root or sudo only
 # when something is missing.
+#   deploy/install-packages.sh [--build]
+#     --build  only what building the binaries needs: nothing from "# tests" on
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -9,11 +11,19 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   exit 1
 fi
 
+until=''
+case ${1-} in
+  '') ;;
+  --build) until='/^# tests/,$d' ;;
+  *) echo "install-packages.sh: unknown argument $1; there is --build" >&2; exit 2 ;;
+esac
+
 missing=()
-while read -r name; do
+while read -r name _ unless; do
+  [ -z "$unless" ] || ! command -v "$unless" >/dev/null || continue
   state=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true)
   [ "$state" = installed ] || missing+=("$name")
-done < <(sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$here/packages.txt")
+done < <(sed -e "$until" -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$here/packages.txt")
 if [ ${#missing[@]} -eq 0 ]; then
   echo "packages: nothing to install"
   exit 0

@@ -9,12 +9,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/config/settings_flags.h"
 #include "common/os/deadline.h"
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/health.h"
 #include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
 #include "services/agent/api/admin_service.h"
@@ -30,19 +32,51 @@ namespace bailiwick::agent {
 namespace {
 
 struct JoinFlags {
-  std::string data_dir, join, coordinator, token, ca_sha256, policy_root_sha256;
+  std::string data_dir, join, join_file, coordinator, token, ca_sha256, policy_root_sha256;
+  bool if_needed = false;
 };
 
+absl::StatusOr<enroll::v1::JoinString> JoinStringOf(const JoinFlags& flags) {
+  if (!flags.join_file.empty()) {
+    auto text = os::ReadFile(os::Files::System(), flags.join_file, 64 << 10);
+    if (!text.ok()) return Annotate(text.status(), "no join string (from: bailiwick site join-token SITE)");
+    return AgentIdentity::ParseJoin(std::string(absl::StripAsciiWhitespace(*text)));
+  }
+  if (!flags.join.empty()) return AgentIdentity::ParseJoin(flags.join);
+  return AgentIdentity::JoinOf(flags.coordinator, flags.ca_sha256, flags.policy_root_sha256, flags.token);
+}
+
+// At every start of a machine: an agent that has an identity goes on with it when there is no join string any more, when
+// this one was spent by it, and when it cannot be spent.
+absl::Status JoinIfNeeded(AgentState* state, const std::string& spiffe_id,
+                          const absl::StatusOr<enroll::v1::JoinString>& join) {
+  if (absl::IsNotFound(join.status())) return absl::OkStatus();
+  absl::Status again = join.status();
+  if (join.ok()) {
+    BW_ASSIGN_OR_RETURN(bool spent, AgentIdentity::Spent(state, *join));
+    if (spent) return absl::OkStatus();
+    again = AgentIdentity::Join(state, *join);
+  }
+  if (!again.ok()) {
+    std::cerr << "bailiwick-agent: goes on as " << spiffe_id << ", without joining anew: " << again.message() << "\n";
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Join(const JoinFlags& flags) {
-  const std::string& data_dir = flags.data_dir;
-  auto join = flags.join.empty() ? AgentIdentity::JoinOf(flags.coordinator, flags.ca_sha256, flags.policy_root_sha256, flags.token)
-                                 : AgentIdentity::ParseJoin(flags.join);
-  if (!join.ok()) return join.status();
-  BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(Environment{}, data_dir));
-  BW_RETURN_IF_ERROR(AgentIdentity::Join(state.get(), *join));
+  const auto join = JoinStringOf(flags);
+  if (!join.ok() && !flags.if_needed) return join.status();
+  BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(Environment{}, flags.data_dir));
+  BW_ASSIGN_OR_RETURN(std::string known, state->GetMeta("spiffe-id"));
+  if (flags.if_needed && !known.empty()) {
+    BW_RETURN_IF_ERROR(JoinIfNeeded(state.get(), known, join));
+  } else {
+    BW_RETURN_IF_ERROR(join.status());
+    BW_RETURN_IF_ERROR(AgentIdentity::Join(state.get(), *join));
+  }
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
   std::cout << "joined as " << identity->spiffe_id() << "\n"
-            << "start it with: bailiwick-agent run --data-dir " << data_dir << "\n";
+            << "start it with: bailiwick-agent run --data-dir " << flags.data_dir << "\n";
   return absl::OkStatus();
 }
 
@@ -112,8 +146,14 @@ absl::Status Run(const RunSettings& settings) {
       agent.Start(endpoint, settings.coordinator.empty() ? identity->control_address() : settings.coordinator));
   LocalService local(&agent, gate);
   BW_RETURN_IF_ERROR(local.Start(settings.data_dir));
+  std::unique_ptr<rpc::HealthServer> health;
+  if (!settings.health_listen.empty()) {
+    BW_ASSIGN_OR_RETURN(health, rpc::HealthServer::Start(settings.health_listen));
+  }
   BW_RETURN_IF_ERROR(
-      os::WriteFileAtomically(env.files, endpoints, absl::StrCat("{\"transfer\":\"", endpoint, "\"}\n")));
+      os::WriteFileAtomically(env.files, endpoints,
+                              absl::StrCat("{\"transfer\":\"", endpoint, "\",\"health\":\"",
+                                           health == nullptr ? "" : health->endpoint(), "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"site", identity->site()},
                   {"endpoint", endpoint},
@@ -126,6 +166,7 @@ absl::Status Run(const RunSettings& settings) {
   const int received = os::AwaitStopSignal(manager, [&agent] { return agent.TurnedSinceAsked(); });
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
   manager.Stopping().IgnoreError();  // it sees the end of the process as well
+  if (health != nullptr) health->Draining();
   local.Stop();
   transfers.Shutdown();
   agent.Stop();
@@ -190,11 +231,16 @@ int Main(int argc, char** argv) {
   auto* join = app.add_subcommand("join", "spend a join string once; makes this agent's keys and certificate");
   join->add_option("--data-dir", join_flags.data_dir, "directory of this agent")->required();
   auto* whole = join->add_option("--join", join_flags.join, "the string from: bailiwick site join-token SITE");
-  join->add_option("--coordinator", join_flags.coordinator, "or its parts: HOST:PORT of the join port")->excludes(whole);
+  auto* file = join->add_option("--join-file", join_flags.join_file, "or a file that holds it")->excludes(whole);
+  join->add_option("--coordinator", join_flags.coordinator, "or its parts: HOST:PORT of the join port")
+      ->excludes(whole)
+      ->excludes(file);
   join->add_option("--token", join_flags.token, "the token")->excludes(whole);
   join->add_option("--ca-sha256", join_flags.ca_sha256, "hash of the CA's certificate, hex")->excludes(whole);
   join->add_option("--policy-root-sha256", join_flags.policy_root_sha256, "hash of the root that signs the law, hex")
       ->excludes(whole);
+  join->add_flag("--if-needed", join_flags.if_needed,
+                 "join unless this very string was spent here; an agent that joined before goes on as it is when it cannot");
   join->footer("Example:\n  bailiwick-agent join --data-dir /var/lib/bailiwick --join bwj1.CiQ...");
 
   RunSettings settings;

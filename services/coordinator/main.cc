@@ -1,8 +1,5 @@
 // bailiwick-coordinator: init, serve, check-config. Wiring only.
-#include <grpcpp/ext/health_check_service_server_builder_option.h>
-#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 
 #include <CLI/CLI.hpp>
 #include <iostream>
@@ -15,6 +12,7 @@
 #include "common/os/deadline.h"
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/health.h"
 #include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
 #include "services/coordinator/api/control_service.h"
@@ -30,18 +28,12 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(const std::string& address,
                                                      const std::shared_ptr<grpc::ServerCredentials>& credentials,
-                                                     const std::vector<grpc::Service*>& services, bool health,
-                                                     int* port) {
+                                                     const std::vector<grpc::Service*>& services, int* port) {
   grpc::ServerBuilder builder;
   rpc::ApplyServerLimits(builder);
-  grpc::EnableDefaultHealthCheckService(health);
   builder.AddListeningPort(address, credentials, port);
   for (grpc::Service* service : services) builder.RegisterService(service);
-  // A server with nothing but the health service has nobody to poll for it; this one answers UNIMPLEMENTED to all else.
-  static grpc::CallbackGenericService nothing_else;
-  if (health) builder.RegisterCallbackGenericService(&nothing_else);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  grpc::EnableDefaultHealthCheckService(false);
   if (server == nullptr || *port == 0) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", address, "; is the port taken? choose another"));
   }
@@ -116,25 +108,24 @@ absl::Status Serve(const ServeSettings& settings) {
   absl::Status stale = files->Remove(endpoints);
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
   BW_ASSIGN_OR_RETURN(auto mutual, rpc::MutualServerCredentials({own.directory()}, gate));
-  BW_ASSIGN_OR_RETURN(auto open, rpc::JoinServerCredentials({own.directory()}));
-  int control_port = 0, join_port = 0, health_port = 0;
-  std::unique_ptr<grpc::Server> health_server;
-  if (!settings.health_listen.empty()) {
-    BW_ASSIGN_OR_RETURN(health_server, Listen(settings.health_listen, grpc::InsecureServerCredentials(), {}, true, &health_port));
-  }
-  BW_ASSIGN_OR_RETURN(auto join_server, Listen(settings.join_listen, open, {&enroll}, false, &join_port));
-  BW_ASSIGN_OR_RETURN(auto control_server, Listen(settings.control_listen, mutual, {&sessions, &control}, false, &control_port));
+  BW_ASSIGN_OR_RETURN(auto open, rpc::JoinServerCredentials({own.join_directory()}));
+  int control_port = 0, join_port = 0;
+  BW_ASSIGN_OR_RETURN(auto join_server, Listen(settings.join_listen, open, {&enroll}, &join_port));
+  BW_ASSIGN_OR_RETURN(auto control_server, Listen(settings.control_listen, mutual, {&sessions, &control}, &control_port));
   const std::string host = settings.advertise.empty() ? HostOf(settings.control_listen) : settings.advertise;
   const std::string join_host = settings.advertise.empty() ? HostOf(settings.join_listen) : settings.advertise;
   core.Listening(absl::StrCat(host, ":", control_port), absl::StrCat(join_host, ":", join_port));
   core.Start();
   keeper.Start();
   audit_desk.Start();
+  std::unique_ptr<rpc::HealthServer> health;
+  if (!settings.health_listen.empty()) {
+    BW_ASSIGN_OR_RETURN(health, rpc::HealthServer::Start(settings.health_listen));
+  }
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
       absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port,
-                   "\",\"health\":\"", health_port == 0 ? "" : absl::StrCat(HostOf(settings.health_listen), ":", health_port),
-                   "\"}\n")));
+                   "\",\"health\":\"", health == nullptr ? "" : health->endpoint(), "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"control", absl::StrCat(host, ":", control_port)},
                   {"join", absl::StrCat(join_host, ":", join_port)},
@@ -146,6 +137,7 @@ absl::Status Serve(const ServeSettings& settings) {
   const int received = os::AwaitStopSignal(manager, [&core] { return core.TurnedSinceAsked(); });
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
   manager.Stopping().IgnoreError();  // it sees the end of the process as well
+  if (health != nullptr) health->Draining();
   stopping = true;
   keeper.Stop();
   core.Stop();
@@ -153,7 +145,6 @@ absl::Status Serve(const ServeSettings& settings) {
   const auto deadline = os::DeadlineIn(absl::Seconds(2));
   control_server->Shutdown(deadline);
   join_server->Shutdown(deadline);
-  if (health_server != nullptr) health_server->Shutdown(deadline);
   refusals.Flush(true);
   return absl::OkStatus();
 }
@@ -170,11 +161,15 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
 
   std::string data_dir, trust_domain, admin_dir, admin_name = "admin";
+  bool if_missing = false;
   auto* init = app.add_subcommand("init", "make a new coordinator: its CA, keys and the first admin's credentials");
   init->add_option("--data-dir", data_dir, "directory of the coordinator")->required();
   init->add_option("--trust-domain", trust_domain, "name in every identity, e.g. acme.example")->required();
   init->add_option("--admin-dir", admin_dir, "where the admin's cert.pem, key.pem and ca.pem go")->required();
   init->add_option("--admin-name", admin_name, "name of the admin (default: admin)");
+  init->add_flag("--if-missing", if_missing,
+                 "leave a coordinator of this trust domain that is there already as it is; only its admin's credentials are "
+                 "made anew, when they are gone or half their life is over");
   init->footer(
       "Example:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick --trust-domain acme.example --admin-dir "
       "~/.config/bailiwick/admin");
@@ -202,6 +197,14 @@ int Main(int argc, char** argv) {
     return 2;
   }
   if (*init) {
+    if (if_missing) {
+      absl::StatusOr<bool> there = HoldsCoordinator(os::Files::System(), data_dir, trust_domain);
+      if (!there.ok()) return Report(there.status());
+      if (*there) {
+        std::cout << "a coordinator of " << trust_domain << " is in " << data_dir << " already\n";
+        return Report(KeepAdmin(os::Files::System(), os::Clock::System(), data_dir, admin_dir, admin_name));
+      }
+    }
     absl::Status made =
         InitKeys(os::Files::System(), os::Clock::System(), data_dir, trust_domain, admin_dir, admin_name);
     if (made.ok()) {

@@ -11,6 +11,7 @@ namespace bailiwick::agent {
 struct RunSettings {
   std::string data_dir;
   std::string listen = "127.0.0.1:0";
+  std::string health_listen;
   std::string advertise;
   std::string coordinator;
   std::string replica_path;

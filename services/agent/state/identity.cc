@@ -90,6 +90,11 @@ absl::StatusOr<enroll::v1::JoinString> AgentIdentity::JoinOf(const std::string& 
   return join;
 }
 
+absl::StatusOr<bool> AgentIdentity::Spent(AgentState* state, const enroll::v1::JoinString& join) {
+  BW_ASSIGN_OR_RETURN(std::string spent, state->GetMeta("join-token-sha256"));
+  return spent == crypto::Sha256(join.token()).view();
+}
+
 absl::Status AgentIdentity::Join(AgentState* state, const enroll::v1::JoinString& join) {
   BW_RETURN_IF_ERROR(state->env().files->MakeDirs(IdentityDir(state)));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey enrolment, EnrolmentKey(state, true));
@@ -123,6 +128,7 @@ absl::Status AgentIdentity::Join(AgentState* state, const enroll::v1::JoinString
                   state->env().clock->Now()));
   BW_RETURN_IF_ERROR(state->PutMeta({{"control-address", response.control_address()},
                                      {"join-address", join.join_address()},
+                                     {"join-token-sha256", std::string(crypto::Sha256(join.token()).view())},
                                      {"policy-root", join.policy_root_sha256()},
                                      {"spiffe-id", response.spiffe_id()},
                                      {"staged", staged}}));

@@ -27,6 +27,8 @@ class AgentIdentity {
   static absl::StatusOr<enroll::v1::JoinString> ParseJoin(const std::string& join_string);
   static absl::StatusOr<enroll::v1::JoinString> JoinOf(const std::string& join_address, const std::string& ca_sha256,
                                                        const std::string& policy_root_sha256, const std::string& token);
+  // Whether this very string is the one that made this agent what it is.
+  static absl::StatusOr<bool> Spent(AgentState* state, const enroll::v1::JoinString& join);
   // Spends the token and stores what came back. Working credentials are replaced only by working ones.
   static absl::Status Join(AgentState* state, const enroll::v1::JoinString& join);
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
+#include "common/os/files.h"
 #include "services/cli/commands/command.h"
 
 namespace bailiwick::cli {
@@ -37,7 +38,8 @@ absl::Status LoginToken(const Globals& globals, const std::string& person, const
   return absl::OkStatus();
 }
 
-absl::Status LogIn(const Globals& globals, const std::string& token, std::string to, bool replace) {
+absl::Status LogIn(const Globals& globals, const std::string& token, std::string to, bool replace,
+                   std::vector<std::string> policy_keys) {
   if (to.empty()) to = globals.context;
   if (to.empty()) {
     const char* home = std::getenv("HOME");
@@ -46,7 +48,11 @@ absl::Status LogIn(const Globals& globals, const std::string& token, std::string
   }
   std::error_code error;
   to = std::filesystem::absolute(to, error).string();
-  BW_ASSIGN_OR_RETURN(std::string name, Login(token, to, replace));
+  for (std::string& key : policy_keys) {
+    key = std::filesystem::absolute(key, error).string();
+    if (auto there = os::ReadFile(os::Files::System(), key, 64 << 10); !there.ok()) return there.status();
+  }
+  BW_ASSIGN_OR_RETURN(std::string name, Login(token, to, replace, policy_keys));
   if (globals.table()) {
     std::cout << "logged in as " << name << "; the context is in " << to << "\n";
   } else {
@@ -211,11 +217,13 @@ void RegisterPeople(CLI::App& app, Globals& globals) {
     auto* c = app.add_subcommand("login", "spend a login string: credentials of 30 days and a context on this machine");
     auto token = std::make_shared<std::string>(), to = std::make_shared<std::string>();
     auto replace = std::make_shared<bool>(false);
+    auto keys = std::make_shared<std::vector<std::string>>();
     c->add_option("--token", *token, "the string from: bailiwick login-token NAME")->required();
     c->add_option("--to", *to, "directory of the context (default: --context, else ~/.config/bailiwick)");
+    c->add_option("--policy-key", *keys, "a policy key of yours, for the context to name");
     c->add_flag("--replace", *replace, "renew the credentials of the context that is there");
     c->footer("Example:\n  bailiwick login --token bwl1.CiQ... --to ~/.config/bailiwick");
-    OnRun(c, globals, [&globals, token, to, replace] { return LogIn(globals, *token, *to, *replace); });
+    OnRun(c, globals, [&globals, token, to, replace, keys] { return LogIn(globals, *token, *to, *replace, *keys); });
   }
   auto* c = app.add_subcommand("whoami", "whom the coordinator takes this context for, and what they may do");
   c->footer("Example:\n  bailiwick whoami");

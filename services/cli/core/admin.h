@@ -108,8 +108,10 @@ absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& per
 std::string LoginString(const Context& context, const control::v1::GetInfoResponse& info, const std::string& person,
                         const std::string& token);
 // Spends a login string: credentials and a context in `directory`, which must not hold a context yet (ALREADY_EXISTS;
-// with `replace` it may: its policy keys stay, and what works is replaced only by what works). The person's name.
-absl::StatusOr<std::string> Login(const std::string& login, const std::string& directory, bool replace);
+// with `replace` it may: its policy keys stay unless `policy_keys` names others, and what works is replaced only by what
+// works). The person's name.
+absl::StatusOr<std::string> Login(const std::string& login, const std::string& directory, bool replace,
+                                  const std::vector<std::string>& policy_keys);
 
 // "bwj1...." for bailiwick-agent join.
 absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl);

@@ -57,7 +57,8 @@ absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& per
   return LoginString(admin.context(), info, person, token.token());
 }
 
-absl::StatusOr<std::string> Login(const std::string& text, const std::string& directory, bool replace) {
+absl::StatusOr<std::string> Login(const std::string& text, const std::string& directory, bool replace,
+                                  const std::vector<std::string>& policy_keys) {
   BW_ASSIGN_OR_RETURN(enroll::v1::LoginString login, ParseLogin(text));
   os::Files* files = os::Files::System();
   Context context;
@@ -89,6 +90,7 @@ absl::StatusOr<std::string> Login(const std::string& text, const std::string& di
   context.trust_domain = id.trust_domain;
   context.credentials = store.live();
   context.policy_root_sha256 = login.policy_root_sha256();
+  if (!policy_keys.empty()) context.policy_keys = policy_keys;
   BW_RETURN_IF_ERROR(SaveContext(context));
   return id.name;
 }

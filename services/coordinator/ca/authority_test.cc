@@ -157,6 +157,7 @@ TEST_F(AuthorityTest, ACertificateOfSomebodyElseIsTakenOnceItWorks) {
   const std::string good = put({identity::Kind::kCoordinator, "acme", "", "", ""});
   ASSERT_TRUE(own.Tick().ok());
   EXPECT_EQ(*os::ReadFile(files_, own.directory() + "/cert.pem"), good);
+  EXPECT_TRUE(Leads(*os::ReadFile(files_, own.join_directory() + "/cert.pem"), first_.certificate_pem)) << "for who joins";
   EXPECT_THAT(own.Roots(), HasSubstr(other.certificate_pem));
   EXPECT_THAT(own.Roots(), HasSubstr(first_.certificate_pem));
   ASSERT_TRUE(os::WriteFileAtomically(files_, outside + "/tls.key", identity::NewTlsKey()->private_key_pem).ok());

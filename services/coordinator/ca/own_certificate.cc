@@ -14,23 +14,24 @@ OwnCertificate::OwnCertificate(os::Files* files, const os::Clock* clock, Authori
       authority_(authority),
       id_{.kind = identity::Kind::kCoordinator, .trust_domain = trust_domain, .region = "", .site = "", .name = ""},
       external_(external),
-      store_(files, directory) {}
+      store_(files, directory),
+      join_store_(files, os::JoinPath(directory, "join")) {}
 
 std::string OwnCertificate::Roots() const {
   absl::MutexLock lock(&mutex_);
   return authority_->Roots() + external_roots_;
 }
 
-absl::Status OwnCertificate::Issue() {
+absl::Status OwnCertificate::Issue(rpc::CredentialStore& store) {
   const absl::Time now = clock_->Now();
-  auto live = store_.Load();
+  auto live = store.Load();
   if (live.ok() && rpc::CheckCredentials(*live, id_.str(), now).ok()) {
     BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(live->chain_pem));
     if (now < info.renew_at() && now >= info.not_before && live->roots_pem == Roots()) return absl::OkStatus();
   }
   BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
   BW_ASSIGN_OR_RETURN(std::string chain, authority_->Issue(key.csr_der, id_, authority_->leaf_life()));
-  return store_.Install({key.private_key_pem, chain, Roots()}, id_.str(), now);
+  return store.Install({key.private_key_pem, chain, Roots()}, id_.str(), now);
 }
 
 absl::Status OwnCertificate::TakeExternal() {
@@ -48,6 +49,10 @@ absl::Status OwnCertificate::TakeExternal() {
   return store_.Install(external, id_.str(), clock_->Now());
 }
 
-absl::Status OwnCertificate::Tick() { return external_.empty() ? Issue() : TakeExternal(); }
+absl::Status OwnCertificate::Tick() {
+  if (external_.empty()) return Issue(store_);
+  BW_RETURN_IF_ERROR(TakeExternal());
+  return Issue(join_store_);
+}
 
 }  // namespace bailiwick::coordinator

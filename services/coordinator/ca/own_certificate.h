@@ -1,6 +1,6 @@
 // The coordinator's own certificate, as a directory of credentials that servers watch: issued by the CA here, a new key
-// each time, at half its life and whenever what is trusted changed; or taken from files that somebody else renews. Not
-// thread-safe but for directory().
+// each time, at half its life and whenever what is trusted changed; or taken from files that somebody else renews. The
+// join port always shows one of the CA here, which is what join strings pin. Not thread-safe but for the directories.
 #pragma once
 
 #include <string>
@@ -21,11 +21,12 @@ class OwnCertificate {
   // Brings it up to date. What cannot be used changes nothing: the error says why.
   absl::Status Tick();
   std::string directory() const { return store_.live(); }
+  std::string join_directory() const { return external_.empty() ? store_.live() : join_store_.live(); }
   // PEM: what the CA here signs, and what the external files trust besides.
   std::string Roots() const;
 
  private:
-  absl::Status Issue();
+  absl::Status Issue(rpc::CredentialStore& store);
   absl::Status TakeExternal();
 
   os::Files* const files_;
@@ -33,7 +34,7 @@ class OwnCertificate {
   Authority* const authority_;
   const identity::SpiffeId id_;
   const std::string external_;
-  rpc::CredentialStore store_;
+  rpc::CredentialStore store_, join_store_;
   mutable absl::Mutex mutex_;
   std::string external_roots_ ABSL_GUARDED_BY(mutex_);
 };

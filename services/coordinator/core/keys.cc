@@ -13,16 +13,12 @@ namespace {
 constexpr absl::Duration kAdminLife = absl::Hours(24 * 365);
 constexpr uint64_t kMaxFile = 1 << 20;
 
-// A key and a certificate of it in a directory, with the CA beside it. The chain ends with the CA: an agent that joins
-// knows only its hash and finds it there.
-absl::Status WriteCredentials(os::Files* files, const std::string& directory, const identity::CertificateAuthority& ca,
-                              const identity::SpiffeId& id, absl::Time now, absl::Duration life) {
-  BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
-  BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(ca, key.csr_der, id, now, life));
+absl::Status WriteCredentials(os::Files* files, const std::string& directory, const identity::KeyPair& key,
+                              const std::string& chain, const std::string& roots) {
   BW_RETURN_IF_ERROR(files->MakeDirs(directory));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "key.pem"), key.private_key_pem));
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "cert.pem"), leaf + ca.certificate_pem));
-  return os::WriteFileAtomically(files, os::JoinPath(directory, "ca.pem"), ca.certificate_pem);
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "cert.pem"), chain));
+  return os::WriteFileAtomically(files, os::JoinPath(directory, "ca.pem"), roots);
 }
 
 absl::StatusOr<std::string> Line(os::Files* files, const std::string& path) {
@@ -54,7 +50,9 @@ absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::strin
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(ca_dir, "cert.pem"), ca.certificate_pem));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "grant.pem"), grant.ToPem()));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "trust-domain"), trust_domain + "\n"));
-  BW_RETURN_IF_ERROR(WriteCredentials(files, admin_directory, ca, admin, now, kAdminLife));
+  BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
+  BW_ASSIGN_OR_RETURN(std::string leaf, identity::IssueCertificate(ca, key.csr_der, admin, now, kAdminLife));
+  BW_RETURN_IF_ERROR(WriteCredentials(files, admin_directory, key, leaf + ca.certificate_pem, ca.certificate_pem));
   // Last: a directory without it was never finished and may be begun anew.
   return os::WriteFileAtomically(files, os::JoinPath(directory, "format"), absl::StrCat(kDataFormat, "\n"));
 }
@@ -74,6 +72,37 @@ absl::Status CheckFormat(os::Files* files, const std::string& directory) {
                                                       format, ", this one knows ", kDataFormat, "); use that version"));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> HoldsCoordinator(os::Files* files, const std::string& directory, const std::string& trust_domain) {
+  absl::Status format = CheckFormat(files, directory);
+  if (absl::IsNotFound(format)) return false;
+  BW_RETURN_IF_ERROR(format);
+  BW_ASSIGN_OR_RETURN(std::string there, Line(files, os::JoinPath(directory, "trust-domain")));
+  if (there != trust_domain) {
+    return absl::FailedPreconditionError(absl::StrCat(directory, " holds a coordinator of ", there, ", not of ",
+                                                      trust_domain, "; a trust domain cannot be changed"));
+  }
+  return true;
+}
+
+absl::Status KeepAdmin(os::Files* files, const os::Clock* clock, const std::string& directory,
+                       const std::string& admin_directory, const std::string& admin_name) {
+  auto chain = os::ReadFile(files, os::JoinPath(admin_directory, "cert.pem"), kMaxFile);
+  if (!chain.ok() && !absl::IsNotFound(chain.status())) return chain.status();
+  if (chain.ok()) {
+    auto info = identity::InspectCertificate(*chain);
+    if (info.ok() && clock->Now() < info->renew_at()) return absl::OkStatus();
+  }
+  BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(directory, "lock")));
+  BW_ASSIGN_OR_RETURN(std::string trust_domain, Line(files, os::JoinPath(directory, "trust-domain")));
+  BW_ASSIGN_OR_RETURN(auto authority,
+                      Authority::Open(files, clock, os::JoinPath(directory, "ca"), trust_domain, Authority::Options{}));
+  const identity::SpiffeId admin{
+      .kind = identity::Kind::kAdmin, .trust_domain = trust_domain, .region = "", .site = "", .name = admin_name};
+  BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
+  BW_ASSIGN_OR_RETURN(std::string issued, authority->Issue(key.csr_der, admin, kAdminLife));
+  return WriteCredentials(files, admin_directory, key, issued, authority->Roots());
 }
 
 absl::StatusOr<Keys> LoadKeys(os::Files* files, const std::string& directory) {

@@ -27,6 +27,12 @@ struct Keys {
 absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory,
                       const std::string& trust_domain, const std::string& admin_directory,
                       const std::string& admin_name);
+// Whether init was completed here before. FAILED_PRECONDITION: for another trust domain, or by a newer version.
+absl::StatusOr<bool> HoldsCoordinator(os::Files* files, const std::string& directory, const std::string& trust_domain);
+// Whoever can read the directory has an admin: credentials that are not in `admin_directory`, or whose half life is over, are
+// made anew by the CA. FAILED_PRECONDITION: that is due, and a process serves from `directory`.
+absl::Status KeepAdmin(os::Files* files, const os::Clock* clock, const std::string& directory,
+                       const std::string& admin_directory, const std::string& admin_name);
 // NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version.
 absl::Status CheckFormat(os::Files* files, const std::string& directory);
 // With the directory's lock held. NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version.

@@ -1,0 +1,41 @@
+#include "common/rpc/health.h"
+
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/os/deadline.h"
+#include "common/rpc/credentials.h"
+
+namespace bailiwick::rpc {
+
+HealthServer::~HealthServer() {
+  if (server_ != nullptr) server_->Shutdown(os::DeadlineIn(absl::Seconds(1)));
+}
+
+absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos || colon == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("--health-listen ", address, " is not HOST:PORT"));
+  }
+  grpc::ServerBuilder builder;
+  ApplyServerLimits(builder);
+  int port = 0;
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  std::unique_ptr<HealthServer> self(new HealthServer());
+  builder.RegisterCallbackGenericService(&self->nothing_else_);
+  grpc::EnableDefaultHealthCheckService(true);
+  self->server_ = builder.BuildAndStart();
+  grpc::EnableDefaultHealthCheckService(false);
+  if (self->server_ == nullptr || port == 0) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", address,
+                                               " for health checks; is the port taken? choose another with "
+                                               "--health-listen HOST:PORT"));
+  }
+  self->endpoint_ = absl::StrCat(address.substr(0, colon), ":", port);
+  return self;
+}
+
+void HealthServer::Draining() { server_->GetHealthCheckService()->SetServingStatus(false); }
+
+}  // namespace bailiwick::rpc
