@@ -36,18 +36,31 @@ struct JoinFlags {
   bool if_needed = false;
 };
 
+// What a list of processes must not show: from a file, or with "-" from standard input.
+absl::StatusOr<std::string> ReadSecret(const std::string& file) {
+  constexpr size_t kMaxSecret = 64 << 10;
+  std::string text;
+  if (file == "-") {
+    for (char c; text.size() <= kMaxSecret && std::cin.get(c);) text.push_back(c);
+    if (text.size() > kMaxSecret) return absl::OutOfRangeError("standard input is longer than a join string is");
+  } else {
+    BW_ASSIGN_OR_RETURN(text, os::ReadFile(os::Files::System(), file, kMaxSecret));
+  }
+  return std::string(absl::StripAsciiWhitespace(text));
+}
+
 absl::StatusOr<enroll::v1::JoinString> JoinStringOf(const JoinFlags& flags) {
   if (!flags.join_file.empty()) {
-    auto text = os::ReadFile(os::Files::System(), flags.join_file, 64 << 10);
+    auto text = ReadSecret(flags.join_file);
     if (!text.ok()) return Annotate(text.status(), "no join string (from: bailiwick site join-token SITE)");
-    return AgentIdentity::ParseJoin(std::string(absl::StripAsciiWhitespace(*text)));
+    return AgentIdentity::ParseJoin(*text);
   }
   if (!flags.join.empty()) return AgentIdentity::ParseJoin(flags.join);
   return AgentIdentity::JoinOf(flags.coordinator, flags.ca_sha256, flags.policy_root_sha256, flags.token);
 }
 
-// At every start of a machine: an agent that has an identity goes on with it when there is no join string any more, when
-// this one was spent by it, and when it cannot be spent.
+// At every start of a machine: an agent that has an identity goes on with it when there is no join string any more,
+// when this one was spent by it, and when it cannot be spent.
 absl::Status JoinIfNeeded(AgentState* state, const std::string& spiffe_id,
                           const absl::StatusOr<enroll::v1::JoinString>& join) {
   if (absl::IsNotFound(join.status())) return absl::OkStatus();
@@ -137,8 +150,8 @@ absl::Status Run(const RunSettings& settings) {
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", settings.listen, "; is the port taken? choose another with --listen HOST:PORT"));
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", settings.listen,
+                                               "; is the port taken? choose another with --listen HOST:PORT"));
   }
   const std::string host = settings.listen.substr(0, settings.listen.rfind(':'));
   const std::string endpoint = settings.advertise.empty() ? absl::StrCat(host, ":", port) : settings.advertise;
@@ -150,10 +163,9 @@ absl::Status Run(const RunSettings& settings) {
   if (!settings.health_listen.empty()) {
     BW_ASSIGN_OR_RETURN(health, rpc::HealthServer::Start(settings.health_listen));
   }
-  BW_RETURN_IF_ERROR(
-      os::WriteFileAtomically(env.files, endpoints,
-                              absl::StrCat("{\"transfer\":\"", endpoint, "\",\"health\":\"",
-                                           health == nullptr ? "" : health->endpoint(), "\"}\n")));
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(env.files, endpoints,
+                                             absl::StrCat("{\"transfer\":\"", endpoint, "\",\"health\":\"",
+                                                          health == nullptr ? "" : health->endpoint(), "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"site", identity->site()},
                   {"endpoint", endpoint},
@@ -231,7 +243,8 @@ int Main(int argc, char** argv) {
   auto* join = app.add_subcommand("join", "spend a join string once; makes this agent's keys and certificate");
   join->add_option("--data-dir", join_flags.data_dir, "directory of this agent")->required();
   auto* whole = join->add_option("--join", join_flags.join, "the string from: bailiwick site join-token SITE");
-  auto* file = join->add_option("--join-file", join_flags.join_file, "or a file that holds it")->excludes(whole);
+  auto* file = join->add_option("--join-file", join_flags.join_file, "or a file that holds it (-: standard input)")
+                   ->excludes(whole);
   join->add_option("--coordinator", join_flags.coordinator, "or its parts: HOST:PORT of the join port")
       ->excludes(whole)
       ->excludes(file);
@@ -239,9 +252,11 @@ int Main(int argc, char** argv) {
   join->add_option("--ca-sha256", join_flags.ca_sha256, "hash of the CA's certificate, hex")->excludes(whole);
   join->add_option("--policy-root-sha256", join_flags.policy_root_sha256, "hash of the root that signs the law, hex")
       ->excludes(whole);
-  join->add_flag("--if-needed", join_flags.if_needed,
-                 "join unless this very string was spent here; an agent that joined before goes on as it is when it cannot");
-  join->footer("Example:\n  bailiwick-agent join --data-dir /var/lib/bailiwick --join bwj1.CiQ...");
+  join->add_flag(
+      "--if-needed", join_flags.if_needed,
+      "join unless this very string was spent here; an agent that joined before goes on as it is when it cannot");
+  join->footer(
+      "Example:\n  bailiwick-agent join --data-dir /var/lib/bailiwick-agent --join-file /etc/bailiwick/join-string");
 
   RunSettings settings;
   config::Settings table = SettingsTable(&settings);
