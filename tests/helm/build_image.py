@@ -4,7 +4,6 @@
 Takes many minutes (a Debian, its packages, an optimized build) and needs root and Debian's packages; the compiler's cache is the
 machine's, as the Dockerfile mounts one.
 """
-import fnmatch
 import os
 import re
 import shlex
@@ -37,20 +36,6 @@ def instructions():
             yield word, rest
 
 
-def context():
-    """Files of the repository that the build gets to see."""
-    with open(os.path.join(DOCKER, "Dockerfile.dockerignore")) as file:
-        lines = [line.strip() for line in file if line.strip() and not line.startswith("#")]
-    assert lines[0] == "*"
-    taken = [line[1:] for line in lines if line.startswith("!")]
-    left = [line.removeprefix("**/") for line in lines[1:] if not line.startswith("!")]
-    names = subprocess.run(["git", "-C", chart.ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"], check=True,
-                           capture_output=True, text=True).stdout.split("\0")
-    for name in names:
-        if any(name == t or name.startswith(t + "/") for t in taken) and not any(fnmatch.fnmatch(name, "*" + pattern) for pattern in left):
-            yield name
-
-
 class Stage:
     def __init__(self, base, name, source):
         self.root, self.workdir, self.user, self.environment = os.path.join(base, name), "/", "0:0", {}
@@ -67,7 +52,7 @@ class Stage:
             os.makedirs(target, exist_ok=True)
             subprocess.run(["cp", "-a", stages[sources[0][7:]].root + sources[1] + ".", target], check=True)
             return
-        for name in context():
+        for name in chart.docker_context():
             if sources == ["."] or name in sources:
                 to = os.path.join(target, name if sources == ["."] else os.path.basename(name))
                 os.makedirs(os.path.dirname(to), exist_ok=True)

