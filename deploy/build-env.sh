@@ -24,3 +24,12 @@ bw_build() {
     return 1
   }
 }
+
+# bw_release_epoch: the time that packages carry, so that the same source gives the same bytes; SOURCE_DATE_EPOCH, else the
+# date of the newest entry of the changelog.
+bw_release_epoch() {
+  local released
+  released=$(sed -n '/^ -- /{s/.*  //p;q}' "$BAILIWICK_ROOT/deploy/packages/changelog.in")
+  [ -n "$released" ] || { echo "deploy/packages/changelog.in names no date" >&2; return 1; }
+  echo "${SOURCE_DATE_EPOCH:-$(LC_ALL=C date -d "$released" +%s)}"
+}

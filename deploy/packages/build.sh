@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the Debian packages (bailiwick-agent, bailiwick-coordinator, bailiwick) and the tarball of the static agent, from the
-# release and static presets, and lists them with their hashes in SHA256SUMS.
+# release and static presets, and lists them with their hashes in SHA256SUMS. The same source gives the same bytes.
 #   deploy/packages/build.sh [--output DIR] [--maintainer 'NAME <MAIL>'] [--no-install]
 #     --output DIR      where they go (default: build/packages)
 #     --maintainer ...  who answers for them; whoever publishes packages says so
@@ -34,6 +34,9 @@ echo "building the static agent (log: build/static.log)"
 bw_build static bailiwick-agent
 
 echo "packing"
+umask 022
+SOURCE_DATE_EPOCH=$(bw_release_epoch)
+export SOURCE_DATE_EPOCH
 log=$BAILIWICK_ROOT/build/packages.log
 cpack --config build/release/CPackConfig.cmake -B "$output" >"$log" 2>&1 || {
   tail -20 "$log" >&2

@@ -7,7 +7,8 @@
 set -euo pipefail
 export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+source "$here/../build-env.sh"
+root=$BAILIWICK_ROOT
 
 agent=$root/build/static/bin/bailiwick-agent output=$root/build/packages
 while [ $# -gt 0 ]; do
@@ -27,9 +28,7 @@ if ldd "$agent" >/dev/null 2>&1; then
   exit 2
 fi
 version=$("$agent" --version) version=${version##* }
-released=$(sed -n '/^ -- /{s/.*  //p;q}' "$here/changelog.in")
-[ -n "$released" ] || { echo "tarball.sh: $here/changelog.in names no date" >&2; exit 1; }
-epoch=${SOURCE_DATE_EPOCH:-$(date -d "$released" +%s)}
+epoch=$(bw_release_epoch)
 name=bailiwick-agent-$version-linux-$(uname -m)
 
 umask 022

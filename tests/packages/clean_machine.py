@@ -111,7 +111,7 @@ class CleanMachine(unittest.TestCase):
         given = os.environ.get("BAILIWICK_PACKAGES")  # a directory of them; else they are built
         cls.folder = given or os.path.join(m.ROOT, "build", "packages")
         if not given:
-            call(os.path.join(m.ROOT, "deploy", "packages", "build.sh"))
+            cls.build()
         cls.packages = sorted(glob.glob(os.path.join(cls.folder, "*.deb")))
         assert len(cls.packages) == 3, cls.packages
         cls.root = fresh_debian(cls.packages)
@@ -120,6 +120,17 @@ class CleanMachine(unittest.TestCase):
         for package in cls.packages:
             m.other_version(package, "0.2.0", cls.next)
         m.leave_the_machine()
+
+    @staticmethod
+    def build():
+        """Twice: the same source gives the same bytes."""
+        script = os.path.join(m.ROOT, "deploy", "packages", "build.sh")
+        again = os.path.join(m.ROOT, "build", "packages-again")
+        call(script)
+        call(script, "--output", again)
+        sums = [f.read(os.path.join(folder, "SHA256SUMS")).decode() for folder in (os.path.join(m.ROOT, "build", "packages"), again)]
+        assert sums[0] == sums[1] and len(sums[0].splitlines()) == 4, sums
+        shutil.rmtree(again)
 
     def setUp(self):
         self.machine = Booted(self.root)

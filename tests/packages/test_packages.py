@@ -67,6 +67,7 @@ class Packages(unittest.TestCase):
         os.mkdir(cls.next)
         for package in cls.packages:
             m.other_version(package, "0.2.0", cls.next)
+        cls.archive = tarball(cls.folder)
         m.leave_the_machine()
 
     def setUp(self):
@@ -168,7 +169,7 @@ class Packages(unittest.TestCase):
     def test_the_tarball_on_an_edge_box(self):
         machine, story = self.machine, Story(self.machine)
         agent = "/opt/bailiwick/bin/bailiwick-agent"
-        [archive] = machine.copy_in([tarball(self.folder)], "/root")
+        [archive] = machine.copy_in([self.archive], "/root")
         machine.run("tar", "-xzf", archive, "-C", "/root")
         installer = f"/root/{os.path.basename(archive)[:-len('.tar.gz')]}/install.sh"
         install = [installer, "--prefix", "/opt/bailiwick"]
@@ -206,7 +207,7 @@ class Packages(unittest.TestCase):
 
     def test_the_tarball_into_an_image_and_what_the_installer_refuses(self):
         machine = self.machine
-        [archive] = machine.copy_in([tarball(self.folder)], "/root")
+        [archive] = machine.copy_in([self.archive], "/root")
         machine.run("tar", "-xzf", archive, "-C", "/root")
         installer = f"/root/{os.path.basename(archive)[:-len('.tar.gz')]}/install.sh"
         machine.run(installer, "--root", "/image", "--prefix", "/usr")
@@ -224,11 +225,10 @@ class Packages(unittest.TestCase):
         self.assertIn("agent.yaml is missing", machine.run(installer, expect=4).err)
 
     def test_the_tarball_is_the_same_bytes_each_time(self):
-        folders = [os.path.join(self.folder, name) for name in ("once", "again")]
         copied = shutil.copy(m.STATIC, os.path.join(self.folder, "agent-of-another-day"))
         os.utime(copied, (1, 1))
-        once, again = tarball(folders[0]), tarball(folders[1], copied, preexec_fn=lambda: os.umask(0o077))
-        self.assertEqual(f.read(once), f.read(again))
+        again = tarball(os.path.join(self.folder, "again"), copied, preexec_fn=lambda: os.umask(0o077))
+        self.assertEqual(f.read(self.archive), f.read(again))
 
     def refuses_what_is_newer(self, name, database):
         """A directory that a newer build has written: said so with exit code 5, and left as it is."""
