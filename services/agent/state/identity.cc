@@ -48,7 +48,8 @@ absl::StatusOr<std::unique_ptr<AgentIdentity>> AgentIdentity::Load(AgentState* s
   if (self->spiffe_id_.empty()) {
     return absl::NotFoundError(absl::StrCat("the agent in ", state->directory(),
                                             " has not joined yet; run: bailiwick-agent join --data-dir ",
-                                            state->directory(), " --join STRING (from: bailiwick site join-token SITE)"));
+                                            state->directory(),
+                                            " --join-file FILE (what bailiwick site join-token SITE printed)"));
   }
   BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(self->spiffe_id_));
   self->site_ = id.site;
@@ -84,8 +85,8 @@ absl::StatusOr<enroll::v1::JoinString> AgentIdentity::JoinOf(const std::string& 
   join.set_token(token);
   if (join_address.empty() || token.empty() || ca_sha256.size() != 64 || policy_root_sha256.size() != 64) {
     return absl::InvalidArgumentError(
-        "joining takes --join STRING, or --coordinator HOST:PORT, --token TOKEN, and --ca-sha256 and --policy-root-sha256 "
-        "with 64 hexadecimal digits each: bailiwick site join-token SITE -o json has them");
+        "joining takes --join-file FILE, or --join STRING, or --coordinator HOST:PORT, --token TOKEN, and --ca-sha256 "
+        "and --policy-root-sha256 with 64 hexadecimal digits each: bailiwick site join-token SITE -o json has them");
   }
   return join;
 }
