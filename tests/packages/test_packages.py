@@ -205,7 +205,7 @@ class Packages(unittest.TestCase):
             self.assertFalse(os.path.exists(machine.path(name)), name)
         self.assertEqual(f.read(machine.path("/var/lib/bailiwick-agent/replicas/tools/current/file")), b"second\n")
 
-    def test_the_tarball_into_an_image_and_what_the_installer_refuses(self):
+    def test_the_tarball_into_an_image_without_systemd_and_what_is_refused(self):
         machine = self.machine
         [archive] = machine.copy_in([self.archive], "/root")
         machine.run("tar", "-xzf", archive, "-C", "/root")
@@ -218,6 +218,13 @@ class Packages(unittest.TestCase):
                                       (["--prefix"], 2, "needs a directory"), (["--force"], 2, "unknown argument")):
             refused = machine.run(installer, *arguments, expect=code)
             self.assertIn(said, refused.err)
+        # Where there is no systemd at all: the user comes by useradd, and how to start it by hand is said.
+        os.unlink(machine.path("/usr/bin/systemd-sysusers"))
+        did = machine.run(installer)
+        self.assertIn("user bailiwick-agent: made by useradd", did.out)
+        self.assertIn("as bailiwick-agent: /usr/local/bin/bailiwick-agent run --config /etc/bailiwick/agent.yaml", did.out)
+        data, user = os.stat(machine.path("/var/lib/bailiwick-agent")), m.pwd_of(machine, "bailiwick-agent")
+        self.assertEqual((data.st_uid, data.st_gid, data.st_mode & 0o7777), (user.pw_uid, user.pw_gid, 0o711))
         machine.run("chmod", "755", "/root")
         refused = machine.run_as("nobody", installer, expect=3)
         self.assertIn("run it as root", refused.err)
