@@ -308,6 +308,14 @@ metadata: {name: admins}
 spec: {roles: [policy-admin, auditor], people: [alice, bob]}
 )yaml";
 
+TEST(YamlTest, WhatBeginsNoValueEndsTheReading) {
+  for (const char* text : {",", ", ", "a: 1\n---\n,", "- ,", "}", "]"}) {
+    std::vector<Problem> problems;
+    EXPECT_LE(ReadYaml(text, &problems).size(), 3u) << text;
+    EXPECT_EQ(problems.size(), 1u) << text;
+  }
+}
+
 TEST(YamlTest, EveryKindSurvivesTheRoundTrip) {
   auto parsed = ParseYaml(kEveryKind, "all.yaml");
   ASSERT_TRUE(parsed.ok()) << parsed.status();

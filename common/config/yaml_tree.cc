@@ -204,7 +204,14 @@ std::vector<YamlNode> ReadYaml(std::string_view text, std::vector<Problem>* prob
   Builder builder(problems, &nodes);
   try {
     YAML::Parser parser(input);
-    while (parser.HandleNextDocument(builder)) documents.push_back(builder.Take());
+    while (parser.HandleNextDocument(builder)) {
+      YamlNode document = builder.Take();
+      // It does not take what can begin no document ("," alone), and would find it there again without end.
+      const bool stuck = !documents.empty() && document.mark.line == documents.back().mark.line &&
+                         document.mark.column == documents.back().mark.column;
+      if (stuck) throw Stop{{document.mark, "not YAML: this cannot begin a value"}};
+      documents.push_back(std::move(document));
+    }
   } catch (const Stop& stop) {
     problems->push_back(stop.problem);
   } catch (const YAML::Exception& error) {

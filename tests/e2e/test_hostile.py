@@ -251,6 +251,19 @@ class Hostile(HostilePeer):
                 self.assertIn(goodbye.code, ("CORRUPT", "BAD_REQUEST"))
         self.fleet.verify("prize", "core")
 
+    def test_data_that_is_not_where_it_is_looked_for(self):
+        """The same protobuf message, its fields in another order: refused, and the receiver lives."""
+        flow = self.flow(site="factory", to="core")
+        flow.send(hello=self.hello(self.grant("unwanted"), dataset="unwanted", site="factory", role=w.transfer_pb2.ROLE_SOURCE))
+        self.assertTrue(flow.next().HasField("hello_reply"))
+        data = w.transfer_pb2.Data(want_id=flow.next().want.want_id, last=True, payload=GARBAGE, pieces=[
+            w.transfer_pb2.Piece(codec=0, stored_length=len(GARBAGE), raw_length=len(GARBAGE))])
+        unknown = b"\x98\x06\x00"   # field 99, a number
+        flow.send_bytes(unknown + w.transfer_pb2.Frame(data=data).SerializeToString())
+        _, goodbye = flow.until_goodbye()
+        self.assertEqual(goodbye and goodbye.code, "BAD_REQUEST", goodbye)
+        self.fleet.verify("prize", "core")
+
     def test_the_receiver_evaluates_the_law_too(self):
         """A captured coordinator and a bribed source: cloud-us itself refuses what may not lie there."""
         flow = self.flow(site="factory", to="cloud-us")

@@ -212,6 +212,10 @@ class Flow:
     def send(self, **kind):
         self._outbox.append(transfer_pb2.Frame(**kind))
 
+    def send_bytes(self, data):
+        """A frame as no library would write it."""
+        self._outbox.append(type("Raw", (), {"SerializeToString": lambda _: data})())
+
     def next(self):
         """The next frame; None at the end of the stream."""
         try:

@@ -28,7 +28,7 @@ for target in "${targets[@]}"; do
            -artifact_prefix="$findings/" -use_value_profile=1)
   [ ! -f "tests/fuzz/$target.dict" ] || options+=(-dict="tests/fuzz/$target.dict")
   code=0
-  nice "build/fuzz/bin/fuzz_$target" "${options[@]}" "${folders[@]}" >"$log" 2>&1 || code=$?
+  nice -n 19 "build/fuzz/bin/fuzz_$target" "${options[@]}" "${folders[@]}" >"$log" 2>&1 || code=$?
   status() { grep -oE "$1: +[0-9]+" "$log" | tail -1 | grep -oE '[0-9]+$' || echo -; }
   printf '%-16s %9s %9s %9s %7s %9s %s\n' "$target" "$(status 'stat::number_of_executed_units')" \
     "$(status 'stat::average_exec_per_sec')" "$(status cov)" "$(status ft)" "$(grep -oE 'corp: [0-9]+' "$log" | tail -1 | cut -c7- || echo -)" \

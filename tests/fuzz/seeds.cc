@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "bailiwick/agent/v1/audit.pb.h"
 #include "bailiwick/store/v1/store.pb.h"
 #include "common/audit/note.h"
 #include "common/audit/proof.h"
@@ -367,6 +368,10 @@ void Audit() {
   Seed("record", "body", "\1" + line.substr(0, line.rfind(",\"salt\"")));
   Seed("record", "entry", std::string(1, '\0') + record.entry);
   Seed("record", "json", std::string(1, '\0') + " { \"a\" : [1, -2.5e+7, true, null, \"\\u00e9\\n\"], \"b\" : {} } ");
+  Seed("mirror", "two", std::string("\0\12\0\0\0\0\0\0\0\0\0\0\1\0\0\12\12\0\0\0\0\0\0\0\0\0\0\1\0\0", 30));
+  agent::v1::AuditReport report;
+  report.add_proof(std::string(32, 'p'));
+  Seed("mirror", "proof", std::string("\0\2\0\0\0", 5) + Chunked(report.SerializeAsString()));
   const audit::Checkpoint checkpoint{.origin = "log", .size = 8, .root = kDigest};
   audit::Note note{.text = checkpoint.Text()};
   note.signatures = {audit::SignNote(note.text, "log", Key()), audit::Cosign(note.text, "wit0", Key('0'), Now())};

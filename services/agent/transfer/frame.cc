@@ -99,6 +99,8 @@ absl::StatusOr<InFrame> DecodeFrame(const grpc::ByteBuffer& buffer) {
         in.message.kind_case() == transfer::v1::Frame::KIND_NOT_SET) {
       return absl::InvalidArgumentError("a frame that is not one of this protocol");
     }
+    // Its payload would not be where whoever takes it looks for it.
+    if (in.message.has_data()) return absl::InvalidArgumentError("a data frame that does not begin with its data");
     return in;
   }
   uint32_t length = 0;

@@ -82,6 +82,16 @@ TEST(Frame, RefusesPiecesThatDoNotFillThePayload) {
   EXPECT_FALSE(DecodeFrame(EncodeFrame(frame)).ok());
 }
 
+TEST(Frame, RefusesDataBehindAnotherField) {
+  transfer::v1::Frame frame;
+  frame.mutable_data()->add_pieces()->set_stored_length(5);
+  frame.mutable_data()->set_payload("hello");
+  const std::string data = frame.SerializeAsString();
+  grpc::Slice first(data), behind(std::string("\x98\x06\x00", 3) + data);  // an unknown field
+  EXPECT_TRUE(DecodeFrame(grpc::ByteBuffer(&first, 1)).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(DecodeFrame(grpc::ByteBuffer(&behind, 1)).status()));
+}
+
 TEST(Frame, MutatedBytesNeverCrash) {
   DataFrame frame(3);
   for (int i = 0; i < 20; ++i) frame.Add(Chunk(std::string(static_cast<size_t>(i) * 7, 'c')));
