@@ -107,7 +107,7 @@ class Image(unittest.TestCase):
         shutil.copytree(os.path.join(chart.ROOT, "deploy", "policies"), runtime.root + "/policies")
 
         def run(*command):
-            done = subprocess.run(["chroot", f"--userspec={runtime.user}", runtime.root, *command], env=runtime.environment,
+            done = subprocess.run(["/usr/sbin/chroot", f"--userspec={runtime.user}", runtime.root, *command], env=runtime.environment,
                                   capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, f"{command}\n{done.stdout}{done.stderr}")
             return done.stdout
