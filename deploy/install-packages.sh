@@ -41,7 +41,19 @@ fi
 
 echo "packages: installing ${#missing[@]}: ${missing[*]}"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+policy=/usr/sbin/policy-rc.d
+own_policy=0
+trap 'rm -f "$log"; [ "$own_policy" -eq 0 ] || "${as_root[@]}" rm -f "$policy"' EXIT
+
+# Some packages bring a service beside the tool that is wanted (prometheus: promtool): none is started, now or at boot.
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" sh -c "cat >$policy && chmod 755 $policy"
+  own_policy=1
+fi
+leave_services_off() {
+  [[ " ${missing[*]} " != *" prometheus "* ]] || ! command -v systemctl >/dev/null ||
+    "${as_root[@]}" systemctl disable --quiet prometheus.service >>"$log" 2>&1 || true
+}
 
 try_install() {
   "${as_root[@]}" apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" >"$log" 2>&1
@@ -52,11 +64,13 @@ try_update() {
 
 # With fresh lists an update is not needed; with none, or stale ones, the first attempt fails and an update mends it.
 if try_install; then
+  leave_services_off
   echo "packages: installed"
   exit 0
 fi
 for attempt in 1 2; do
   if try_update && try_install; then
+    leave_services_off
     echo "packages: installed"
     exit 0
   fi

@@ -143,6 +143,10 @@ class Server::Impl {
   std::list<Client> clients_;  // changed by the accepting thread, and by Stop once that has ended
 };
 
+std::string WithPort(const std::string& address, int port) {
+  return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
+}
+
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() = default;
 int Server::port() const { return impl_->port(); }

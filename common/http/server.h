@@ -29,6 +29,9 @@ struct Limits {
 // Called on many threads at once.
 using Handler = std::function<Response(const Request&)>;
 
+// The address with that port in place of its own.
+std::string WithPort(const std::string& address, int port);
+
 class Server {
  public:
   // Listens on HOST:PORT ("127.0.0.1:0", "[::1]:9090"; port 0 is a free one). INVALID_ARGUMENT: it is no such address.

@@ -3,12 +3,32 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/store/store_impl.h"
+#include "common/telemetry/metrics.h"
 
 namespace bailiwick::store {
 namespace {
 
 // What a pack's buffer holds without growing: what is written at once, and one more chunk of the usual sizes.
 constexpr size_t kReserveBytes = PackWriter::kBufferBytes + (256 << 10);
+
+telemetry::CounterFamily chunks_stored("bailiwick_store_chunks_stored_total",
+                                       "Chunks written to packs: by commits, transfers and collections.", {});
+telemetry::CounterFamily raw_stored(
+    "bailiwick_store_raw_bytes_total",
+    "Size of the chunks written to packs before compression: divided by the stored bytes, "
+    "the compression ratio.",
+    {});
+telemetry::CounterFamily bytes_stored("bailiwick_store_stored_bytes_total",
+                                      "Size of the chunks written to packs, as stored.", {});
+
+void CountStored(const ChunkParts& chunk) {
+  static telemetry::Counter& chunks = chunks_stored.With({});
+  static telemetry::Counter& raw = raw_stored.With({});
+  static telemetry::Counter& stored = bytes_stored.With({});
+  chunks.Add();
+  raw.Add(chunk.raw_length);
+  stored.Add(chunk.size());
+}
 
 }  // namespace
 
@@ -148,8 +168,8 @@ absl::Status PackWriter::Begin() {
 
 absl::Status PackWriter::Check(const Digest& digest, const ChunkParts& chunk) const {
   if (auto by = store_->Redacted(digest); by != nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat("content that is ", RedactedBy(*by),
-                                                      " may not be stored again; remove the file or ignore it"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("content that is ", RedactedBy(*by), " may not be stored again; remove the file or ignore it"));
   }
   const size_t size = chunk.size();
   if (size <= kMaxChunkBytes && chunk.raw_length <= kMaxChunkBytes &&
@@ -185,6 +205,7 @@ absl::Status PackWriter::Append(const Digest& digest, const ChunkParts& chunk) {
   }
   const uint64_t size = pack_->Append(digest, chunk);
   stored_bytes_ += chunk.size();
+  CountStored(chunk);
   failed_ = pack_->WriteOut(kBufferBytes);
   if (failed_.ok() && size > kPackBytes) failed_ = Seal();
   return failed_;

@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <functional>
 #include <iostream>
 #include <thread>
@@ -13,13 +14,18 @@
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/config/settings_flags.h"
+#include "common/http/server.h"
+#include "common/http/status_pages.h"
 #include "common/os/deadline.h"
+#include "common/os/pulse.h"
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/grpc_metrics.h"
 #include "common/rpc/health.h"
 #include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
 #include "services/agent/api/admin_service.h"
+#include "services/agent/api/agent_metrics.h"
 #include "services/agent/api/local_service.h"
 #include "services/agent/keys/key_commands.h"
 #include "services/agent/settings/run_settings.h"
@@ -140,6 +146,7 @@ absl::Status Run(const RunSettings& settings) {
   BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualServerCredentials({identity->credentials_directory()}, gate));
   grpc::ServerBuilder builder;
   rpc::ApplyServerLimits(builder);
+  rpc::CountCalls(builder);
   builder.SetMaxReceiveMessageSize(static_cast<int>(kMaxFrameBytes));
   int port = 0;
   builder.AddListeningPort(settings.listen, credentials, &port);
@@ -163,9 +170,25 @@ absl::Status Run(const RunSettings& settings) {
   if (!settings.health_listen.empty()) {
     BW_ASSIGN_OR_RETURN(health, rpc::HealthServer::Start(settings.health_listen));
   }
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(env.files, endpoints,
-                                             absl::StrCat("{\"transfer\":\"", endpoint, "\",\"health\":\"",
-                                                          health == nullptr ? "" : health->endpoint(), "\"}\n")));
+  os::Pulse pulse(env.clock, [&agent] { return agent.TurnedSinceAsked(); });
+  std::atomic<bool> stopping{false};
+  const http::StatusSource status{
+      .metrics = [&](telemetry::Exposition* out) { CollectAgent(agent, law, *state, out); },
+      .alive = [&] { return pulse.Check(); },
+      .ready = [&] { return stopping ? absl::UnavailableError("the agent is stopping") : pulse.Check(); }};
+  std::unique_ptr<http::Server> status_server;
+  if (!settings.metrics_listen.empty()) {
+    BW_ASSIGN_OR_RETURN(status_server,
+                        http::Server::Start(settings.metrics_listen, [&status](const http::Request& request) {
+                          return http::AnswerStatus(status, request);
+                        }));
+  }
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(
+      env.files, endpoints,
+      absl::StrCat("{\"transfer\":\"", endpoint, "\",\"health\":\"", health == nullptr ? "" : health->endpoint(),
+                   "\",\"metrics\":\"",
+                   status_server == nullptr ? "" : http::WithPort(settings.metrics_listen, status_server->port()),
+                   "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"site", identity->site()},
                   {"endpoint", endpoint},
@@ -175,9 +198,10 @@ absl::Status Run(const RunSettings& settings) {
 
   BW_RETURN_IF_ERROR(manager.Ready(absl::StrCat("serving site ", identity->site(), " at ", endpoint)));
 
-  const int received = os::AwaitStopSignal(manager, [&agent] { return agent.TurnedSinceAsked(); });
+  const int received = os::AwaitStopSignal(manager, [&pulse] { return pulse.TurnedSinceAsked(); });
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
   manager.Stopping().IgnoreError();  // it sees the end of the process as well
+  stopping = true;
   if (health != nullptr) health->Draining();
   local.Stop();
   transfers.Shutdown();

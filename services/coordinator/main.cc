@@ -9,13 +9,18 @@
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/config/settings_flags.h"
+#include "common/http/server.h"
+#include "common/http/status_pages.h"
 #include "common/os/deadline.h"
+#include "common/os/pulse.h"
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/grpc_metrics.h"
 #include "common/rpc/health.h"
 #include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
 #include "services/coordinator/api/control_service.h"
+#include "services/coordinator/api/coordinator_metrics.h"
 #include "services/coordinator/ca/keeper.h"
 #include "services/coordinator/core/core.h"
 #include "services/coordinator/core/keys.h"
@@ -31,6 +36,7 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(const std::string& address,
                                                      const std::vector<grpc::Service*>& services, int* port) {
   grpc::ServerBuilder builder;
   rpc::ApplyServerLimits(builder);
+  rpc::CountCalls(builder);
   builder.AddListeningPort(address, credentials, port);
   for (grpc::Service* service : services) builder.RegisterService(service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
@@ -122,10 +128,32 @@ absl::Status Serve(const ServeSettings& settings) {
   if (!settings.health_listen.empty()) {
     BW_ASSIGN_OR_RETURN(health, rpc::HealthServer::Start(settings.health_listen));
   }
+  os::Pulse pulse(clock, [&core] { return core.TurnedSinceAsked(); });
+  const MetricSources sources{.core = &core,
+                              .audit_desk = &audit_desk,
+                              .audit = audit.get(),
+                              .authority = authority.get(),
+                              .files = files,
+                              .clock = clock,
+                              .certificate = os::JoinPath(own.directory(), "cert.pem"),
+                              .data_directory = settings.data_dir};
+  const http::StatusSource status{
+      .metrics = [&](telemetry::Exposition* out) { CollectCoordinator(sources, out); },
+      .alive = [&] { return pulse.Check(); },
+      .ready = [&] { return stopping ? absl::UnavailableError("the coordinator is stopping") : pulse.Check(); }};
+  std::unique_ptr<http::Server> status_server;
+  if (!settings.metrics_listen.empty()) {
+    BW_ASSIGN_OR_RETURN(status_server,
+                        http::Server::Start(settings.metrics_listen, [&status](const http::Request& request) {
+                          return http::AnswerStatus(status, request);
+                        }));
+  }
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
       absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port,
-                   "\",\"health\":\"", health == nullptr ? "" : health->endpoint(), "\"}\n")));
+                   "\",\"health\":\"", health == nullptr ? "" : health->endpoint(), "\",\"metrics\":\"",
+                   status_server == nullptr ? "" : http::WithPort(settings.metrics_listen, status_server->port()),
+                   "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"control", absl::StrCat(host, ":", control_port)},
                   {"join", absl::StrCat(join_host, ":", join_port)},
@@ -134,7 +162,7 @@ absl::Status Serve(const ServeSettings& settings) {
 
   BW_RETURN_IF_ERROR(manager.Ready(absl::StrCat("serving ", keys.trust_domain, " at ", host, ":", control_port)));
 
-  const int received = os::AwaitStopSignal(manager, [&core] { return core.TurnedSinceAsked(); });
+  const int received = os::AwaitStopSignal(manager, [&pulse] { return pulse.TurnedSinceAsked(); });
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
   manager.Stopping().IgnoreError();  // it sees the end of the process as well
   if (health != nullptr) health->Draining();

@@ -47,7 +47,7 @@ class Files(unittest.TestCase):
             self.assertEqual(sorted(set(flags) - {"--help", "--config"}), sorted(flag_of(k) for k in known))
 
     def test_each_key_is_taken(self):
-        values = {"listen": "127.0.0.1:1", "controlListen": "127.0.0.1:1", "joinListen": "127.0.0.1:2", "healthListen": "a:3",
+        values = {"listen": "127.0.0.1:1", "controlListen": "127.0.0.1:1", "joinListen": "127.0.0.1:2", "healthListen": "a:3", "metricsListen": "127.0.0.1:4",
                   "advertise": "a.example:1", "coordinator": "a.example:2", "certificateLife": "1h", "caRotateEvery": "30d",
                   "logFormat": "json", "logLevel": "debug"}
         for program, _, name in PROCESSES:

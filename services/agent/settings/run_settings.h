@@ -17,6 +17,7 @@ struct RunSettings {
   std::string replica_path;
   std::string key_dir;
   std::string tls_dir;
+  std::string metrics_listen;
   std::string log_format = "text";
   std::string log_level = "info";
 };

@@ -6,6 +6,7 @@
 #include "common/rpc/codec.h"
 #include "common/telemetry/line.h"
 #include "common/telemetry/log.h"
+#include "services/agent/transfer/flow_metrics.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -66,6 +67,16 @@ std::string Detail(const policy::Grant& grant, const policy::GrantDecision& perm
                       "\",\"number\":", record.number, ",\"labels\":", LabelsOf(grant, law), ",\"sourceRegion\":\"",
                       grant.source_region, "\",\"destinationRegion\":\"", grant.destination_region,
                       "\",\"logicalBytes\":", record.logical_bytes, ",\"wireBytes\":", wire_bytes, self_granted, "}");
+}
+
+// A rule as the peer names it is a label only if our law has it too.
+std::string KnownRule(const Law& law, const std::string& rule) {
+  auto current = law.current();
+  if (current == nullptr) return "";
+  for (const policy::Rule& known : current->world.rules) {
+    if (known.name() == rule) return rule;
+  }
+  return "";
 }
 
 }  // namespace
@@ -182,8 +193,8 @@ bool Flow::SayIdentity() {
 }
 
 End Flow::TakeIdentity(const transfer::v1::IdentityUpdate& update) {
-  policy::GrantDecision decision = guard_.OfferIdentity(
-      update.certificate_chain_pem(), rpc::FromProto(update.certificate_binding()), env_.roots());
+  policy::GrantDecision decision =
+      guard_.OfferIdentity(update.certificate_chain_pem(), rpc::FromProto(update.certificate_binding()), env_.roots());
   return decision.permitted ? End{} : Refused(decision);
 }
 
@@ -215,6 +226,7 @@ void Flow::Record(const End& end) {
 }
 
 void Flow::Finish(const End& end) {
+  if (!accepted_) CountDecision(receive_, end.code, KnownRule(*env_.law, end.rule));
   if (!end.complete()) Record(end);  // before the peer hears of it
   // The source learns of success by the receiver's COMPLETE; whoever ends it for another reason says so.
   Frame frame;

@@ -2,6 +2,7 @@
 #include "common/base/status.h"
 #include "common/rpc/codec.h"
 #include "services/agent/transfer/flow.h"
+#include "services/agent/transfer/flow_metrics.h"
 
 namespace bailiwick::agent {
 
@@ -91,6 +92,7 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
     machine.Stored(data.want_id());
   }
   wire_bytes_ += in.payload_size;
+  CountFlowBytes(record_.dataset, PeerSite(), receive_, in.payload_size);
   return End{};
 }
 

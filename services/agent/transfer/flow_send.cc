@@ -1,5 +1,6 @@
 #include "common/rpc/codec.h"
 #include "services/agent/transfer/flow.h"
+#include "services/agent/transfer/flow_metrics.h"
 #include "services/agent/transfer/source.h"
 
 namespace bailiwick::agent {
@@ -52,6 +53,7 @@ End Flow::Send() {
         return absl::CancelledError("broken");
       }
       wire_bytes_ += bytes;
+      CountFlowBytes(record_.dataset, PeerSite(), receive_, bytes);
       return absl::OkStatus();
     });
     if (!window.complete()) return window;

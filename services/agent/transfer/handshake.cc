@@ -4,6 +4,7 @@
 #include "common/base/version.h"
 #include "common/rpc/codec.h"
 #include "services/agent/transfer/flow.h"
+#include "services/agent/transfer/flow_metrics.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -144,6 +145,7 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
   absl::Status audited = Audit("grant-accepted", End{});
   if (!audited.ok()) return Broken(audited);
   accepted_ = true;
+  CountDecision(receive_, "PERMITTED", permit_.rule);
   env_.began(*dataset_, receive_, PeerSite(), control_);
   return Withheld();  // a fence that came before it was told of this flow
 }

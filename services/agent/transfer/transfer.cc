@@ -4,16 +4,30 @@
 
 #include "services/agent/transfer/ask.h"
 #include "services/agent/transfer/flow.h"
+#include "services/agent/transfer/flow_metrics.h"
 
 namespace bailiwick::agent {
 
 using transfer::v1::Frame;
 
+namespace {
+
+template <typename RunFlow>
+void Measured(const TransferEnvironment& env, bool receive, Flow& flow, RunFlow run) {
+  RunningFlowMark mark(receive);
+  const absl::Duration began = env.clock->BootTime();
+  const End end = run();
+  flow.Finish(end);
+  CountFlowEnd(receive, end.code, env.clock->BootTime() - began);
+}
+
+}  // namespace
+
 void RunDialledFlow(const TransferEnvironment& env, const FlowOrder& order, std::shared_ptr<FrameStream> stream,
                     std::shared_ptr<FlowControl> control) {
   control->Attach(stream);
   Flow flow(env, stream, /*dialled=*/true, order.receive, std::move(control));
-  flow.Finish(flow.Dial(order));
+  Measured(env, order.receive, flow, [&] { return flow.Dial(order); });
 }
 
 void RunAcceptedFlow(const TransferEnvironment& env, std::shared_ptr<FrameStream> stream) {
@@ -35,7 +49,7 @@ void RunAcceptedFlow(const TransferEnvironment& env, std::shared_ptr<FrameStream
   auto control = std::make_shared<FlowControl>();
   control->Attach(stream);
   Flow flow(env, stream, /*dialled=*/false, /*receive=*/peer_sends, std::move(control));
-  flow.Finish(flow.Accept(first->message));
+  Measured(env, peer_sends, flow, [&] { return flow.Accept(first->message); });
 }
 
 }  // namespace bailiwick::agent

@@ -10,6 +10,7 @@
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
+#include "services/agent/work/dataset_metrics.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -21,7 +22,7 @@ constexpr int kJobThreads = 4;
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
-constexpr absl::Duration kJudgeEvery = absl::Seconds(1);  // sets expire, windows open and close
+constexpr absl::Duration kJudgeEvery = absl::Seconds(1);      // sets expire, windows open and close
 constexpr absl::Duration kIdentityEvery = absl::Seconds(1);
 
 }  // namespace
@@ -97,7 +98,9 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
     return kept;
   };
   transfer_env_.find_dataset = [this](DatasetId id) { return state_->FindDataset(id); };
-  transfer_env_.spend = [this](const policy::Grant& grant) { return state_->SpendGrant(grant.grant_id, grant.not_after); };
+  transfer_env_.spend = [this](const policy::Grant& grant) {
+    return state_->SpendGrant(grant.grant_id, grant.not_after);
+  };
   transfer_env_.withheld = [this](DatasetId id, VersionNumber version, std::string* sentence, std::string* rule) {
     return evictor_.Withheld(id, version, sentence, rule);
   };
@@ -153,9 +156,10 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   SessionClient::Callbacks callbacks;
   callbacks.credentials = [this] { return identity_->proof()->generation; };
   callbacks.dial = [this]() -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
-    BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualChannelCredentials(
-                                              {identity_->credentials_directory()},
-                                              absl::StrCat("spiffe://", identity_->trust_domain(), "/coordinator"), gate_));
+    BW_ASSIGN_OR_RETURN(
+        auto credentials,
+        rpc::MutualChannelCredentials({identity_->credentials_directory()},
+                                      absl::StrCat("spiffe://", identity_->trust_domain(), "/coordinator"), gate_));
     return rpc::Dial(coordinator_address_, credentials);
   };
   callbacks.hello = [this] {
@@ -350,7 +354,8 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
     {
       absl::MutexLock lock(&mutex_);
       is_new = !std::exchange(work->assigned, true);
-      pin_changed = is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
+      pin_changed =
+          is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
       work->assignment = a;
     }
     if (!a.home() && a.materialize() && pin_changed) QueueShow(work);
@@ -407,6 +412,15 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   report->set_source_problem(work->source_problem);
   if (fence.has_value()) ToProto(*fence, report->mutable_fence());
   for (auto& state : redactor_.States(work->dataset->id)) *report->add_redactions() = std::move(state);
+  DatasetFigures figures{.versions = versions->size(),
+                         .newest = versions->empty() ? 0 : versions->back().record.number,
+                         .current = work->current,
+                         .packs = stats.ok() ? stats->packs : 0,
+                         .stored_bytes = stats.ok() ? stats->pack_bytes : 0,
+                         .problem = !report->problem().empty() || !report->source_problem().empty(),
+                         .fenced = fence.has_value()};
+  for (const auto& v : *versions) figures.logical_bytes += v.record.logical_bytes;
+  SayFigures(work->dataset->name, figures);
   session_->Send(std::move(message));
 }
 
@@ -482,7 +496,8 @@ void Agent::Tick() {
     refusals_->Flush(false);
   }
   if (identity) jobs_.Submit("identity", [this] { LookAtIdentity(); });
-  if (look_at_audit) jobs_.Submit("audit", [this] {
+  if (look_at_audit)
+    jobs_.Submit("audit", [this] {
       if (absl::Status kept = flow_refusals_.Flush(); !kept.ok()) Log(Level::kError, "audit-failed", {{"error", kept}});
       audit_link_.Look();
     });

@@ -10,6 +10,7 @@
 #include "services/agent/home/consume.h"
 #include "services/agent/replica/hooks.h"
 #include "services/agent/work/agent.h"
+#include "services/agent/work/dataset_metrics.h"
 #include "services/agent/work/quiet.h"
 
 namespace bailiwick::agent {
@@ -70,8 +71,14 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
                     .incarnation = state_->incarnation(),
                     .epoch = assignment.epoch(),
                     .key = &identity_->enrolment_key()};
+  const absl::Duration began = state_->env().clock->BootTime();
   auto outcome = agent::Commit(*work->dataset, SourceOf(assignment.spec()), home, options, state_->env().clock,
                                progress, cancelled, WatchOf(*work));
+  CountCommit(assignment.dataset(),
+              !outcome.ok()        ? absl::StatusCodeToString(outcome.status().code())
+              : outcome->unchanged ? "unchanged"
+                                   : "committed",
+              outcome.ok() ? outcome->new_bytes : 0, state_->env().clock->BootTime() - began);
   SayWatchProblem(*work);
   if (outcome.ok()) Consume(*work, SourceOf(assignment.spec()), outcome->version);
   std::string problem = outcome.ok() ? "" : std::string(absl::StatusCodeToString(outcome.status().code()));
@@ -233,7 +240,8 @@ void Agent::QueueShow(const std::shared_ptr<Work>& work) {
 }
 
 // The pinned version, else the newest; none that is withheld.
-absl::StatusOr<std::optional<store::CatalogVersion>> Agent::VersionToShow(DatasetHandle& dataset, VersionNumber pinned) {
+absl::StatusOr<std::optional<store::CatalogVersion>> Agent::VersionToShow(DatasetHandle& dataset,
+                                                                          VersionNumber pinned) {
   const std::set<VersionNumber> withheld = evictor_.WithheldVersions(dataset.id);
   if (pinned != 0) {
     if (withheld.count(pinned) != 0) return std::nullopt;
@@ -314,8 +322,7 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
   }
   if (!status.ok()) {
     // A log is read, copied and kept by more people than the dataset: codes and counts, never a file's name.
-    Log(Level::kError, "layout-failed",
-        {{"dataset", dataset.name}, {"code", absl::StatusCodeToString(status.code())}});
+    Log(Level::kError, "layout-failed", {{"dataset", dataset.name}, {"code", absl::StatusCodeToString(status.code())}});
   } else if (before != after) {
     Log(Level::kInfo, "version-shown", {{"dataset", dataset.name}, {"version", after}, {"before", before}});
   }

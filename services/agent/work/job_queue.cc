@@ -2,7 +2,16 @@
 
 #include <utility>
 
+#include "common/telemetry/metrics.h"
+
 namespace bailiwick::agent {
+namespace {
+
+telemetry::GaugeFamily jobs_waiting("bailiwick_agent_jobs_waiting",
+                                    "Commits, layouts and other jobs that wait for their turn.", {});
+telemetry::GaugeFamily jobs_running("bailiwick_agent_jobs_running", "Jobs that run.", {});
+
+}  // namespace
 
 JobQueue::JobQueue(int threads) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
@@ -14,6 +23,7 @@ void JobQueue::Submit(const std::string& key, std::function<void()> job) {
   if (stopping_) return;
   Lane& lane = lanes_[key];
   lane.jobs.push_back(std::move(job));
+  jobs_waiting.With({}).Add(1);
   if (!lane.running && lane.jobs.size() == 1) ready_.push_back(key);
 }
 
@@ -39,9 +49,12 @@ void JobQueue::Run() {
     std::function<void()> job = std::move(lane.jobs.front());
     lane.jobs.pop_front();
     lane.running = true;
+    jobs_waiting.With({}).Add(-1);
     mutex_.Unlock();
+    jobs_running.With({}).Add(1);
     job();
     job = nullptr;
+    jobs_running.With({}).Add(-1);
     mutex_.Lock();
     Lane& after = lanes_[key];
     after.running = false;

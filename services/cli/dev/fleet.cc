@@ -305,7 +305,7 @@ absl::Status Fleet::StartCoordinator() {
   BW_ASSIGN_OR_RETURN(
       coordinator_, StartDaemon({os::JoinPath(BinaryDirectory(), "bailiwick-coordinator"), "serve", "--data-dir", data,
                                  "--control-listen", Loopback(control_port_), "--join-listen", Loopback(join_port_),
-                                 "--health-listen", Loopback(health_port_)},
+                                 "--health-listen", Loopback(health_port_), "--metrics-listen", Loopback(0)},
                                 LogOf("coordinator")));
   BW_RETURN_IF_ERROR(Save());
   BW_RETURN_IF_ERROR(Annotate(WaitForFile(endpoints, coordinator_, LogOf("coordinator")), "coordinator"));
@@ -321,10 +321,10 @@ absl::Status Fleet::StartAgent(FleetSite& site) {
   const std::string endpoints = os::JoinPath(SiteDirectory(site.name), "endpoints.json");
   absl::Status stale = files->Remove(endpoints);
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
-  BW_ASSIGN_OR_RETURN(site.process,
-                      StartDaemon({os::JoinPath(BinaryDirectory(), "bailiwick-agent"), "run", "--data-dir",
-                                   SiteDirectory(site.name), "--listen", Loopback(site.port)},
-                                  LogOf(site.name)));
+  BW_ASSIGN_OR_RETURN(site.process, StartDaemon({os::JoinPath(BinaryDirectory(), "bailiwick-agent"), "run",
+                                                 "--data-dir", SiteDirectory(site.name), "--listen",
+                                                 Loopback(site.port), "--metrics-listen", Loopback(0)},
+                                                LogOf(site.name)));
   BW_RETURN_IF_ERROR(Save());
   BW_RETURN_IF_ERROR(
       Annotate(WaitForFile(endpoints, site.process, LogOf(site.name)), absl::StrCat("agent of ", site.name)));

@@ -9,6 +9,7 @@
 #include "common/policy/grant.h"
 #include "common/rpc/codec.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
 #include "services/coordinator/core/core.h"
 
 namespace bailiwick::coordinator {
@@ -24,6 +25,18 @@ constexpr absl::Duration kSilence = absl::Seconds(60);   // a transfer nobody sp
 constexpr absl::Duration kAdoption = absl::Seconds(5);   // for the dialler to speak of what ran before we started
 constexpr absl::Duration kStalled = absl::Seconds(10);   // without a byte: another source may go on
 constexpr absl::Duration kDead = absl::Seconds(60);      // agents say something every 10 s
+
+telemetry::HistogramFamily rounds("bailiwick_coordinator_plan_duration_seconds", "How long rounds of planning took.",
+                                  {});
+telemetry::CounterFamily grants("bailiwick_coordinator_grant_decisions_total",
+                                "Grants that were issued, or refused by the law, by the rule that decided.",
+                                {"result", "rule"});
+telemetry::HistogramFamily ended("bailiwick_coordinator_transfer_duration_seconds",
+                                 "How long transfers took that have ended, by link and how they ended.",
+                                 {"source", "destination", "result"});
+telemetry::CounterFamily moved("bailiwick_coordinator_transfer_wire_bytes_total",
+                               "Bytes of content that ended transfers took on the wire.",
+                               {"dataset", "source", "destination"});
 
 absl::Duration FromProtoDuration(const google::protobuf::Duration& d) {
   return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
@@ -147,10 +160,12 @@ void Core::PlanLoop() {
 
 void Core::Reconcile() {
   absl::MutexLock lock(&mutex_);
+  const absl::Duration began = clock_->BootTime();
   CloseSilentSessions();
   CareForTransfers();
   SendTimestamps();
   PlanOnce();
+  rounds.With({}).Observe(clock_->BootTime() - began);
 }
 
 void Core::CloseSilentSessions() {
@@ -221,6 +236,7 @@ std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
                                   {stream->second.labels, transfer.view.source(), transfer.view.destination(),
                                    transfer.view.purpose(), stream->second.home_site},
                                   clock_->Now());
+  grants.With({decision.permitted ? "issued" : "refused", decision.rule}).Add();
   if (!decision.permitted) return std::nullopt;
   const VersionRow& version = state_.versions[transfer.dataset][transfer.version];
   if (clock_->Now() - version.record.committed_at > decision.obligations.max_retention) return std::nullopt;
@@ -372,6 +388,12 @@ void Core::EndTransfer(const std::string& id, bool done, const std::string& code
   absl::Status saved = SaveTransfer(transfer, true);
   if (!saved.ok()) Log(Level::kError, "catalog-failed", {{"error", saved}});
   const bool denied = code == "POLICY_DENIED" || code == "POLICY_ERROR" || code == "PAST_RETENTION";
+  ended.With({view.source(), view.destination(),
+              done     ? "done"
+              : denied ? "denied"
+                       : "failed"})
+      .Observe(clock_->Now() - rpc::FromProto(view.started()));
+  moved.With({view.dataset(), view.source(), view.destination()}).Add(view.wire_bytes());
   if (done) {
     planner_.Succeeded(dataset, view.destination());
     Event("transfer-done", view.destination(), view.dataset(), view.version(),

@@ -85,6 +85,8 @@ control::v1::ListDatasetsResponse Core::Datasets() {
   control::v1::ListDatasetsResponse response;
   std::map<std::string, const Stream*> by_name;
   for (const auto& [id, stream] : streams_) by_name[stream.name] = &stream;
+  std::map<DatasetId, std::vector<const Wanted*>> wanted_of;
+  for (const Wanted& wanted : plan_.wanted) wanted_of[wanted.dataset].push_back(&wanted);
   for (const auto& [name, stream] : by_name) {
     auto* d = response.add_datasets();
     d->set_name(name);
@@ -100,11 +102,10 @@ control::v1::ListDatasetsResponse Core::Datasets() {
       d->set_files(newest.files);
       rpc::ToProto(newest.committed_at, d->mutable_committed_at());
     }
-    for (const Wanted& wanted : plan_.wanted) {
-      if (wanted.dataset != stream->id) continue;
+    for (const Wanted* wanted : wanted_of[stream->id]) {
       d->set_replicas_wanted(d->replicas_wanted() + 1);
-      if (wanted.reason.satisfied) d->set_replicas_current(d->replicas_current() + 1);
-      if (wanted.rpo_breached) d->set_replicas_over_rpo(d->replicas_over_rpo() + 1);
+      if (wanted->reason.satisfied) d->set_replicas_current(d->replicas_current() + 1);
+      if (wanted->rpo_breached) d->set_replicas_over_rpo(d->replicas_over_rpo() + 1);
     }
     if (auto replicas = state_.replicas.find(stream->id); replicas != state_.replicas.end()) {
       auto home = replicas->second.find(stream->home_site);
@@ -168,15 +169,16 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
   control::v1::ListReplicasResponse response;
   std::map<std::string, const Stream*> by_name;
   for (const auto& [id, stream] : streams_) by_name[stream.name] = &stream;
+  std::map<DatasetId, std::map<std::string, const Wanted*>> wanted_of;
+  for (const Wanted& wanted : plan_.wanted) wanted_of[wanted.dataset].emplace(wanted.site, &wanted);
   for (const auto& [name, stream] : by_name) {
     if (!dataset.empty() && name != dataset) continue;
     const auto versions = state_.versions.find(stream->id);
     const VersionNumber newest =
         versions == state_.versions.end() || versions->second.empty() ? 0 : versions->second.rbegin()->first;
     std::set<std::string> sites = {stream->home_site};
-    for (const Wanted& wanted : plan_.wanted) {
-      if (wanted.dataset == stream->id) sites.insert(wanted.site);
-    }
+    const auto& wanted_here = wanted_of[stream->id];
+    for (const auto& [s, wanted] : wanted_here) sites.insert(s);
     const auto& replicas = state_.replicas[stream->id];
     for (const auto& [s, row] : replicas) {
       if (!row.versions.empty()) sites.insert(s);
@@ -202,7 +204,8 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
         r->set_state(sessions_.count(s) == 0 ? "offline" : (newest == 0 ? "empty" : "current"));
         continue;
       }
-      const Wanted* wanted = FindWanted(stream->id, s);
+      const auto found = wanted_here.find(s);
+      const Wanted* wanted = found == wanted_here.end() ? nullptr : found->second;
       if (wanted != nullptr) {
         SetDuration(wanted->lag, r->mutable_lag());
         if (wanted->rpo != absl::InfiniteDuration()) SetDuration(wanted->rpo, r->mutable_rpo());

@@ -15,6 +15,7 @@ struct ServeSettings {
   std::string control_listen = "127.0.0.1:7440";
   std::string join_listen = "127.0.0.1:7441";
   std::string health_listen;
+  std::string metrics_listen;
   std::string advertise;
   std::string certificate_life = "24h";
   std::string ca_rotate_every;

@@ -1,0 +1,27 @@
+// What /metrics says of each dataset here and of commits. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace bailiwick::agent {
+
+struct DatasetFigures {
+  uint64_t versions = 0;       // held
+  uint64_t newest = 0;         // number; 0: none
+  uint64_t current = 0;        // number that `current` shows; 0: none
+  uint64_t logical_bytes = 0;  // of all versions, each as if it stood alone
+  uint64_t packs = 0;
+  uint64_t stored_bytes = 0;
+  bool problem = false;  // of its layout or its source
+  bool fenced = false;
+};
+
+void SayFigures(const std::string& dataset, const DatasetFigures& figures);
+// `result`: "committed", "unchanged" or the code of the error.
+void CountCommit(const std::string& dataset, const std::string& result, uint64_t new_bytes, absl::Duration took);
+
+}  // namespace bailiwick::agent
