@@ -5,6 +5,7 @@
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
+#include <cstdlib>
 #include <optional>
 
 #include "absl/strings/match.h"
@@ -23,8 +24,20 @@ namespace {
 namespace tls = grpc::experimental;
 
 constexpr unsigned kWatchSeconds = 1;
-constexpr int kMaxStreams = 1024;
+constexpr int kMaxStreams = 1024;  // a connection; one that asks for more is ended
 constexpr size_t kServerMemoryBytes = 256u << 20;
+constexpr int kMaxMetadataBytes = 16 << 10;  // a certificate chain travels in messages, never in headers
+// From the first byte to the end of the handshake. A tenth of it is a bad link; who takes all of it wants to keep a
+// descriptor of ours.
+constexpr int kHandshakeMillis = 15'000;
+// Where everybody may come in, everybody gets little: a join is one small message on a connection of some seconds.
+constexpr int kOpenMaxStreams = 8;
+constexpr size_t kOpenMemoryBytes = 32u << 20;
+constexpr int kOpenMaxThreads = 32;
+constexpr int kOpenMaxMessageBytes = 64 << 10;
+constexpr int kOpenIdleMillis = 20'000;
+constexpr int kOpenAgeMillis = 60'000;
+constexpr int kOpenAgeGraceMillis = 10'000;
 constexpr int kPingMillis = 20'000;
 constexpr int kPingTimeoutMillis = 20'000;
 constexpr int kMinPingIntervalMillis = 10'000;
@@ -36,6 +49,14 @@ std::shared_ptr<tls::CertificateProviderInterface> Watch(const CredentialFiles& 
   return std::make_shared<tls::FileWatcherCertificateProvider>(os::JoinPath(files.directory, "key.pem"),
                                                                os::JoinPath(files.directory, "cert.pem"),
                                                                os::JoinPath(files.directory, "ca.pem"), kWatchSeconds);
+}
+
+// TLS 1.3 and nothing below. gRPC 1.51 has no setting for the lowest version, but one for the ciphers of the versions
+// below 1.3: the only one that is left needs a shared key that nobody has, so that no such handshake finds a cipher.
+// For the whole process, both ends; read by gRPC with the first credentials.
+void RequireTls13() {
+  static const int once = ::setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", 1);
+  (void)once;
 }
 
 // gRPC would only say "handshake failed" later: say now what is wrong with the files.
@@ -167,6 +188,7 @@ bool IsLoopback(const std::string& address) {
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MutualServerCredentials(const CredentialFiles& files,
                                                                                  const SharedGate& gate) {
+  RequireTls13();
   BW_RETURN_IF_ERROR(CheckFiles(files));
   tls::TlsServerCredentialsOptions options(Watch(files));
   options.watch_root_certs();
@@ -179,6 +201,7 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MutualServerCredentials
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> JoinServerCredentials(const CredentialFiles& files) {
+  RequireTls13();
   BW_RETURN_IF_ERROR(CheckFiles(files));
   tls::TlsServerCredentialsOptions options(Watch(files));
   options.watch_identity_key_cert_pairs();
@@ -188,6 +211,7 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> JoinServerCredentials(c
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentials(
     const CredentialFiles& files, const std::string& expected_spiffe_id, const SharedGate& gate) {
+  RequireTls13();
   BW_RETURN_IF_ERROR(CheckFiles(files));
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(Watch(files));
@@ -210,6 +234,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& ad
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const JoinTrust& trust) {
+  RequireTls13();
   auto refusal = std::make_shared<Refusal>();
   // The chain is verified by our own verifier against the pin: there is no root to know beforehand. gRPC wants one all
   // the same and would look for the system's, which a bare edge box does not have: it gets one that nobody holds the
@@ -243,15 +268,32 @@ void RouteGrpcLog() {
   });
 }
 
-void ApplyServerLimits(grpc::ServerBuilder& builder) {
-  static grpc::ResourceQuota* quota = [] {
-    auto* q = new grpc::ResourceQuota("bailiwick");
-    q->Resize(kServerMemoryBytes);
-    return q;
+namespace {
+
+// Shared by the servers of one kind, so that what strangers take is not missing where peers come in.
+const grpc::ResourceQuota& QuotaOf(Door door) {
+  static const auto* mutual = [] {
+    auto* quota = new grpc::ResourceQuota("bailiwick");
+    quota->Resize(kServerMemoryBytes);
+    return quota;
   }();
-  builder.SetResourceQuota(*quota);
-  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  static const auto* open = [] {
+    auto* quota = new grpc::ResourceQuota("bailiwick-open");
+    quota->Resize(kOpenMemoryBytes).SetMaxThreads(kOpenMaxThreads);
+    return quota;
+  }();
+  return door == Door::kMutual ? *mutual : *open;
+}
+
+}  // namespace
+
+void ApplyServerLimits(grpc::ServerBuilder& builder, Door door) {
+  const bool open = door == Door::kOpen;
+  builder.SetResourceQuota(QuotaOf(door));
+  builder.SetMaxReceiveMessageSize(open ? kOpenMaxMessageBytes : kMaxMessageBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, open ? kOpenMaxStreams : kMaxStreams);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMillis);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kPingMillis);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMillis);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -259,7 +301,10 @@ void ApplyServerLimits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // gRPC looks at a certificate once a connection: no connection outlives one by much. Streams that run go on.
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kMaxConnectionAgeMillis);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, open ? kOpenAgeMillis : kMaxConnectionAgeMillis);
+  if (!open) return;
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kOpenAgeGraceMillis);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kOpenIdleMillis);
 }
 
 grpc::ChannelArguments ClientArguments(const std::string& address, int max_message_bytes) {

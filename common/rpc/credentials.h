@@ -51,8 +51,12 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& ad
 // channel.
 void RouteGrpcLog();
 
-// Keepalive, sizes, limits as measured; both ends must use these.
-void ApplyServerLimits(grpc::ServerBuilder& builder);
+// Who can open a connection that lasts: only who shows a certificate of ours, or everybody (the ports for joining and
+// for health checks).
+enum class Door { kMutual, kOpen };
+// What a server grants its clients: sizes, rates, times, memory; the numbers, with their reasons, are in the .cc file.
+// Both ends must use these: pings, for one, are asked for and answered by the same rule.
+void ApplyServerLimits(grpc::ServerBuilder& builder, Door door = Door::kMutual);
 // To a loopback address never through a proxy of the environment, to others as gRPC does by default.
 // The limit is a parameter because one that is set a second time on the result does not count: gRPC keeps the first.
 grpc::ChannelArguments ClientArguments(const std::string& address = "", int max_message_bytes = kMaxMessageBytes);

@@ -19,7 +19,7 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
     return absl::InvalidArgumentError(absl::StrCat("--health-listen ", address, " is not HOST:PORT"));
   }
   grpc::ServerBuilder builder;
-  ApplyServerLimits(builder);
+  ApplyServerLimits(builder, Door::kOpen);
   int port = 0;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   std::unique_ptr<HealthServer> self(new HealthServer());

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/status.h"
+#include "common/os/files.h"
 
 namespace bailiwick::store {
 namespace {
@@ -306,6 +307,9 @@ absl::StatusOr<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& 
   std::error_code error;
   rocksdb::Status s;
   const bool marked = std::filesystem::exists(MarkerOf(path), error);
+  // RocksDB would make it for all to read, and does so with what is in it.
+  BW_RETURN_IF_ERROR(os::Files::System()->MakeDirs(path));
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all, error);
   if (!marked) s = rocksdb::DB::Open(IndexOptions(cache_bytes), path, &db);
   if (marked || s.IsCorruption() || s.IsInvalidArgument()) {
     // It can be made anew from the sidecars; the bad one is kept for whoever wants to know why.
@@ -316,6 +320,7 @@ absl::StatusOr<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& 
       break;
     }
     std::filesystem::remove(MarkerOf(path), error);
+    BW_RETURN_IF_ERROR(os::Files::System()->MakeDirs(path));
     s = rocksdb::DB::Open(IndexOptions(cache_bytes), path, &db);
   }
   BW_RETURN_IF_ERROR(FromRocks(s, absl::StrCat("open ", path)));

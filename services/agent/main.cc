@@ -17,6 +17,7 @@
 #include "common/http/server.h"
 #include "common/http/status_pages.h"
 #include "common/os/deadline.h"
+#include "common/os/process.h"
 #include "common/os/pulse.h"
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
@@ -343,8 +344,10 @@ int Main(int argc, char** argv) {
     std::cerr << "bailiwick-agent: " << e.what() << "; see bailiwick-agent --help\n";
     return 2;
   }
+  if (!*exec) os::KeepMemoryPrivate();  // what exec becomes is not ours
   if (*join) return Report(Join(join_flags));
   if (*run) {
+    os::RaiseOpenFiles();
     KeepBuffers();
     if (!config_file.empty()) {
       if (absl::Status read = table.Read(os::Files::System(), config_file); !read.ok()) return Report(read);

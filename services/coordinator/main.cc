@@ -12,6 +12,7 @@
 #include "common/http/server.h"
 #include "common/http/status_pages.h"
 #include "common/os/deadline.h"
+#include "common/os/process.h"
 #include "common/os/pulse.h"
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
@@ -33,9 +34,10 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(const std::string& address,
                                                      const std::shared_ptr<grpc::ServerCredentials>& credentials,
-                                                     const std::vector<grpc::Service*>& services, int* port) {
+                                                     const std::vector<grpc::Service*>& services, rpc::Door door,
+                                                     int* port) {
   grpc::ServerBuilder builder;
-  rpc::ApplyServerLimits(builder);
+  rpc::ApplyServerLimits(builder, door);
   rpc::CountCalls(builder);
   builder.AddListeningPort(address, credentials, port);
   for (grpc::Service* service : services) builder.RegisterService(service);
@@ -116,8 +118,8 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_ASSIGN_OR_RETURN(auto mutual, rpc::MutualServerCredentials({own.directory()}, gate));
   BW_ASSIGN_OR_RETURN(auto open, rpc::JoinServerCredentials({own.join_directory()}));
   int control_port = 0, join_port = 0;
-  BW_ASSIGN_OR_RETURN(auto join_server, Listen(settings.join_listen, open, {&enroll}, &join_port));
-  BW_ASSIGN_OR_RETURN(auto control_server, Listen(settings.control_listen, mutual, {&sessions, &control}, &control_port));
+  BW_ASSIGN_OR_RETURN(auto join_server, Listen(settings.join_listen, open, {&enroll}, rpc::Door::kOpen, &join_port));
+  BW_ASSIGN_OR_RETURN(auto control_server, Listen(settings.control_listen, mutual, {&sessions, &control}, rpc::Door::kMutual, &control_port));
   const std::string host = settings.advertise.empty() ? HostOf(settings.control_listen) : settings.advertise;
   const std::string join_host = settings.advertise.empty() ? HostOf(settings.join_listen) : settings.advertise;
   core.Listening(absl::StrCat(host, ":", control_port), absl::StrCat(join_host, ":", join_port));
@@ -183,6 +185,8 @@ int Report(const absl::Status& status) {
 }
 
 int Main(int argc, char** argv) {
+  os::KeepMemoryPrivate();
+  os::RaiseOpenFiles();
   CLI::App app{"bailiwick-coordinator: keeps the catalog, enforces the signed policy, issues grants",
                "bailiwick-coordinator"};
   app.set_version_flag("--version", std::string("bailiwick-coordinator ") + std::string(kBuildVersion));

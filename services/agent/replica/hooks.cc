@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/os/clock.h"
+#include "common/os/process.h"
 #include "common/telemetry/log.h"
 #include "services/agent/home/display_path.h"
 
@@ -25,6 +26,7 @@ namespace {
 
 constexpr int kPollMs = 100;              // how soon the end of a hook is seen whose children keep its output open
 constexpr size_t kMaxLine = 4096;         // of output, in one event
+constexpr std::string_view kOwnVariable = "GRPC_SSL_CIPHER_SUITES=";  // set by common/rpc for this process alone
 constexpr size_t kMaxLoggedLines = 1000;  // a hook cannot fill the log
 
 class HookOutput {
@@ -77,7 +79,8 @@ absl::Status CheckHook(const std::string& path, bool* present) {
 std::vector<std::string> Environment(const HookContext& context) {
   std::vector<std::string> out;
   for (char** variable = environ; *variable != nullptr; ++variable) {
-    if (std::string_view(*variable).rfind("BAILIWICK_", 0) != 0) out.emplace_back(*variable);
+    const std::string_view text(*variable);
+    if (!text.starts_with("BAILIWICK_") && !text.starts_with(kOwnVariable)) out.emplace_back(text);
   }
   out.push_back(absl::StrCat("BAILIWICK_DATASET=", context.dataset));
   out.push_back(absl::StrCat("BAILIWICK_VERSION=", context.version));
@@ -112,6 +115,7 @@ absl::StatusOr<pid_t> Spawn(const std::string& path, const HookContext& context,
   ::posix_spawn_file_actions_destroy(&actions);
   ::posix_spawnattr_destroy(&attributes);
   if (error != 0) return ErrnoStatus(error, absl::StrCat("running hook ", path));
+  os::GiveBackLimits(child);
   return child;
 }
 

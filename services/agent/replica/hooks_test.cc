@@ -1,8 +1,11 @@
 #include "services/agent/replica/hooks.h"
 
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 
 #include "common/os/clock.h"
+#include "common/os/process.h"
 #include "services/agent/home/dataset_fixture.h"
 
 namespace bailiwick::agent {
@@ -29,6 +32,26 @@ TEST_F(HooksTest, GetsItsContext) {
   absl::Status status = Run();
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(ReadText(temp_ / "out"), "planner 7 /replicas/planner/current\n");
+}
+
+TEST_F(HooksTest, GetsNoVariableAndNoLimitOfThisProcess) {
+  ::setenv("BAILIWICK_JOIN", "secret", 1);
+  ::setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", 1);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit low = before;
+  low.rlim_cur = 321;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  os::RaiseOpenFiles();
+  WriteHook("until [ \"$(ulimit -n)\" = 321 ]; do :; done; env > " + (temp_ / "out"));
+  absl::Status status = Run();
+  ::unsetenv("BAILIWICK_JOIN");
+  ::unsetenv("GRPC_SSL_CIPHER_SUITES");
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_NE(ReadText(temp_ / "out").find("BAILIWICK_TREE="), std::string::npos);
+  EXPECT_EQ(ReadText(temp_ / "out").find("BAILIWICK_JOIN"), std::string::npos);
+  EXPECT_EQ(ReadText(temp_ / "out").find("GRPC_SSL_CIPHER_SUITES"), std::string::npos);
 }
 
 TEST_F(HooksTest, FailureIsReported) {

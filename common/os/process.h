@@ -1,0 +1,21 @@
+// What a process that holds keys sees to before it reads the first of them. Not thread-safe: called at the start of
+// main.
+#pragma once
+
+#include <sys/types.h>
+
+namespace bailiwick::os {
+
+// Nobody but root gets at this process's memory any more: it leaves no core dump (not on disk, and not with a program
+// that the kernel hands dumps to), and processes of the same user can neither trace it nor read /proc/PID/mem or
+// environ. What this process executes is not affected, but for the size of its own core dumps: GiveBackLimits.
+void KeepMemoryPrivate();
+
+// As many open files as the system lets this process have. Who opens connections and leaves them lying then does not
+// take from the data the few that are left of the default of 1024.
+void RaiseOpenFiles();
+
+// To a child: the limits that this process had at its start. Best effort; no-op before one of the above.
+void GiveBackLimits(pid_t child);
+
+}  // namespace bailiwick::os

@@ -1,0 +1,57 @@
+#include "common/os/process.h"
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace bailiwick::os {
+namespace {
+
+rlim_t SoftOf(__rlimit_resource resource, pid_t pid = 0) {
+  rlimit limit{};
+  EXPECT_EQ(::prlimit(pid, resource, nullptr, &limit), 0);
+  return limit.rlim_cur;
+}
+
+// In a child: limits are of the whole process.
+int InChild(void (*body)()) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    body();
+    ::_exit(::testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+TEST(ProcessTest, MemoryIsPrivateAndLeavesNoCore) {
+  EXPECT_EQ(InChild([] {
+              EXPECT_EQ(::prctl(PR_GET_DUMPABLE), 1);
+              KeepMemoryPrivate();
+              EXPECT_EQ(::prctl(PR_GET_DUMPABLE), 0);
+              EXPECT_EQ(SoftOf(RLIMIT_CORE), 0u);
+            }),
+            0);
+}
+
+TEST(ProcessTest, OpenFilesRiseAndChildrenGetWhatWasThereBefore) {
+  EXPECT_EQ(InChild([] {
+              rlimit limit{};
+              ::getrlimit(RLIMIT_NOFILE, &limit);
+              limit.rlim_cur = 100;
+              ::setrlimit(RLIMIT_NOFILE, &limit);
+              GiveBackLimits(::getpid());  // nothing was taken
+              EXPECT_EQ(SoftOf(RLIMIT_NOFILE), 100u);
+              RaiseOpenFiles();
+              EXPECT_EQ(SoftOf(RLIMIT_NOFILE), limit.rlim_max);
+              GiveBackLimits(::getpid());
+              EXPECT_EQ(SoftOf(RLIMIT_NOFILE), 100u);
+            }),
+            0);
+}
+
+}  // namespace
+}  // namespace bailiwick::os

@@ -1,0 +1,170 @@
+"""What strangers and hostile peers can do to the ports: old TLS, floods, endless headers, connections that never say anything. Each
+time the same is shown to work for who behaves, and the fleet goes on."""
+import contextlib
+import json
+import os
+import resource
+import socket
+import time
+import unittest
+
+import fleet as f
+import http2 as h
+import wire as w
+
+JOIN = "/bailiwick.enroll.v1.Enroll/Join"
+GET_INFO = "/bailiwick.control.v1.Control/GetInfo"
+VERIFY = "/bailiwick.agent.v1.AgentAdmin/Verify"
+HALF_OPEN = 1500          # more than the 1,024 descriptors that a process has by default
+HANDSHAKE_SECONDS = 15
+
+
+class Doors(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        fleet = cls.fleet
+        cls.credentials = os.path.join(fleet.dir, w.context(fleet)["credentials"])
+        coordinator = json.loads(f.read(os.path.join(fleet.dir, "coordinator", "endpoints.json")))
+        agent = json.loads(f.read(os.path.join(fleet.data("core"), "endpoints.json")))
+        # name: (endpoint, credentials with which one comes in, a method)
+        cls.doors = {"control": (coordinator["control"], cls.credentials, GET_INFO), "join": (coordinator["join"], None, JOIN),
+                     "agent": (agent["transfer"], cls.credentials, VERIFY)}
+
+    def pid(self, name):
+        processes = json.loads(self.fleet.dev("status", "-o", "json").out)["processes"]
+        return next(p["pid"] for p in processes if p["name"] == name)
+
+    def rss_mib(self, name):
+        status = f.read(f"/proc/{self.pid(name)}/status").decode()
+        return int(status.split("VmRSS:")[1].split()[0]) >> 10
+
+    def goes_on(self, seconds=10):
+        """Admins and agents are served, soon."""
+        started = time.monotonic()
+        self.fleet.cli("get", "sites")
+        self.fleet.cli("dataset", "verify", "nothing", "--site", "core", expect=f.NOT_FOUND)
+        self.assertLess(time.monotonic() - started, seconds)
+
+    def test_tls_1_3_and_nothing_below(self):
+        for name, (endpoint, _, _) in self.doors.items():
+            pair = ["-cert", f"{self.credentials}/cert.pem", "-key", f"{self.credentials}/key.pem"]
+            with self.subTest(name):
+                new = f.run(["openssl", "s_client", "-connect", endpoint, "-alpn", "h2", "-tls1_3", *pair])
+                self.assertIn("New, TLSv1.3, Cipher is TLS_", new.out)
+                for old in (["-tls1_2"], ["-no_tls1_3"], ["-tls1_2", "-cipher", "ALL:@SECLEVEL=0"]):
+                    refused = f.run(["openssl", "s_client", "-connect", endpoint, "-alpn", "h2", *old, *pair])
+                    self.assertNotEqual(refused.code, 0, refused)
+                    self.assertIn("Cipher is (NONE)", refused.out)
+
+    def test_a_message_that_is_too_large(self):
+        admin = w.admin(self.fleet)
+        site = w.sites(self.fleet)["core"]
+        calls = {
+            "control": (admin, w.context(self.fleet)["coordinator"], w.coordinator_id(self.fleet), GET_INFO, 5 << 20),
+            "agent": (admin, site.admin_endpoint, site.agent, "/bailiwick.agent.v1.AgentAdmin/Commit", 21 << 20),
+        }
+        for name, (identity, endpoint, server, method, size) in calls.items():
+            with self.subTest(name), identity.channel(endpoint, server) as channel:
+                call = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
+                with self.assertRaises(w.grpc.RpcError) as raised:
+                    call(b"\0" * size, timeout=30)
+                self.assertEqual(raised.exception.code(), w.grpc.StatusCode.RESOURCE_EXHAUSTED)
+        with h.Connection(self.doors["join"][0]) as connection:
+            message = b"\0" + (100 << 10).to_bytes(4, "big") + b"x" * (100 << 10)
+            connection.send(h.HEADERS, h.END_HEADERS, 1, h.request(JOIN))
+            for at in range(0, len(message), 16 << 10):
+                connection.send(h.DATA, 0, 1, message[at:at + (16 << 10)])
+            answer = connection.until(lambda kind, flags, *_: kind == h.HEADERS and flags & h.END_STREAM)
+            self.assertIn(b"larger than max", answer[3])
+        self.goes_on()
+
+    def test_headers_that_never_end(self):
+        """They are read, and kept no further than a request may have of them."""
+        for name, (endpoint, folder, method) in self.doors.items():
+            with self.subTest(name):
+                before = self.rss_mib("core" if name == "agent" else "coordinator")
+                with h.Connection(endpoint, folder) as connection, contextlib.suppress(OSError):
+                    connection.send(h.HEADERS, 0, 1, h.request(method))
+                    many = b"".join(h.literal(f"x-{n}", "y" * 100) for n in range(100))
+                    for _ in range(4000):    # 44 MB of headers of one request
+                        connection.send(h.CONTINUATION, 0, 1, many)
+                self.assertLess(self.rss_mib("core" if name == "agent" else "coordinator") - before, 150)
+        self.goes_on()
+
+    def test_a_flood_of_pings(self):
+        for name, (endpoint, folder, _) in self.doors.items():
+            with self.subTest(name), h.Connection(endpoint, folder) as connection:
+                with contextlib.suppress(OSError):
+                    for _ in range(500):
+                        connection.send(h.PING, 0, 0, b"are you?")
+                self.assertEqual(connection.goodbye(), h.ENHANCE_YOUR_CALM)
+        self.goes_on()
+
+    def test_streams_without_end(self):
+        for name, (endpoint, folder, method) in self.doors.items():
+            with self.subTest(name), h.Connection(endpoint, folder) as connection:
+                limit = connection.settings[h.MAX_CONCURRENT_STREAMS]
+                self.assertEqual(limit, 8 if name == "join" else 1024)
+                with contextlib.suppress(OSError):
+                    for n in range(3 * limit):
+                        connection.send(h.HEADERS, h.END_HEADERS, 2 * n + 1, h.request(method))
+                self.assertIsNone(connection.until(lambda *_: False), "the connection was ended")
+        self.goes_on()
+
+    def test_streams_that_are_reset_at_once(self):
+        """What was called rapid reset: work for the server, none for who asks. Others are served meanwhile."""
+        for _ in range(2):
+            with h.Connection(self.doors["join"][0]) as connection, contextlib.suppress(OSError):
+                for n in range(0, 20_000):
+                    connection.socket.sendall(h.frame(h.HEADERS, h.END_HEADERS, 2 * n + 1, h.request(JOIN)) +
+                                              h.frame(h.RST_STREAM, 0, 2 * n + 1, h.CANCEL.to_bytes(4, "big")))
+            self.goes_on(seconds=30)
+
+    def test_connections_that_never_say_a_word(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        source = f.make_tree(self.fleet.path("busy"), files=40)
+        self.fleet.apply(f.dataset_yaml("busy", source))
+        silent = []
+        self.addCleanup(lambda: [s.close() for s in silent])
+        for endpoint, _, _ in self.doors.values():
+            host, port = endpoint.rsplit(":", 1)
+            for n in range(HALF_OPEN):
+                silent.append(socket.create_connection((host, int(port)), timeout=30))
+                if n % 2:
+                    silent[-1].sendall(b"\x16\x03\x01")   # the beginning of a hello
+        # While they stand there, data moves.
+        self.fleet.commit("busy")
+        self.fleet.wait_version("busy", 1, "core")
+        self.goes_on(seconds=30)
+        deadline = time.monotonic() + HANDSHAKE_SECONDS + 30
+        for s in silent:
+            s.settimeout(max(0.1, deadline - time.monotonic()))
+            with contextlib.suppress(ConnectionError):
+                self.assertEqual(s.recv(1), b"", "the server ended it")
+
+    def test_who_joins_too_often_waits_and_nobody_else(self):
+        channel = w.grpc.insecure_channel   # only to say that none without TLS is there
+        with channel(self.doors["join"][0]) as plain, self.assertRaises(w.grpc.RpcError):
+            w.unary(plain, JOIN, w.enroll_pb2.JoinRequest(token="x"), w.enroll_pb2.JoinResponse)
+        codes = set()
+        deadline = time.monotonic() + 30
+        while "limited" not in codes and time.monotonic() < deadline:
+            with h.Connection(self.doors["join"][0]) as connection:
+                for n in range(8):
+                    connection.send(h.HEADERS, h.END_HEADERS, 2 * n + 1, h.request(JOIN))
+                    connection.send(h.DATA, h.END_STREAM, 2 * n + 1, b"\0\0\0\0\0")
+                for _ in range(8):
+                    answer = connection.until(lambda kind, flags, *_: kind == h.HEADERS and flags & h.END_STREAM)
+                    codes.add("limited" if b"too many attempts" in answer[3] else "refused")
+        self.assertIn("limited", codes)
+        self.goes_on()
+
+
+if __name__ == "__main__":
+    f.main()
