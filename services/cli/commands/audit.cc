@@ -9,6 +9,7 @@
 #include "common/base/status.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/views.h"
 #include "services/cli/core/audit_log.h"
 
 namespace bailiwick::cli {
@@ -38,39 +39,14 @@ struct ListFlags {
   uint64_t limit = 0;
 };
 
-absl::Status ParseTime(const std::string& text, absl::Time* out) {
-  std::string problem;
-  if (text.empty() || absl::ParseTime(absl::RFC3339_full, text, out, &problem) ||
-      absl::ParseTime("%Y-%m-%d", text, absl::UTCTimeZone(), out, &problem)) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", text, "\" is no time; write 2026-03-01 or 2026-03-01T10:00:00Z"));
-}
-
 std::string TimeOf(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", at, absl::UTCTimeZone()); }
 
-absl::Status ListRecords(const Globals& globals, ListFlags flags) {
-  BW_RETURN_IF_ERROR(ParseTime(flags.since, &flags.filter.since));
-  BW_RETURN_IF_ERROR(ParseTime(flags.until, &flags.filter.until));
-  std::vector<AuditRecord> records;
-  if (!flags.directory.empty()) {
-    BW_ASSIGN_OR_RETURN(records, RecordsIn(flags.directory, flags.filter));
-  } else {
-    BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-    BW_ASSIGN_OR_RETURN(records, RecordsOf(*admin, flags.site, flags.filter));
-  }
-  if (flags.limit != 0 && records.size() > flags.limit) {
-    records.erase(records.begin(), records.end() - static_cast<std::ptrdiff_t>(flags.limit));
-  }
-  if (globals.table()) {
-    Rows rows;
-    for (const auto& [site, r] : records) {
-      rows.push_back({absl::StrCat(site, "/", r.sequence), TimeOf(r.at), r.kind, r.subject, r.detail});
-    }
-    PrintTable({"ID", "AT", "KIND", "SUBJECT", "DETAIL"}, rows);
-    return absl::OkStatus();
-  }
+void KeepNewest(uint64_t limit, std::vector<AuditRecord>* records) {
+  if (limit == 0 || records->size() <= limit) return;
+  records->erase(records->begin(), records->end() - static_cast<std::ptrdiff_t>(limit));
+}
+
+Fields FieldsOf(const std::vector<AuditRecord>& records) {
   std::vector<Json> items;
   for (const auto& [site, r] : records) {
     items.push_back(Object({{"id", Text(absl::StrCat(site, "/", r.sequence))},
@@ -80,39 +56,59 @@ absl::Status ListRecords(const Globals& globals, ListFlags flags) {
                             {"subject", Text(r.subject)},
                             {"detail", FromJson(r.detail)}}));
   }
-  PrintJson(globals.format(), {{"records", List(std::move(items))}});
+  return {{"records", List(std::move(items))}};
+}
+
+absl::Status ListRecords(const Globals& globals, ListFlags flags) {
+  BW_RETURN_IF_ERROR(ParseAuditTime(flags.since, &flags.filter.since));
+  BW_RETURN_IF_ERROR(ParseAuditTime(flags.until, &flags.filter.until));
+  std::vector<AuditRecord> records;
+  if (!flags.directory.empty()) {
+    BW_ASSIGN_OR_RETURN(records, RecordsIn(flags.directory, flags.filter));
+  } else {
+    BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+    BW_ASSIGN_OR_RETURN(records, RecordsOf(*admin, flags.site, flags.filter));
+  }
+  KeepNewest(flags.limit, &records);
+  if (!globals.table()) {
+    PrintJson(globals.format(), FieldsOf(records));
+    return absl::OkStatus();
+  }
+  Rows rows;
+  for (const auto& [site, r] : records) {
+    rows.push_back({absl::StrCat(site, "/", r.sequence), TimeOf(r.at), r.kind, r.subject, r.detail});
+  }
+  PrintTable({"ID", "AT", "KIND", "SUBJECT", "DETAIL"}, rows);
   return absl::OkStatus();
+}
+
+std::string NameOf(const control::v1::AuditLog& log) { return log.site().empty() ? kCoordinatorLog : log.site(); }
+
+std::vector<std::string> CosignersOf(const control::v1::AuditLog& log) {
+  auto newest = audit::ReadCheckpoint(log.checkpoint());
+  std::vector<std::string> by;
+  for (size_t i = 1; newest.ok() && i < newest->note.signatures.size(); ++i) {
+    by.push_back(newest->note.signatures[i].name);
+  }
+  return by;
 }
 
 absl::Status ListLogs(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (!globals.table()) {
+    BW_ASSIGN_OR_RETURN(Fields fields, AuditLogsView(*admin));
+    PrintJson(globals.format(), std::move(fields));
+    return absl::OkStatus();
+  }
   control::v1::ListAuditLogsResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().ListAuditLogs(Admin::Call().get(), {}, &response)));
-  std::vector<Json> items;
   Rows rows;
   for (const auto& log : response.logs()) {
-    auto newest = audit::ReadCheckpoint(log.checkpoint());
-    std::vector<std::string> by;
-    for (size_t i = 1; newest.ok() && i < newest->note.signatures.size(); ++i) {
-      by.push_back(newest->note.signatures[i].name);
-    }
-    const std::string name = log.site().empty() ? kCoordinatorLog : log.site();
-    rows.push_back({name, log.origin(), absl::StrCat(log.size()), by.empty() ? "-" : absl::StrJoin(by, ","),
+    const std::vector<std::string> by = CosignersOf(log);
+    rows.push_back({NameOf(log), log.origin(), absl::StrCat(log.size()), by.empty() ? "-" : absl::StrJoin(by, ","),
                     log.problem().empty() ? "-" : log.problem()});
-    std::vector<Json> witnesses;
-    for (const std::string& w : by) witnesses.push_back(Text(w));
-    items.push_back(Object({{"log", Text(name)},
-                            {"origin", Text(log.origin())},
-                            {"entries", Number(log.size())},
-                            {"cosignedBy", List(std::move(witnesses))},
-                            {"problem", Text(log.problem())},
-                            {"checkpoint", Text(log.checkpoint())}}));
   }
-  if (globals.table()) {
-    PrintTable({"LOG", "ORIGIN", "ENTRIES", "COSIGNED BY", "PROBLEM"}, rows);
-  } else {
-    PrintJson(globals.format(), {{"logs", List(std::move(items))}});
-  }
+  PrintTable({"LOG", "ORIGIN", "ENTRIES", "COSIGNED BY", "PROBLEM"}, rows);
   return absl::OkStatus();
 }
 
@@ -134,18 +130,7 @@ absl::Status Write(const std::string& file, const std::string& text) {
 
 int Print(const Globals& globals, const std::string& path, const audit::Verdict& v) {
   if (!globals.table()) {
-    std::vector<Json> problems, witnesses;
-    for (const std::string& p : v.problems) problems.push_back(Text(p));
-    for (const std::string& w : v.witnesses) witnesses.push_back(Text(w));
-    PrintJson(globals.format(), {{"finding", Text(std::string(audit::FindingWord(v.finding)))},
-                                 {"log", Text(v.origin)},
-                                 {"records", Number(v.size)},
-                                 {"witnessed", Number(v.witnessed)},
-                                 {"unsigned", Number(v.unsigned_records)},
-                                 {"payloadMissing", Number(v.payload_missing)},
-                                 {"before", Number(v.before)},
-                                 {"witnesses", List(std::move(witnesses))},
-                                 {"problems", List(std::move(problems))}});
+    PrintJson(globals.format(), VerdictFields(v));
     return ExitCodeOf(v.finding);
   }
   for (const std::string& p : v.problems) std::cout << FormatMessage(p) << "\n";
@@ -174,33 +159,26 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& path, cons
   return Print(globals, path, verdict);
 }
 
-absl::Status Prove(const Globals& globals, const std::string& id, const std::string& directory,
-                   const std::string& out) {
+absl::StatusOr<std::pair<std::string, uint64_t>> ParseId(const std::string& id) {
   const size_t slash = id.rfind('/');
   const std::string site = slash == std::string::npos ? kCoordinatorLog : id.substr(0, slash);
   uint64_t sequence = 0;
   if (!absl::SimpleAtoi(slash == std::string::npos ? id : id.substr(slash + 1), &sequence)) {
     return absl::InvalidArgumentError(absl::StrCat("\"", id, "\" is no id of a record; see: bailiwick audit list"));
   }
+  return std::make_pair(site, sequence);
+}
+
+absl::Status Prove(const Globals& globals, const std::string& id, const std::string& directory,
+                   const std::string& out) {
+  BW_ASSIGN_OR_RETURN(const auto parsed, ParseId(id));
+  audit::RecordProof proof;
   if (!directory.empty()) {
-    BW_ASSIGN_OR_RETURN(const audit::RecordProof proof, audit::ProveRecord(os::Files::System(), directory, sequence));
-    return Write(out, proof.Encode());
+    BW_ASSIGN_OR_RETURN(proof, audit::ProveRecord(os::Files::System(), directory, parsed.second));
+  } else {
+    BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+    BW_ASSIGN_OR_RETURN(proof, ProveOf(*admin, id));
   }
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  agent::v1::ReadAuditRequest request;
-  request.set_from(sequence);
-  request.set_limit(1);
-  request.set_prove(sequence);
-  audit::RecordProof proof{.sequence = sequence};
-  BW_RETURN_IF_ERROR(ReadAudit(*admin, site, request, [&](const agent::v1::AuditChunk& chunk) -> absl::Status {
-    if (!chunk.checkpoint().empty()) proof.checkpoint = chunk.checkpoint();
-    for (const std::string& hash : chunk.proof()) {
-      BW_ASSIGN_OR_RETURN(Digest digest, Digest::From(Digest::kSha256, hash));
-      proof.hashes.push_back(digest);
-    }
-    if (chunk.lines_size() > 0) proof.line = chunk.lines(0);
-    return absl::OkStatus();
-  }));
   return Write(out, proof.Encode());
 }
 
@@ -294,6 +272,74 @@ void RegisterList(CLI::App* audit, Globals& globals) {
 }
 
 }  // namespace
+
+absl::Status ParseAuditTime(const std::string& text, absl::Time* out) {
+  std::string problem;
+  if (text.empty() || absl::ParseTime(absl::RFC3339_full, text, out, &problem) ||
+      absl::ParseTime("%Y-%m-%d", text, absl::UTCTimeZone(), out, &problem)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", text, "\" is no time; write 2026-03-01 or 2026-03-01T10:00:00Z"));
+}
+
+absl::StatusOr<Fields> AuditListView(Admin& admin, const std::string& site, const AuditFilter& filter, uint64_t limit) {
+  BW_ASSIGN_OR_RETURN(std::vector<AuditRecord> records, RecordsOf(admin, site, filter));
+  KeepNewest(limit, &records);
+  return FieldsOf(records);
+}
+
+absl::StatusOr<Fields> AuditLogsView(Admin& admin) {
+  control::v1::ListAuditLogsResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListAuditLogs(Admin::Call().get(), {}, &response)));
+  std::vector<Json> items;
+  for (const auto& log : response.logs()) {
+    std::vector<Json> witnesses;
+    for (const std::string& w : CosignersOf(log)) witnesses.push_back(Text(w));
+    items.push_back(Object({{"log", Text(NameOf(log))},
+                            {"origin", Text(log.origin())},
+                            {"entries", Number(log.size())},
+                            {"cosignedBy", List(std::move(witnesses))},
+                            {"problem", Text(log.problem())},
+                            {"checkpoint", Text(log.checkpoint())}}));
+  }
+  return Fields{{"logs", List(std::move(items))}};
+}
+
+absl::StatusOr<audit::RecordProof> ProveOf(Admin& admin, const std::string& id) {
+  BW_ASSIGN_OR_RETURN(const auto parsed, ParseId(id));
+  const auto& [site, sequence] = parsed;
+  agent::v1::ReadAuditRequest request;
+  request.set_from(sequence);
+  request.set_limit(1);
+  request.set_prove(sequence);
+  audit::RecordProof proof{.sequence = sequence};
+  BW_RETURN_IF_ERROR(ReadAudit(admin, site, request, [&](const agent::v1::AuditChunk& chunk) -> absl::Status {
+    if (!chunk.checkpoint().empty()) proof.checkpoint = chunk.checkpoint();
+    for (const std::string& hash : chunk.proof()) {
+      BW_ASSIGN_OR_RETURN(Digest digest, Digest::From(Digest::kSha256, hash));
+      proof.hashes.push_back(digest);
+    }
+    if (chunk.lines_size() > 0) proof.line = chunk.lines(0);
+    return absl::OkStatus();
+  }));
+  return proof;
+}
+
+Fields VerdictFields(const audit::Verdict& v) {
+  std::vector<Json> problems, witnesses;
+  for (const std::string& p : v.problems) problems.push_back(Text(p));
+  for (const std::string& w : v.witnesses) witnesses.push_back(Text(w));
+  return {{"finding", Text(std::string(audit::FindingWord(v.finding)))},
+          {"log", Text(v.origin)},
+          {"records", Number(v.size)},
+          {"witnessed", Number(v.witnessed)},
+          {"unsigned", Number(v.unsigned_records)},
+          {"payloadMissing", Number(v.payload_missing)},
+          {"before", Number(v.before)},
+          {"witnesses", List(std::move(witnesses))},
+          {"problems", List(std::move(problems))}};
+}
 
 void RegisterAudit(CLI::App& app, Globals& globals) {
   auto* audit = app.add_subcommand("audit", "what was recorded: list, prove, verify, report");

@@ -9,17 +9,14 @@
 #include "common/base/units.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
 
 constexpr int kIncomplete = 11;  // as of audit verify
 
-struct ReportFlags {
-  std::string dataset, from, to, html;
-  bool transfers = false;
-  std::vector<std::string> directories;
-};
+using Section = AuditReport::Section;
 
 std::string TimeOf(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone()); }
 
@@ -36,18 +33,17 @@ absl::StatusOr<absl::Time> ParseDay(const std::string& text, absl::Time otherwis
 }
 
 // All logs: those given, or the coordinator's and that of every site. Those that cannot be read are named.
-absl::StatusOr<std::vector<AuditRecord>> ReadAll(const Globals& globals, const ReportFlags& flags,
+absl::StatusOr<std::vector<AuditRecord>> ReadAll(Admin* admin, const ReportQuestion& question,
                                                  std::vector<std::string>* missing) {
   std::vector<AuditRecord> all;
   auto take = [&all](std::vector<AuditRecord> records) {
     for (AuditRecord& r : records) all.push_back(std::move(r));
   };
-  for (const std::string& directory : flags.directories) {
+  for (const std::string& directory : question.directories) {
     BW_ASSIGN_OR_RETURN(std::vector<AuditRecord> records, RecordsIn(directory, {}));
     take(std::move(records));
   }
-  if (!flags.directories.empty()) return all;
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (!question.directories.empty()) return all;
   BW_ASSIGN_OR_RETURN(std::vector<AuditRecord> own, RecordsOf(*admin, kCoordinatorLog, {}));
   take(std::move(own));
   BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
@@ -61,49 +57,6 @@ absl::StatusOr<std::vector<AuditRecord>> ReadAll(const Globals& globals, const R
     }
   }
   return all;
-}
-
-struct Section {
-  std::string title, name;  // name: in JSON
-  std::vector<std::string> header, fields;
-  Rows rows;
-};
-
-absl::Status Print(const Globals& globals, const std::string& html, const std::string& title,
-                   const std::vector<std::string>& sentences, const std::vector<Section>& sections) {
-  if (!html.empty()) {
-    std::vector<HtmlTable> tables;
-    for (const Section& s : sections) tables.push_back({s.title, s.header, s.rows});
-    return os::WriteFileAtomically(os::Files::System(), html, HtmlPage(title, sentences, tables));
-  }
-  if (!globals.table()) {
-    Fields fields = {{"title", Text(title)}};
-    std::vector<Json> notes;
-    for (const std::string& s : sentences) notes.push_back(Text(s));
-    fields.emplace_back("notes", List(std::move(notes)));
-    for (const Section& s : sections) {
-      std::vector<Json> items;
-      for (const auto& row : s.rows) {
-        Fields item;
-        for (size_t i = 0; i < s.fields.size(); ++i) item.emplace_back(s.fields[i], Text(row[i]));
-        items.push_back(Object(std::move(item)));
-      }
-      fields.emplace_back(s.name, List(std::move(items)));
-    }
-    PrintJson(globals.format(), std::move(fields));
-    return absl::OkStatus();
-  }
-  std::cout << FormatMessage(title) << "\n";
-  for (const std::string& s : sentences) std::cout << FormatMessage(s) << "\n";
-  for (const Section& s : sections) {
-    std::cout << "\n" << s.title << "\n";
-    if (s.rows.empty()) {
-      std::cout << "none\n";
-    } else {
-      PrintTable(s.header, s.rows);
-    }
-  }
-  return absl::OkStatus();
 }
 
 std::string Or(const std::string& text) { return text.empty() ? "-" : text; }
@@ -159,32 +112,95 @@ std::vector<Section> OfTransfers(const AuditHistory& history, absl::Time from, a
   return {out};
 }
 
-absl::StatusOr<int> Report(const Globals& globals, const ReportFlags& flags) {
-  if (flags.transfers == !flags.dataset.empty()) {
+void Print(const AuditReport& report) {
+  std::cout << FormatMessage(report.title) << "\n";
+  for (const std::string& s : report.notes) std::cout << FormatMessage(s) << "\n";
+  for (const Section& s : report.sections) {
+    std::cout << "\n" << s.title << "\n";
+    if (s.rows.empty()) {
+      std::cout << "none\n";
+    } else {
+      PrintTable(s.header, s.rows);
+    }
+  }
+}
+
+struct Period {
+  absl::Time from, to;
+};
+absl::StatusOr<Period> PeriodOf(const ReportQuestion& question) {
+  if (question.transfers == !question.dataset.empty()) {
     return absl::InvalidArgumentError("a report is about --dataset NAME, or about --transfers");
   }
-  BW_ASSIGN_OR_RETURN(const absl::Time from, ParseDay(flags.from, absl::InfinitePast()));
-  BW_ASSIGN_OR_RETURN(const absl::Time to, ParseDay(flags.to, absl::InfiniteFuture()));
-  std::vector<std::string> notes;
-  BW_ASSIGN_OR_RETURN(const std::vector<AuditRecord> records, ReadAll(globals, flags, &notes));
-  const bool incomplete = !notes.empty();
-  const AuditHistory history = HistoryOf(records);
-  if (flags.transfers) {
-    const std::string title = absl::StrCat("Transfers from ", flags.from.empty() ? "the beginning" : flags.from, " to ",
-                                           flags.to.empty() ? "now" : flags.to);
-    BW_RETURN_IF_ERROR(Print(globals, flags.html, title, notes, OfTransfers(history, from, to)));
-  } else {
-    BW_RETURN_IF_ERROR(
-        Print(globals, flags.html, absl::StrCat("Dataset ", flags.dataset), notes, OfDataset(history, flags.dataset)));
+  Period period;
+  BW_ASSIGN_OR_RETURN(period.from, ParseDay(question.from, absl::InfinitePast()));
+  BW_ASSIGN_OR_RETURN(period.to, ParseDay(question.to, absl::InfiniteFuture()));
+  return period;
+}
+
+absl::StatusOr<int> Report(const Globals& globals, const ReportQuestion& question, const std::string& html) {
+  BW_RETURN_IF_ERROR(PeriodOf(question).status());
+  std::unique_ptr<Admin> admin;
+  if (question.directories.empty()) {
+    BW_ASSIGN_OR_RETURN(admin, Connect(globals));
   }
-  return incomplete ? kIncomplete : 0;
+  BW_ASSIGN_OR_RETURN(const AuditReport report, ReportOf(admin.get(), question));
+  if (!html.empty()) {
+    BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), html, report.ToHtml()));
+  } else if (globals.table()) {
+    Print(report);
+  } else {
+    PrintJson(globals.format(), report.ToFields());
+  }
+  return report.incomplete ? kIncomplete : 0;
 }
 
 }  // namespace
 
+Fields AuditReport::ToFields() const {
+  Fields out = {{"title", Text(title)}};
+  std::vector<Json> sentences;
+  for (const std::string& s : notes) sentences.push_back(Text(s));
+  out.emplace_back("notes", List(std::move(sentences)));
+  for (const Section& s : sections) {
+    std::vector<Json> items;
+    for (const auto& row : s.rows) {
+      Fields item;
+      for (size_t i = 0; i < s.fields.size(); ++i) item.emplace_back(s.fields[i], Text(row[i]));
+      items.push_back(Object(std::move(item)));
+    }
+    out.emplace_back(s.name, List(std::move(items)));
+  }
+  return out;
+}
+
+std::string AuditReport::ToHtml() const {
+  std::vector<HtmlTable> tables;
+  for (const Section& s : sections) tables.push_back({s.title, s.header, s.rows});
+  return HtmlPage(title, notes, tables);
+}
+
+absl::StatusOr<AuditReport> ReportOf(Admin* admin, const ReportQuestion& question) {
+  BW_ASSIGN_OR_RETURN(const Period period, PeriodOf(question));
+  AuditReport report;
+  BW_ASSIGN_OR_RETURN(const std::vector<AuditRecord> records, ReadAll(admin, question, &report.notes));
+  report.incomplete = !report.notes.empty();
+  const AuditHistory history = HistoryOf(records);
+  if (question.transfers) {
+    report.title = absl::StrCat("Transfers from ", question.from.empty() ? "the beginning" : question.from, " to ",
+                                question.to.empty() ? "now" : question.to);
+    report.sections = OfTransfers(history, period.from, period.to);
+  } else {
+    report.title = absl::StrCat("Dataset ", question.dataset);
+    report.sections = OfDataset(history, question.dataset);
+  }
+  return report;
+}
+
 void RegisterAuditReport(CLI::App& audit, Globals& globals) {
   auto* report = audit.add_subcommand("report", "where a dataset has been; who received what over a period");
-  auto flags = std::make_shared<ReportFlags>();
+  auto flags = std::make_shared<ReportQuestion>();
+  auto html = std::make_shared<std::string>();
   report->add_option("--dataset", flags->dataset,
                      "every site that ever held it, which rule allowed each move, receipts of removals");
   report->add_flag("--transfers", flags->transfers,
@@ -193,11 +209,11 @@ void RegisterAuditReport(CLI::App& audit, Globals& globals) {
   report->add_option("--to", flags->to, "of --transfers: before this time");
   report->add_option("--dir", flags->directories,
                      "directory of a log, again for each (default: all logs, over the wire)");
-  report->add_option("--html", flags->html, "write a printable page to this file");
+  report->add_option("--html", *html, "write a printable page to this file");
   report->footer(
       "Exit code 11: a log could not be read, so something may be missing; the report says which.\n"
       "Example:\n  bailiwick audit report --transfers --from 2026-01-01 --to 2026-04-01 --html q1.html");
-  OnRunCode(report, globals, [&globals, flags] { return Report(globals, *flags); });
+  OnRunCode(report, globals, [&globals, flags, html] { return Report(globals, *flags, *html); });
 }
 
 }  // namespace bailiwick::cli

@@ -4,11 +4,13 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/os/clock.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/progress.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -93,69 +95,53 @@ absl::Status Commit(const Globals& globals, const agent::v1::CommitRequest& requ
 
 absl::Status ListAll(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (!globals.table()) {
+    BW_ASSIGN_OR_RETURN(Fields fields, DatasetsView(*admin));
+    PrintJson(globals.format(), std::move(fields));
+    return absl::OkStatus();
+  }
   control::v1::ListDatasetsResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().ListDatasets(Admin::Call().get(), {}, &response)));
-  std::vector<Json> json;
   Rows rows;
   for (const auto& d : response.datasets()) {
     rows.push_back({d.name(), d.home_site(), d.newest() == 0 ? "none" : absl::StrCat(d.newest()),
                     absl::StrCat(d.versions()), absl::StrCat(d.files()), FormatBytes(d.logical_bytes()),
                     d.newest() == 0 ? "-" : TimeText(d.committed_at()),
                     absl::StrCat(d.replicas_current(), "/", d.replicas_wanted())});
-    json.push_back(Object({{"name", Text(d.name())},
-                           {"family", Text(d.family())},
-                           {"home", Text(d.home_site())},
-                           {"newest", Number(d.newest())},
-                           {"versions", Number(d.versions())},
-                           {"files", Number(d.files())},
-                           {"logicalBytes", Number(d.logical_bytes())},
-                           {"committedAt", Text(TimeText(d.committed_at()))},
-                           {"replicasWanted", Number(d.replicas_wanted())},
-                           {"replicasCurrent", Number(d.replicas_current())},
-                           {"problem", Text(d.source_problem())}}));
   }
-  if (globals.table()) {
-    PrintTable({"DATASET", "HOME", "NEWEST", "VERSIONS", "FILES", "SIZE", "COMMITTED", "REPLICAS"}, rows);
-  } else {
-    PrintJson(globals.format(), {{"datasets", List(std::move(json))}});
-  }
+  PrintTable({"DATASET", "HOME", "NEWEST", "VERSIONS", "FILES", "SIZE", "COMMITTED", "REPLICAS"}, rows);
   return absl::OkStatus();
+}
+
+absl::StatusOr<control::v1::ListVersionsResponse> ReadVersions(Admin& admin, const std::string& name) {
+  BW_RETURN_IF_ERROR(FindDataset(admin, name).status());
+  control::v1::ListVersionsRequest request;
+  request.set_dataset(name);
+  control::v1::ListVersionsResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListVersions(Admin::Call().get(), request, &response)));
+  return response;
+}
+
+std::string IdentityOf(const control::v1::Version& v) {
+  auto identity = Digest::From(1, v.identity());
+  return identity.ok() ? identity->Hex() : "";
 }
 
 absl::Status Versions(const Globals& globals, const std::string& name) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_RETURN_IF_ERROR(FindDataset(*admin, name).status());
-  control::v1::ListVersionsRequest request;
-  request.set_dataset(name);
-  control::v1::ListVersionsResponse response;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListVersions(Admin::Call().get(), request, &response)));
-  std::vector<Json> json;
-  std::vector<std::vector<std::string>> rows;
+  if (!globals.table()) {
+    BW_ASSIGN_OR_RETURN(Fields fields, VersionsView(*admin, name));
+    PrintJson(globals.format(), std::move(fields));
+    return absl::OkStatus();
+  }
+  BW_ASSIGN_OR_RETURN(auto response, ReadVersions(*admin, name));
+  Rows rows;
   for (const auto& v : response.versions()) {
-    std::string sites;
-    std::vector<Json> site_list;
-    for (const auto& s : v.sites()) {
-      absl::StrAppend(&sites, sites.empty() ? "" : ",", s);
-      site_list.push_back(Text(s));
-    }
-    auto identity = Digest::From(1, v.identity());
-    const std::string hex = identity.ok() ? identity->Hex() : "";
     rows.push_back({absl::StrCat(v.number()), TimeText(v.committed_at()), absl::StrCat(v.files()),
-                    FormatBytes(v.logical_bytes()), hex.substr(0, 12), sites.empty() ? "-" : sites, v.message()});
-    json.push_back(Object({{"number", Number(v.number())},
-                           {"committedAt", Text(TimeText(v.committed_at()))},
-                           {"files", Number(v.files())},
-                           {"entries", Number(v.entries())},
-                           {"logicalBytes", Number(v.logical_bytes())},
-                           {"identity", Text(hex)},
-                           {"sites", List(std::move(site_list))},
-                           {"message", Text(v.message())}}));
+                    FormatBytes(v.logical_bytes()), IdentityOf(v).substr(0, 12),
+                    v.sites().empty() ? "-" : absl::StrJoin(v.sites(), ","), v.message()});
   }
-  if (globals.format() != Format::kTable) {
-    PrintJson(globals.format(), {{"versions", List(std::move(json))}});
-  } else {
-    PrintTable({"NUMBER", "COMMITTED", "FILES", "SIZE", "IDENTITY", "SITES", "MESSAGE"}, rows);
-  }
+  PrintTable({"NUMBER", "COMMITTED", "FILES", "SIZE", "IDENTITY", "SITES", "MESSAGE"}, rows);
   return absl::OkStatus();
 }
 
@@ -316,58 +302,19 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint
 
 absl::Status Rollback(const Globals& globals, const std::string& name, const std::string& to, const std::string& site,
                       absl::Duration timeout) {
-  uint64_t number = 0;
-  if (to != "latest") {
-    BW_ASSIGN_OR_RETURN(number, ParseVersion(to));
-  }
+  if (to != "latest") BW_RETURN_IF_ERROR(ParseVersion(to).status());  // said before anybody is asked
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, name));
-  control::v1::PinRequest request;
-  request.set_dataset(name);
-  request.set_number(number);
-  request.set_site(site);
-  control::v1::PinResponse response;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().Pin(Admin::Call().get(), request, &response)));
-  os::Clock* clock = os::Clock::System();
-  const absl::Duration deadline = clock->BootTime() + timeout;
-  std::string waiting, offline, shown;
-  std::vector<Json> shown_json, offline_json;
-  while (true) {
-    BW_ASSIGN_OR_RETURN(auto replicas, Patiently(deadline, [&] { return Replicas(*admin, name); }));
-    waiting.clear();
-    offline.clear();
-    shown.clear();
-    shown_json.clear();
-    offline_json.clear();
-    for (const auto& r : replicas) {
-      if (std::find(response.sites().begin(), response.sites().end(), r.site()) == response.sites().end()) continue;
-      if (r.version() == 0) continue;  // holds nothing that it could show
-      const bool there = r.current() == (number == 0 ? r.version() : number) || !r.materialize();
-      std::string* list = there ? &shown : (r.state() == "offline" ? &offline : &waiting);
-      absl::StrAppend(list, list->empty() ? "" : ", ", r.site());
-      if (list == &shown) shown_json.push_back(Text(r.site()));
-      if (list == &offline) offline_json.push_back(Text(r.site()));
-    }
-    if (waiting.empty()) break;
-    if (clock->BootTime() >= deadline) {
-      return absl::DeadlineExceededError(absl::StrCat(
-          "timed out after ", FormatAge(timeout), ": ", name, " is told to show ",
-          number == 0 ? "its newest version" : absl::StrCat("version ", number), ", but does not yet at ", waiting));
-    }
-    clock->SleepFor(kPoll);
-  }
+  BW_ASSIGN_OR_RETURN(const RollbackResult result, RollBack(*admin, name, to, site, timeout));
   if (!globals.table()) {
-    PrintJson(globals.format(), {{"dataset", Text(name)},
-                                 {"number", Number(number)},
-                                 {"sites", List(std::move(shown_json))},
-                                 {"offline", List(std::move(offline_json))}});
+    PrintJson(globals.format(), result.ToFields());
     return absl::OkStatus();
   }
-  if (!shown.empty() && number == 0) {
+  const std::string shown = absl::StrJoin(result.shown, ", "), offline = absl::StrJoin(result.offline, ", ");
+  if (!shown.empty() && result.number == 0) {
     std::cout << name << " follows the newest version again at " << shown << "\n";
   } else if (!shown.empty()) {
-    std::cout << name << " shows version " << number << " at " << shown << " until: bailiwick dataset rollback " << name
-              << " latest\n";
+    std::cout << name << " shows version " << result.number << " at " << shown << " until: bailiwick dataset rollback "
+              << name << " latest\n";
   }
   if (!offline.empty()) std::cout << "offline, will do so when back: " << offline << "\n";
   if (shown.empty() && offline.empty())
@@ -376,6 +323,88 @@ absl::Status Rollback(const Globals& globals, const std::string& name, const std
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> DatasetsView(Admin& admin) {
+  control::v1::ListDatasetsResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListDatasets(Admin::Call().get(), {}, &response)));
+  std::vector<Json> json;
+  for (const auto& d : response.datasets()) {
+    json.push_back(Object({{"name", Text(d.name())},
+                           {"family", Text(d.family())},
+                           {"home", Text(d.home_site())},
+                           {"newest", Number(d.newest())},
+                           {"versions", Number(d.versions())},
+                           {"files", Number(d.files())},
+                           {"logicalBytes", Number(d.logical_bytes())},
+                           {"committedAt", Text(TimeText(d.committed_at()))},
+                           {"replicasWanted", Number(d.replicas_wanted())},
+                           {"replicasCurrent", Number(d.replicas_current())},
+                           {"problem", Text(d.source_problem())}}));
+  }
+  return Fields{{"datasets", List(std::move(json))}};
+}
+
+absl::StatusOr<Fields> VersionsView(Admin& admin, const std::string& dataset) {
+  BW_ASSIGN_OR_RETURN(auto response, ReadVersions(admin, dataset));
+  std::vector<Json> json;
+  for (const auto& v : response.versions()) {
+    json.push_back(Object({{"number", Number(v.number())},
+                           {"committedAt", Text(TimeText(v.committed_at()))},
+                           {"files", Number(v.files())},
+                           {"entries", Number(v.entries())},
+                           {"logicalBytes", Number(v.logical_bytes())},
+                           {"identity", Text(IdentityOf(v))},
+                           {"sites", List(JsonOf(v.sites()))},
+                           {"message", Text(v.message())}}));
+  }
+  return Fields{{"versions", List(std::move(json))}};
+}
+
+Fields RollbackResult::ToFields() const {
+  auto texts = [](const std::vector<std::string>& names) {
+    std::vector<Json> json;
+    for (const std::string& name : names) json.push_back(Text(name));
+    return List(std::move(json));
+  };
+  return {{"dataset", Text(dataset)}, {"number", Number(number)}, {"sites", texts(shown)}, {"offline", texts(offline)}};
+}
+
+absl::StatusOr<RollbackResult> RollBack(Admin& admin, const std::string& dataset, const std::string& to,
+                                        const std::string& site, absl::Duration timeout) {
+  RollbackResult result{dataset, 0, {}, {}};
+  if (to != "latest") {
+    BW_ASSIGN_OR_RETURN(result.number, ParseVersion(to));
+  }
+  BW_RETURN_IF_ERROR(FindDataset(admin, dataset).status());
+  control::v1::PinRequest request;
+  request.set_dataset(dataset);
+  request.set_number(result.number);
+  request.set_site(site);
+  control::v1::PinResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().Pin(Admin::Call().get(), request, &response)));
+  os::Clock* clock = os::Clock::System();
+  const absl::Duration deadline = clock->BootTime() + timeout;
+  while (true) {
+    BW_ASSIGN_OR_RETURN(auto replicas, Patiently(deadline, [&] { return Replicas(admin, dataset); }));
+    std::vector<std::string> waiting;
+    result.shown.clear();
+    result.offline.clear();
+    for (const auto& r : replicas) {
+      if (std::find(response.sites().begin(), response.sites().end(), r.site()) == response.sites().end()) continue;
+      if (r.version() == 0) continue;  // holds nothing that it could show
+      const bool there = r.current() == (result.number == 0 ? r.version() : result.number) || !r.materialize();
+      (there ? result.shown : (r.state() == "offline" ? result.offline : waiting)).push_back(r.site());
+    }
+    if (waiting.empty()) return result;
+    if (clock->BootTime() >= deadline) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("timed out after ", FormatAge(timeout), ": ", dataset, " is told to show ",
+                       result.number == 0 ? "its newest version" : absl::StrCat("version ", result.number),
+                       ", but does not yet at ", absl::StrJoin(waiting, ", ")));
+    }
+    clock->SleepFor(kPoll);
+  }
+}
 
 absl::Status GetVersions(const Globals& globals, const std::string& dataset) { return Versions(globals, dataset); }
 

@@ -13,6 +13,7 @@
 #include "common/base/units.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -61,6 +62,15 @@ absl::Status LogIn(const Globals& globals, const std::string& token, std::string
   return absl::OkStatus();
 }
 
+Fields FieldsOf(const control::v1::WhoAmIResponse& me) {
+  std::vector<Json> roles;
+  for (int role : me.roles()) roles.push_back(Text(RoleText(role)));
+  return {{"identity", Text(me.spiffe_id())},
+          {"roles", List(std::move(roles))},
+          {"bound", Bool(me.bound())},
+          {"certificateExpires", Text(TimeText(me.certificate_expires()))}};
+}
+
 absl::Status WhoAmI(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   control::v1::WhoAmIResponse me;
@@ -73,12 +83,7 @@ absl::Status WhoAmI(const Globals& globals) {
               << TimeText(me.certificate_expires()) << "\n";
     return absl::OkStatus();
   }
-  std::vector<Json> list;
-  for (const std::string& role : roles) list.push_back(Text(role));
-  PrintJson(globals.format(), {{"identity", Text(me.spiffe_id())},
-                               {"roles", List(std::move(list))},
-                               {"bound", Bool(me.bound())},
-                               {"certificateExpires", Text(TimeText(me.certificate_expires()))}});
+  PrintJson(globals.format(), FieldsOf(me));
   return absl::OkStatus();
 }
 
@@ -193,6 +198,12 @@ void RegisterProposals(CLI::App& app, Globals& globals) {
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> WhoAmIView(Admin& admin) {
+  control::v1::WhoAmIResponse me;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().WhoAmI(Admin::Call().get(), {}, &me)));
+  return FieldsOf(me);
+}
 
 absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal) {
   if (globals.table()) {

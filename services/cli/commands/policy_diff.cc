@@ -8,6 +8,7 @@
 #include "common/base/units.h"
 #include "common/os/clock.h"
 #include "services/cli/commands/policy_impact.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -96,41 +97,70 @@ void StandIns(policy::World* before, policy::World* after) {
   }
 }
 
-absl::StatusOr<int> Diff(const Globals& globals, const std::vector<std::string>& paths) {
-  const absl::Time now = os::Clock::System()->Now();
-  Law before, after;
-  std::optional<ImpactReport> impact;
-  if (paths.size() == 2) {
-    BW_ASSIGN_OR_RETURN(before, LawOfFiles({paths[0]}, now));
-    BW_ASSIGN_OR_RETURN(after, LawOfFiles({paths[1]}, now));
-  } else {
-    CatalogChange change;
-    BW_ASSIGN_OR_RETURN(change.upserts, ReadResources({paths[0]}));
-    BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-    BW_ASSIGN_OR_RETURN(before, LawInForce(*admin));
-    BW_ASSIGN_OR_RETURN(after, LawAfter(before, change, now));
-    BW_ASSIGN_OR_RETURN(impact, AssessLive(*admin, before, after, now));
-  }
-  StandIns(&before.world, &after.world);
-  const std::vector<policy::DecisionChange> changes =
-      policy::DiffDecisions(before.world, after.world, DataOfBoth(before, after), now);
-  const bool differs = !changes.empty() || (impact && impact->any());
-  if (!globals.table()) {
+struct Difference {
+  std::vector<policy::DecisionChange> changes;
+  std::optional<ImpactReport> impact;  // absent: compared offline
+  bool any() const { return !changes.empty() || (impact && impact->any()); }
+  Fields ToFields() const {
     std::vector<Json> rows;
     for (const policy::DecisionChange& change : changes) rows.push_back(ChangeJson(change));
     Fields fields = {{"decisions", List(std::move(rows))}};
     if (impact) fields.push_back({"impact", impact->ToJson()});
-    PrintJson(globals.format(), std::move(fields));
-    return differs ? 1 : 0;
+    return fields;
   }
+};
+
+Difference Compare(Law before, Law after, absl::Time now) {
+  StandIns(&before.world, &after.world);
+  return {policy::DiffDecisions(before.world, after.world, DataOfBoth(before, after), now), std::nullopt};
+}
+
+absl::StatusOr<Difference> CompareDraft(Admin& admin, std::vector<config::Located> draft, absl::Time now) {
+  CatalogChange change;
+  change.upserts = std::move(draft);
+  BW_ASSIGN_OR_RETURN(Law before, LawInForce(admin));
+  BW_ASSIGN_OR_RETURN(Law after, LawAfter(before, change, now));
+  BW_ASSIGN_OR_RETURN(ImpactReport impact, AssessLive(admin, before, after, now));
+  Difference out = Compare(std::move(before), std::move(after), now);
+  out.impact = std::move(impact);
+  return out;
+}
+
+absl::StatusOr<Difference> CompareFiles(const std::string& old_path, const std::string& new_path, absl::Time now) {
+  BW_ASSIGN_OR_RETURN(Law before, LawOfFiles({old_path}, now));
+  BW_ASSIGN_OR_RETURN(Law after, LawOfFiles({new_path}, now));
+  return Compare(std::move(before), std::move(after), now);
+}
+
+absl::StatusOr<int> Diff(const Globals& globals, const std::vector<std::string>& paths) {
+  const absl::Time now = os::Clock::System()->Now();
+  Difference difference;
+  if (paths.size() == 2) {
+    BW_ASSIGN_OR_RETURN(difference, CompareFiles(paths[0], paths[1], now));
+  } else {
+    BW_ASSIGN_OR_RETURN(std::vector<config::Located> draft, ReadResources({paths[0]}));
+    BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+    BW_ASSIGN_OR_RETURN(difference, CompareDraft(*admin, std::move(draft), now));
+  }
+  const int code = difference.any() ? 1 : 0;
+  if (!globals.table()) {
+    PrintJson(globals.format(), difference.ToFields());
+    return code;
+  }
+  const auto& changes = difference.changes;
   for (size_t i = 0; i < std::min(changes.size(), kShown); ++i) PrintChange(changes[i]);
   if (changes.size() > kShown) std::cout << "and " << changes.size() - kShown << " more; -o json has all\n";
   if (changes.empty()) std::cout << "no decision changes\n";
-  if (impact) impact->Print();
-  return differs ? 1 : 0;
+  if (difference.impact) difference.impact->Print();
+  return code;
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> DraftView(Admin& admin, std::vector<config::Located> draft, absl::Time now) {
+  BW_ASSIGN_OR_RETURN(const Difference difference, CompareDraft(admin, std::move(draft), now));
+  return difference.ToFields();
+}
 
 void RegisterPolicyDiff(CLI::App& policy, Globals& globals) {
   auto* c =

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "services/cli/commands/policy_law.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -106,43 +107,66 @@ Json ExplanationJson(policy::Action action, const policy::Explanation& e) {
                  {"rules", List(std::move(rules))}});
 }
 
+struct Explained {
+  std::string what, from, to, law;
+  bool permitted = true;
+  uint64_t revision = 0;
+  std::vector<std::pair<policy::Action, policy::Explanation>> actions;
+  Fields ToFields() const {
+    std::vector<Json> items;
+    for (const auto& [action, e] : actions) items.push_back(ExplanationJson(action, e));
+    return {{"dataset", Text(what)},
+            {"from", Text(from)},
+            {"to", Text(to)},
+            {"permitted", Bool(permitted)},
+            {"policyRevision", Number(revision)},
+            {"actions", List(std::move(items))}};
+  }
+};
+
 // Evaluated here, from the signed bundle and the signed classification: the coordinator is not asked for its opinion.
-absl::StatusOr<int> Explain(const Globals& globals, const Question& question) {
+absl::StatusOr<Explained> ExplainAll(Law law, const Question& question) {
   using policy::Action;
   BW_ASSIGN_OR_RETURN(absl::Time now, ParseAt(question.at));
-  BW_ASSIGN_OR_RETURN(Law law, LoadLaw(globals, question.files, now));
   BW_ASSIGN_OR_RETURN(policy::NamedData data, ChooseData(law, question));
-  BW_ASSIGN_OR_RETURN(std::string from, SiteFor(question.from.front(), &law.world));
-  BW_ASSIGN_OR_RETURN(std::string to, SiteFor(question.to, &law.world));
-  std::vector<std::tuple<Action, std::string, std::string>> asks = {{Action::kTransfer, from, to},
-                                                                    {Action::kReside, from, to}};
+  Explained out;
+  BW_ASSIGN_OR_RETURN(out.from, SiteFor(question.from.empty() ? "" : question.from.front(), &law.world));
+  BW_ASSIGN_OR_RETURN(out.to, SiteFor(question.to, &law.world));
+  std::vector<std::tuple<Action, std::string, std::string>> asks = {{Action::kTransfer, out.from, out.to},
+                                                                    {Action::kReside, out.from, out.to}};
   // A site that is not the home sends on only with transit.
-  if (!data.home.empty() && data.home != from) asks.emplace_back(Action::kTransit, data.home, from);
-  bool permitted = true;
-  std::vector<Json> actions;
+  if (!data.home.empty() && data.home != out.from) asks.emplace_back(Action::kTransit, data.home, out.from);
   for (const auto& [action, source, destination] : asks) {
-    const policy::Explanation e =
-        policy::Explain(law.world, {data.labels, source, destination, action, question.purpose}, now);
-    permitted &= e.decision.permitted;
-    if (globals.table()) PrintExplanation(action, e);
-    actions.push_back(ExplanationJson(action, e));
+    out.actions.emplace_back(
+        action, policy::Explain(law.world, {data.labels, source, destination, action, question.purpose}, now));
+    out.permitted &= out.actions.back().second.decision.permitted;
   }
-  const std::string what = data.name.empty() ? absl::StrCat("data with ", LabelsText(data.labels)) : question.dataset;
+  out.what = data.name.empty() ? absl::StrCat("data with ", LabelsText(data.labels)) : question.dataset;
+  out.law = law.name;
+  out.revision = law.world.revision;
+  return out;
+}
+
+absl::StatusOr<int> Explain(const Globals& globals, const Question& question) {
+  BW_ASSIGN_OR_RETURN(absl::Time now, ParseAt(question.at));
+  BW_ASSIGN_OR_RETURN(Law law, LoadLaw(globals, question.files, now));
+  BW_ASSIGN_OR_RETURN(const Explained e, ExplainAll(std::move(law), question));
   if (globals.table()) {
-    std::cout << "a copy of " << what << " from " << from << " to " << to << " is "
-              << (permitted ? "permitted" : "denied") << " at " << law.name << "\n";
+    for (const auto& [action, explanation] : e.actions) PrintExplanation(action, explanation);
+    std::cout << "a copy of " << e.what << " from " << e.from << " to " << e.to << " is "
+              << (e.permitted ? "permitted" : "denied") << " at " << e.law << "\n";
   } else {
-    PrintJson(globals.format(), {{"dataset", Text(what)},
-                                 {"from", Text(from)},
-                                 {"to", Text(to)},
-                                 {"permitted", Bool(permitted)},
-                                 {"policyRevision", Number(law.world.revision)},
-                                 {"actions", List(std::move(actions))}});
+    PrintJson(globals.format(), e.ToFields());
   }
-  return permitted ? 0 : 3;
+  return e.permitted ? 0 : 3;
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> ExplainView(Law law, const Question& question) {
+  BW_ASSIGN_OR_RETURN(const Explained e, ExplainAll(std::move(law), question));
+  return e.ToFields();
+}
 
 void RegisterPolicyExplain(CLI::App& policy, Globals& globals) {
   {

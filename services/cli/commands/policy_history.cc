@@ -5,37 +5,35 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/views.h"
 #include "services/cli/core/change.h"
 
 namespace bailiwick::cli {
 namespace {
 
-absl::Status History(const Globals& globals, uint32_t limit) {
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+absl::StatusOr<control::v1::ListPoliciesResponse> ListOf(Admin& admin, uint32_t limit) {
   control::v1::ListPoliciesRequest request;
   request.set_limit(limit);
   control::v1::ListPoliciesResponse response;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListPolicies(Admin::Call().get(), request, &response)));
-  std::vector<Json> list;
-  std::vector<std::vector<std::string>> rows;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListPolicies(Admin::Call().get(), request, &response)));
+  return response;
+}
+
+absl::Status History(const Globals& globals, uint32_t limit) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (!globals.table()) {
+    BW_ASSIGN_OR_RETURN(Fields fields, PolicyHistoryView(*admin, limit));
+    PrintJson(globals.format(), std::move(fields));
+    return absl::OkStatus();
+  }
+  BW_ASSIGN_OR_RETURN(auto response, ListOf(*admin, limit));
+  Rows rows;
   for (const auto& p : response.policies()) {
     const std::string digest(absl::BytesToHexString(p.sha256()));
-    std::vector<Json> signers;
-    for (const auto& id : p.signed_key_ids()) signers.push_back(Text(absl::BytesToHexString(id)));
-    list.push_back(Object({{"revision", Number(p.revision())},
-                           {"sha256", Text(digest)},
-                           {"by", Text(p.by())},
-                           {"summary", Text(p.summary())},
-                           {"signedKeyIds", List(std::move(signers))},
-                           {"issuedAt", Text(TimeText(p.issued_at()))}}));
     rows.push_back({absl::StrCat(p.revision()), TimeText(p.issued_at()), p.by(), absl::StrCat(p.signed_key_ids_size()),
                     digest.substr(0, 12), p.summary()});
   }
-  if (globals.table()) {
-    PrintTable({"REVISION", "SIGNED AT", "APPLIED BY", "SIGNATURES", "SHA256", "CHANGED"}, rows);
-  } else {
-    PrintJson(globals.format(), {{"policies", List(std::move(list))}});
-  }
+  PrintTable({"REVISION", "SIGNED AT", "APPLIED BY", "SIGNATURES", "SHA256", "CHANGED"}, rows);
   return absl::OkStatus();
 }
 
@@ -111,6 +109,22 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, bool dry_run) {
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> PolicyHistoryView(Admin& admin, uint32_t limit) {
+  BW_ASSIGN_OR_RETURN(auto response, ListOf(admin, limit));
+  std::vector<Json> list;
+  for (const auto& p : response.policies()) {
+    std::vector<Json> signers;
+    for (const auto& id : p.signed_key_ids()) signers.push_back(Text(absl::BytesToHexString(id)));
+    list.push_back(Object({{"revision", Number(p.revision())},
+                           {"sha256", Text(absl::BytesToHexString(p.sha256()))},
+                           {"by", Text(p.by())},
+                           {"summary", Text(p.summary())},
+                           {"signedKeyIds", List(std::move(signers))},
+                           {"issuedAt", Text(TimeText(p.issued_at()))}}));
+  }
+  return Fields{{"policies", List(std::move(list))}};
+}
 
 void RegisterPolicyHistory(CLI::App& app, Globals& globals) {
   CLI::App* policy = app.get_subcommand("policy");

@@ -41,6 +41,22 @@ std::vector<std::string> YamlFiles(const std::string& directory) {
   return files;
 }
 
+// Something is there, and nothing twice.
+absl::Status CheckOnce(const std::vector<config::Located>& all) {
+  if (all.empty()) return absl::InvalidArgumentError("there is nothing to apply: no resources were read");
+  std::map<config::ResourceKey, std::string> seen;
+  for (const config::Located& located : all) {
+    config::ResourceKey key{config::KindOf(located.resource), located.resource.metadata().name()};
+    const std::string where = located.At("metadata.name").str();
+    auto [it, fresh] = seen.try_emplace(key, where);
+    if (!fresh) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": ", key.first, " ", key.second, " is declared twice; also at ", it->second));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<config::Located>> ReadResources(const std::vector<std::string>& paths) {
@@ -65,17 +81,13 @@ absl::StatusOr<std::vector<config::Located>> ReadResources(const std::vector<std
     }
   }
   if (!problems.empty()) return absl::InvalidArgumentError(problems);
-  if (all.empty()) return absl::InvalidArgumentError("there is nothing to apply: no resources were read");
-  std::map<config::ResourceKey, std::string> seen;
-  for (const config::Located& located : all) {
-    config::ResourceKey key{config::KindOf(located.resource), located.resource.metadata().name()};
-    const std::string where = located.At("metadata.name").str();
-    auto [it, fresh] = seen.try_emplace(key, where);
-    if (!fresh) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": ", key.first, " ", key.second, " is declared twice; also at ", it->second));
-    }
-  }
+  BW_RETURN_IF_ERROR(CheckOnce(all));
+  return all;
+}
+
+absl::StatusOr<std::vector<config::Located>> ParseResources(const std::string& text, const std::string& name) {
+  BW_ASSIGN_OR_RETURN(std::vector<config::Located> all, config::ParseYaml(text, name));
+  BW_RETURN_IF_ERROR(CheckOnce(all));
   return all;
 }
 

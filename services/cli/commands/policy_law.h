@@ -28,6 +28,9 @@ struct Law {
 // lists every problem, a line each.
 absl::StatusOr<std::vector<config::Located>> ReadResources(const std::vector<std::string>& paths);
 
+// The same of text that came otherwise; `name` stands for the file in what is said of it.
+absl::StatusOr<std::vector<config::Located>> ParseResources(const std::string& text, const std::string& name);
+
 // Resources that were read, as one law. INVALID_ARGUMENT when they do not hold together; their tests are not run.
 absl::StatusOr<Law> LawOf(std::string name, std::vector<config::Located> located, absl::Time now);
 // Read and put together; a directory as above. INVALID_ARGUMENT.

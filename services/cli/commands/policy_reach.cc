@@ -8,6 +8,7 @@
 #include "common/os/clock.h"
 #include "common/policy/reach.h"
 #include "services/cli/commands/policy_law.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -116,19 +117,24 @@ Fields ReachJson(const policy::Reach& reach) {
           {"sitesInRegion", Number(reach.targets)}, {"relabelRuled", Bool(reach.relabel_ruled)}};
 }
 
+// `now` of the query is set.
+absl::StatusOr<policy::Reach> Search(const Law& law, const Question& question, policy::ReachQuery* query) {
+  BW_ASSIGN_OR_RETURN(policy::NamedData data, ChooseData(law, question));
+  query->data = data.labels;
+  query->only_now = !question.at.empty();
+  query->to = question.to;
+  query->homes = question.from;
+  if (query->homes.empty() && !data.home.empty()) query->homes = {data.home};
+  if (!question.purpose.empty()) query->purpose = question.purpose;
+  query->any_sites = question.any_sites || law.world.sites.empty();
+  return policy::FindReach(law.world, *query);
+}
+
 absl::StatusOr<int> AskReach(const Globals& globals, const Question& question) {
   policy::ReachQuery query;
   BW_ASSIGN_OR_RETURN(query.now, ParseAt(question.at));
   BW_ASSIGN_OR_RETURN(Law law, LoadLaw(globals, question.files, query.now));
-  BW_ASSIGN_OR_RETURN(policy::NamedData data, ChooseData(law, question));
-  query.data = data.labels;
-  query.only_now = !question.at.empty();
-  query.to = question.to;
-  query.homes = question.from;
-  if (query.homes.empty() && !data.home.empty()) query.homes = {data.home};
-  if (!question.purpose.empty()) query.purpose = question.purpose;
-  query.any_sites = question.any_sites || law.world.sites.empty();
-  BW_ASSIGN_OR_RETURN(policy::Reach reach, policy::FindReach(law.world, query));
+  BW_ASSIGN_OR_RETURN(policy::Reach reach, Search(law, question, &query));
   if (globals.table()) {
     PrintReach(reach, query, query.data, law);
   } else {
@@ -138,6 +144,13 @@ absl::StatusOr<int> AskReach(const Globals& globals, const Question& question) {
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> ReachView(const Law& law, const Question& question) {
+  policy::ReachQuery query;
+  BW_ASSIGN_OR_RETURN(query.now, ParseAt(question.at));
+  BW_ASSIGN_OR_RETURN(policy::Reach reach, Search(law, question, &query));
+  return ReachJson(reach);
+}
 
 void RegisterPolicyReach(CLI::App& policy, Globals& globals) {
   {

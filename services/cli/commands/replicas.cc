@@ -4,6 +4,7 @@
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -94,21 +95,25 @@ absl::Status Watch(Admin& admin, const Globals& globals, const std::string& data
 
 }  // namespace
 
+absl::StatusOr<Fields> ReplicasView(Admin& admin, const std::string& dataset, const std::string& site) {
+  BW_ASSIGN_OR_RETURN(auto replicas, Replicas(admin, dataset, site));
+  std::vector<Json> json;
+  for (const auto& r : replicas) json.push_back(JsonOf(r));
+  return Fields{{"replicas", List(std::move(json))}};
+}
+
 absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   if (watch) return Watch(*admin, globals, dataset, site);
+  if (!globals.table()) {
+    BW_ASSIGN_OR_RETURN(Fields fields, ReplicasView(*admin, dataset, site));
+    PrintJson(globals.format(), std::move(fields));
+    return absl::OkStatus();
+  }
   BW_ASSIGN_OR_RETURN(auto replicas, Replicas(*admin, dataset, site));
-  std::vector<Json> json;
   Rows rows;
-  for (const auto& r : replicas) {
-    json.push_back(JsonOf(r));
-    rows.push_back(RowOf(r));
-  }
-  if (globals.table()) {
-    PrintTable(Header(), rows);
-  } else {
-    PrintJson(globals.format(), {{"replicas", List(std::move(json))}});
-  }
+  for (const auto& r : replicas) rows.push_back(RowOf(r));
+  PrintTable(Header(), rows);
   return absl::OkStatus();
 }
 

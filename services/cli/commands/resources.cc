@@ -9,6 +9,7 @@
 #include "common/os/clock.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/policy_impact.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -69,6 +70,16 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
 
 Json ResourceJson(const config::Resource& resource) { return FromJson(config::ToJson(resource)); }
 
+absl::StatusOr<control::v1::ListResourcesResponse> ListOf(Admin& admin, const std::string& kind,
+                                                          const std::string& name) {
+  control::v1::ListResourcesRequest request;
+  request.set_kind(kind);
+  request.set_name(name);
+  control::v1::ListResourcesResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListResources(Admin::Call().get(), request, &response)));
+  return response;
+}
+
 absl::Status GetSites(Admin& admin, const std::string& only) {
   BW_ASSIGN_OR_RETURN(auto sites, SitesByName(admin));
   std::vector<std::vector<std::string>> rows;
@@ -90,17 +101,12 @@ absl::Status Get(const Globals& globals, const std::string& kind_text, const std
     BW_ASSIGN_OR_RETURN(kind, config::ParseKind(kind_text));
   }
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  control::v1::ListResourcesRequest request;
-  request.set_kind(kind);
-  request.set_name(name);
-  control::v1::ListResourcesResponse response;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListResources(Admin::Call().get(), request, &response)));
   if (globals.format() == Format::kJson) {
-    std::vector<Json> items;
-    for (const auto& resource : response.resources()) items.push_back(ResourceJson(resource));
-    PrintJson(globals.format(), {{"resources", List(std::move(items))}});
+    BW_ASSIGN_OR_RETURN(Fields fields, ResourcesView(*admin, kind, name));
+    PrintJson(globals.format(), std::move(fields));
     return absl::OkStatus();
   }
+  BW_ASSIGN_OR_RETURN(auto response, ListOf(*admin, kind, name));
   if (globals.format() == Format::kYaml) {
     bool first = true;
     for (const auto& resource : response.resources()) {
@@ -177,6 +183,13 @@ absl::Status Describe(const Globals& globals, const std::string& kind_text, cons
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> ResourcesView(Admin& admin, const std::string& kind, const std::string& name) {
+  BW_ASSIGN_OR_RETURN(auto response, ListOf(admin, kind, name));
+  std::vector<Json> items;
+  for (const auto& resource : response.resources()) items.push_back(ResourceJson(resource));
+  return Fields{{"resources", List(std::move(items))}};
+}
 
 void RegisterResources(CLI::App& app, Globals& globals) {
   {
@@ -279,7 +292,8 @@ void RegisterResources(CLI::App& app, Globals& globals) {
   {
     auto* c = app.add_subcommand("describe", "one resource with its state");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
-    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
+    c->add_option("KIND", *kind,
+                  "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
         ->required();
     c->add_option("NAME", *name, "its name")->required();
     c->footer("Example:\n  bailiwick describe site core");
@@ -289,7 +303,8 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     auto* c = app.add_subcommand("delete", "take a resource back; no replica and no version is deleted by it");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
     auto yes = std::make_shared<bool>(false), dry_run = std::make_shared<bool>(false);
-    c->add_option("KIND", *kind, "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
+    c->add_option("KIND", *kind,
+                  "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
         ->required();
     c->add_option("NAME", *name, "its name")->required();
     c->add_flag("--yes", *yes, "do not ask");

@@ -7,53 +7,70 @@
 #include "common/os/clock.h"
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
 
+struct Overview {
+  control::v1::GetInfoResponse info;
+  std::map<std::string, control::v1::SiteStatus> sites;
+  control::v1::ListDatasetsResponse datasets;
+};
+
+absl::StatusOr<Overview> ReadOverview(Admin& admin) {
+  Overview o;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().GetInfo(Admin::Call().get(), {}, &o.info)));
+  BW_ASSIGN_OR_RETURN(o.sites, SitesByName(admin));
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListDatasets(Admin::Call().get(), {}, &o.datasets)));
+  return o;
+}
+
+Fields FieldsOf(const Overview& o) {
+  std::vector<Json> site_rows, dataset_rows;
+  for (const auto& [name, s] : o.sites) {
+    site_rows.push_back(Object({{"name", Text(name)},
+                                {"region", Text(s.region())},
+                                {"connected", Bool(s.connected())},
+                                {"approved", Bool(s.approved())},
+                                {"agent", Text(s.agent())},
+                                {"build", Text(s.build())},
+                                {"endpoint", Text(s.endpoint())},
+                                {"adminEndpoint", Text(s.admin_endpoint())},
+                                {"policyRevision", Number(s.policy_revision())},
+                                {"policyError", Text(s.policy_error())},
+                                {"policyStale", Text(s.policy_stale())},
+                                {"freeBytes", Number(s.free_bytes())},
+                                {"lastSeen", Text(TimeText(s.last_seen()))}}));
+  }
+  for (const auto& d : o.datasets.datasets()) {
+    dataset_rows.push_back(Object({{"name", Text(d.name())},
+                                   {"home", Text(d.home_site())},
+                                   {"newest", Number(d.newest())},
+                                   {"files", Number(d.files())},
+                                   {"logicalBytes", Number(d.logical_bytes())},
+                                   {"replicasWanted", Number(d.replicas_wanted())},
+                                   {"replicasCurrent", Number(d.replicas_current())},
+                                   {"replicasOverRpo", Number(d.replicas_over_rpo())},
+                                   {"problem", Text(d.source_problem())}}));
+  }
+  return Fields{{"trustDomain", Text(o.info.trust_domain())},
+                {"build", Text(o.info.build())},
+                {"policyRevision", Number(o.info.policy_revision())},
+                {"sites", List(std::move(site_rows))},
+                {"datasets", List(std::move(dataset_rows))}};
+}
+
 absl::Status Status(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  control::v1::GetInfoResponse info;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().GetInfo(Admin::Call().get(), {}, &info)));
-  BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
-  control::v1::ListDatasetsResponse datasets;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListDatasets(Admin::Call().get(), {}, &datasets)));
-  control::v1::ListReplicasResponse replicas;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListReplicas(Admin::Call().get(), {}, &replicas)));
-  if (globals.format() != Format::kTable) {
-    std::vector<Json> site_rows, dataset_rows;
-    for (const auto& [name, s] : sites) {
-      site_rows.push_back(Object({{"name", Text(name)},
-                                  {"region", Text(s.region())},
-                                  {"connected", Bool(s.connected())},
-                                  {"approved", Bool(s.approved())},
-                                  {"agent", Text(s.agent())},
-                                  {"build", Text(s.build())},
-                                  {"endpoint", Text(s.endpoint())},
-                                  {"adminEndpoint", Text(s.admin_endpoint())},
-                                  {"policyRevision", Number(s.policy_revision())},
-                                  {"policyError", Text(s.policy_error())},
-                                  {"freeBytes", Number(s.free_bytes())},
-                                  {"lastSeen", Text(TimeText(s.last_seen()))}}));
-    }
-    for (const auto& d : datasets.datasets()) {
-      dataset_rows.push_back(Object({{"name", Text(d.name())},
-                                     {"home", Text(d.home_site())},
-                                     {"newest", Number(d.newest())},
-                                     {"files", Number(d.files())},
-                                     {"logicalBytes", Number(d.logical_bytes())},
-                                     {"replicasWanted", Number(d.replicas_wanted())},
-                                     {"replicasCurrent", Number(d.replicas_current())},
-                                     {"replicasOverRpo", Number(d.replicas_over_rpo())},
-                                     {"problem", Text(d.source_problem())}}));
-    }
-    PrintJson(globals.format(), {{"trustDomain", Text(info.trust_domain())},
-                                 {"build", Text(info.build())},
-                                 {"policyRevision", Number(info.policy_revision())},
-                                 {"sites", List(std::move(site_rows))},
-                                 {"datasets", List(std::move(dataset_rows))}});
+  BW_ASSIGN_OR_RETURN(const Overview overview, ReadOverview(*admin));
+  if (!globals.table()) {
+    PrintJson(globals.format(), FieldsOf(overview));
     return absl::OkStatus();
   }
+  const auto& [info, sites, datasets] = overview;
+  control::v1::ListReplicasResponse replicas;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListReplicas(Admin::Call().get(), {}, &replicas)));
   std::cout << "coordinator " << admin->context().coordinator << ", trust domain " << info.trust_domain()
             << ", policy revision " << info.policy_revision() << "\n\n";
   std::vector<std::vector<std::string>> rows;
@@ -82,35 +99,39 @@ absl::Status Status(const Globals& globals) {
       fenced += r.state() == "fenced" || r.state() == "erasing";
       if (r.state() != "denied" || r.rpo_breached()) lag = std::max(lag, r.lag().seconds());
     }
-    rows.push_back({d.name(), d.home_site(), d.newest() == 0 ? "none" : absl::StrCat(d.newest()),
-                    absl::StrCat(d.files()), FormatBytes(d.logical_bytes()),
-                    absl::StrCat(d.replicas_current(), "/", d.replicas_wanted(),
-                                 denied > 0 ? absl::StrCat(" (", denied, " denied)") : "",
-                                 fenced > 0 ? absl::StrCat(" (", fenced, " fenced)") : "",
-                                 unconfirmed > 0 ? absl::StrCat(" (", unconfirmed, " unconfirmed)") : ""),
-                    lag == 0 ? "-"
-                             : absl::StrCat(FormatAge(absl::Seconds(lag)),
-                                            d.replicas_over_rpo() > 0
-                                                ? absl::StrCat(" (", d.replicas_over_rpo(), " over RPO)")
-                                                : ""),
-                    d.source_problem()});
+    rows.push_back(
+        {d.name(), d.home_site(), d.newest() == 0 ? "none" : absl::StrCat(d.newest()), absl::StrCat(d.files()),
+         FormatBytes(d.logical_bytes()),
+         absl::StrCat(d.replicas_current(), "/", d.replicas_wanted(),
+                      denied > 0 ? absl::StrCat(" (", denied, " denied)") : "",
+                      fenced > 0 ? absl::StrCat(" (", fenced, " fenced)") : "",
+                      unconfirmed > 0 ? absl::StrCat(" (", unconfirmed, " unconfirmed)") : ""),
+         lag == 0
+             ? "-"
+             : absl::StrCat(FormatAge(absl::Seconds(lag)),
+                            d.replicas_over_rpo() > 0 ? absl::StrCat(" (", d.replicas_over_rpo(), " over RPO)") : ""),
+         d.source_problem()});
   }
   PrintTable({"DATASET", "HOME", "NEWEST", "FILES", "SIZE", "REPLICAS", "LAG", "PROBLEM"}, rows);
   return absl::OkStatus();
+}
+
+Fields FieldsOf(const control::v1::WhyResponse& why) {
+  return Fields{{"satisfied", Bool(why.satisfied())},
+                {"code", Text(why.code())},
+                {"sentence", Text(why.sentence())},
+                {"rule", Text(why.rule())},
+                {"number", Number(why.version())},
+                {"lagSeconds", Number(why.lag().seconds())},
+                {"rpoSeconds", why.has_rpo() ? Number(why.rpo().seconds()) : Json()},
+                {"rpoBreached", Bool(why.rpo_breached())}};
 }
 
 absl::StatusOr<int> Why(const Globals& globals, const std::string& dataset, const std::string& site) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(control::v1::WhyResponse why, AskWhy(*admin, dataset, site));
   if (globals.format() != Format::kTable) {
-    PrintJson(globals.format(), {{"satisfied", Bool(why.satisfied())},
-                                 {"code", Text(why.code())},
-                                 {"sentence", Text(why.sentence())},
-                                 {"rule", Text(why.rule())},
-                                 {"number", Number(why.version())},
-                                 {"lagSeconds", Number(why.lag().seconds())},
-                                 {"rpoSeconds", why.has_rpo() ? Number(why.rpo().seconds()) : Json()},
-                                 {"rpoBreached", Bool(why.rpo_breached())}});
+    PrintJson(globals.format(), FieldsOf(why));
   } else {
     std::cout << why.sentence() << "\n";
     if (why.rpo_breached()) {
@@ -119,6 +140,16 @@ absl::StatusOr<int> Why(const Globals& globals, const std::string& dataset, cons
     }
   }
   return why.satisfied() ? 0 : (why.code() == "denied" || why.code() == "past-retention" ? 3 : 1);
+}
+
+Json JsonOf(const control::v1::Event& event) {
+  return Object({{"sequence", Number(event.sequence())},
+                 {"at", Text(TimeText(event.at()))},
+                 {"kind", Text(event.kind())},
+                 {"site", Text(event.site())},
+                 {"dataset", Text(event.dataset())},
+                 {"number", Number(event.version())},
+                 {"message", Text(event.message())}});
 }
 
 absl::Status Events(const Globals& globals, bool follow, uint32_t limit) {
@@ -140,13 +171,7 @@ absl::Status Events(const Globals& globals, bool follow, uint32_t limit) {
       std::cout << std::endl;
       continue;
     }
-    Json row = Object({{"sequence", Number(event.sequence())},
-                       {"at", Text(TimeText(event.at()))},
-                       {"kind", Text(event.kind())},
-                       {"site", Text(event.site())},
-                       {"dataset", Text(event.dataset())},
-                       {"number", Number(event.version())},
-                       {"message", Text(event.message())}});
+    Json row = JsonOf(event);
     if (follow) {
       PrintNext(globals.format(), {{"event", row}});
     } else {
@@ -159,6 +184,28 @@ absl::Status Events(const Globals& globals, bool follow, uint32_t limit) {
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> StatusView(Admin& admin) {
+  BW_ASSIGN_OR_RETURN(const Overview overview, ReadOverview(admin));
+  return FieldsOf(overview);
+}
+
+absl::StatusOr<Fields> WhyView(Admin& admin, const std::string& dataset, const std::string& site) {
+  BW_ASSIGN_OR_RETURN(const control::v1::WhyResponse why, AskWhy(admin, dataset, site));
+  return FieldsOf(why);
+}
+
+absl::StatusOr<Fields> EventsView(Admin& admin, uint32_t limit) {
+  control::v1::EventsRequest request;
+  request.set_limit(limit);
+  auto call = Admin::Call();
+  auto stream = admin.control().Events(call.get(), request);
+  control::v1::Event event;
+  std::vector<Json> rows;
+  while (stream->Read(&event)) rows.push_back(JsonOf(event));
+  BW_RETURN_IF_ERROR(admin.Check(stream->Finish()));
+  return Fields{{"events", List(std::move(rows))}};
+}
 
 void RegisterSeeing(CLI::App& app, Globals& globals) {
   auto* status = app.add_subcommand("status", "sites, connections, datasets, versions, lag");

@@ -6,6 +6,7 @@
 #include "common/base/units.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/progress.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -51,8 +52,12 @@ std::string Limit(const control::v1::Transfer& t) {
 
 absl::Status ListAll(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (!globals.table()) {
+    BW_ASSIGN_OR_RETURN(Fields fields, TransfersView(*admin));
+    PrintJson(globals.format(), std::move(fields));
+    return absl::OkStatus();
+  }
   BW_ASSIGN_OR_RETURN(auto transfers, Transfers(*admin, ""));
-  std::vector<Json> json;
   Rows rows;
   for (const auto& t : transfers) {
     rows.push_back({t.transfer_id(), t.dataset(), absl::StrCat(t.version()),
@@ -61,15 +66,10 @@ absl::Status ListAll(const Globals& globals) {
                     FormatBytes(t.wire_bytes()), t.rate_bytes() == 0 ? "-" : Rate(t),
                     t.has_eta() ? FormatAge(absl::Seconds(t.eta().seconds())) : "-", t.limit().empty() ? "-" : Limit(t),
                     TimeText(t.started()), t.message()});
-    json.push_back(JsonOf(t));
   }
-  if (globals.table()) {
-    PrintTable({"ID", "DATASET", "VERSION", "FROM -> TO", "STATE", "PRESENT", "ON THE WIRE", "RATE", "ETA", "LIMIT",
-                "STARTED", "MESSAGE"},
-               rows);
-  } else {
-    PrintJson(globals.format(), {{"transfers", List(std::move(json))}});
-  }
+  PrintTable({"ID", "DATASET", "VERSION", "FROM -> TO", "STATE", "PRESENT", "ON THE WIRE", "RATE", "ETA", "LIMIT",
+              "STARTED", "MESSAGE"},
+             rows);
   return absl::OkStatus();
 }
 
@@ -118,6 +118,13 @@ absl::Status Watch(const Globals& globals, const std::string& id) {
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> TransfersView(Admin& admin) {
+  BW_ASSIGN_OR_RETURN(auto transfers, Transfers(admin, ""));
+  std::vector<Json> json;
+  for (const auto& t : transfers) json.push_back(JsonOf(t));
+  return Fields{{"transfers", List(std::move(json))}};
+}
 
 void RegisterTransfers(CLI::App& app, Globals& globals) {
   auto* transfer = app.add_subcommand("transfer", "what is on its way");
