@@ -2,11 +2,12 @@
 #include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
 #include "services/cli/commands/app.h"
+#include "services/cli/console/console.h"
 #include "services/cli/dev/dev.h"
 
 int main(int argc, char** argv) {
   using namespace bailiwick;
   telemetry::InitLogging("cli", telemetry::Format::kText, telemetry::Level::kError);
   rpc::RouteGrpcLog();
-  return cli::RunCommandLine(argc, argv, {cli::RegisterDev});
+  return cli::RunCommandLine(argc, argv, {cli::RegisterConsole, cli::RegisterDev});
 }
