@@ -21,7 +21,7 @@ UNITS = sorted(glob.glob(os.path.join(m.ROOT, "deploy", "packages", "systemd", "
 # What lintian may say, and why.
 ACCEPTED = {"bogus-mail-host": "whoever publishes packages sets BAILIWICK_MAINTAINER",
             "bogus-mail-host-in-debian-changelog": "the same",
-            "no-manual-page": "the manual is README.md, in every package"}
+            "no-manual-page": "of the daemons: README.md, in every package"}
 
 
 def tarball(folder, agent=m.STATIC, **options):

@@ -64,9 +64,8 @@ absl::Status ListAgents(const Globals& globals) {
 
 absl::Status Revoke(const Globals& globals, const control::v1::RevokeRequest& request, bool yes) {
   const std::string what = request.site().empty() ? "admin " + request.admin() : "the agent of site " + request.site();
-  if (!Confirmed(yes, absl::StrCat("Revoke ", what, "? It is out until it joins anew."))) {
-    return absl::CancelledError("nothing was revoked");
-  }
+  BW_RETURN_IF_ERROR(
+      Confirm(globals, yes, absl::StrCat("Revoke ", what, "? It is out until it joins anew."), "nothing was revoked"));
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   control::v1::RevokeResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().Revoke(Admin::Call().get(), request, &response)));
@@ -90,7 +89,8 @@ absl::Status AllowRecoveries(const Globals& globals, const std::string& site, ui
     std::cout << "site " << site << " may come back " << count << " times by itself (before: " << response.before()
               << ")\n";
   } else {
-    PrintJson(globals.format(), {{"site", Text(site)}, {"before", Number(response.before())}, {"count", Number(count)}});
+    PrintJson(globals.format(),
+              {{"site", Text(site)}, {"before", Number(response.before())}, {"count", Number(count)}});
   }
   return absl::OkStatus();
 }
@@ -112,7 +112,7 @@ void RegisterRevoke(CLI::App* agent, Globals& globals) {
   auto site = std::make_shared<std::string>(), admin = std::make_shared<std::string>(),
        reason = std::make_shared<std::string>();
   auto yes = std::make_shared<bool>(false);
-  c->add_option("SITE", *site, "the site whose agent is out");
+  c->add_option("SITE", *site, "the site whose agent is out")->type_name("SITE");
   c->add_option("--admin", *admin, "or: the name of an admin");
   c->add_option("--reason", *reason, "why; for the audit log")->required();
   c->add_flag("--yes", *yes, "do not ask");
@@ -132,7 +132,8 @@ void RegisterAgents(CLI::App& app, Globals& globals) {
   auto* agent = app.add_subcommand("agent", "identities of the machines: who, until when; revocation");
   agent->require_subcommand(1);
   agent->footer("Example:\n  bailiwick agent list");
-  auto* list = agent->add_subcommand("list", "every agent: when its certificate ends, was renewed, how old its policy is");
+  auto* list =
+      agent->add_subcommand("list", "every agent: when its certificate ends, was renewed, how old its policy is");
   list->footer("Example:\n  bailiwick agent list -o json");
   OnRun(list, globals, [&globals] { return ListAgents(globals); });
   RegisterRevoke(agent, globals);
@@ -140,7 +141,7 @@ void RegisterAgents(CLI::App& app, Globals& globals) {
       "allow-recoveries", "how often an agent whose certificate expired may come back by its enrolment key");
   auto site = std::make_shared<std::string>();
   auto count = std::make_shared<uint32_t>(0);
-  allow->add_option("SITE", *site, "the site")->required();
+  allow->add_option("SITE", *site, "the site")->type_name("SITE")->required();
   allow->add_option("COUNT", *count, "from now on, at most 1000")->required();
   allow->footer("Example:\n  bailiwick agent allow-recoveries robot-17 20");
   OnRun(allow, globals, [&globals, site, count] { return AllowRecoveries(globals, *site, *count); });
@@ -148,7 +149,8 @@ void RegisterAgents(CLI::App& app, Globals& globals) {
   auto* ca = app.add_subcommand("ca", "the coordinator's CA");
   ca->require_subcommand(1);
   ca->footer("Example:\n  bailiwick ca rotate");
-  auto* rotate = ca->add_subcommand("rotate", "replace the CA: both are trusted until the last certificate of the old one ends");
+  auto* rotate =
+      ca->add_subcommand("rotate", "replace the CA: both are trusted until the last certificate of the old one ends");
   rotate->footer("Example:\n  bailiwick ca rotate");
   OnRun(rotate, globals, [&globals] { return RotateAuthority(globals); });
 }

@@ -6,6 +6,8 @@
 #include "absl/strings/str_join.h"
 #include "common/base/version.h"
 #include "common/config/yaml.h"
+#include "services/cli/commands/completion.h"
+#include "services/cli/commands/manual.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -25,7 +27,7 @@ std::string CommandLine(const CLI::App& app) {
 
 std::vector<std::string> CommandNames(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App* s) { return !s->get_group().empty(); }))
     names.push_back(sub->get_name());
   return names;
 }
@@ -131,10 +133,15 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--context", globals.context,
-                 "directory of the context (default: BAILIWICK_CONTEXT, else ~/.config/bailiwick)");
-  app.add_option("-o,--output", globals.output, "table, json or yaml")->check(CLI::IsMember({"table", "json", "yaml"}));
+                 "directory of the context (default: BAILIWICK_CONTEXT, else ~/.config/bailiwick)")
+      ->type_name("PATH");
+  app.add_option("-o,--output", globals.output,
+                 "table, json, yaml, or name: only what other commands take, a line each")
+      ->check(CLI::IsMember({"table", "json", "yaml", "name"}));
+  app.add_flag("--no-input", globals.no_input, "never ask; what would ask needs --yes");
   app.footer(
-      "Exit codes: 0 ok, 1 failed, 2 usage, 3 denied by policy, 4 not found, 5 conflict, 6 unavailable or timed out.\n"
+      "Exit codes: 0 ok, 1 failed, 2 usage, 3 denied by policy, 4 not found, 5 conflict, 6 unavailable or timed out;\n"
+      "audit: 10 tampered with, 11 incomplete, 12 unwitnessed.\n"
       "Start with:\n  bailiwick dev up --dir fleet --site factory=eu/de --site core=eu/de");
   RegisterResources(app, globals);
   RegisterDatasets(app, globals);
@@ -152,6 +159,8 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   RegisterAudit(app, globals);
   for (const Register& add : more) add(app, globals);
   RegisterVersion(app, globals);
+  RegisterCompletion(app, globals);
+  RegisterManual(app, globals);
 }
 
 int RunCommandLine(int argc, const char* const* argv, const std::vector<Register>& more) {

@@ -65,7 +65,7 @@ TEST_F(AppTest, MistakesAreUsageErrorsWithARemedy) {
       {"dataset commit x --wiat", "unknown flag --wiat; did you mean --wait?"},
       {"dataset commit x --message=m --timout=1s", "unknown flag --timout; did you mean --timeout?"},
       {"status --contxt x", "unknown flag --contxt; did you mean --context?"},
-      {"status -o xml", "xml not in {table,json,yaml}"},
+      {"status -o xml", "xml not in {table,json,yaml,name}"},
       {"status more", "one argument too many: more"},
       {"policy explain --dataset x --from a", "--to is required"},
       {"events --limit many", "many"},

@@ -257,8 +257,8 @@ absl::Status Export(const Globals& globals, const std::string& site, const std::
 void RegisterList(CLI::App* audit, Globals& globals) {
   auto* list = audit->add_subcommand("list", "what was recorded, oldest first");
   auto flags = std::make_shared<ListFlags>();
-  list->add_option("--site", flags->site, "of the agent of this site (default: coordinator)");
-  list->add_option("--dir", flags->directory, "of a log's directory, without a coordinator");
+  list->add_option("--site", flags->site, "of the agent of this site (default: coordinator)")->type_name("SITE");
+  list->add_option("--dir", flags->directory, "of a log's directory, without a coordinator")->type_name("PATH");
   list->add_option("--kind", flags->filter.kind, "only of this kind, e.g. transfer-refused");
   list->add_option("--subject", flags->filter.subject, "only where the subject contains this");
   list->add_option("--since", flags->since, "only from this time on");
@@ -360,6 +360,7 @@ void RegisterAudit(CLI::App& app, Globals& globals) {
                    "directory of a log (an agent's DATA/audit, an export), or a file that prove wrote")
       ->required();
   verify->add_option("--trust", flags->trust, "whom to believe: a trust file (c2sp.org/tlog-policy); see audit trust")
+      ->type_name("PATH")
       ->required();
   verify->add_flag("--commitments-only", flags->commitments_only,
                    "do not miss the records: only their commitments are here");
@@ -370,25 +371,28 @@ void RegisterAudit(CLI::App& app, Globals& globals) {
 
   auto* prove = audit->add_subcommand("prove", "one record with the proof that it is in the log");
   prove->add_option("ID", flags->id, "SITE/NUMBER or coordinator/NUMBER, as list shows it")->required();
-  prove->add_option("--dir", flags->directory, "of a log's directory, without a coordinator");
-  prove->add_option("--out", flags->out, "a new file (default: standard output)");
+  prove->add_option("--dir", flags->directory, "of a log's directory, without a coordinator")->type_name("PATH");
+  prove->add_option("--out", flags->out, "a new file (default: standard output)")->type_name("PATH");
   prove->footer("Example:\n  bailiwick audit prove core/17 --out refused.tlog-proof");
   OnRun(prove, globals, [&globals, flags] { return Prove(globals, flags->id, flags->directory, flags->out); });
 
   auto* consistency =
       audit->add_subcommand("consistency", "whether a log begins as it was when an older checkpoint was signed");
   consistency->add_option("OLD", flags->before, "a checkpoint that was saved, or the directory of an older export")
+      ->type_name("PATH")
       ->required();
-  consistency->add_option("NEW", flags->path, "directory of the log")->required();
-  consistency->add_option("--trust", flags->trust, "whom to believe: a trust file; see audit trust")->required();
+  consistency->add_option("NEW", flags->path, "directory of the log")->type_name("PATH")->required();
+  consistency->add_option("--trust", flags->trust, "whom to believe: a trust file; see audit trust")
+      ->type_name("PATH")
+      ->required();
   consistency->footer(
       absl::StrCat(kExitCodes, "Example:\n  bailiwick audit consistency march/checkpoint april --trust trust.txt"));
   OnRunCode(consistency, globals,
             [&globals, flags] { return Consistency(globals, flags->before, flags->path, flags->trust); });
 
   auto* take = audit->add_subcommand("export", "a log as a directory that verifies offline");
-  take->add_option("--site", flags->site, "of the agent of this site (default: coordinator)");
-  take->add_option("--out", flags->out, "a new directory")->required();
+  take->add_option("--site", flags->site, "of the agent of this site (default: coordinator)")->type_name("SITE");
+  take->add_option("--out", flags->out, "a new directory")->type_name("PATH")->required();
   take->footer("Example:\n  bailiwick audit export --site core --out core-2026-03");
   OnRun(take, globals, [&globals, flags] { return Export(globals, flags->site, flags->out); });
 
@@ -397,7 +401,7 @@ void RegisterAudit(CLI::App& app, Globals& globals) {
                   "for the logs of agents (default: for the coordinator's, with its witnesses)");
   trust->add_option("--quorum", flags->quorum,
                     "of so many jurisdictions a site must have cosigned (default: two, or the one there is)");
-  trust->add_option("--out", flags->out, "a new file (default: standard output)");
+  trust->add_option("--out", flags->out, "a new file (default: standard output)")->type_name("PATH");
   trust->footer(
       "It is as good as the policy root that this context trusts.\nExample:\n  bailiwick audit trust --out trust.txt");
   OnRun(trust, globals, [&globals, flags]() -> absl::Status {

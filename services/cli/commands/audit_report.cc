@@ -201,15 +201,18 @@ void RegisterAuditReport(CLI::App& audit, Globals& globals) {
   auto* report = audit.add_subcommand("report", "where a dataset has been; who received what over a period");
   auto flags = std::make_shared<ReportQuestion>();
   auto html = std::make_shared<std::string>();
-  report->add_option("--dataset", flags->dataset,
-                     "every site that ever held it, which rule allowed each move, receipts of removals");
+  report
+      ->add_option("--dataset", flags->dataset,
+                   "every site that ever held it, which rule allowed each move, receipts of removals")
+      ->type_name("DATASET");
   report->add_flag("--transfers", flags->transfers,
                    "recipients, regions, legal basis, classes and volumes (GDPR Art. 30)");
   report->add_option("--from", flags->from, "of --transfers: from this time on");
   report->add_option("--to", flags->to, "of --transfers: before this time");
-  report->add_option("--dir", flags->directories,
-                     "directory of a log, again for each (default: all logs, over the wire)");
-  report->add_option("--html", *html, "write a printable page to this file");
+  report
+      ->add_option("--dir", flags->directories, "directory of a log, again for each (default: all logs, over the wire)")
+      ->type_name("PATH");
+  report->add_option("--html", *html, "write a printable page to this file")->type_name("PATH");
   report->footer(
       "Exit code 11: a log could not be read, so something may be missing; the report says which.\n"
       "Example:\n  bailiwick audit report --transfers --from 2026-01-01 --to 2026-04-01 --html q1.html");

@@ -138,12 +138,14 @@ absl::StatusOr<uint64_t> ParseVersion(const std::string& text, uint64_t least) {
   return number;
 }
 
-bool Confirmed(bool yes, const std::string& question) {
-  if (yes || !IsTerminal(0)) return true;
+absl::Status Confirm(const Globals& globals, bool yes, const std::string& question, const std::string& otherwise) {
+  if (yes) return absl::OkStatus();
+  if (globals.no_input) return absl::InvalidArgumentError(absl::StrCat(otherwise, ": with --no-input it needs --yes"));
+  if (!IsTerminal(0)) return absl::OkStatus();
   std::cerr << question << " [y/N] ";
   std::string answer;
   std::getline(std::cin, answer);
-  return answer == "y" || answer == "yes";
+  return answer == "y" || answer == "yes" ? absl::OkStatus() : absl::AbortedError(otherwise);
 }
 
 }  // namespace bailiwick::cli

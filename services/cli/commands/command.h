@@ -18,9 +18,12 @@ namespace bailiwick::cli {
 struct Globals {
   std::string context;
   std::string output = "table";
+  bool no_input = false;
   int exit_code = 0;
   Format format() const {
-    return output == "json" ? Format::kJson : (output == "yaml" ? Format::kYaml : Format::kTable);
+    if (output == "json") return Format::kJson;
+    if (output == "yaml") return Format::kYaml;
+    return output == "name" ? Format::kName : Format::kTable;
   }
   bool table() const { return format() == Format::kTable; }
 };
@@ -90,15 +93,16 @@ void RegisterWait(CLI::App& app, Globals& globals);       // wait ...
 void RegisterSeeing(CLI::App& app, Globals& globals);     // status, why, events
 void RegisterTransfers(CLI::App& app, Globals& globals);  // transfer ...
 void RegisterPolicy(CLI::App& app, Globals& globals);     // policy ...
-void RegisterPolicySigning(CLI::App& app, Globals& globals);  // policy pending, approve, sign, ...; after RegisterPolicy
+void RegisterPolicySigning(CLI::App& app,
+                           Globals& globals);  // policy pending, approve, sign, ...; after RegisterPolicy
 void RegisterPolicyHistory(CLI::App& app, Globals& globals);  // policy history, show, rollback; the same
-void RegisterPeople(CLI::App& app, Globals& globals);     // login, login-token, whoami, proposals, approve, withdraw
-void RegisterAgents(CLI::App& app, Globals& globals);     // agent ..., ca ...
-void RegisterSites(CLI::App& app, Globals& globals);      // site ...
-void RegisterEvictions(CLI::App& app, Globals& globals);  // eviction ...
-void RegisterHolds(CLI::App& dataset, Globals& globals);  // hold, holds, release under dataset
+void RegisterPeople(CLI::App& app, Globals& globals);      // login, login-token, whoami, proposals, approve, withdraw
+void RegisterAgents(CLI::App& app, Globals& globals);      // agent ..., ca ...
+void RegisterSites(CLI::App& app, Globals& globals);       // site ...
+void RegisterEvictions(CLI::App& app, Globals& globals);   // eviction ...
+void RegisterHolds(CLI::App& dataset, Globals& globals);   // hold, holds, release under dataset
 void RegisterRedactions(CLI::App& app, Globals& globals);  // dataset redact, redaction ...; after RegisterDatasets
-void RegisterAudit(CLI::App& app, Globals& globals);      // audit ...
+void RegisterAudit(CLI::App& app, Globals& globals);       // audit ...
 void RegisterAuditReport(CLI::App& audit, Globals& globals);  // report under audit
 
 // Bodies of `get` for what is not declared but happens.
@@ -110,7 +114,8 @@ absl::Status GetVersions(const Globals& globals, const std::string& dataset);
 // What waits for a second person now, and what to do.
 absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal);
 
-// Asks on a terminal; true without one, and with `yes`.
-bool Confirmed(bool yes, const std::string& question);
+// Asks on a terminal; OK without one, and with `yes`. ABORTED, with `otherwise`: the answer was no. INVALID_ARGUMENT:
+// it would ask, and --no-input forbids that.
+absl::Status Confirm(const Globals& globals, bool yes, const std::string& question, const std::string& otherwise);
 
 }  // namespace bailiwick::cli

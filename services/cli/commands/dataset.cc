@@ -423,7 +423,7 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     auto name = std::make_shared<std::string>(), message = std::make_shared<std::string>();
     auto wait = std::make_shared<bool>(false), changing = std::make_shared<bool>(false),
          empty = std::make_shared<bool>(false), scan = std::make_shared<bool>(false);
-    c->add_option("NAME", *name, "dataset, or a family's stream NAME@SITE")->required();
+    c->add_option("NAME", *name, "dataset, or a family's stream NAME@SITE")->type_name("DATASET")->required();
     c->add_option("-m,--message", *message, "kept with the version");
     c->add_flag("--wait", *wait, "until every replica that the law allows holds it");
     auto timeout = TimeoutFlag(c, "of --wait (default 10m)", "10m");
@@ -445,7 +445,7 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
   {
     auto* c = dataset->add_subcommand("versions", "what was committed, newest first, and who holds it");
     auto name = std::make_shared<std::string>();
-    c->add_option("NAME", *name, "dataset")->required();
+    c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->footer("Example:\n  bailiwick dataset versions planner");
     OnRun(c, globals, [&globals, name] { return Versions(globals, *name); });
   }
@@ -453,10 +453,10 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     auto* c = dataset->add_subcommand("diff", "what changed between two versions, path by path");
     auto name = std::make_shared<std::string>(), from = std::make_shared<std::string>(),
          to = std::make_shared<std::string>(), site = std::make_shared<std::string>();
-    c->add_option("NAME", *name, "dataset")->required();
+    c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->add_option("N", *from, "older version")->required();
     c->add_option("M", *to, "newer version")->required();
-    c->add_option("--site", *site, "ask this site (default: the home)");
+    c->add_option("--site", *site, "ask this site (default: the home)")->type_name("SITE");
     c->footer("Example:\n  bailiwick dataset diff planner 3 4");
     OnRun(c, globals, [&globals, name, from, to, site]() -> absl::Status {
       BW_ASSIGN_OR_RETURN(uint64_t n, ParseVersion(*from));
@@ -468,10 +468,10 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     auto* c = dataset->add_subcommand("checkout", "lay a version out in a new directory on the site's machine");
     auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>(),
          directory = std::make_shared<std::string>(), site = std::make_shared<std::string>();
-    c->add_option("NAME", *name, "dataset")->required();
+    c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->add_option("N", *number, "version")->required();
-    c->add_option("DIR", *directory, "new or empty directory")->required();
-    c->add_option("--site", *site, "at this site (default: the home)");
+    c->add_option("DIR", *directory, "new or empty directory")->type_name("PATH")->required();
+    c->add_option("--site", *site, "at this site (default: the home)")->type_name("SITE");
     c->footer("Example:\n  bailiwick dataset checkout planner 3 /tmp/planner-3");
     OnRun(c, globals, [&globals, name, number, directory, site]() -> absl::Status {
       BW_ASSIGN_OR_RETURN(uint64_t n, ParseVersion(*number));
@@ -483,9 +483,9 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
         "verify", "read everything back and check it against its digests; exit code 1 when something is wrong");
     auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>("0"),
          site = std::make_shared<std::string>();
-    c->add_option("NAME", *name, "dataset")->required();
+    c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->add_option("--version", *number, "one version (default: all)");
-    c->add_option("--site", *site, "one site (default: every site that holds it)");
+    c->add_option("--site", *site, "one site (default: every site that holds it)")->type_name("SITE");
     c->footer("Example:\n  bailiwick dataset verify planner --site core");
     OnRunCode(c, globals, [&globals, name, number, site]() -> absl::StatusOr<int> {
       BW_ASSIGN_OR_RETURN(uint64_t n, ParseVersion(*number, 0));
@@ -497,9 +497,9 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
                                       "show an older version at the replicas, until told to follow the latest again");
     auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>(),
          site = std::make_shared<std::string>();
-    c->add_option("NAME", *name, "dataset")->required();
+    c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->add_option("N", *number, "version, or latest")->required();
-    c->add_option("--site", *site, "at one site (default: at every replica that holds it)");
+    c->add_option("--site", *site, "at one site (default: at every replica that holds it)")->type_name("SITE");
     auto timeout = TimeoutFlag(c, "how long to wait until it is shown (default 30s)", "30s");
     c->footer("Examples:\n  bailiwick dataset rollback planner 3\n  bailiwick dataset rollback planner latest");
     OnRun(c, globals, [&globals, name, number, site, timeout]() -> absl::Status {

@@ -198,8 +198,8 @@ void RegisterEvictions(CLI::App& app, Globals& globals) {
   {
     auto* c = eviction->add_subcommand("list", "what is fenced, what is unconfirmed, what was erased");
     auto dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
-    c->add_option("--dataset", *dataset, "of this dataset only");
-    c->add_option("--site", *site, "at this site only");
+    c->add_option("--dataset", *dataset, "of this dataset only")->type_name("DATASET");
+    c->add_option("--site", *site, "at this site only")->type_name("SITE");
     c->footer("Example:\n  bailiwick eviction list --site cloud-us");
     OnRun(c, globals, [&globals, dataset, site] { return GetEvictions(globals, *dataset, *site); });
   }
@@ -220,9 +220,9 @@ void RegisterHolds(CLI::App& dataset, Globals& globals) {
     auto* c = dataset.add_subcommand("hold", "keep versions whatever retention and law say, until released");
     auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>("0"),
          site = std::make_shared<std::string>(), reason = std::make_shared<std::string>();
-    c->add_option("NAME", *name, "dataset")->required();
+    c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->add_option("--version", *number, "one version (default: all, also those to come)");
-    c->add_option("--site", *site, "at one site (default: everywhere)");
+    c->add_option("--site", *site, "at one site (default: everywhere)")->type_name("SITE");
     c->add_option("--reason", *reason, "for who finds it later")->required();
     c->footer(
         "An unlawful copy that is held is fenced, not erased.\nExample:\n"
@@ -235,7 +235,7 @@ void RegisterHolds(CLI::App& dataset, Globals& globals) {
   {
     auto* c = dataset.add_subcommand("holds", "what is held, why and by whom");
     auto name = std::make_shared<std::string>();
-    c->add_option("NAME", *name, "one dataset (default: all)");
+    c->add_option("NAME", *name, "one dataset (default: all)")->type_name("DATASET");
     c->footer("Example:\n  bailiwick dataset holds");
     OnRun(c, globals, [&globals, name] { return ListHolds(globals, *name); });
   }
@@ -243,7 +243,7 @@ void RegisterHolds(CLI::App& dataset, Globals& globals) {
     auto* c = dataset.add_subcommand("release", "let held versions go where retention or law say so");
     auto name = std::make_shared<std::string>(), hold = std::make_shared<std::string>();
     auto all = std::make_shared<bool>(false);
-    c->add_option("NAME", *name, "dataset")->required();
+    c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->add_option("--hold", *hold, "from: bailiwick dataset holds");
     c->add_flag("--all", *all, "every hold of the dataset");
     c->footer("Example:\n  bailiwick dataset release planner --all");

@@ -200,6 +200,19 @@ size_t Width(const std::string& s) {  // of UTF-8 text
   return static_cast<size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
+// What names the thing: its name or id, else what comes first.
+std::string NameOf(const Json& object) {
+  for (const std::string_view wanted : {"name", "id", "metadata", ""}) {
+    for (size_t i = 0; i < object.items.size(); ++i) {
+      const Json& item = object.items[i];
+      if (!wanted.empty() && object.names[i] != wanted) continue;
+      if (item.kind == Json::Kind::kObject && wanted == "metadata") return NameOf(item);
+      if (item.kind == Json::Kind::kText || item.kind == Json::Kind::kLiteral) return item.text;
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
 Json Text(const std::string& s) { return Json{Json::Kind::kText, s, {}, {}}; }
@@ -230,9 +243,23 @@ std::string FormatLine(Fields fields) {
   return out + "\n";
 }
 
-void PrintJson(Format format, Fields fields) { std::cout << FormatFields(format, std::move(fields)) << std::flush; }
+std::string FormatNames(const Fields& fields) {
+  for (const auto& [name, value] : fields) {
+    if (value.kind != Json::Kind::kList || (!value.items.empty() && value.items[0].kind != Json::Kind::kObject))
+      continue;
+    std::string lines;
+    for (const Json& item : value.items) absl::StrAppend(&lines, Escape(NameOf(item), false), "\n");
+    return lines;
+  }
+  return absl::StrCat(Escape(NameOf(Object(fields)), false), "\n");
+}
+
+void PrintJson(Format format, Fields fields) {
+  std::cout << (format == Format::kName ? FormatNames(fields) : FormatFields(format, std::move(fields))) << std::flush;
+}
 
 void PrintNext(Format format, Fields fields) {
+  if (format == Format::kName) return PrintJson(format, std::move(fields));
   if (format == Format::kYaml) std::cout << "---\n";
   std::cout << (format == Format::kYaml ? FormatFields(format, std::move(fields)) : FormatLine(std::move(fields)))
             << std::flush;

@@ -14,7 +14,7 @@
 
 namespace bailiwick::cli {
 
-enum class Format { kTable, kJson, kYaml };
+enum class Format { kTable, kJson, kYaml, kName };
 
 // A value of JSON. Objects keep the order in which their fields were given; whole numbers keep all their digits.
 struct Json {
@@ -42,6 +42,9 @@ Json FromJson(const std::string& json);
 std::string FormatFields(Format format, Fields fields);
 // The same as one line, for answers that go on: an object a line.
 std::string FormatLine(Fields fields);
+// What a program would give to the next command, a line each: of a list the name, id or number of each, else that of
+// the one thing.
+std::string FormatNames(const Fields& fields);
 void PrintJson(Format format, Fields fields);
 // What goes on prints one object a line as JSON, one document each as YAML.
 void PrintNext(Format format, Fields fields);

@@ -138,11 +138,10 @@ absl::Status Approve(const Globals& globals, const std::string& id, bool yes) {
   control::v1::GetPendingResponse pending;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().GetPending(Admin::Call().get(), {}, &pending)));
   const bool change = pending.has_pending() && IdOf(pending.pending()) == id;
-  if (!Confirmed(yes, change ? absl::StrCat("Apply the change by ", pending.pending().by(),
-                                            "? (bailiwick policy pending shows it)")
-                             : absl::StrCat("Approve proposal ", id, "?"))) {
-    return absl::CancelledError("nothing was approved");
-  }
+  const std::string question =
+      change ? absl::StrCat("Apply the change by ", pending.pending().by(), "? (bailiwick policy pending shows it)")
+             : absl::StrCat("Approve proposal ", id, "?");
+  BW_RETURN_IF_ERROR(Confirm(globals, yes, question, "nothing was approved"));
   if (change) return ApproveChange(globals, *admin, pending.request());
   control::v1::ApproveRequest request;
   request.set_id(id);
@@ -230,8 +229,9 @@ void RegisterPeople(CLI::App& app, Globals& globals) {
     auto replace = std::make_shared<bool>(false);
     auto keys = std::make_shared<std::vector<std::string>>();
     c->add_option("--token", *token, "the string from: bailiwick login-token NAME")->required();
-    c->add_option("--to", *to, "directory of the context (default: --context, else ~/.config/bailiwick)");
-    c->add_option("--policy-key", *keys, "a policy key of yours, for the context to name");
+    c->add_option("--to", *to, "directory of the context (default: --context, else ~/.config/bailiwick)")
+        ->type_name("PATH");
+    c->add_option("--policy-key", *keys, "a policy key of yours, for the context to name")->type_name("PATH");
     c->add_flag("--replace", *replace, "renew the credentials of the context that is there");
     c->footer("Example:\n  bailiwick login --token bwl1.CiQ... --to ~/.config/bailiwick");
     OnRun(c, globals, [&globals, token, to, replace, keys] { return LogIn(globals, *token, *to, *replace, *keys); });

@@ -21,7 +21,9 @@ absl::Status Keygen(const Globals& globals, const std::string& out) {
   root.keys = {key.public_key()};
   auto hash = Digest::From(1, config::PolicyRootSha256(root));
   if (!globals.table()) {
-    PrintJson(globals.format(), {{"file", Text(out)}, {"publicKey", Text(absl::BytesToHexString(key.public_key()))}, {"policyRootSha256", Text(hash.ok() ? hash->Hex() : "")}});
+    PrintJson(globals.format(), {{"file", Text(out)},
+                                 {"publicKey", Text(absl::BytesToHexString(key.public_key()))},
+                                 {"policyRootSha256", Text(hash.ok() ? hash->Hex() : "")}});
     return absl::OkStatus();
   }
   std::cout << "policy key in " << out
@@ -41,7 +43,7 @@ void RegisterPolicy(CLI::App& app, Globals& globals) {
   {
     auto* c = policy->add_subcommand("keygen", "make a policy key: what signs the law");
     auto out = std::make_shared<std::string>();
-    c->add_option("--out", *out, "file, must not exist")->required();
+    c->add_option("--out", *out, "file, must not exist")->type_name("PATH")->required();
     c->footer("Example:\n  bailiwick policy keygen --out ~/policy.pem");
     OnRun(c, globals, [&globals, out] { return Keygen(globals, *out); });
   }

@@ -221,7 +221,8 @@ void RegisterPolicyCheck(CLI::App& policy, Globals& globals) {
     auto* c = policy.add_subcommand("check", "what a law says wrongly or in vain");
     auto files = std::make_shared<std::vector<std::string>>();
     c->add_option("-f,--file", *files,
-                  "file or directory, not asking the coordinator; a directory of directories is several laws");
+                  "file or directory, not asking the coordinator; a directory of directories is several laws")
+        ->type_name("PATH");
     c->footer(
         "Errors: what apply refuses, tests that fail, sets that have expired. Warnings: rules that can never apply or\n"
         "never decide, sets that expire within 30 days, are unused or were not reviewed for a year, sites and "
@@ -236,7 +237,7 @@ void RegisterPolicyCheck(CLI::App& policy, Globals& globals) {
     auto junit = std::make_shared<std::string>();
     c->add_option("PATH", *paths,
                   "file or directory; a directory of directories is several laws. None: the law in force");
-    c->add_option("--junit", *junit, "also write the results as JUnit XML to this file");
+    c->add_option("--junit", *junit, "also write the results as JUnit XML to this file")->type_name("PATH");
     c->footer(
         "Exit code 0: all passed; 1: some failed.\nExamples:\n  bailiwick policy test policies/\n"
         "  bailiwick policy test policies/ --junit results.xml -o json");

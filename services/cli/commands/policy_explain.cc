@@ -172,8 +172,11 @@ void RegisterPolicyExplain(CLI::App& policy, Globals& globals) {
   {
     auto* c = policy.add_subcommand("explain", "may data go from one site to another: every rule, and why");
     auto q = AskFlags(c);
-    c->add_option("--from", q->from, "site, or a region for any site of it without labels")->required()->expected(1);
-    c->add_option("--to", q->to, "the same")->required();
+    c->add_option("--from", q->from, "site, or a region for any site of it without labels")
+        ->type_name("SITE")
+        ->required()
+        ->expected(1);
+    c->add_option("--to", q->to, "the same")->type_name("SITE")->required();
     c->footer(
         "Of a site that is not the dataset's home also transit is explained: may it send on.\n"
         "Exit code 0: permitted; 3: denied.\nExamples:\n  bailiwick policy explain --dataset telemetry --from factory "
@@ -183,8 +186,11 @@ void RegisterPolicyExplain(CLI::App& policy, Globals& globals) {
   {
     auto* c = policy.add_subcommand("can-i", "may such data go from one site or region to another: yes or no, and why");
     auto q = AskFlags(c);
-    c->add_option("--from", q->from, "site, or a region for any site of it without labels")->required()->expected(1);
-    c->add_option("--to", q->to, "the same")->required();
+    c->add_option("--from", q->from, "site, or a region for any site of it without labels")
+        ->type_name("SITE")
+        ->required()
+        ->expected(1);
+    c->add_option("--to", q->to, "the same")->type_name("SITE")->required();
     c->add_option("--action", q->action,
                   "transfer, reside, transit or relabel; default: a copy, which is transfer and reside");
     c->footer(

@@ -184,11 +184,11 @@ absl::StatusOr<absl::Time> ParseAt(const std::string& text) {
 
 std::shared_ptr<Question> AskFlags(CLI::App* c) {
   auto q = std::make_shared<Question>();
-  c->add_option("--dataset", q->dataset, "a dataset's signed labels");
+  c->add_option("--dataset", q->dataset, "a dataset's signed labels")->type_name("DATASET");
   c->add_option("--label", q->labels, "KEY=VALUE of imagined data; several, or parted by commas");
   c->add_option("--purpose", q->purpose, "of the replication policy");
   c->add_option("--at", q->at, "a time, 2026-07-01T08:00:00+02:00");
-  c->add_option("-f,--file", q->files, "law from files or directories, not from the coordinator");
+  c->add_option("-f,--file", q->files, "law from files or directories, not from the coordinator")->type_name("PATH");
   return q;
 }
 

@@ -93,7 +93,7 @@ absl::Status Approve(const Globals& globals, uint64_t revision, const std::strin
   }
   BW_ASSIGN_OR_RETURN(std::string what, DescribePending(request, known.bundle, known.classifications));
   if (globals.table()) std::cout << what;
-  if (!Confirmed(yes, "Sign this change?")) return absl::AbortedError("not signed");
+  BW_RETURN_IF_ERROR(Confirm(globals, yes, "Sign this change?", "not signed"));
   BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(admin->context()));
   config::RootChain roots = known.roots;
   if (roots.empty() && known.bundle.world.revision != 0) {
@@ -147,8 +147,8 @@ absl::Status SignFile(const Globals& globals, const std::string& file) {
 absl::Status Reject(const Globals& globals, bool yes) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(auto pending, Pending(*admin));
-  if (!Confirmed(yes, absl::StrCat("Drop the change by ", pending.pending().by(), "?")))
-    return absl::AbortedError("not dropped");
+  BW_RETURN_IF_ERROR(
+      Confirm(globals, yes, absl::StrCat("Drop the change by ", pending.pending().by(), "?"), "not dropped"));
   control::v1::RejectPendingRequest request;
   request.set_id(pending.pending().id());
   control::v1::RejectPendingResponse response;
@@ -272,7 +272,8 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
   {
     auto* c = policy->add_subcommand("pending", "the change that waits for signatures, and what it would do");
     auto out = std::make_shared<std::string>();
-    c->add_option("--out", *out, "also write it to this file, to be signed where there is no network");
+    c->add_option("--out", *out, "also write it to this file, to be signed where there is no network")
+        ->type_name("PATH");
     c->footer("Example:\n  bailiwick policy pending --out change.bin");
     OnRun(c, globals, [&globals, out] { return ShowPending(globals, *out); });
   }
@@ -283,7 +284,8 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
     auto file = std::make_shared<std::string>();
     auto yes = std::make_shared<bool>(false);
     c->add_option("REV", *revision, "policy revision that it would make; anything else that waits is refused");
-    c->add_option("--file", *file, "a change that was signed elsewhere, instead of the one that waits");
+    c->add_option("--file", *file, "a change that was signed elsewhere, instead of the one that waits")
+        ->type_name("PATH");
     c->add_flag("--yes", *yes, "do not ask");
     c->footer("Examples:\n  bailiwick policy approve\n  bailiwick policy approve --file change.bin");
     OnRun(c, globals, [&globals, revision, file, yes] { return Approve(globals, *revision, *file, *yes); });
@@ -292,7 +294,7 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
     auto* c = policy->add_subcommand(
         "sign", "add this context's signature to a pending change in a file; needs no coordinator");
     auto file = std::make_shared<std::string>();
-    c->add_option("FILE", *file, "as written by: policy pending --out FILE")->required();
+    c->add_option("FILE", *file, "as written by: policy pending --out FILE")->type_name("PATH")->required();
     c->footer("Example:\n  bailiwick policy sign change.bin");
     OnRun(c, globals, [&globals, file] { return SignFile(globals, *file); });
   }
@@ -306,8 +308,9 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
   {
     auto* c = policy->add_subcommand("rotate", "change the keys that sign the law, or how many of them must");
     auto flags = std::make_shared<RotateFlags>();
-    c->add_option("--add", flags->add, "public key (hexadecimal), or a file with it or with the private key");
-    c->add_option("--remove", flags->remove, "the same");
+    c->add_option("--add", flags->add, "public key (hexadecimal), or a file with it or with the private key")
+        ->type_name("PATH");
+    c->add_option("--remove", flags->remove, "the same")->type_name("PATH");
     c->add_option("--threshold", flags->threshold, "how many keys must sign (default: as now)");
     c->footer(
         "Signed by old and new keys; agents follow from the root that they pinned, however long they slept.\n"
@@ -334,10 +337,13 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
   {
     auto* c = policy->add_subcommand("delegate", "let a key classify datasets within limits");
     auto flags = std::make_shared<DelegateFlags>();
-    c->add_option("KEY", flags->key, "public key (hexadecimal), or a file with it or with the private key")->required();
+    c->add_option("KEY", flags->key, "public key (hexadecimal), or a file with it or with the private key")
+        ->type_name("PATH")
+        ->required();
     c->add_option("--name", flags->name, "for people");
     c->add_option("--label", flags->labels, "KEY=VALUE|VALUE: its records carry exactly these labels (default: any)");
-    c->add_option("--dataset", flags->datasets, "name, * stands for any characters (default: any)");
+    c->add_option("--dataset", flags->datasets, "name, * stands for any characters (default: any)")
+        ->type_name("DATASET");
     c->add_option("--home-region", flags->regions, "homes lie below it (default: anywhere)");
     c->add_flag("--remove", flags->remove, "take it back");
     c->footer(

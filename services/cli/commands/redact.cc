@@ -162,8 +162,8 @@ absl::Status Redact(const Globals& globals, const RedactFlags& flags) {
   }
   std::vector<Json> json;
   if (!flags.dry_run) {
-    if (!Confirmed(flags.yes, "Erase this from every version at every site, for good?"))
-      return absl::AbortedError("not redacted");
+    BW_RETURN_IF_ERROR(
+        Confirm(globals, flags.yes, "Erase this from every version at every site, for good?", "not redacted"));
     rpc::RedactionOrder base;
     base.trust_domain = bundle.world.trust_domain;
     BW_ASSIGN_OR_RETURN(base.dataset_id, DatasetId::From(dataset.dataset_id()));
@@ -266,7 +266,7 @@ absl::Status Approve(const Globals& globals, const std::string& id, bool yes) {
               << order.dataset << (order.override_locks ? ", also from held versions" : "") << ": "
               << FormatMessage(order.reason) << "\n";
   }
-  if (!Confirmed(yes, "Sign this order?")) return absl::AbortedError("not signed");
+  BW_RETURN_IF_ERROR(Confirm(globals, yes, "Sign this order?", "not signed"));
   BW_RETURN_IF_ERROR(AddSignatures(*admin, bundle.world, &envelope).status());
   BW_ASSIGN_OR_RETURN(std::string missing, Submit(*admin, envelope));
   if (!globals.table()) {
@@ -338,7 +338,7 @@ void RegisterRedactions(CLI::App& app, Globals& globals) {
     auto* c = app.get_subcommand("dataset")->add_subcommand(
         "redact", "erase what files hold from every version at every site; their names and digests stay");
     auto flags = std::make_shared<RedactFlags>();
-    c->add_option("NAME", flags->dataset, "dataset")->required();
+    c->add_option("NAME", flags->dataset, "dataset")->type_name("DATASET")->required();
     c->add_option("PATH", flags->paths, "file, or directory for all below it, as in the dataset")->required();
     c->add_option("--reason", flags->reason, "for the audit; everybody sees it, so name no file and no person")
         ->required();
@@ -358,7 +358,7 @@ void RegisterRedactions(CLI::App& app, Globals& globals) {
   {
     auto* c = redaction->add_subcommand("list", "orders, newest first");
     auto dataset = std::make_shared<std::string>();
-    c->add_option("--dataset", *dataset, "of this dataset only");
+    c->add_option("--dataset", *dataset, "of this dataset only")->type_name("DATASET");
     c->footer("Example:\n  bailiwick redaction list --dataset charts");
     OnRun(c, globals, [&globals, dataset] { return GetRedactions(globals, *dataset); });
   }

@@ -101,7 +101,7 @@ absl::Status Get(const Globals& globals, const std::string& kind_text, const std
     BW_ASSIGN_OR_RETURN(kind, config::ParseKind(kind_text));
   }
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  if (globals.format() == Format::kJson) {
+  if (globals.format() == Format::kJson || globals.format() == Format::kName) {
     BW_ASSIGN_OR_RETURN(Fields fields, ResourcesView(*admin, kind, name));
     PrintJson(globals.format(), std::move(fields));
     return absl::OkStatus();
@@ -196,7 +196,9 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     auto* c = app.add_subcommand("apply", "declare regions, sites, datasets and policies; whole or not at all");
     auto files = std::make_shared<std::vector<std::string>>();
     auto dry_run = std::make_shared<bool>(false);
-    c->add_option("-f,--file", *files, "file, directory of *.yaml, or - for standard input")->required();
+    c->add_option("-f,--file", *files, "file, directory of *.yaml, or - for standard input")
+        ->type_name("PATH")
+        ->required();
     auto evictions = std::make_shared<int64_t>(-1);
     c->add_flag("--dry-run", *dry_run, "check and show what would change, change nothing");
     c->add_option("--expect-evictions", *evictions, "apply only if exactly so many copies become unlawful")
@@ -225,7 +227,9 @@ void RegisterResources(CLI::App& app, Globals& globals) {
   {
     auto* c = app.add_subcommand("diff", "what apply would change; exit code 1 when something would");
     auto files = std::make_shared<std::vector<std::string>>();
-    c->add_option("-f,--file", *files, "file, directory of *.yaml, or - for standard input")->required();
+    c->add_option("-f,--file", *files, "file, directory of *.yaml, or - for standard input")
+        ->type_name("PATH")
+        ->required();
     c->footer("Example:\n  bailiwick diff -f fleet.yaml");
     OnRunCode(c, globals, [&globals, files]() -> absl::StatusOr<int> {
       CatalogChange change;
@@ -256,11 +260,13 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     c->add_option("KIND", *kind,
                   "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy, rolebinding, all;"
                   " replicas, versions, evictions, redactions")
+        ->type_name("KIND")
         ->required();
-    c->add_option("NAME", *name, "one of them; the dataset of replicas, versions, evictions, redactions");
+    c->add_option("NAME", *name, "one of them; the dataset of replicas, versions, evictions, redactions")
+        ->type_name("RESOURCE");
     c->add_flag("-w,--watch", *watch, "replicas: go on and print what changes");
-    c->add_option("--dataset", *dataset, "replicas, evictions: of this dataset only");
-    c->add_option("--site", *site, "replicas, evictions: at this site only");
+    c->add_option("--dataset", *dataset, "replicas, evictions: of this dataset only")->type_name("DATASET");
+    c->add_option("--site", *site, "replicas, evictions: at this site only")->type_name("SITE");
     c->footer(
         "Examples:\n  bailiwick get sites\n  bailiwick get dataset telemetry -o yaml\n  bailiwick get replicas -w");
     OnRun(c, globals, [&globals, kind, name, dataset, site, watch]() -> absl::Status {
@@ -294,8 +300,9 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
     c->add_option("KIND", *kind,
                   "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
+        ->type_name("KIND")
         ->required();
-    c->add_option("NAME", *name, "its name")->required();
+    c->add_option("NAME", *name, "its name")->type_name("RESOURCE")->required();
     c->footer("Example:\n  bailiwick describe site core");
     OnRun(c, globals, [&globals, kind, name] { return Describe(globals, *kind, *name); });
   }
@@ -305,8 +312,9 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     auto yes = std::make_shared<bool>(false), dry_run = std::make_shared<bool>(false);
     c->add_option("KIND", *kind,
                   "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
+        ->type_name("KIND")
         ->required();
-    c->add_option("NAME", *name, "its name")->required();
+    c->add_option("NAME", *name, "its name")->type_name("RESOURCE")->required();
     c->add_flag("--yes", *yes, "do not ask");
     c->add_flag("--dry-run", *dry_run, "check only");
     c->footer("Example:\n  bailiwick delete replicationpolicy everywhere");
@@ -318,12 +326,8 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       resource.set_name(*name);
       change.deletes.push_back(resource);
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-      if (!*yes && !*dry_run && IsTerminal(0)) {
-        std::cerr << "Delete " << full << " " << *name << "? [y/N] ";
-        std::string answer;
-        std::getline(std::cin, answer);
-        if (answer != "y" && answer != "yes") return absl::AbortedError("not deleted");
-      }
+      BW_RETURN_IF_ERROR(
+          Confirm(globals, *yes || *dry_run, absl::StrCat("Delete ", full, " ", *name, "?"), "not deleted"));
       BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, *dry_run));
       PrintReport(report, globals, *dry_run);
       return absl::OkStatus();

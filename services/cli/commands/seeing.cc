@@ -214,8 +214,8 @@ void RegisterSeeing(CLI::App& app, Globals& globals) {
 
   auto* why = app.add_subcommand("why", "why a dataset's newest version is not at a site: the cause and what to do");
   auto dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
-  why->add_option("DATASET", *dataset, "dataset, or a family's stream NAME@SITE")->required();
-  why->add_option("SITE", *site, "site")->required();
+  why->add_option("DATASET", *dataset, "dataset, or a family's stream NAME@SITE")->type_name("DATASET")->required();
+  why->add_option("SITE", *site, "site")->type_name("SITE")->required();
   why->footer(
       "Exit code 0: it is there; 3: denied by policy; 1: another cause.\nExample:\n  bailiwick why telemetry cloud-us");
   OnRunCode(why, globals, [&globals, dataset, site] { return Why(globals, *dataset, *site); });

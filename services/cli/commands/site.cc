@@ -57,7 +57,7 @@ void RegisterSites(CLI::App& app, Globals& globals) {
   {
     auto* c = site->add_subcommand("join-token", "a string with which one agent joins as this site, once");
     auto name = std::make_shared<std::string>(), ttl = std::make_shared<std::string>("1h");
-    c->add_option("NAME", *name, "site")->required();
+    c->add_option("NAME", *name, "site")->type_name("SITE")->required();
     c->add_option("--ttl", *ttl, "how long it can be used (default 1h, at most 7d)");
     c->footer("Example:\n  bailiwick site join-token factory --ttl 15m");
     OnRun(c, globals, [&globals, name, ttl] { return JoinToken(globals, *name, *ttl); });
@@ -67,7 +67,7 @@ void RegisterSites(CLI::App& app, Globals& globals) {
         site->add_subcommand("approve", "pin the keys of joined agents in the signed policy; without it nothing flows");
     auto names = std::make_shared<std::vector<std::string>>();
     auto all = std::make_shared<bool>(false);
-    c->add_option("NAME", *names, "sites");
+    c->add_option("NAME", *names, "sites")->type_name("SITE");
     c->add_flag("--all", *all, "every site that has joined");
     c->footer("Example:\n  bailiwick site approve factory");
     OnRun(c, globals, [&globals, names, all] { return Approve(globals, *names, *all); });

@@ -102,9 +102,9 @@ void RegisterWait(CLI::App& app, Globals& globals) {
                                  "until a site holds a version or a newer one; exit code 6 when it does not in time");
   auto name = std::make_shared<std::string>(), version = std::make_shared<std::string>("latest"),
        site = std::make_shared<std::string>();
-  c->add_option("NAME", *name, "dataset, or a family's stream NAME@SITE")->required();
+  c->add_option("NAME", *name, "dataset, or a family's stream NAME@SITE")->type_name("DATASET")->required();
   c->add_option("--version", *version, "number (default: latest, the newest when the wait begins)");
-  c->add_option("--site", *site, "site")->required();
+  c->add_option("--site", *site, "site")->type_name("SITE")->required();
   auto timeout = TimeoutFlag(c, "how long (default 10m)", "10m");
   c->footer("Example:\n  bailiwick wait dataset planner --version 4 --site core --timeout 5m");
   OnRun(c, globals, [&globals, name, version, site, timeout]() -> absl::Status {

@@ -71,7 +71,8 @@ void RegisterDev(CLI::App& app, Globals& globals) {
   dev->require_subcommand(1);
   auto dir = std::make_shared<std::string>();
   auto add_dir = [dir](CLI::App* c) {
-    c->add_option("--dir", *dir, "directory of the fleet (default: the context's, else ./bailiwick-dev)");
+    c->add_option("--dir", *dir, "directory of the fleet (default: the context's, else ./bailiwick-dev)")
+        ->type_name("PATH");
   };
   {
     auto* c = dev->add_subcommand("up", "start the fleet; makes what is missing, joins new sites");

@@ -1,0 +1,90 @@
+"""Completion in real shells, manual pages as man shows them, -o name and --no-input."""
+import os
+import subprocess
+import unittest
+
+import fleet as f
+
+
+def shell(fleet, *command):
+    """Runs a shell that finds the command line by its name."""
+    env = dict(os.environ, PATH=f.BIN + os.pathsep + os.environ["PATH"], BAILIWICK_CONTEXT=fleet.dir, HOME=fleet.path("home"))
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.split(), done
+
+
+class Shells(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        os.makedirs(cls.fleet.path("home"))
+        os.makedirs(cls.fleet.path("telemetry"))
+        f.write(cls.fleet.path("telemetry", "one"), b"1")
+        cls.fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"),
+                                    f.dataset_yaml("telemetry", cls.fleet.path("telemetry"))))
+
+    def bash(self, line):
+        words = line.split(" ")
+        script = ("source <(bailiwick completion bash); COMP_WORDS=(" + " ".join(f"'{w}'" for w in words) + ");"
+                  f"COMP_CWORD={len(words) - 1}; _bailiwick 2>/dev/null; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
+        return shell(self.fleet, "bash", "--norc", "-c", script)[0]
+
+    def fish(self, line):
+        out, done = shell(self.fleet, "fish", "--no-config", "-c", f"bailiwick completion fish | source; complete -C '{line}'")
+        self.assertEqual(done.returncode, 0, done)
+        return [row.split("\t")[0] for row in done.stdout.splitlines()] if out else []
+
+    def zsh(self, line):
+        words = " ".join(f"'{w}'" for w in line.split(" "))
+        script = ("compdef() { :; }; _files() { print FILES; }; _describe() { print -rl -- ${(P)2}; };"
+                  f"source <(bailiwick completion zsh); words=({words}); CURRENT=$#words; _bailiwick")
+        return [row.split(":")[0] for row in shell(self.fleet, "zsh", "-f", "-c", script)[1].stdout.splitlines()]
+
+    def test_commands_flags_and_names_of_what_is_there_complete_in_every_shell(self):
+        for complete in (self.bash, self.fish, self.zsh):
+            with self.subTest(complete.__name__):
+                self.assertEqual(complete("bailiwick dataset comm"), ["commit"])
+                self.assertEqual(complete("bailiwick dataset commit tele"), ["telemetry"])
+                self.assertEqual(complete("bailiwick why telemetry co"), ["core"])
+                self.assertEqual(sorted(complete("bailiwick describe site ")), ["core", "factory"])
+                self.assertEqual(complete("bailiwick status --outp"), ["--output"])
+                self.assertEqual(complete("bailiwick nonsense x"), [])
+
+    def test_files_are_left_to_the_shell(self):
+        self.assertEqual(self.zsh("bailiwick apply -f "), ["FILES"])
+        path = self.fleet.path("home", "fleet.yaml")
+        f.write(path, b"")
+        self.assertEqual(self.fish("bailiwick apply -f " + path[:-6]), [path])
+
+    def test_nobody_waits_for_a_coordinator_that_is_away(self):
+        self.fleet.dev("stop", "coordinator")
+        self.addCleanup(self.fleet.dev, "start", "coordinator")
+        self.assertEqual(self.bash("bailiwick dataset commit tele"), [])
+        self.assertEqual(self.bash("bailiwick stat"), ["status"])
+
+    def test_manual_pages_show_without_a_warning(self):
+        pages = self.fleet.path("man")
+        os.makedirs(pages)
+        self.fleet.cli("__manual", pages)
+        names = sorted(os.listdir(pages))
+        self.assertTrue({"bailiwick.1", "bailiwick-dataset.1", "bailiwick-audit.1"} <= set(names), names)
+        for name in names:
+            shown = subprocess.run(["groff", "-man", "-Tutf8", "-ww", os.path.join(pages, name)], capture_output=True, text=True,
+                                   timeout=60, check=False)
+            self.assertEqual((shown.returncode, shown.stderr), (0, ""), name)
+            self.assertIn(name.split(".")[0], shown.stdout)
+
+    def test_names_alone_are_for_the_next_command(self):
+        self.assertEqual(self.fleet.cli("get", "sites", "-o", "name").out, "core\nfactory\n")
+        self.assertEqual(self.fleet.cli("dataset", "list", "-o", "name").out, "telemetry\n")
+
+    def test_no_input_never_asks_and_never_guesses(self):
+        refused = self.fleet.cli("delete", "replicationpolicy", "nothing", "--no-input", expect=f.USAGE)
+        self.assertIn("--yes", refused.err)
+        self.fleet.cli("delete", "replicationpolicy", "nothing", "--no-input", "--yes", expect=f.NOT_FOUND)
+
+
+if __name__ == "__main__":
+    f.main()
