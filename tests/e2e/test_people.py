@@ -49,7 +49,7 @@ class People(f.FleetTest):
         super().setUpClass()
         for name in ROLES:
             login = cls.fleet.json("login-token", name)["login"]
-            cls.as_(None, "login", "--token", login, "--to", cls.home(name))
+            cls.as_(None, "login", "--token", "-", "--to", cls.home(name), stdin=login + "\n")
         os.makedirs(cls.fleet.path("data"))
         f.write(cls.fleet.path("data", "one"), b"1")
         cls.fleet.apply(f.documents(f.replication_yaml(to="[{site: core}]"), f.dataset_yaml("data", cls.fleet.path("data"))))

@@ -39,6 +39,13 @@ absl::Status LoginToken(const Globals& globals, const std::string& person, const
   return absl::OkStatus();
 }
 
+std::string ReadSecretLine(const char* prompt) {
+  if (IsTerminal(0)) std::cerr << prompt;
+  std::string line;
+  std::getline(std::cin, line);
+  return std::string(absl::StripAsciiWhitespace(line));
+}
+
 absl::Status LogIn(const Globals& globals, const std::string& token, std::string to, bool replace,
                    std::vector<std::string> policy_keys) {
   if (to.empty()) to = globals.context;
@@ -228,13 +235,18 @@ void RegisterPeople(CLI::App& app, Globals& globals) {
     auto token = std::make_shared<std::string>(), to = std::make_shared<std::string>();
     auto replace = std::make_shared<bool>(false);
     auto keys = std::make_shared<std::vector<std::string>>();
-    c->add_option("--token", *token, "the string from: bailiwick login-token NAME")->required();
+    c->add_option("--token", *token,
+                  "the string from: bailiwick login-token NAME; -: from standard input, seen by nobody")
+        ->required();
     c->add_option("--to", *to, "directory of the context (default: --context, else ~/.config/bailiwick)")
         ->type_name("PATH");
     c->add_option("--policy-key", *keys, "a policy key of yours, for the context to name")->type_name("PATH");
     c->add_flag("--replace", *replace, "renew the credentials of the context that is there");
-    c->footer("Example:\n  bailiwick login --token bwl1.CiQ... --to ~/.config/bailiwick");
-    OnRun(c, globals, [&globals, token, to, replace, keys] { return LogIn(globals, *token, *to, *replace, *keys); });
+    c->footer("Example:\n  bailiwick login --token - --to ~/.config/bailiwick");
+    OnRun(c, globals, [&globals, token, to, replace, keys] {
+      if (*token == "-") *token = ReadSecretLine("login string: ");
+      return LogIn(globals, *token, *to, *replace, *keys);
+    });
   }
   auto* c = app.add_subcommand("whoami", "whom the coordinator takes this context for, and what they may do");
   c->footer("Example:\n  bailiwick whoami");
