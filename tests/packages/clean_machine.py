@@ -17,7 +17,7 @@ from machine import f
 from story import Story
 
 ROOTS = os.path.join(m.ROOT, "build", "roots")
-MIRROR = os.environ.get("BAILIWICK_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+MIRROR = [m for m in [os.environ.get("BAILIWICK_DEBIAN_MIRROR")] if m]   # else debootstrap's own
 SERVICES = ("bailiwick-agent", "bailiwick-coordinator")
 
 
@@ -36,7 +36,7 @@ def fresh_debian(packages):
     if not os.path.isdir(root):
         os.makedirs(ROOTS, exist_ok=True)
         making = tempfile.mkdtemp(prefix="making-", dir=ROOTS)
-        call("debootstrap", "--variant=minbase", "bookworm", making, MIRROR)
+        call("debootstrap", "--variant=minbase", "bookworm", making, *MIRROR)
         call("chroot", making, "apt-get", "install", "-y", "-q", "--no-install-recommends", "systemd-sysv", *needs,
              env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
         call("chroot", making, "apt-get", "clean")
