@@ -143,11 +143,8 @@ class Server::Impl {
   std::list<Client> clients_;  // changed by the accepting thread, and by Stop once that has ended
 };
 
-std::string WithPort(const std::string& address, int port) {
-  return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
-}
-
-Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::Server(const std::string& address, std::unique_ptr<Impl> impl)
+    : impl_(std::move(impl)), endpoint_(absl::StrCat(address.substr(0, address.rfind(':')), ":", impl_->port())) {}
 Server::~Server() = default;
 int Server::port() const { return impl_->port(); }
 void Server::Stop() { impl_->Stop(); }
@@ -155,7 +152,7 @@ void Server::Stop() { impl_->Stop(); }
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const std::string& address, Handler handler, Limits limits) {
   auto impl = std::make_unique<Impl>(std::move(handler), limits);
   if (absl::Status status = impl->Listen(address); !status.ok()) return status;
-  return std::unique_ptr<Server>(new Server(std::move(impl)));
+  return std::unique_ptr<Server>(new Server(address, std::move(impl)));
 }
 
 }  // namespace bailiwick::http

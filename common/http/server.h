@@ -29,9 +29,6 @@ struct Limits {
 // Called on many threads at once.
 using Handler = std::function<Response(const Request&)>;
 
-// The address with that port in place of its own.
-std::string WithPort(const std::string& address, int port);
-
 class Server {
  public:
   // Listens on HOST:PORT ("127.0.0.1:0", "[::1]:9090"; port 0 is a free one). INVALID_ARGUMENT: it is no such address.
@@ -42,13 +39,15 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   int port() const;
+  const std::string& endpoint() const { return endpoint_; }  // the address with the port that it got
   // Ends every connection and waits for the handlers that run. Idempotent; not from a handler.
   void Stop();
 
  private:
   class Impl;
-  explicit Server(std::unique_ptr<Impl> impl);
+  Server(const std::string& address, std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
+  const std::string endpoint_;
 };
 
 }  // namespace bailiwick::http

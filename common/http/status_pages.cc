@@ -1,5 +1,7 @@
 #include "common/http/status_pages.h"
 
+#include <utility>
+
 namespace bailiwick::http {
 namespace {
 
@@ -25,6 +27,12 @@ Response AnswerStatus(const StatusSource& source, const Request& request) {
   telemetry::CollectFamilies(&out);
   return {.headers = {{"Content-Type", telemetry::ContentType(format)}, {"Vary", "Accept"}},
           .body = out.Render(format)};
+}
+
+absl::StatusOr<std::unique_ptr<Server>> ServeStatus(const std::string& address, StatusSource source) {
+  if (address.empty()) return nullptr;
+  return Server::Start(address,
+                       [source = std::move(source)](const Request& request) { return AnswerStatus(source, request); });
 }
 
 }  // namespace bailiwick::http

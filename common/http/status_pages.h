@@ -4,9 +4,12 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <string>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/http/message.h"
+#include "common/http/server.h"
 #include "common/telemetry/metrics.h"
 
 namespace bailiwick::http {
@@ -19,5 +22,7 @@ struct StatusSource {
 };
 
 Response AnswerStatus(const StatusSource& source, const Request& request);
+// Null for an empty address: they are not wanted. Errors as of Server::Start.
+absl::StatusOr<std::unique_ptr<Server>> ServeStatus(const std::string& address, StatusSource source);
 
 }  // namespace bailiwick::http

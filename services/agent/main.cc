@@ -173,23 +173,15 @@ absl::Status Run(const RunSettings& settings) {
   }
   os::Pulse pulse(env.clock, [&agent] { return agent.TurnedSinceAsked(); });
   std::atomic<bool> stopping{false};
-  const http::StatusSource status{
+  http::StatusSource status{
       .metrics = [&](telemetry::Exposition* out) { CollectAgent(agent, law, *state, out); },
       .alive = [&] { return pulse.Check(); },
       .ready = [&] { return stopping ? absl::UnavailableError("the agent is stopping") : pulse.Check(); }};
-  std::unique_ptr<http::Server> status_server;
-  if (!settings.metrics_listen.empty()) {
-    BW_ASSIGN_OR_RETURN(status_server,
-                        http::Server::Start(settings.metrics_listen, [&status](const http::Request& request) {
-                          return http::AnswerStatus(status, request);
-                        }));
-  }
+  BW_ASSIGN_OR_RETURN(auto status_server, http::ServeStatus(settings.metrics_listen, std::move(status)));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       env.files, endpoints,
       absl::StrCat("{\"transfer\":\"", endpoint, "\",\"health\":\"", health == nullptr ? "" : health->endpoint(),
-                   "\",\"metrics\":\"",
-                   status_server == nullptr ? "" : http::WithPort(settings.metrics_listen, status_server->port()),
-                   "\"}\n")));
+                   "\",\"metrics\":\"", status_server == nullptr ? "" : status_server->endpoint(), "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"site", identity->site()},
                   {"endpoint", endpoint},

@@ -71,7 +71,8 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(settings.data_dir, "catalog.db")));
   BW_ASSIGN_OR_RETURN(auto audit,
                       audit::Log::Open(files, clock, os::Random::System(), os::JoinPath(settings.data_dir, "audit")));
-  // The timestamp key says what holds at a time, and the signed law names it: so whoever trusts the law can check the log.
+  // The timestamp key says what holds at a time, and the signed law names it: so whoever trusts the law can check the
+  // log.
   BW_RETURN_IF_ERROR(audit->SignAs(absl::StrCat(keys.trust_domain, "/coordinator"), *keys.timestamp_key));
   Core core(catalog.get(), audit.get(), keys.grant_key.get(), keys.timestamp_key.get(), clock, os::Random::System());
   rpc::Refusals refusals(audit.get(), clock);
@@ -81,7 +82,8 @@ absl::Status Serve(const ServeSettings& settings) {
       .refused = [&](const std::string& peer, const absl::Status& why) { refusals.Record(peer, why); }});
   core.Prepare({keys.trust_domain, authority.get(), [&own] { return own.Roots(); }, gate});
   BW_RETURN_IF_ERROR(core.Load());
-  Keeper keeper(authority.get(), &own, [&core] { core.TrustChanged(); }, [&refusals] { refusals.Flush(false); });
+  Keeper keeper(
+      authority.get(), &own, [&core] { core.TrustChanged(); }, [&refusals] { refusals.Flush(false); });
   BW_RETURN_IF_ERROR(keeper.Look());
 
   AuditDesk audit_desk({.files = files,
@@ -119,7 +121,8 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_ASSIGN_OR_RETURN(auto open, rpc::JoinServerCredentials({own.join_directory()}));
   int control_port = 0, join_port = 0;
   BW_ASSIGN_OR_RETURN(auto join_server, Listen(settings.join_listen, open, {&enroll}, rpc::Door::kOpen, &join_port));
-  BW_ASSIGN_OR_RETURN(auto control_server, Listen(settings.control_listen, mutual, {&sessions, &control}, rpc::Door::kMutual, &control_port));
+  BW_ASSIGN_OR_RETURN(auto control_server, Listen(settings.control_listen, mutual, {&sessions, &control},
+                                                  rpc::Door::kMutual, &control_port));
   const std::string host = settings.advertise.empty() ? HostOf(settings.control_listen) : settings.advertise;
   const std::string join_host = settings.advertise.empty() ? HostOf(settings.join_listen) : settings.advertise;
   core.Listening(absl::StrCat(host, ":", control_port), absl::StrCat(join_host, ":", join_port));
@@ -139,23 +142,16 @@ absl::Status Serve(const ServeSettings& settings) {
                               .clock = clock,
                               .certificate = os::JoinPath(own.directory(), "cert.pem"),
                               .data_directory = settings.data_dir};
-  const http::StatusSource status{
+  http::StatusSource status{
       .metrics = [&](telemetry::Exposition* out) { CollectCoordinator(sources, out); },
       .alive = [&] { return pulse.Check(); },
       .ready = [&] { return stopping ? absl::UnavailableError("the coordinator is stopping") : pulse.Check(); }};
-  std::unique_ptr<http::Server> status_server;
-  if (!settings.metrics_listen.empty()) {
-    BW_ASSIGN_OR_RETURN(status_server,
-                        http::Server::Start(settings.metrics_listen, [&status](const http::Request& request) {
-                          return http::AnswerStatus(status, request);
-                        }));
-  }
+  BW_ASSIGN_OR_RETURN(auto status_server, http::ServeStatus(settings.metrics_listen, std::move(status)));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
       absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port,
                    "\",\"health\":\"", health == nullptr ? "" : health->endpoint(), "\",\"metrics\":\"",
-                   status_server == nullptr ? "" : http::WithPort(settings.metrics_listen, status_server->port()),
-                   "\"}\n")));
+                   status_server == nullptr ? "" : status_server->endpoint(), "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"control", absl::StrCat(host, ":", control_port)},
                   {"join", absl::StrCat(join_host, ":", join_port)},
@@ -199,9 +195,10 @@ int Main(int argc, char** argv) {
   init->add_option("--trust-domain", trust_domain, "name in every identity, e.g. acme.example")->required();
   init->add_option("--admin-dir", admin_dir, "where the admin's cert.pem, key.pem and ca.pem go")->required();
   init->add_option("--admin-name", admin_name, "name of the admin (default: admin)");
-  init->add_flag("--if-missing", if_missing,
-                 "leave a coordinator of this trust domain that is there already as it is; only its admin's credentials are "
-                 "made anew, when they are gone or half their life is over");
+  init->add_flag(
+      "--if-missing", if_missing,
+      "leave a coordinator of this trust domain that is there already as it is; only its admin's credentials are "
+      "made anew, when they are gone or half their life is over");
   init->footer(
       "Example:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick --trust-domain acme.example --admin-dir "
       "~/.config/bailiwick/admin");

@@ -151,6 +151,8 @@ class ConsoleTest(FleetTest):
     def test_the_walk(self):
         self.assertTrue(os.path.exists(BROWSER), "chromium is not installed; run: deploy/install-packages.sh")
         install_tools()
+        wait_until(lambda: "core" in {log["log"] for log in self.fleet.json("audit", "logs")["logs"]}, timeout=120,
+                   what="the coordinator knows the log of core, whose records the walk proves")
         with Console(self.fleet) as console:
             result = run([NODE, os.path.join(HERE, "walk.mjs")], timeout=240, cwd=HERE, env=dict(
                 self.fleet.env, CONSOLE_LINK=console.link, BAILIWICK=CLI, FLEET=self.fleet.dir, TOOLS=TOOLS, CHROMIUM=BROWSER,

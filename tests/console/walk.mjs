@@ -21,7 +21,7 @@ function watch(page) {
     // The browser logs answers that are refusals; a page that asks while the coordinator is away gets some.
     const refusal = /Failed to load resource/.test(message.text());
     if (['error', 'warning'].includes(message.type()) && !(refusal && (coordinatorIsAway || message.text().includes('status of 400')))) {
-      troubles.push(`${message.type()}: ${message.text()} at ${page.url().replace(ROOT, '')}`);
+      troubles.push(`${message.type()}: ${message.text()} at ${message.location().url}`);
     }
   });
 }

@@ -162,6 +162,7 @@ class Audit(unittest.TestCase):
         self.fleet.cli("audit", "report", "--dataset", "seen", "--html", page)
         self.assertIn(b"<td>core (eu/de)</td>", f.read(page))
         self.fleet.cli("audit", "report", expect=f.USAGE)
+        self.assertIn("mistyped", self.fleet.cli("audit", "report", "--dataset", "sene", expect=f.NOT_FOUND).err)
 
     def test_records_stay_in_their_region(self):
         f.wait_until(lambda: int(self.logs().get("core", {}).get("entries", 0)) > 3, timeout=PATIENCE, what="entries of core arrived")

@@ -1,6 +1,7 @@
 // audit report: what an auditor asks for, as text, JSON or a printable page.
 #include "services/cli/core/audit_report.h"
 
+#include <algorithm>
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
@@ -193,6 +194,13 @@ absl::StatusOr<AuditReport> ReportOf(Admin* admin, const ReportQuestion& questio
   } else {
     report.title = absl::StrCat("Dataset ", question.dataset);
     report.sections = OfDataset(history, question.dataset);
+    const bool nothing = std::all_of(report.sections.begin(), report.sections.end(),
+                                     [](const Section& section) { return section.rows.empty(); });
+    // "Nowhere" is an answer that an auditor relies on: not one to a mistyped name.
+    if (nothing && !report.incomplete) {
+      return absl::NotFoundError(absl::StrCat("no record of the logs names a version of dataset ", question.dataset,
+                                              ": mistyped, or never committed"));
+    }
   }
   return report;
 }

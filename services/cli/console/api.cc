@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/audit/note.h"
 #include "common/audit/trust.h"
 #include "common/base/status.h"
 #include "common/config/yaml.h"
@@ -116,6 +117,12 @@ Answer AuditProve(Admin& admin, const Request& request) {
   const bool own = id.rfind(absl::StrCat(kCoordinatorLog, "/"), 0) == 0;
   BW_ASSIGN_OR_RETURN(const std::string trusted, own ? MakeTrustFile(admin, 0) : MakeAgentsTrustFile(admin));
   BW_ASSIGN_OR_RETURN(const audit::Trust trust, audit::Trust::Parse(trusted, "the signed law"));
+  BW_ASSIGN_OR_RETURN(const audit::SignedCheckpoint signed_by, audit::ReadCheckpoint(proof.checkpoint));
+  if (trust.FindLog(signed_by.checkpoint.origin) == nullptr) {
+    return absl::UnavailableError(absl::StrCat("the coordinator has not heard of the log ", signed_by.checkpoint.origin,
+                                               " yet, so nobody vouches for its key; agents tell of theirs within a "
+                                               "minute of joining: ask again then"));
+  }
   BW_ASSIGN_OR_RETURN(const audit::Verdict verdict, audit::VerifyProof(text, trust));
   Fields fields = {{"id", Text(id)}, {"proof", Text(text)}};
   fields.emplace_back("verdict", Object(VerdictFields(verdict)));

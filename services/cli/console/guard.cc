@@ -76,6 +76,8 @@ Guard::Verdict Guard::Check(const http::Request& request) {
   if (!origin.empty() && origin != absl::StrCat("http://", host)) {
     return Refuse(403, "a page of another origin may not talk to this console");
   }
+  if (request.path == "/favicon.ico")
+    return Refuse(204, "");  // browsers ask for it unasked, and report a 404 as an error
   if (!absl::StartsWith(request.path, base_)) {
     return Refuse(404, "nothing is here; open the link that bailiwick console printed");
   }
