@@ -49,7 +49,9 @@ void ChangeRun::LeaveForLater(const std::string& path) {
 }
 
 void ChangeRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
-  records_.Set(path, RecordOf(path, stat));
+  std::optional<ScanRecord> record = RecordOf(path, stat);
+  if (!record && context_.source.consume) later_.emplace(path, ChangeKind::kItself);  // only with one is it consumed
+  records_.Set(path, std::move(record));
   WatchLinks(path, stat);
 }
 

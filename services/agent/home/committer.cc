@@ -116,7 +116,11 @@ bool ScanRun::Included(const WalkItem& item) {
 }
 
 void ScanRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
-  if (std::optional<ScanRecord> record = RecordOf(path, stat)) cache_->Keep(*record);
+  if (std::optional<ScanRecord> record = RecordOf(path, stat)) {
+    cache_->Keep(*record);
+  } else if (context_.source.consume && context_.watch != nullptr) {
+    later_.emplace(path, ChangeKind::kItself);  // only a file with a record is consumed
+  }
   if (stat.links > 1) WatchLinks(path, stat);
 }
 

@@ -26,7 +26,7 @@ class ConsumeTest : public ::testing::Test {
     auto outcome = dataset_.Commit(spec_, {}, nullptr, os::Clock::System(), &watch_);
     EXPECT_TRUE(outcome.ok()) << outcome.status();
     os::Clock::System()->SleepFor(absl::Milliseconds(30));
-    outcome = dataset_.Commit(spec_, {.scan = true}, nullptr, os::Clock::System(), &watch_);
+    outcome = dataset_.Commit(spec_, {}, nullptr, os::Clock::System(), &watch_);
     EXPECT_TRUE(outcome.ok()) << outcome.status();
     return outcome->version;
   }
