@@ -57,6 +57,7 @@ const std::vector<AccessRule>& AccessTable() {
       // Machines.
       {"bailiwick.agent.v1.AgentSession/Session", kAgents},
       {"bailiwick.agent.v1.AgentSession/Renew", kAgents},
+      {"bailiwick.agent.v1.AgentSession/Greet", kAgents},
       {"bailiwick.transfer.v1.Transfer/Exchange", kAgents},
       {"bailiwick.enroll.v1.Enroll/Join", kAnybody},
       {"bailiwick.enroll.v1.Enroll/Challenge", kAnybody},

@@ -1,4 +1,4 @@
-// bailiwick-agent: join, run, check-config, exec, key. Wiring only.
+// bailiwick-agent: join, run, check-config, doctor, exec, key. Wiring only.
 #include <grpcpp/grpcpp.h>
 #include <malloc.h>
 
@@ -28,6 +28,7 @@
 #include "services/agent/api/admin_service.h"
 #include "services/agent/api/agent_metrics.h"
 #include "services/agent/api/local_service.h"
+#include "services/agent/doctor/doctor.h"
 #include "services/agent/keys/key_commands.h"
 #include "services/agent/settings/run_settings.h"
 #include "services/agent/state/agent_state.h"
@@ -250,6 +251,12 @@ void KeepBuffers() {
   mallopt(M_TRIM_THRESHOLD, 8 << 20);
 }
 
+// What the flags did not say comes from the file, if there is one.
+absl::Status SettleSettings(config::Settings& table, const std::string& file) {
+  if (!file.empty()) BW_RETURN_IF_ERROR(table.Read(os::Files::System(), file));
+  return table.RequireAll();
+}
+
 int Main(int argc, char** argv) {
   CLI::App app{"bailiwick-agent: serves one site: commits, sends and receives versions, lays them out",
                "bailiwick-agent"};
@@ -300,6 +307,17 @@ int Main(int argc, char** argv) {
       "The command follows a --; it starts in the tree, with BAILIWICK_TREE and BAILIWICK_VERSION set.\n"
       "Example:\n  bailiwick-agent exec planner --data-dir /var/lib/bailiwick -- python3 infer.py");
 
+  RunSettings examined;
+  config::Settings examined_table = SettingsTable(&examined);
+  std::string examined_file, doctor_output = "table";
+  auto* doctor = app.add_subcommand(
+      "doctor", "looks for what is wrong with this machine, the agent's directory and the way to its coordinator");
+  config::AddFlags(doctor, &examined_table, &examined_file);
+  doctor->add_option("-o,--output", doctor_output, "table, json or yaml")->check(CLI::IsMember({"table", "json", "yaml"}));
+  doctor->footer(
+      "Exit code 0: nothing fails; 6: all that fails is out of reach from here; 1: something else fails.\n"
+      "Example:\n  bailiwick-agent doctor --data-dir /var/lib/bailiwick-agent");
+
   std::string status_data_dir;
   bool status_json = false;
   auto* status = app.add_subcommand("status", "whether the coordinator is in reach, and what goes on without it");
@@ -341,11 +359,8 @@ int Main(int argc, char** argv) {
   if (*run) {
     os::RaiseOpenFiles();
     KeepBuffers();
-    if (!config_file.empty()) {
-      if (absl::Status read = table.Read(os::Files::System(), config_file); !read.ok()) return Report(read);
-    }
-    if (absl::Status all = table.RequireAll(); !all.ok()) return Report(all);
-    return Report(Run(settings));
+    absl::Status settled = SettleSettings(table, config_file);
+    return Report(settled.ok() ? Run(settings) : settled);
   }
   if (*check && example) {
     std::cout << table.Annotated(kConfigFile);
@@ -355,6 +370,13 @@ int Main(int argc, char** argv) {
     absl::Status good = CheckConfigFile(os::Files::System(), checked_file);
     if (good.ok()) std::cout << checked_file << " is good\n";
     return Report(good);
+  }
+  if (*doctor) {
+    absl::Status settled = SettleSettings(examined_table, examined_file);
+    if (!settled.ok()) return Report(settled);
+    const doctor::Report found = Examine(examined);
+    found.Print(output::ParseFormat(doctor_output));
+    return found.ExitCode();
   }
   if (*status) {
     Environment env;

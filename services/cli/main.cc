@@ -1,4 +1,5 @@
 // bailiwick: the command line. Wiring only.
+#include "common/os/process.h"
 #include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
 #include "services/cli/commands/app.h"
@@ -7,6 +8,7 @@
 
 int main(int argc, char** argv) {
   using namespace bailiwick;
+  os::KeepMemoryPrivate();  // it reads keys
   telemetry::InitLogging("cli", telemetry::Format::kText, telemetry::Level::kError);
   rpc::RouteGrpcLog();
   return cli::RunCommandLine(argc, argv, {cli::RegisterConsole, cli::RegisterDev});

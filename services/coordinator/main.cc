@@ -1,4 +1,4 @@
-// bailiwick-coordinator: init, serve, check-config. Wiring only.
+// bailiwick-coordinator: init, serve, check-config, doctor. Wiring only.
 #include <grpcpp/grpcpp.h>
 
 #include <CLI/CLI.hpp>
@@ -25,6 +25,7 @@
 #include "services/coordinator/ca/keeper.h"
 #include "services/coordinator/core/core.h"
 #include "services/coordinator/core/keys.h"
+#include "services/coordinator/doctor/doctor.h"
 #include "services/coordinator/join/enroll_service.h"
 #include "services/coordinator/sessions/session.h"
 #include "services/coordinator/settings/serve_settings.h"
@@ -110,7 +111,8 @@ absl::Status Serve(const ServeSettings& settings) {
                                  audit_desk.OnClosed(s);
                                  core.OnClosed(s);
                                },
-                           .renew = [&](const auto& peer, const auto& request) { return core.Renew(peer, request); }});
+                           .renew = [&](const auto& peer, const auto& request) { return core.Renew(peer, request); }},
+                          clock);
   ControlService control(&core, audit.get(), &audit_desk, gate, clock, &stopping);
   EnrollService enroll(&core, clock);
 
@@ -180,6 +182,12 @@ int Report(const absl::Status& status) {
   return ExitCode(status);
 }
 
+// What the flags did not say comes from the file, if there is one.
+absl::Status SettleSettings(config::Settings& table, const std::string& file) {
+  if (!file.empty()) BW_RETURN_IF_ERROR(table.Read(os::Files::System(), file));
+  return table.RequireAll();
+}
+
 int Main(int argc, char** argv) {
   os::KeepMemoryPrivate();
   os::RaiseOpenFiles();
@@ -211,6 +219,17 @@ int Main(int argc, char** argv) {
   serve->footer(
       "Example:\n  bailiwick-coordinator serve --data-dir /var/lib/bailiwick --control-listen 0.0.0.0:7440 "
       "--join-listen 0.0.0.0:7441 --advertise coordinator.acme.example");
+
+  ServeSettings examined;
+  config::Settings examined_table = SettingsTable(&examined);
+  std::string examined_file, doctor_output = "table";
+  auto* doctor = app.add_subcommand(
+      "doctor", "looks for what is wrong with this machine, the coordinator's directory and its ports");
+  config::AddFlags(doctor, &examined_table, &examined_file);
+  doctor->add_option("-o,--output", doctor_output, "table, json or yaml")->check(CLI::IsMember({"table", "json", "yaml"}));
+  doctor->footer(
+      "Exit code 0: nothing fails; 6: all that fails is out of reach from here; 1: something else fails.\n"
+      "Example:\n  bailiwick-coordinator doctor --data-dir /var/lib/bailiwick-coordinator");
 
   std::string checked_file = kConfigFile;
   bool example = false;
@@ -251,11 +270,15 @@ int Main(int argc, char** argv) {
     if (good.ok()) std::cout << checked_file << " is good\n";
     return Report(good);
   }
-  if (!config_file.empty()) {
-    if (absl::Status read = table.Read(os::Files::System(), config_file); !read.ok()) return Report(read);
+  if (*doctor) {
+    absl::Status settled = SettleSettings(examined_table, examined_file);
+    if (!settled.ok()) return Report(settled);
+    const doctor::Report found = Examine(examined);
+    found.Print(output::ParseFormat(doctor_output));
+    return found.ExitCode();
   }
-  if (absl::Status all = table.RequireAll(); !all.ok()) return Report(all);
-  return Report(Serve(settings));
+  absl::Status settled = SettleSettings(table, config_file);
+  return Report(settled.ok() ? Serve(settings) : settled);
 }
 
 }  // namespace

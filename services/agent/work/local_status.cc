@@ -13,7 +13,6 @@ namespace bailiwick::agent {
 namespace {
 
 constexpr absl::Duration kWriteEvery = absl::Minutes(1);
-constexpr absl::Duration kSilentAfter = absl::Minutes(3);  // one that runs has written since
 constexpr uint64_t kMaxFile = 16 * kMiB;
 
 std::string PathOf(const std::string& directory) { return os::JoinPath(directory, "status.json"); }
@@ -56,20 +55,28 @@ absl::Status LocalStatusFile::Write(agent::v1::LocalStatus status) {
   return absl::OkStatus();
 }
 
-absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const std::string& directory, bool json,
-                              std::ostream* out) {
+absl::StatusOr<agent::v1::LocalStatus> ReadLocalStatus(os::Files* files, const std::string& directory) {
   auto text = os::ReadFile(files, PathOf(directory), kMaxFile);
   if (absl::IsNotFound(text.status())) {
     return absl::NotFoundError(absl::StrCat(directory, " has no status.json: no agent has run there yet"));
   }
   BW_RETURN_IF_ERROR(text.status());
-  if (json) {
-    *out << *text;
-    return absl::OkStatus();
-  }
   agent::v1::LocalStatus status;
-  if (!google::protobuf::util::JsonStringToMessage(*text, &status).ok()) {
+  google::protobuf::util::JsonParseOptions options;
+  options.ignore_unknown_fields = true;  // a newer agent may say more
+  if (!google::protobuf::util::JsonStringToMessage(*text, &status, options).ok()) {
     return absl::DataLossError(absl::StrCat(PathOf(directory), " is unreadable; the running agent writes it anew"));
+  }
+  return status;
+}
+
+absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const std::string& directory, bool json,
+                              std::ostream* out) {
+  BW_ASSIGN_OR_RETURN(const agent::v1::LocalStatus status, ReadLocalStatus(files, directory));
+  if (json) {
+    BW_ASSIGN_OR_RETURN(const std::string text, os::ReadFile(files, PathOf(directory), kMaxFile));
+    *out << text;
+    return absl::OkStatus();
   }
   const absl::Duration age = clock->Now() - rpc::FromProto(status.written());
   *out << "site " << status.site() << ", as of " << FormatAge(age) << " ago\n"

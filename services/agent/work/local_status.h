@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "bailiwick/agent/v1/local.pb.h"
 #include "common/os/clock.h"
 #include "common/os/files.h"
@@ -25,6 +26,10 @@ class LocalStatusFile {
   std::string last_;
   absl::Duration next_ = absl::ZeroDuration();
 };
+
+// What it says. NOT_FOUND: the agent never ran there. DATA_LOSS.
+absl::StatusOr<agent::v1::LocalStatus> ReadLocalStatus(os::Files* files, const std::string& directory);
+inline constexpr absl::Duration kSilentAfter = absl::Minutes(3);  // one that runs has written since
 
 // Shows it. NOT_FOUND: the agent never ran there. UNAVAILABLE (not with `json`), after it is shown: it was written too
 // long ago for an agent that runs.

@@ -157,6 +157,7 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   RegisterEvictions(app, globals);
   RegisterRedactions(app, globals);
   RegisterAudit(app, globals);
+  RegisterDoctor(app, globals);
   for (const Register& add : more) add(app, globals);
   RegisterVersion(app, globals);
   RegisterCompletion(app, globals);

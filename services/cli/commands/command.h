@@ -20,11 +20,7 @@ struct Globals {
   std::string output = "table";
   bool no_input = false;
   int exit_code = 0;
-  Format format() const {
-    if (output == "json") return Format::kJson;
-    if (output == "yaml") return Format::kYaml;
-    return output == "name" ? Format::kName : Format::kTable;
-  }
+  Format format() const { return output::ParseFormat(output); }
   bool table() const { return format() == Format::kTable; }
 };
 
@@ -91,6 +87,7 @@ void RegisterResources(CLI::App& app, Globals& globals);  // apply, diff, get, d
 void RegisterDatasets(CLI::App& app, Globals& globals);   // dataset ...
 void RegisterWait(CLI::App& app, Globals& globals);       // wait ...
 void RegisterSeeing(CLI::App& app, Globals& globals);     // status, why, events
+void RegisterDoctor(CLI::App& app, Globals& globals);     // doctor
 void RegisterTransfers(CLI::App& app, Globals& globals);  // transfer ...
 void RegisterPolicy(CLI::App& app, Globals& globals);     // policy ...
 void RegisterPolicySigning(CLI::App& app,

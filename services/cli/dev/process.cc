@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/os/clock.h"
+#include "common/os/process.h"
 #include "common/os/random.h"
 
 namespace bailiwick::cli {
@@ -86,6 +87,7 @@ absl::StatusOr<Process> StartDaemon(const std::vector<std::string>& command, con
     dup2(out, 1);
     dup2(out, 2);
     for (int fd = 3; fd < 256; ++fd) close(fd);
+    os::GiveBackLimits(::getpid());
     execv(argv[0], argv.data());
     _exit(127);
   }
@@ -132,6 +134,7 @@ absl::Status RunToEnd(const std::vector<std::string>& command) {
   if (child == 0) {
     dup2(channel[1], 1);
     dup2(channel[1], 2);
+    os::GiveBackLimits(::getpid());
     execv(argv[0], argv.data());
     _exit(127);
   }

@@ -30,6 +30,9 @@ control::v1::GetInfoResponse Core::Info() {
   if (state_.pending.has_value()) info.set_pending_id(PendingId(state_.pending->request));
   info.set_generation(state_.generation);
   info.set_join_address(config_.join_address);
+  rpc::ToProto(clock_->Now(), info.mutable_now());
+  info.set_protocol_min(kProtocolMin);
+  info.set_protocol_max(kProtocolMax);
   info.set_ca_sha256(identity::CertificateSha256(config_.identities.authority->Signer()));
   return info;
 }

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/base/version.h"
+#include "common/rpc/codec.h"
 
 namespace bailiwick::coordinator {
 namespace {
@@ -162,6 +164,20 @@ grpc::ServerUnaryReactor* SessionService::Renew(grpc::CallbackServerContext* con
   auto renewed = handler_.renew(*peer, *request);
   if (renewed.ok()) *response = *std::move(renewed);
   reactor->Finish(rpc::ToGrpc(renewed.status()));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SessionService::Greet(grpc::CallbackServerContext* context, const agent::v1::GreetRequest*,
+                                                agent::v1::GreetResponse* response) {
+  auto* reactor = context->DefaultReactor();
+  auto peer = gate_->Authorize(*context, "bailiwick.agent.v1.AgentSession/Greet");
+  if (peer.ok()) {
+    response->set_build(std::string(kBuildVersion));
+    rpc::ToProto(clock_->Now(), response->mutable_now());
+    response->set_protocol_min(kProtocolMin);
+    response->set_protocol_max(kProtocolMax);
+  }
+  reactor->Finish(rpc::ToGrpc(peer.status()));
   return reactor;
 }
 

@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "bailiwick/agent/v1/session.grpc.pb.h"
+#include "common/os/clock.h"
 #include "common/rpc/credentials.h"
 #include "common/rpc/gate.h"
 
@@ -38,16 +39,19 @@ struct SessionHandler {
 
 class SessionService final : public agent::v1::AgentSession::CallbackService {
  public:
-  SessionService(std::shared_ptr<const rpc::Gate> gate, SessionHandler handler)
-      : gate_(std::move(gate)), handler_(std::move(handler)) {}
+  SessionService(std::shared_ptr<const rpc::Gate> gate, SessionHandler handler, const os::Clock* clock)
+      : gate_(std::move(gate)), handler_(std::move(handler)), clock_(clock) {}
   grpc::ServerBidiReactor<agent::v1::AgentMessage, agent::v1::CoordinatorMessage>* Session(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* Greet(grpc::CallbackServerContext* context, const agent::v1::GreetRequest* request,
+                                  agent::v1::GreetResponse* response) override;
   grpc::ServerUnaryReactor* Renew(grpc::CallbackServerContext* context, const agent::v1::RenewRequest* request,
                                   agent::v1::RenewResponse* response) override;
 
  private:
   const std::shared_ptr<const rpc::Gate> gate_;
   const SessionHandler handler_;
+  const os::Clock* const clock_;
 };
 
 }  // namespace bailiwick::coordinator

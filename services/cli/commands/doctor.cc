@@ -1,0 +1,149 @@
+// doctor: whether this context, this machine and the ways to coordinator and agents are as they must be.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/doctor/machine.h"
+#include "common/doctor/peers.h"
+#include "common/os/deadline.h"
+#include "common/rpc/codec.h"
+#include "common/rpc/credentials.h"
+#include "services/cli/commands/command.h"
+
+namespace bailiwick::cli {
+namespace {
+
+constexpr absl::Duration kCallTimeout = absl::Seconds(10);
+constexpr size_t kMaxAgents = 20;  // that nobody named: each may take seconds
+
+constexpr const char* kLogIn =
+    "have a policy-admin make a login string (bailiwick login-token NAME) and run: bailiwick login --replace";
+
+void CheckIdentity(doctor::Report& report, const Context& context) {
+  doctor::CheckCredentials(
+      report,
+      {.check = "certificate", .directory = context.credentials, .expected = "", .renewed = false, .renew = kLogIn},
+      os::Clock::System()->Now());
+  for (const std::string& key : context.policy_keys) doctor::CheckKeyFile(report, "policy", key);
+}
+
+// What the coordinator says of itself; false: nothing.
+bool CheckCoordinator(doctor::Report& report, Admin& admin) {
+  if (!doctor::CheckReach(report, "coordinator", admin.context().coordinator)) return false;
+  control::v1::GetInfoResponse info;
+  const os::Clock* clock = os::Clock::System();
+  const absl::Duration before = clock->BootTime();
+  const absl::Status called = admin.Check(admin.control().GetInfo(Admin::Call(kCallTimeout).get(), {}, &info));
+  const absl::Duration took = clock->BootTime() - before;
+  doctor::JudgeCall(report, "coordinator", called,
+                    absl::StrCat("the coordinator of ", admin.context().trust_domain, " takes this identity"));
+  if (!called.ok()) return false;
+  if (info.has_now()) doctor::JudgeSkew(report, "the coordinator", clock->Now(), rpc::FromProto(info.now()), took);
+  doctor::JudgeVersion(report, "coordinator", {info.build(), info.protocol_min(), info.protocol_max()});
+  auto bundle = admin.ReadBundle();
+  if (!bundle.ok()) {
+    report.Fail(
+        "law", std::string(bundle.status().message()),
+        "this context pins another policy root: compare policyRootSha256 of its context.yaml with your colleagues'");
+  } else if (bundle->world.revision == 0) {
+    report.Warn("law", "none yet, so nothing may flow", "bailiwick apply -f FILE");
+  } else {
+    report.Ok("law", absl::StrCat("revision ", bundle->world.revision, ", signed by the root that this context pins"));
+  }
+  return true;
+}
+
+void CheckState(doctor::Report& report, const control::v1::SiteStatus& site) {
+  const std::string check = absl::StrCat("agent ", site.name());
+  if (!site.connected()) {
+    report.Warn(check, absl::StrCat("offline since ", TimeText(site.last_seen())),
+                "on its machine: bailiwick-agent doctor --data-dir DIR");
+  } else if (!site.approved()) {
+    report.Warn(check, "the law does not pin its key, so nothing flows there",
+                absl::StrCat("bailiwick site approve ", site.name()));
+  } else if (!site.policy_stale().empty() || !site.policy_error().empty()) {
+    report.Fail(check, absl::StrCat("nothing flows: ", site.policy_stale(), site.policy_error()),
+                "on its machine: bailiwick-agent doctor --data-dir DIR");
+  } else {
+    report.Ok(check, absl::StrCat("connected, policy revision ", site.policy_revision()));
+  }
+}
+
+// Commits, comparisons and checks of content go to the agent itself; all else goes through the coordinator.
+void CheckWay(doctor::Report& report, Admin& admin, const control::v1::SiteStatus& site) {
+  const std::string who = absl::StrCat("agent ", site.name());
+  if (!doctor::CheckReach(report, who, site.admin_endpoint(), doctor::Verdict::kWarn)) return;
+  auto credentials = rpc::MutualChannelCredentials({admin.context().credentials}, site.agent());
+  if (!credentials.ok()) return;  // said with the certificate
+  const bool met = rpc::Dial(site.admin_endpoint(), *credentials)->WaitForConnected(os::DeadlineIn(kCallTimeout));
+  if (met) {
+    report.Ok(absl::StrCat("tls ", who), "it is the one that joined");
+  } else {
+    report.OutOfReach(absl::StrCat("tls ", who), absl::StrCat("who answers there is not ", site.agent()),
+                      "correct what the agent advertises, or what stands at that address");
+  }
+}
+
+absl::Status CheckAgents(doctor::Report& report, Admin& admin, const std::vector<std::string>& named) {
+  BW_ASSIGN_OR_RETURN(auto sites, SitesByName(admin));
+  for (const std::string& name : named) {
+    if (sites.count(name) == 0)
+      return absl::NotFoundError(absl::StrCat("site ", name, " does not exist; see: bailiwick get sites"));
+  }
+  size_t looked_at = 0, left = 0;
+  for (const auto& [name, site] : sites) {
+    const bool wanted = std::find(named.begin(), named.end(), name) != named.end();
+    if (site.agent().empty() ? !wanted : (!named.empty() && !wanted)) continue;
+    if (named.empty() && looked_at == kMaxAgents) {
+      ++left;
+      continue;
+    }
+    ++looked_at;
+    if (site.agent().empty()) {
+      report.Warn(absl::StrCat("agent ", name), "none has joined", absl::StrCat("bailiwick site join-token ", name));
+      continue;
+    }
+    CheckState(report, site);
+    if (!site.build().empty()) doctor::JudgeVersion(report, absl::StrCat("agent ", name), {site.build()});
+    if (site.connected() && !site.admin_endpoint().empty()) CheckWay(report, admin, site);
+  }
+  if (left != 0) report.Ok("agents", absl::StrCat(left, " more were not looked at; name them with --site"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> Doctor(const Globals& globals, const std::vector<std::string>& sites) {
+  doctor::Report report;
+  doctor::CheckClockSource(report);
+  if (auto limit = os::OpenFilesLimit(0); limit.ok()) doctor::JudgeOpenFiles(report, *limit);
+  auto context = LoadContext(globals.context);
+  if (!context.ok()) {
+    report.Fail("context", std::string(context.status().message()), kLogIn);
+  } else {
+    report.Ok("context", context->directory);
+    CheckIdentity(report, *context);
+    auto admin = Admin::Connect(*context);
+    if (!admin.ok()) {
+      doctor::CheckReach(report, "coordinator", context->coordinator);
+    } else if (CheckCoordinator(report, **admin)) {
+      BW_RETURN_IF_ERROR(CheckAgents(report, **admin, sites));
+    }
+  }
+  report.Print(globals.format());
+  return report.ExitCode();
+}
+
+}  // namespace
+
+void RegisterDoctor(CLI::App& app, Globals& globals) {
+  auto* c =
+      app.add_subcommand("doctor", "look for what is wrong: clocks, names, ports, certificates, keys, versions, law");
+  auto sites = std::make_shared<std::vector<std::string>>();
+  c->add_option("--site", *sites, "agents to look at (default: the first 20)")->type_name("SITE");
+  c->footer(
+      "Works while the coordinator is down; on other machines: bailiwick-agent doctor, bailiwick-coordinator doctor.\n"
+      "Exit code 0: nothing fails; 6: all that fails is out of reach from here; 1: something else fails.\n"
+      "Example:\n  bailiwick doctor\n  bailiwick doctor --site core -o json");
+  OnRunCode(c, globals, [&globals, sites] { return Doctor(globals, *sites); });
+}
+
+}  // namespace bailiwick::cli
