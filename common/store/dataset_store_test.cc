@@ -27,6 +27,19 @@ TEST(Codec, KeepsTheSmallerFormAndGivesItBack) {
   EXPECT_EQ(*DecodeChunk(EncodeChunk(""), crypto::Sha256("")), "");
 }
 
+TEST(Codec, SeesWhatPaysAmongWhatDoesNot) {
+  auto codec = [](const std::string& raw) { return EncodeChunk(raw).codec; };
+  std::string digits(8192, '0');  // ten values, in the order of chance: no text, and half its size
+  const std::string noise = ChunkBytes(2, digits.size());
+  for (size_t i = 0; i < digits.size(); ++i) digits[i] = static_cast<char>('0' + static_cast<uint8_t>(noise[i]) % 10);
+  EXPECT_EQ(codec(digits), Codec::kZstd);
+  EXPECT_EQ(codec(noise), Codec::kRaw);
+  EXPECT_EQ(codec(noise.substr(0, 6000) + std::string(2192, ' ')), Codec::kZstd) << "a quarter of it";
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    for (size_t size : {600u, 1024u, 5000u, 70'000u}) EXPECT_EQ(codec(ChunkBytes(seed, size)), Codec::kRaw) << size;
+  }
+}
+
 TEST(Codec, RefusesWhatDoesNotDecodeToItsDigest) {
   const std::string text(100'000, 'a');
   const Digest digest = crypto::Sha256(text);

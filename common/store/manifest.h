@@ -127,7 +127,7 @@ class ManifestBuilder {
 // Entries of a version in order. One thread.
 class ManifestCursor {
  public:
-  ManifestCursor(NodeSource* source, const Digest& root);
+  ManifestCursor(NodeSource* source, const Digest& root, std::string_view from = "");  // begins at or behind that path
   ~ManifestCursor();
   absl::StatusOr<bool> Next(Entry* out);  // false: end
 

@@ -33,13 +33,15 @@ absl::Status VisitList(NodeSource* source, const Reference& reference, int heigh
 }  // namespace
 
 struct ManifestCursor::Impl {
-  Impl(NodeSource* source, const Digest& r) : walker(source), root(r) {}
+  Impl(NodeSource* source, const Digest& r, std::string_view path) : walker(source), root(r), from(path) {}
   ManifestWalker walker;
   const Digest root;
+  const std::string from;
   bool started = false;
 };
 
-ManifestCursor::ManifestCursor(NodeSource* source, const Digest& root) : impl_(std::make_unique<Impl>(source, root)) {}
+ManifestCursor::ManifestCursor(NodeSource* source, const Digest& root, std::string_view from)
+    : impl_(std::make_unique<Impl>(source, root, from)) {}
 ManifestCursor::~ManifestCursor() = default;
 
 absl::StatusOr<bool> ManifestCursor::Next(Entry* out) {
@@ -47,6 +49,14 @@ absl::StatusOr<bool> ManifestCursor::Next(Entry* out) {
   if (!impl_->started) {
     impl_->started = true;
     BW_RETURN_IF_ERROR(walker.Start(impl_->root));
+    while (!walker.end() && ComparePaths(walker.path(), impl_->from) < 0) {
+      const std::string* behind = walker.at_entry() ? nullptr : walker.child_end();
+      if (walker.at_entry() || (behind != nullptr && ComparePaths(*behind, impl_->from) <= 0)) {
+        walker.Skip();
+      } else {
+        BW_RETURN_IF_ERROR(walker.Expand());
+      }
+    }
   }
   while (!walker.end() && !walker.at_entry()) BW_RETURN_IF_ERROR(walker.Expand());
   if (walker.end()) return false;

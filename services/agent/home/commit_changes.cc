@@ -1,4 +1,5 @@
 // A commit of what a watch saw change: each path is looked at, and what the version before said of it is edited.
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,6 +23,7 @@ class ChangeRun : public CommitRun {
   // Item of a path below the root; nothing: nothing of the source is there.
   absl::StatusOr<std::optional<WalkItem>> Find(const std::string& path);
   absl::Status Visit(const WalkItem& item, const store::Entry* previous);
+  void VisitExcluded(const WalkItem& item, const store::Entry* previous);
   absl::Status VisitFile(const WalkItem& item, const store::Entry* previous);
   absl::Status VisitTree(const WalkItem& item);
   void Absent(const std::string& path);
@@ -35,11 +37,17 @@ class ChangeRun : public CommitRun {
     return ignore_.Match(path, directory) == PatternList::Verdict::kMatch;
   }
   bool IgnoredAbove(std::string_view path) const;
+  // With include patterns: what they let through is in the version, and the directories that lead there.
+  bool Included(std::string_view path, bool directory) const;
+  absl::Status LeadTo(const std::string& path);
+  absl::StatusOr<bool> LeadsSomewhere(const std::string& directory);
+  absl::Status DropWhatLeadsNowhere();
   absl::StatusOr<std::optional<CommitOutcome>> Commit(const PathChanges& changes);
 
   std::map<std::string, store::ManifestEdit, ManifestOrder> edits_;
   ScanCacheChanges records_;
   PathChanges later_;
+  std::set<std::string, std::less<>> led_;  // directories that LeadTo has seen to
   bool scan_ = false;  // there is something that only a scan gets right
 };
 
@@ -61,6 +69,94 @@ bool ChangeRun::IgnoredAbove(std::string_view path) const {
     if (Ignored(path.substr(0, slash), true)) return true;
   }
   return false;
+}
+
+bool ChangeRun::Included(std::string_view path, bool directory) const {
+  if (include_.empty()) return true;
+  bool included = false;
+  auto judge = [&](std::string_view part, bool is_directory) {
+    const PatternList::Verdict verdict = include_.Match(part, is_directory);
+    if (verdict != PatternList::Verdict::kNone) included = verdict == PatternList::Verdict::kMatch;
+  };
+  for (size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
+    judge(path.substr(0, slash), true);
+  }
+  judge(path, directory);
+  return included;
+}
+
+absl::Status ChangeRun::LeadTo(const std::string& path) {
+  if (include_.empty()) return absl::OkStatus();
+  for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    const std::string directory = path.substr(0, slash);
+    if (!led_.insert(directory).second) continue;
+    if (auto edit = edits_.find(directory); edit == edits_.end()) {
+      BW_ASSIGN_OR_RETURN(std::optional<store::Entry> previous,
+                          store::FindEntry(dataset_.nodes.get(), newest_->record.manifest_root, directory));
+      if (previous && previous->type == store::EntryType::kDirectory) continue;
+    } else if (edit->second.entry) {
+      continue;
+    }
+    WalkItem item;
+    item.path = directory;
+    absl::StatusOr<os::NodeStat> stat = root_->Stat(directory);
+    if (!stat.ok() || stat->type != os::NodeType::kDirectory) {
+      scan_ = true;  // it went meanwhile
+      return absl::OkStatus();
+    }
+    item.stat = *stat;
+    Edit(MakeEntry(item, store::EntryType::kDirectory));
+  }
+  return absl::OkStatus();
+}
+
+// Something that the patterns let through is below it, by the edits or still from before.
+absl::StatusOr<bool> ChangeRun::LeadsSomewhere(const std::string& directory) {
+  auto leads = [&](const store::Entry& entry) {
+    return entry.type != store::EntryType::kDirectory || Included(entry.path, true);
+  };
+  for (auto it = edits_.upper_bound(directory); it != edits_.end() && store::IsBelow(it->first, directory); ++it) {
+    if (it->second.entry && leads(*it->second.entry)) return true;
+  }
+  auto clears = [&](std::string_view path) {
+    auto edit = edits_.find(path);
+    return edit != edits_.end() && (edit->second.clear_below || !edit->second.entry ||
+                                    edit->second.entry->type != store::EntryType::kDirectory);
+  };
+  for (size_t slash = directory.find('/'); slash != std::string::npos; slash = directory.find('/', slash + 1)) {
+    if (clears(std::string_view(directory).substr(0, slash))) return false;
+  }
+  if (clears(directory)) return false;
+  store::ManifestCursor before(dataset_.nodes.get(), newest_->record.manifest_root, directory);
+  std::string cleared;
+  store::Entry entry;
+  for (;;) {
+    BW_ASSIGN_OR_RETURN(bool more, before.Next(&entry));
+    if (!more) return false;
+    if (entry.path == directory || (!cleared.empty() && store::IsBelow(entry.path, cleared))) continue;
+    if (!store::IsBelow(entry.path, directory)) return false;
+    if (clears(entry.path)) {
+      cleared = entry.path;
+    } else if (edits_.count(entry.path) == 0 && leads(entry)) {
+      return true;
+    }
+  }
+}
+
+absl::Status ChangeRun::DropWhatLeadsNowhere() {
+  std::set<std::string, ManifestOrder> doubtful;  // directories from which something went
+  for (const auto& [path, edit] : edits_) {
+    if (edit.entry && !edit.clear_below) continue;
+    if (edit.entry && !Included(path, true)) doubtful.insert(path);
+    for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+      if (!Included(path.substr(0, slash), true)) doubtful.insert(path.substr(0, slash));
+    }
+  }
+  for (auto directory = doubtful.rbegin(); directory != doubtful.rend(); ++directory) {  // the deepest first
+    BW_ASSIGN_OR_RETURN(bool leads, LeadsSomewhere(*directory));
+    if (!leads) edits_[*directory] = {};
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::optional<WalkItem>> ChangeRun::Find(const std::string& path) {
@@ -99,6 +195,7 @@ absl::Status ChangeRun::VisitFile(const WalkItem& item, const store::Entry* prev
     Edit(*previous);
     return absl::OkStatus();
   }
+  BW_RETURN_IF_ERROR(LeadTo(item.path));
   os::NodeStat read;
   BW_ASSIGN_OR_RETURN(ReadResult result, ReadContent(item, &read));
   switch (result) {
@@ -117,12 +214,24 @@ absl::Status ChangeRun::VisitFile(const WalkItem& item, const store::Entry* prev
   return absl::OkStatus();
 }
 
+void ChangeRun::VisitExcluded(const WalkItem& item, const store::Entry* previous) {
+  if (previous == nullptr) return;
+  if (item.stat.type != os::NodeType::kDirectory) return Absent(item.path);
+  if (previous->type == store::EntryType::kDirectory) return Edit(MakeEntry(item, store::EntryType::kDirectory));
+  edits_[item.path];  // what was there goes
+}
+
 absl::Status ChangeRun::Visit(const WalkItem& item, const store::Entry* previous) {
   BW_RETURN_IF_ERROR(CheckCancelled());
   if (absl::Status path = store::CheckPath(item.path); !path.ok()) return Annotate(path, Label(item.path));
   if (edits_.size() + later_.size() > kMaxEdits) scan_ = true;
+  if (!Included(item.path, item.stat.type == os::NodeType::kDirectory)) {
+    VisitExcluded(item, previous);
+    return absl::OkStatus();
+  }
   switch (item.stat.type) {
     case os::NodeType::kDirectory:
+      BW_RETURN_IF_ERROR(LeadTo(item.path));
       Edit(MakeEntry(item, store::EntryType::kDirectory));
       return absl::OkStatus();
     case os::NodeType::kFile:
@@ -130,6 +239,7 @@ absl::Status ChangeRun::Visit(const WalkItem& item, const store::Entry* previous
     case os::NodeType::kSymlink: {
       BW_ASSIGN_OR_RETURN(std::optional<store::Entry> entry, ReadSymlink(item));
       if (!entry) return Absent(item.path), absl::OkStatus();
+      BW_RETURN_IF_ERROR(LeadTo(item.path));
       records_.Drop(item.path);
       return pipeline_->Add(*std::move(entry));
     }
@@ -180,6 +290,8 @@ absl::Status ChangeRun::LookAt(const std::string& path, ChangeKind kind) {
   if (was_directory && !directory) records_.DropBelow(path);
   BW_RETURN_IF_ERROR(Visit(*item, previous ? &*previous : nullptr));
   if (!directory) return absl::OkStatus();
+  // One that the patterns leave out is watched all the same: what came into it is a change of its own.
+  if (!previous && kind == ChangeKind::kItself && !Included(path, true)) return absl::OkStatus();
   if (kind == ChangeKind::kTree || !was_directory) return VisitTree(*item);
   absl::Status readable = root_->OpenDir(path).status();
   return readable.ok() || absl::IsNotFound(readable) ? absl::OkStatus() : Annotate(readable, Label(path));
@@ -203,6 +315,7 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges
     return Described(status);
   }
   BW_RETURN_IF_ERROR(CheckSource());
+  if (!scan_ && !include_.empty()) BW_RETURN_IF_ERROR(DropWhatLeadsNowhere());
   if (scan_) return std::nullopt;
   std::vector<store::ManifestEdit> edits;
   edits.reserve(edits_.size());
@@ -230,7 +343,7 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Run() {
     Edit(std::move(entry));
     return absl::OkStatus();
   }));
-  if (!newest_ || !include_.empty()) return std::nullopt;
+  if (!newest_) return std::nullopt;
   std::optional<PathChanges> changes = context_.watch->Take(Binding(newest_->record.manifest_root));
   if (!changes) return std::nullopt;
   absl::StatusOr<std::optional<CommitOutcome>> outcome = Commit(*changes);
