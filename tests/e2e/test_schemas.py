@@ -1,0 +1,222 @@
+"""Every answer with -o json is as schemas.py describes it: the table and the tree of commands name the same, and a live fleet's answers fit."""
+import json
+import os
+import re
+import subprocess
+
+import jsonschema
+
+import fleet as f
+import schemas
+from test_signing import Signer
+
+TWO_ADMINS = """
+apiVersion: bailiwick/v1
+kind: RoleBinding
+metadata: {name: admins}
+spec: {roles: [policy-admin], people: [admin, bob]}
+"""
+REGION = "apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: ap}\nspec: {}\n"
+
+
+def commands_of(directory):
+    """Of the manual, which is made from the tree: the name of each command that is not a group."""
+    found = set()
+    for name in os.listdir(directory):
+        for usage in re.findall(r'(?m)^\.SS "bailiwick (.*)"$', f.read(os.path.join(directory, name)).decode()):
+            words = usage.replace("\\-", "-").split()
+            end = next((n for n, word in enumerate(words) if not re.fullmatch(r"[a-z][a-z-]*", word)), len(words))
+            if words[-1] != "COMMAND":
+                found.add(" ".join(words[:end]))
+    return found
+
+
+class Schemas(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+    SETUP = None
+
+    def ask(self, command, *arguments, context=None, **options):
+        """The answer of a command, which its schema describes."""
+        more = ["--context", context] if context else []
+        answer = self.fleet.json(*command.split(), *arguments, *more, **options)
+        self.fits(command, answer)
+        return answer
+
+    def fits(self, command, answer):
+        try:
+            jsonschema.validate(answer, schemas.SCHEMAS[command], cls=jsonschema.Draft202012Validator)
+        except jsonschema.ValidationError as error:
+            best = jsonschema.exceptions.best_match([error]) if not error.context else min(
+                (c for c in error.context), key=lambda c: -len(c.absolute_path))
+            self.fail(f"{command}: {best.message[:500]}\n{json.dumps(answer)[:2000]}")
+        self.seen.add(command)
+
+    def first_line(self, command, *arguments):
+        """Of one that goes on until it is stopped."""
+        process = subprocess.Popen([f.CLI, *command.split(), *arguments, "-o", "json"], env=self.fleet.env, stdout=subprocess.PIPE, text=True)
+        try:
+            self.fits(command, json.loads(process.stdout.readline()))
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+            process.stdout.close()
+
+    def test_the_table_names_what_the_tree_has(self):
+        pages = self.fleet.path("man")
+        os.makedirs(pages)
+        self.fleet.cli("__manual", pages)
+        named = set(schemas.SCHEMAS) | set(schemas.NO_JSON)
+        self.assertEqual(commands_of(pages) - named, set(), "commands without a schema")
+        self.assertEqual(named - commands_of(pages), set(), "schemas of no command")
+        for schema in schemas.SCHEMAS.values():
+            jsonschema.Draft202012Validator.check_schema(schema)
+
+    def test_every_answer_fits(self):
+        self.seen = set()
+        for part in (self.declare, self.work, self.look, self.judge, self.keep, self.redact, self.evict, self.record, self.two_people,
+                     self.sign, self.identities):
+            with self.subTest(part.__name__):
+                part()
+        self.assertEqual(set(schemas.SCHEMAS) - self.seen, set(), "never answered here")
+
+    def declare(self):
+        fleet, path = self.fleet, self.fleet.path
+        for name in ("data", "gone", "patients"):
+            os.makedirs(path(name))
+            f.write(path(name, "one"), b"1")
+        fleet.law = path("law.yaml")
+        f.write(fleet.law, f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"), f.dataset_yaml("data", path("data")),
+                                       f.dataset_yaml("patients", path("patients"))))
+        self.ask("diff", "-f", fleet.law, expect=f.FAILED)
+        self.ask("apply", "-f", fleet.law, "--dry-run")
+        self.ask("apply", "-f", fleet.law)
+        self.ask("apply", "-f", "-", stdin=f.dataset_yaml("spare", path("data")))
+        self.ask("delete", "dataset", "spare", "--dry-run")
+        self.ask("delete", "dataset", "spare", "--yes")
+        for kind in ("site", "dataset", "region", "sovereigntypolicy", "replicationpolicy"):
+            listed = self.ask("get", kind)["resources"]
+            self.ask("describe", kind, listed[0]["metadata"]["name"])
+
+    def work(self):
+        self.ask("dataset commit", "data", "--wait")
+        f.write(self.fleet.path("data", "two"), b"2")
+        self.ask("dataset commit", "data", "--wait", "-m", "two")
+        self.ask("dataset commit", "patients", "--wait")
+        self.ask("wait dataset", "data", "--site", "core")
+        self.ask("dataset diff", "data", "1", "2")
+        self.ask("dataset verify", "data")
+        self.ask("dataset checkout", "data", "1", self.fleet.path("out"))
+        self.ask("dataset rollback", "data", "1")
+        self.ask("dataset rollback", "data", "latest")
+
+    def look(self):
+        for command in ("status", "dataset list", "version", "whoami", "doctor", "agent list", "dev status", "transfer list", "events"):
+            self.ask(command, *(["--dir", self.fleet.dir] if command == "dev status" else []))
+        self.ask("dataset versions", "data")
+        for kind in ("replicas", "evictions", "redactions"):
+            self.ask("get", kind)
+        self.ask("get", "versions", "data")
+        self.ask("why", "data", "core")
+        self.ask("transfer watch", f.wait_until(self.fleet.transfers, what="a transfer")[0]["id"])
+        self.first_line("events", "-w")
+        self.first_line("console")
+
+    def judge(self):
+        flow = ("--dataset", "data", "--from", "factory", "--to", "core")
+        self.ask("policy explain", *flow)
+        self.ask("policy can-i", *flow)
+        self.ask("policy reach", "--dataset", "data", "--to", "eu/de", expect=f.DENIED)
+        self.ask("policy reach", "--label", "class=telemetry", "--from", "eu/de", "--to", "us", "-f",
+                 self.written("us.yaml", f.LAW + self.regions()))
+        self.ask("policy check")
+        self.ask("policy check", "-f", self.written("bad.yaml", "kind: Nothing\n"), expect=f.FAILED)
+        self.ask("policy test", self.written("tested.yaml", self.regions() + "---\n" + f.LAW + (
+            "  tests:\n  - {name: home, data: {class: telemetry}, from: eu/de, to: eu/de/fra, expect: permit}\n")), expect=None)
+        self.ask("policy history")
+        self.ask("policy show")
+        self.ask("policy keygen", "--out", self.fleet.path("new.pem"))
+
+    def written(self, name, text):
+        f.write(self.fleet.path(name), text)
+        return self.fleet.path(name)
+
+    def regions(self):
+        return "\n---\n" + "---\n".join(f"apiVersion: bailiwick/v1\nkind: Region\nmetadata: {{name: {name}}}\nspec: {{}}\n"
+                                        for name in ("eu", "eu/de", "eu/de/fra", "us"))
+
+    def keep(self):
+        hold = self.ask("dataset hold", "data", "--reason", "case 1")["hold"]
+        self.ask("dataset holds")
+        self.ask("dataset release", "data", "--hold", hold)
+
+    def redact(self):
+        self.ask("dataset redact", "patients", "one", "--reason", "request 1", "--copies", "--dry-run")
+        order = self.ask("dataset redact", "patients", "one", "--reason", "request 1", "--copies", "--yes")["orders"][0]["order"]
+        f.wait_until(lambda: self.ask("redaction show", order)["redaction"]["state"] == "done", what="it is done")
+        self.ask("redaction list")
+        self.ask("get", "redactions")
+        self.ask("redaction verify", order)
+
+    def evict(self):
+        source = self.fleet.path("gone")
+        self.fleet.apply(f.dataset_yaml("gone", source, labels="class: telemetry, kind: gone"))
+        self.fleet.commit("gone")
+        forbid = f.LAW + "  - {id: none-of-it, effect: forbid, data: {matchLabels: {kind: gone}}, to: {in: [eu/de], notIn: [eu/de/fra]}}\n"
+        draft = self.written("forbid.yaml", forbid)
+        self.ask("policy diff", draft, expect=f.FAILED)
+        self.ask("apply", "-f", draft, "--dry-run")
+        self.ask("apply", "-f", draft)
+        erased = f.wait_until(lambda: [e for e in self.ask("eviction list")["evictions"] if e["state"] == "erased"], what="it is erased")
+        self.ask("eviction show", erased[0]["receipt"])
+        self.ask("eviction verify", erased[0]["receipt"])
+        self.ask("get", "evictions")
+
+    def record(self):
+        out, trust = self.fleet.path("log"), self.fleet.path("trust.txt")
+        self.ask("audit list", "--limit", "50")
+        self.ask("audit list", "--site", "core")
+        self.ask("audit logs")
+        self.ask("audit report", "--dataset", "data", expect=None)
+        self.ask("audit report", "--transfers", expect=None)
+        self.ask("audit export", "--site", "core", "--out", out)
+        self.fleet.cli("audit", "trust", "--agents", "--out", trust)
+        self.ask("audit verify", out, "--trust", trust, expect=None)
+        self.ask("audit consistency", out, out, "--trust", trust, expect=None)
+
+    def two_people(self):
+        bob = self.fleet.path("bob")
+        login = self.ask("login-token", "bob")["login"]
+        self.ask("login", "--token", "-", "--to", bob, stdin=login + "\n")
+        self.fleet.apply(TWO_ADMINS)
+        first, second = (self.ask("login-token", "bob")["proposal"] for _ in range(2))
+        self.ask("proposals")
+        self.ask("approve", first, "--yes", context=bob)
+        self.ask("withdraw", second)
+        self.ask("agent allow-recoveries", "core", "50")
+
+    def sign(self):
+        alice = Signer(self.fleet, "alice")
+        for command, *more in (("policy refresh",), ("policy delegate", alice.public, "--label", "class=telemetry"),
+                               ("policy rotate", "--add", alice.public)):
+            self.ask(command, *more)
+        self.ask("policy rotate", "--threshold", "2")
+        self.ask("policy pending")
+        self.ask("policy approve", "--yes", context=alice.dir)
+        self.fleet.apply(REGION)
+        change = self.fleet.path("change.bin")
+        self.ask("policy pending", "--out", change)
+        self.ask("policy sign", change, context=alice.dir)
+        self.ask("policy reject", "--yes")
+        order = self.ask("dataset redact", "data", "one", "--reason", "request 2", "--copies", "--yes")["orders"][0]["order"]
+        self.ask("redaction approve", order, "--yes", context=alice.dir)
+        revision = self.ask("policy show")["revision"]
+        self.ask("policy rollback", str(revision), "--dry-run")
+
+    def identities(self):
+        for command, *more in (("ca rotate",), ("site join-token", "core"), ("site approve", "core"),
+                               ("agent revoke", "core", "--reason", "lost", "--yes")):
+            self.ask(command, *more)
+
+
+if __name__ == "__main__":
+    f.main()
