@@ -45,8 +45,12 @@ class Server::Impl {
     const auto found = resolver.resolve(host, port, tcp::resolver::passive | tcp::resolver::numeric_service, error);
     if (error || found.empty())
       return absl::UnavailableError(absl::StrCat("cannot find ", host, ": ", error.message()));
-    const tcp::endpoint endpoint = *found.begin();
+    tcp::endpoint endpoint = *found.begin();
     acceptor_.open(endpoint.protocol(), error);
+    if (error == asio::error::address_family_not_supported && endpoint.address().is_unspecified()) {
+      endpoint = tcp::endpoint(tcp::v4(), endpoint.port());  // "any" of a kernel without IPv6
+      acceptor_.open(endpoint.protocol(), error);
+    }
     if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
     if (!error) acceptor_.bind(endpoint, error);
     if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);

@@ -31,7 +31,8 @@ using Handler = std::function<Response(const Request&)>;
 
 class Server {
  public:
-  // Listens on HOST:PORT ("127.0.0.1:0", "[::1]:9090"; port 0 is a free one). INVALID_ARGUMENT: it is no such address.
+  // Listens on HOST:PORT ("127.0.0.1:0", "[::1]:9090"; port 0 is a free one; "[::]" is every address, also where the
+  // kernel has no IPv6). INVALID_ARGUMENT: it is no such address.
   // UNAVAILABLE: it cannot listen there.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const std::string& address, Handler handler, Limits limits = {});
   ~Server();  // stops

@@ -2,8 +2,12 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -261,6 +265,35 @@ TEST(Server, AnAddressThatCannotBeIsRefused) {
   EXPECT_EQ(Server::Start(absl::StrCat("127.0.0.1:", server->port()), Echo).status().code(),
             absl::StatusCode::kUnavailable);
   EXPECT_TRUE(Server::Start("[::1]:0", Echo).ok());
+}
+
+// From here on the calling thread has a kernel without IPv6.
+void LoseIpv6() {
+  sock_filter program[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                           BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+                           BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[0])),
+                           BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 1),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  sock_fprog filter{.len = std::size(program), .filter = program};
+  ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+  ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+TEST(Server, AnyAddressIsAnyThatTheKernelHas) {
+  auto with_ipv6 = Server::Start("[::]:0", Echo);
+  ASSERT_TRUE(with_ipv6.ok()) << with_ipv6.status();
+  EXPECT_TRUE(Client((*with_ipv6)->port()).connected()) << "IPv4 comes in there too";
+  std::unique_ptr<Server> server;
+  std::thread([&server] {
+    LoseIpv6();
+    EXPECT_FALSE(Server::Start("[::1]:0", Echo).ok()) << "an address that is meant is not another";
+    auto started = Server::Start("[::]:0", Echo);
+    ASSERT_TRUE(started.ok()) << started.status();
+    server = *std::move(started);
+  }).join();
+  ASSERT_NE(server, nullptr);
+  EXPECT_TRUE(Client(server->port()).connected());
 }
 
 TEST(Message, QueriesAreDecoded) {

@@ -2,40 +2,19 @@
 import json
 import os
 import re
-import shutil
 import socket
-import subprocess
+import time
 import unittest
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import fleet as f
+from prometheus import SHIPPED, Prometheus, get, tool
 
-SHIPPED = os.path.join(f.ROOT, "deploy", "observability")
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def tool(name):
-    path = shutil.which(name)
-    if path is None:
-        raise AssertionError(f"{name} is missing: install Debian's package prometheus")
-    return path
-
-
 def shipped(name):
     return f.read(os.path.join(SHIPPED, name)).decode()
-
-
-def get(address, path, **headers):
-    """Status, content type and text."""
-    request = urllib.request.Request(f"http://{address}{path}", headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, answer.headers["Content-Type"], answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers["Content-Type"], error.read().decode()
 
 
 def samples(text):
@@ -67,6 +46,15 @@ def rule_queries():
 def names_in(query):
     """Metrics that a query asks for, without what rules record."""
     return set(re.findall(r"(?<![\w:])(?:bailiwick|process)_[a-z_]+\b(?!:)", re.sub(r'"[^"]*"', '""', query)))
+
+
+NOT_AT_CORE = """apiVersion: bailiwick/v1
+kind: SovereigntyPolicy
+metadata: {name: leaves}
+spec:
+  rules:
+  - {id: not-at-core, effect: forbid, data: {matchLabels: {pii: "yes"}}, to: {in: [eu/de], notIn: [eu/de/fra]}}
+"""
 
 
 class Shipped(unittest.TestCase):
@@ -166,6 +154,26 @@ class Metrics(f.FleetTest):
         self.assertGreaterEqual(self.value("coordinator", "bailiwick_grpc_server_handled_total",
                                            service="bailiwick.control.v1.Control", method="Apply", code="OK"), 1)
 
+    def test_a_copy_that_was_read_back_says_when(self):
+        began = int(time.time())
+        self.fleet.verify(self.DATASET, "core")
+        f.wait_until(lambda: self.value("core", "bailiwick_agent_dataset_read_back_timestamp_seconds", dataset=self.DATASET) >= began,
+                     what="the copy to be as young as the verification")
+        self.assertEqual(self.value("core", "bailiwick_agent_dataset_damaged_chunks", dataset=self.DATASET), 0)
+
+    def test_series_of_a_dataset_go_with_it(self):
+        source = f.make_tree(self.fleet.path("leaves"), files=3)
+        self.fleet.apply(f.dataset_yaml("leaves", source, labels='class: telemetry, pii: "yes"'))
+        self.fleet.commit("leaves")
+        self.fleet.wait_version("leaves", 1, "core")
+
+        def series(site):
+            return {name for name, labels in self.page(site) if name.startswith("bailiwick_agent_dataset_") and ("dataset", "leaves") in labels}
+        f.wait_until(lambda: "bailiwick_agent_dataset_packs" in series("core"), what="its figures")
+        self.fleet.apply(NOT_AT_CORE)
+        f.wait_until(lambda: not series("core"), what="the figures of what was erased to be gone")
+        self.assertIn("bailiwick_agent_dataset_packs", series("factory"))
+
     def test_prometheus_reads_it_all(self):
         for name in ("coordinator", "factory", "core"):
             result = f.run([tool("promtool"), "check", "metrics"], stdin=get(self.address(name), "/metrics")[2])
@@ -193,9 +201,10 @@ class Metrics(f.FleetTest):
 
     def prometheus(self):
         """A server that scrapes the fleet; gives a function that asks its API."""
-        return Prometheus(self.fleet.path("prometheus"), {
-            "bailiwick-coordinator": [self.address("coordinator")],
-            "bailiwick-agent": [self.address("factory"), self.address("core")]})
+        jobs = {"bailiwick-coordinator": [self.address("coordinator")],
+                "bailiwick-agent": [self.address("factory"), self.address("core")]}
+        return Prometheus(self.fleet.path("prometheus"), os.path.join(SHIPPED, "alerts.yaml"), [
+            {"job_name": job, "static_configs": [{"targets": targets}]} for job, targets in jobs.items()])
 
     def test_zz_a_site_that_is_away_is_seen(self):
         pair = dict(dataset=self.DATASET, site="core")
@@ -209,43 +218,6 @@ class Metrics(f.FleetTest):
         self.assertGreaterEqual(self.value("coordinator", "bailiwick_coordinator_replica_lag_seconds", **pair), 1)
         self.assertEqual(self.value("coordinator", "bailiwick_coordinator_site_connected", site="core", region="eu/de"), 0)
         self.assertEqual(self.value("coordinator", "bailiwick_coordinator_replicas", state="offline"), 1)
-
-
-class Prometheus:
-    def __init__(self, directory, jobs):
-        self.directory, self.jobs = directory, jobs
-
-    def __enter__(self):
-        config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": [os.path.join(SHIPPED, "alerts.yaml")],
-                  "scrape_configs": [{"job_name": job, "static_configs": [{"targets": targets}]} for job, targets in self.jobs.items()]}
-        os.makedirs(self.directory)
-        path = f.write(os.path.join(self.directory, "prometheus.yaml"), json.dumps(config))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-        self.running = f.background([tool("prometheus"), f"--config.file={path}", f"--storage.tsdb.path={self.directory}/data",
-                                     f"--web.listen-address={self.address}", "--log.level=warn"],
-                                    os.path.join(self.directory, "log"))
-        process = self.running.__enter__()
-        f.wait_until(lambda: process.poll() is not None or self.answers(), what="Prometheus to serve")
-        if process.poll() is not None:
-            raise AssertionError(f.read(os.path.join(self.directory, "log")).decode())
-        return self.ask
-
-    def __exit__(self, *why):
-        return self.running.__exit__(*why)
-
-    def answers(self):
-        try:
-            return get(self.address, "/-/ready")[0] == 200
-        except (urllib.error.URLError, ConnectionError):
-            return False
-
-    def ask(self, what, **parameters):
-        status, _, text = get(self.address, f"/api/v1/{what}?{urllib.parse.urlencode(parameters)}")
-        if status != 200:
-            raise AssertionError(f"{what} {parameters}: {text}")
-        return json.loads(text)["data"]
 
 
 if __name__ == "__main__":

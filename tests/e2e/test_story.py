@@ -204,6 +204,10 @@ class Story(f.FleetTest):
             file.seek(size // 2)
             file.write(bytes(b ^ 0x55 for b in old))
         self.fleet.verify("rotpack", "core", expect=f.FAILED)
+        told = f.wait_until(lambda: [e for e in f.rows_of(self.fleet.json("events", "--limit", "1000")) if e["kind"] == "agent-data-damaged"],
+                            what="the damage to be told of")[-1]
+        self.assertEqual((told["dataset"], told["site"]), ("rotpack", "core"))
+        self.assertIn("1 chunk is damaged; bailiwick dataset verify rotpack --site core says what", told["message"])
         self.fleet.verify("rotpack", "factory")
 
     def test_exec_holds_a_lease_while_versions_go_by(self):

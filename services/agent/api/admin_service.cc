@@ -172,6 +172,7 @@ grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1:
           return absl::OkStatus();
         },
         &report));
+    if (request->number() == 0) BW_RETURN_IF_ERROR(agent_->NoteReadBack(*dataset, report));
     std::vector<std::string> tree;
     BW_RETURN_IF_ERROR(agent_->VerifyTree(request->dataset(), &tree));
     for (auto& problem : tree) report.Add(std::move(problem));

@@ -1,6 +1,7 @@
 #include "services/agent/api/agent_metrics.h"
 
 #include "common/telemetry/process_metrics.h"
+#include "services/agent/work/dataset_metrics.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -33,6 +34,7 @@ void CollectAgent(Agent& agent, const Law& law, AgentState& state, telemetry::Ex
   out->Gauge("bailiwick_agent_certificate_expiry_timestamp_seconds", "When the agent's certificate ends.", {},
              Seconds(agent.certificate().not_after));
   CollectLaw(law, out);
+  CollectFigures(out);
   out->Gauge("bailiwick_agent_audit_records", "Records in the audit log.", {},
              static_cast<double>(agent.audit()->size()));
   if (auto free = state.env().files->FreeBytes(state.directory()); free.ok()) {

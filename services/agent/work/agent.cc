@@ -76,6 +76,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
                          if (session_ != nullptr) session_->Send(std::move(message));
                        }}),
       status_file_(state->env().files, state->env().clock, state->directory()),
+      scrubber_(state),
       jobs_(kJobThreads) {
   transfer_env_.law = law_;
   transfer_env_.clock = state_->env().clock;
@@ -206,6 +207,9 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   JudgeAll();
   session_->Start();
   watch_pump_.Start();
+  scrubber_.Start(
+      [this](DatasetHandle& dataset) { return !Closed(dataset.id) && dataset.store->at_rest().locked.ok(); },
+      [this](DatasetHandle& dataset, const VerifyReport& report) { FoundDamage(dataset, report); });
   ticker_ = std::thread([this] { TickLoop(); });
   return absl::OkStatus();
 }
@@ -218,6 +222,7 @@ void Agent::Stop() {
     for (auto& [id, control] : flows_) control->Cancel("SHUTDOWN", "the agent is stopping");
     for (auto& [id, work] : work_) work->stop_showing = true;
   }
+  scrubber_.Stop();
   jobs_.Stop();
   watch_pump_.Stop();
   {
@@ -362,13 +367,18 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
     if (is_new) SendReport(work);
   }
   // What is no longer assigned is no longer maintained; it is not deleted.
-  absl::MutexLock lock(&mutex_);
-  for (auto& [id, work] : work_) {
-    if (assigned.count(id) != 0 || !work->assigned) continue;
-    work->assigned = false;
-    work->assignment.Clear();
-    work->assignment.set_dataset(work->dataset->name);
+  std::vector<std::shared_ptr<Work>> left;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto& [id, work] : work_) {
+      if (assigned.count(id) != 0 || !work->assigned) continue;
+      work->assigned = false;
+      work->assignment.Clear();
+      work->assignment.set_dataset(work->dataset->name);
+      left.push_back(work);
+    }
   }
+  for (const auto& work : left) SendReport(work);
 }
 
 void Agent::SendState() {
@@ -391,6 +401,8 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   if (stats.ok()) report->set_stored_bytes(stats->pack_bytes);
   auto hops = work->dataset->catalog->Hops(work->dataset->id);
   const std::optional<Fence> fence = evictor_.Find(work->dataset->id);
+  absl::StatusOr<Scrubber::Result> read_back = absl::NotFoundError("there is nothing to read");
+  if (!versions->empty()) read_back = scrubber_.Of(*work->dataset);
   absl::MutexLock lock(&mutex_);
   for (const auto& v : *versions) {
     auto* held = report->add_versions();
@@ -419,8 +431,18 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
                          .stored_bytes = stats.ok() ? stats->pack_bytes : 0,
                          .problem = !report->problem().empty() || !report->source_problem().empty(),
                          .fenced = fence.has_value()};
+  if (read_back.ok()) {
+    figures.read_back_at = read_back->at;
+    figures.damaged = read_back->damaged;
+  }
   for (const auto& v : *versions) figures.logical_bytes += v.record.logical_bytes;
-  SayFigures(work->dataset->name, figures);
+  // One that was deleted and declared again is here twice: the one that is assigned stands for the name.
+  const bool another = !work->assigned && std::any_of(work_.begin(), work_.end(), [&](const auto& other) {
+    return other.second->assigned && other.second->dataset->name == work->dataset->name;
+  });
+  const bool something = work->assignment.home() || !versions->empty();
+  if (!another && something) SayFigures(work->dataset->name, figures);
+  if (!another && !something) ForgetFigures(work->dataset->name);
   session_->Send(std::move(message));
 }
 

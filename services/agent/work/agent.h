@@ -37,6 +37,7 @@
 #include "services/agent/transfer/transfer.h"
 #include "services/agent/work/job_queue.h"
 #include "services/agent/work/local_status.h"
+#include "services/agent/work/scrubber.h"
 
 namespace bailiwick::agent {
 
@@ -79,6 +80,8 @@ class Agent {
   // PERMISSION_DENIED: the copy is fenced.
   absl::StatusOr<store::CatalogVersion> HeldVersion(const std::string& dataset, VersionNumber number);
   absl::Status VerifyTree(const std::string& dataset, std::vector<std::string>* problems);
+  // All versions of it were read back.
+  absl::Status NoteReadBack(DatasetHandle& dataset, const VerifyReport& report);
   bool records_owner(const std::string& dataset);
   // FAILED_PRECONDITION: files of it may not lie in that directory, with the reason.
   absl::Status MayLayOut(const DatasetHandle& dataset, const std::string& directory) const;
@@ -205,6 +208,7 @@ class Agent {
                  const std::shared_ptr<FlowControl>& control);
   void FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control, const FlowEnd& end);
   bool CollectParts(const std::shared_ptr<Work>& work);
+  void FoundDamage(DatasetHandle& dataset, const VerifyReport& report);
   void Notice(const std::string& kind, DatasetId dataset, const std::string& message);
 
   // Redactions: agent_redact.cc.
@@ -238,6 +242,7 @@ class Agent {
   LocalStatusFile status_file_;  // the ticker's
   bool on_its_own_ = false;      // the ticker's
   WatchPump watch_pump_;
+  Scrubber scrubber_;
   JobQueue jobs_;
   std::unique_ptr<SessionClient> session_;
   std::thread ticker_;

@@ -381,6 +381,25 @@ absl::Status Agent::VerifyTree(const std::string& name, std::vector<std::string>
   return work->tree->Verify(*work->dataset, problems);
 }
 
+absl::Status Agent::NoteReadBack(DatasetHandle& dataset, const VerifyReport& report) {
+  BW_RETURN_IF_ERROR(scrubber_.Note(dataset, report));
+  if (report.problem_count != 0) {
+    FoundDamage(dataset, report);
+  } else if (auto work = FindWork(dataset.id); work != nullptr) {
+    SendReport(work);
+  }
+  return absl::OkStatus();
+}
+
+void Agent::FoundDamage(DatasetHandle& dataset, const VerifyReport& report) {
+  Log(Level::kError, "data-damaged", {{"dataset", dataset.name}, {"chunks", report.problem_count}});
+  Notice("data-damaged", dataset.id,
+         absl::StrCat(report.problem_count, report.problem_count == 1 ? " chunk is" : " chunks are",
+                      " damaged; bailiwick dataset verify ", dataset.name, " --site ", identity_->site(),
+                      " says what"));
+  if (auto work = FindWork(dataset.id); work != nullptr) SendReport(work);
+}
+
 absl::Status Agent::MayLayOut(const DatasetHandle& dataset, const std::string& directory) const {
   const policy::Obligations obligations = at_rest_.Obliged(dataset.id, dataset.name);
   if (obligations.encrypt_key_regions.empty()) return absl::OkStatus();

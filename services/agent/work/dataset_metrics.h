@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/telemetry/metrics.h"
 
 namespace bailiwick::agent {
 
@@ -18,9 +19,14 @@ struct DatasetFigures {
   uint64_t stored_bytes = 0;
   bool problem = false;  // of its layout or its source
   bool fenced = false;
+  absl::Time read_back_at = absl::InfinitePast();  // see Scrubber; with a version only
+  uint64_t damaged = 0;                            // chunks, as of then
 };
 
 void SayFigures(const std::string& dataset, const DatasetFigures& figures);
+// Nothing of it is here any more: its gauges go, its counters stay.
+void ForgetFigures(const std::string& dataset);
+void CollectFigures(telemetry::Exposition* out);
 // `result`: "committed", "unchanged" or the code of the error.
 void CountCommit(const std::string& dataset, const std::string& result, uint64_t new_bytes, absl::Duration took);
 
