@@ -146,7 +146,7 @@ class Cluster:
                 pod_name = name + {"StatefulSet": "-0", "DaemonSet": "-x7k2p"}.get(d["kind"], "")
                 pods[name] = Pod(self, pod_name, template, d["spec"].get("volumeClaimTemplates", []))
         for d in documents:
-            if d["kind"] == "Service":
+            if d["kind"] == "Service" and d["spec"].get("clusterIP") != "None":
                 chosen = [p for p in pods.values() if d["spec"]["selector"].items() <= p.labels.items()]
                 assert len(chosen) == 1, f"Service {d['metadata']['name']} selects {[p.name for p in chosen]}"
                 name = f"{d['metadata']['name']}.{self.NAMESPACE}.svc.cluster.local"

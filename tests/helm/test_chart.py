@@ -70,8 +70,8 @@ class ValueSets(unittest.TestCase):
         documents = [d for documents in self.rendered.values() for d in documents]
         self.assertEqual(chart.validate(documents), "")
         self.assertEqual({d["kind"] for d in documents}, {
-            "Certificate", "ConfigMap", "DaemonSet", "Job", "NetworkPolicy", "Pod", "PodDisruptionBudget", "Service", "ServiceAccount",
-            "StatefulSet"})   # no Secret, no Role, nothing of the cluster's
+            "Certificate", "ConfigMap", "DaemonSet", "Job", "NetworkPolicy", "Pod", "PodDisruptionBudget", "PrometheusRule", "Service",
+            "ServiceAccount", "ServiceMonitor", "StatefulSet"})   # no Secret, no Role, nothing of the cluster's
 
     def test_that_check_finds_what_is_wrong(self):
         (wrong,) = [d for d in self.rendered["three-sites.yaml"] if d["kind"] == "StatefulSet" and d["metadata"]["name"].endswith("core")]
@@ -82,6 +82,12 @@ class ValueSets(unittest.TestCase):
         container["livenessProbe"]["grpc"]["ports"] = 1
         said = chart.validate([wrong])
         for part in ("readOnlyRootFileSystem: the API has no such field", "containerPort: type", "grpc/ports: the API has no such field"):
+            self.assertIn(part, said)
+        monitor, rule = (copy.deepcopy(self.monitored(kind)) for kind in ("ServiceMonitor", "PrometheusRule"))
+        monitor["spec"]["endpoints"][0]["relabeling"] = []
+        rule["spec"]["groups"][0]["rules"][0]["expr"] = {}
+        said = chart.validate([monitor, rule])
+        for part in ("relabeling: the API has no such field", "rules/0/expr: type"):
             self.assertIn(part, said)
 
     def test_pods_are_restricted(self):
@@ -132,7 +138,11 @@ class ValueSets(unittest.TestCase):
             for d in documents:
                 where = f"{name}: {d['kind']} {d['metadata']['name']}"
                 if d["kind"] == "Service":
-                    self.assertEqual(sum(d["spec"]["selector"].items() <= have.items() for have in labels), 1, where)
+                    chosen = [have for have in labels if d["spec"]["selector"].items() <= have.items()]
+                    if d["spec"].get("clusterIP") == "None":
+                        self.assertEqual({have["app.kubernetes.io/component"] for have in chosen}, {"coordinator", "agent", "collector"})
+                    else:
+                        self.assertEqual(len(chosen), 1, where)
                     self.assertLessEqual({p["targetPort"] for p in d["spec"]["ports"]}, ports, where)
                 if d["kind"] in ("StatefulSet", "DaemonSet"):
                     chosen = d["spec"]["selector"]["matchLabels"]
@@ -147,7 +157,7 @@ class ValueSets(unittest.TestCase):
     def test_traffic_is_denied_but_for_what_is_needed(self):
         for name, documents in self.rendered.items():
             policies = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "NetworkPolicy"}
-            if name == "open-network.yaml":
+            if name in ("open-network.yaml", "rules-only.yaml"):
                 self.assertFalse(policies)
                 continue
             (deny,) = [p for n, p in policies.items() if n.endswith("-deny")]
@@ -161,6 +171,57 @@ class ValueSets(unittest.TestCase):
                 for rule in spec.get("egress", []):
                     self.assertTrue(rule["ports"], f"{name}: {policy}")
                     self.assertTrue(rule.get("to") or {p["port"] for p in rule["ports"]} == {53}, f"{name}: {policy}")
+
+    def monitored(self, kind, name="monitored.yaml"):
+        (found,) = [d for d in self.rendered[name] if d["kind"] == kind]
+        return found
+
+    def test_metrics_are_served_where_they_are_scraped_and_let_in(self):
+        """Off unless asked for. The end of it, a Prometheus that scrapes such pods, is in test_run.py."""
+        for where, pod in self.each_pod():
+            serves = "--metrics-listen=[::]:9464" in [a for c in pod["spec"]["containers"] for a in c["args"]]
+            ports = {p["name"]: p["containerPort"] for c in pod["spec"]["containers"] for p in c.get("ports", [])}
+            self.assertEqual(serves, where.startswith("monitored.yaml"), where)
+            self.assertEqual(ports.get("metrics"), 9464 if serves else None, where)
+            self.assertEqual("bailiwick/metrics" in pod["metadata"]["labels"], serves, where)
+        (service,) = [d for d in self.rendered["monitored.yaml"] if d["metadata"]["name"] == "acme-bailiwick-metrics" and d["kind"] == "Service"]
+        monitor = self.monitored("ServiceMonitor")
+        self.assertLessEqual(monitor["spec"]["selector"]["matchLabels"].items(), service["metadata"]["labels"].items())
+        others = [d for d in self.rendered["monitored.yaml"] if d["kind"] == "Service" and d is not service]
+        self.assertFalse([d for d in others if monitor["spec"]["selector"]["matchLabels"].items() <= d["metadata"]["labels"].items()])
+        self.assertFalse([p for d in others for p in d["spec"]["ports"] if p["targetPort"] == "metrics"], "not for all who reach the others")
+        self.assertEqual(monitor["spec"]["endpoints"][0]["port"], service["spec"]["ports"][0]["name"])
+        (policy,) = [d["spec"] for d in self.rendered["monitored.yaml"] if d["kind"] == "NetworkPolicy" and "-metrics" in d["metadata"]["name"]]
+        self.assertEqual(policy["ingress"], [{"from": values_of("monitored.yaml")["networkPolicy"]["scrapers"],
+                                              "ports": [{"port": "metrics", "protocol": "TCP"}]}])
+        for kind in ("ServiceMonitor", "PrometheusRule"):
+            self.assertEqual(self.monitored(kind)["metadata"]["labels"]["release"], "kube-prometheus-stack")
+
+    def test_rules_and_dashboard_are_those_that_are_shipped(self):
+        shipped = os.path.join(chart.ROOT, "deploy", "observability")
+        with open(os.path.join(shipped, "alerts.yaml")) as file:
+            alerts = file.read()
+        for name, base in (("monitored.yaml", "https://wiki.acme.example/bailiwick/"), ("rules-only.yaml", "")):
+            wanted = yaml.safe_load(re.sub("RUNBOOKS.md#", f"{base}RUNBOOKS.md#", alerts))
+            self.assertEqual(self.monitored("PrometheusRule", name)["spec"], wanted)
+        with open(os.path.join(shipped, "dashboard.json")) as file:
+            wanted = file.read()
+        for name, label in (("monitored.yaml", ("grafana_dashboard", "1")), ("rules-only.yaml", ("dashboards", "yes"))):
+            (dashboard,) = [d for d in self.rendered[name] if d["metadata"]["name"].endswith("-dashboard")]
+            self.assertEqual(dashboard["data"], {"bailiwick.json": wanted})
+            self.assertIn(label, dashboard["metadata"]["labels"].items())
+        self.assertEqual({d["kind"] for d in self.rendered["rules-only.yaml"]}, {"ConfigMap", "PrometheusRule"})
+
+    def test_the_packed_chart_has_what_it_needs(self):
+        """`helm package`, as charts go into a registry, and nothing beside it."""
+        with tempfile.TemporaryDirectory() as place:
+            code, out, err = chart.helm("package", chart.CHART, "--destination", place)
+            self.assertEqual(code, 0, err)
+            (packed,) = os.listdir(place)
+            code, out, err = chart.helm("template", "acme", os.path.join(place, packed), "--namespace", "fleet", "--values",
+                                        os.path.join(chart.VALUES, "monitored.yaml"))
+            self.assertEqual(code, 0, err)
+            self.assertEqual([d for d in yaml.safe_load_all(out) if d], self.rendered["monitored.yaml"])
 
     def test_names_are_short_enough_and_each_is_one_objects(self):
         for name, documents in self.rendered.items():
@@ -235,7 +296,11 @@ class Refusals(unittest.TestCase):
                 (merged(NEEDED, agents, {"test": {"enabled": True, "from": "a", "to": "a"}}), "two different sites"),
                 (merged(NEEDED, {"apply": {"expectEvictions": -2}}), "/apply/expectEvictions"),
                 (merged(NEEDED, {"apply": {"files": {"law.yml": "x"}}}), "invalid propertyName 'law.yml'"),
-                (merged(NEEDED, {"networkPolicy": {"peers": [{}]}}), "/networkPolicy/peers/0")):
+                (merged(NEEDED, {"networkPolicy": {"peers": [{}]}}), "/networkPolicy/peers/0"),
+                (merged(NEEDED, {"agents": {"metrics": {}}}), "invalid propertyName 'metrics'"),
+                (merged(NEEDED, {"metrics": {"enabled": True}}), "networkPolicy.scrapers says where Prometheus is"),
+                (merged(NEEDED, {"metrics": {"serviceMonitor": {"enabled": True}}}), "'/metrics/enabled': value must be true"),
+                (merged(NEEDED, {"metrics": {"prometheusRule": {"runbookUrl": "wiki"}}}), "/metrics/prometheusRule/runbookUrl")):
             with self.subTest(values=values):
                 code, text = template(values)
                 self.assertNotEqual(code, 0)

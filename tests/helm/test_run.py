@@ -2,7 +2,9 @@
 """The chart and the programs, end to end: what `helm template` renders runs as real processes, command lines to the letter."""
 import json
 import os
+import re
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -11,6 +13,10 @@ import yaml
 
 import chart
 import cluster
+
+sys.path.insert(0, os.path.join(chart.ROOT, "tests", "e2e"))
+from fleet import LAW, wait_until  # noqa: E402
+from prometheus import Prometheus  # noqa: E402
 
 BIN = os.path.abspath(os.environ.get("BAILIWICK_BIN", os.path.join(chart.ROOT, "build", "dev", "bin")))
 
@@ -21,18 +27,6 @@ FLEET = "\n---\n".join(f"apiVersion: bailiwick/v1\n{text}" for text in (
     "kind: Site\nmetadata: {name: factory}\nspec: {region: eu/de/fra}",
     "kind: Site\nmetadata: {name: core}\nspec: {region: eu/de}",
     "kind: Site\nmetadata: {name: node-1}\nspec: {region: eu/de/fra}"))
-LAW = """apiVersion: bailiwick/v1
-kind: SovereigntyPolicy
-metadata: {name: acme}
-spec:
-  rules:
-  - id: telemetry-within-the-eu
-    effect: permit
-    actions: [transfer, reside, transit]
-    data: {matchLabels: {class: telemetry}}
-    from: {in: [eu]}
-    to: {in: [eu]}
-"""
 VALUES = {
     "trustDomain": "acme.example",
     "agents": {"factory": {"region": "eu/de/fra"}, "core": {"region": "eu/de"}},
@@ -41,6 +35,8 @@ VALUES = {
     "test": {"enabled": True, "from": "factory", "to": "core", "labels": {"class": "telemetry"}},
     "collector": {"enabled": True, "podSecurityExemption": "hostPath", "join": {"existingSecret": "nodes"},
                   "hostPaths": [{"name": "logs", "path": "/var/log/robot", "mountPath": "/data/logs"}]},
+    "metrics": {"enabled": True, "serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
+    "networkPolicy": {"scrapers": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]},
 }
 COLLECTED = """apiVersion: bailiwick/v1
 kind: Dataset
@@ -142,7 +138,8 @@ class Story(unittest.TestCase):
         self.assertEqual(self.replica(release, "core", "acme-bailiwick-test", "hello.txt"), b"release acme, revision 2\n")
         self.drain_and_return(release, factory, core)
         self.collect(release)
-        for pod in (release.pods["acme-bailiwick-collector"], factory, core, coordinator):
+        self.watch(release, core)
+        for pod in (release.pods["acme-bailiwick-collector"], factory, coordinator):
             self.ends_well(pod)
 
     def drain_and_return(self, release, factory, core):
@@ -181,6 +178,34 @@ class Story(unittest.TestCase):
         release.cli("dataset", "commit", "logs", "--wait", "--timeout", "60s")
         self.assertEqual(self.replica(release, "core", "logs", "robot.log"), b"moved\n")
         self.assertEqual(os.listdir(logs), ["robot.log"])
+
+    def watch(self, release, core):
+        """A Prometheus that finds the pods as the ServiceMonitor says and judges by the PrometheusRule. The operator's part is played:
+        what it makes of both, with the labels that it adds."""
+        (monitor,), (rule,) = ([d for d in release.documents if d["kind"] == kind] for kind in ("ServiceMonitor", "PrometheusRule"))
+        (endpoint,) = monitor["spec"]["endpoints"]
+        snake = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
+        pods = [p for p in release.pods.values() if p.labels.get("bailiwick/metrics") == "true"]
+        rules = release.cluster.path("rules.yaml")
+        with open(rules, "w") as file:
+            yaml.safe_dump(rule["spec"], file)
+        with Prometheus(release.cluster.path("prometheus"), rules, [{
+                "job_name": "serviceMonitor/fleet/acme-bailiwick/0", "metrics_path": endpoint["path"],
+                "relabel_configs": [{snake.get(k, k): v for k, v in r.items()} for r in endpoint["relabelings"]],
+                "static_configs": [{"targets": [f"{pod.address}:9464"], "labels": {
+                    "__meta_kubernetes_namespace": "fleet", "__meta_kubernetes_pod_name": pod.name,
+                    "__meta_kubernetes_pod_label_app_kubernetes_io_component": pod.labels["app.kubernetes.io/component"],
+                    "namespace": "fleet", "pod": pod.name, "service": "acme-bailiwick-metrics", "endpoint": endpoint["port"],
+                    "job": "acme-bailiwick-metrics"}} for pod in pods]}]) as ask:
+            def answer(query):
+                return {(r["metric"]["job"], r["metric"]["instance"]) for r in ask("query", query=query)["result"]}
+            everyone = {("bailiwick-coordinator", "fleet/acme-bailiwick-coordinator-0"), ("bailiwick-agent", "fleet/acme-bailiwick-core-0"),
+                        ("bailiwick-agent", "fleet/acme-bailiwick-factory-0"), ("bailiwick-collector", "fleet/acme-bailiwick-collector-x7k2p")}
+            wait_until(lambda: answer("up == 1") == everyone, what="every process to be scraped")
+            wait_until(lambda: answer('bailiwick_grpc_server_handled_total{service="bailiwick.control.v1.Control"}'), what="calls by service")
+            self.ends_well(core)
+            (down,) = (r["expr"] for g in rule["spec"]["groups"] for r in g["rules"] if r.get("alert") == "BailiwickDown")
+            wait_until(lambda: answer(down) == {("bailiwick-agent", "fleet/acme-bailiwick-core-0")}, what="the alert's condition")
 
     def replica(self, release, site, dataset, name):
         """As a consumer in another pod reads it, who is nobody here: through the parent of `current`."""
@@ -271,7 +296,7 @@ class CommandLines(unittest.TestCase):
         for line in sorted(lines):
             with self.subTest(line=line):
                 home = self.enterContext(tempfile.TemporaryDirectory(prefix="bw-args-"))
-                line = [a.replace("/var/lib/", f"{home}/").replace("[::]:", "127.0.0.1:0").replace("127.0.0.1:0744", "127.0.0.1:0") for a in line]
+                line = [re.sub(r"\[::\]:\d+", "127.0.0.1:0", a.replace("/var/lib/", f"{home}/")) for a in line]
                 done = subprocess.run([os.path.join(BIN, line[0]), *line[1:]], capture_output=True, text=True, timeout=60,
                                       env={"HOME": home, "PATH": "/usr/bin"})
                 self.assertNotEqual(done.returncode, 2, done.stderr)

@@ -1,5 +1,5 @@
-// Checks manifests against the schemas of the Kubernetes and cert-manager APIs, strictly: a field that the schema does not
-// have is an error too, where an API server would drop it silently. Reads a JSON array of objects from standard input,
+// Checks manifests against the schemas of the APIs of Kubernetes, cert-manager and the Prometheus Operator, strictly: a field
+// that the schema does not have is an error too, where an API server would drop it silently. Reads a JSON array of objects from standard input,
 // writes one line a problem, exits with 1 when there is one. Run below the node_modules of tools/package.json.
 //
 // The published validators are compiled and lenient about unknown fields, but they read every field that they know: so what
@@ -10,13 +10,16 @@ import { pathToFileURL } from "node:url";
 
 const load = (file) => import(pathToFileURL(join(process.cwd(), "node_modules", `${file}.js`)));
 
+const GROUPS = {
+  "cert-manager.io": "@kubernetes-models/cert-manager/_schemas/ComGithubCertManagerCertManagerPkgApisCertmanager",
+  "monitoring.coreos.com": "@kubernetes-models/prometheus-operator/_schemas/ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoring",
+};
+
 function schemaOf({ apiVersion, kind }) {
   const [group, version] = apiVersion.includes("/") ? apiVersion.split("/") : ["core", apiVersion];
   const upper = (text) => text[0].toUpperCase() + text.slice(1);
-  if (group === "cert-manager.io") {
-    return `@kubernetes-models/cert-manager/_schemas/ComGithubCertManagerCertManagerPkgApisCertmanager${upper(version)}${kind}`;
-  }
-  return `kubernetes-models/_schemas/IoK8sApi${upper(group.split(".")[0])}${upper(version)}${kind}`;
+  const place = GROUPS[group] ?? `kubernetes-models/_schemas/IoK8sApi${upper(group.split(".")[0])}`;
+  return `${place}${upper(version)}${kind}`;
 }
 
 // The value, watched: `seen` collects for each object which fields were read, and whether it was listed.
