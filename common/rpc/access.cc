@@ -33,6 +33,7 @@ const std::vector<AccessRule>& AccessTable() {
       {"bailiwick.control.v1.Control/ReadAudit", kAuditor | kPolicyAdmin},
       {"bailiwick.control.v1.Control/ListAuditLogs", kAuditor | kPolicyAdmin},
       {"bailiwick.agent.v1.AgentAdmin/ReadAudit", kAuditor | kPolicyAdmin},
+      {"bailiwick.control.v1.Control/DryRun", kAnyRole},  // and what the act itself asks for
       // Working. Apply asks for more where the change is of law or people.
       {"bailiwick.control.v1.Control/Apply", kOperator | kPolicyAdmin},
       {"bailiwick.control.v1.Control/CreateJoinToken", kOperator | kPolicyAdmin},

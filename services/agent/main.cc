@@ -40,7 +40,7 @@ namespace bailiwick::agent {
 namespace {
 
 struct JoinFlags {
-  std::string data_dir, join, join_file, coordinator, token, ca_sha256, policy_root_sha256;
+  std::string data_dir, join, join_file, coordinator, token, token_file, ca_sha256, policy_root_sha256;
   bool if_needed = false;
 };
 
@@ -64,7 +64,13 @@ absl::StatusOr<enroll::v1::JoinString> JoinStringOf(const JoinFlags& flags) {
     return AgentIdentity::ParseJoin(*text);
   }
   if (!flags.join.empty()) return AgentIdentity::ParseJoin(flags.join);
-  return AgentIdentity::JoinOf(flags.coordinator, flags.ca_sha256, flags.policy_root_sha256, flags.token);
+  std::string token = flags.token;
+  if (!flags.token_file.empty()) {
+    auto text = ReadSecret(flags.token_file);
+    if (!text.ok()) return Annotate(text.status(), "no token (from: bailiwick site join-token SITE -o json)");
+    token = *text;
+  }
+  return AgentIdentity::JoinOf(flags.coordinator, flags.ca_sha256, flags.policy_root_sha256, token);
 }
 
 // At every start of a machine: an agent that has an identity goes on with it when there is no join string any more,
@@ -272,7 +278,11 @@ int Main(int argc, char** argv) {
   join->add_option("--coordinator", join_flags.coordinator, "or its parts: HOST:PORT of the join port")
       ->excludes(whole)
       ->excludes(file);
-  join->add_option("--token", join_flags.token, "the token")->excludes(whole);
+  auto* token = join->add_option("--token", join_flags.token, "the token")->excludes(whole);
+  join->add_option("--token-file", join_flags.token_file, "or a file that holds it (-: standard input)")
+      ->excludes(whole)
+      ->excludes(file)
+      ->excludes(token);
   join->add_option("--ca-sha256", join_flags.ca_sha256, "hash of the CA's certificate, hex")->excludes(whole);
   join->add_option("--policy-root-sha256", join_flags.policy_root_sha256, "hash of the root that signs the law, hex")
       ->excludes(whole);

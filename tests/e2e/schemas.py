@@ -47,6 +47,7 @@ STOPPED = obj(transfer=TEXT, dataset=TEXT, version=COUNT, source=TEXT, destinati
 IMPACT = obj(evictions=rows(EVICTED), bytes=COUNT, lastCopies=COUNT, held=COUNT, unlawfulBefore=COUNT, transfersThatStop=rows(STOPPED))
 CHANGES = doc(("impact",), changes=rows(CHANGE), applied=FLAG, pending=TEXT, dryRun=FLAG, policyRevision=COUNT, impact=IMPACT)
 LAW = doc(applied=FLAG, pending=TEXT, policyRevision=COUNT)
+TRIED = doc(dryRun={"const": True}, effects=rows(TEXT), waits=TEXT)
 PROPOSED = doc(proposal=TEXT, what=TEXT)
 
 SITE_STATE = obj(name=TEXT, region=TEXT, connected=FLAG, approved=FLAG, agent=TEXT, build=TEXT, endpoint=TEXT, adminEndpoint=TEXT,
@@ -69,7 +70,7 @@ EVICTION = obj(dataset=TEXT, site=TEXT,
                state=one_of("unconfirmed", "fenced", "repairing", "last-copy", "held", "unjudged", "erasing", "erased"),
                versions=rows(COUNT), rule=TEXT, reason=TEXT, since=TIME, bytes=COUNT, cause=TEXT, receipt=HEX)
 RECEIPT = obj(receipt=HEX, dataset=TEXT, datasetId=HEX, site=TEXT, agent=TEXT, versions=rows(obj(number=COUNT, identity=HEX)), bytes=COUNT,
-              everything=FLAG, cause=TEXT, rule=TEXT, policyRevision=COUNT, policyDigest=HEX, fencedAt=TEXT, erasedAt=TEXT, method=TEXT)
+              everything=FLAG, cause=TEXT, rule=TEXT, policyRevision=COUNT, policyDigest=HEX, fencedAt=TIME, erasedAt=TIME, method=TEXT)
 HOLD = obj(hold=HEX, dataset=TEXT, number=COUNT, site=TEXT, since=TIME, by=TEXT, reason=TEXT)
 REDACTION = obj(order=HEX, dataset=TEXT, state=one_of("waiting", "pending", "held", "unconfirmed", "done"), reason=TEXT, by=TEXT,
                 issuedAt=TIME, contents=COUNT, chunks=COUNT, overrideLocks=FLAG, missing=TEXT,
@@ -97,15 +98,25 @@ MOVE = obj(at=TIME, version=TEXT, to=TEXT, rule=TEXT, basis=TEXT, purpose=TEXT, 
 SENT = obj(recipient=TEXT, region=TEXT, dataset=TEXT, classes=TEXT, basis=TEXT, rule=TEXT, purpose=TEXT, versions=TEXT, data=TEXT, sent=TEXT,
            **{"from": TEXT})
 
-GET = either(doc(resources=rows(RESOURCE)), doc(replicas=rows(REPLICA)), doc(versions=rows(VERSION)), doc(evictions=rows(EVICTION)),
-             doc(redactions=rows(REDACTION)))
+
+
+def gone(**identity):
+    return obj(state={"const": "gone"}, **identity)
+
+
+# Once, a list; with -w one thing a line, as it is now or as it went.
+GET = either(doc(resources=rows(RESOURCE)), doc(resource=either(RESOURCE, gone(kind=TEXT, name=TEXT))),
+             doc(replicas=rows(REPLICA)), doc(replica=either(REPLICA, gone(dataset=TEXT, site=TEXT))),
+             doc(versions=rows(VERSION)), doc(committed=either(VERSION, gone(number=COUNT))),
+             doc(evictions=rows(EVICTION)), doc(eviction=either(EVICTION, gone(dataset=TEXT, site=TEXT, receipt=TEXT))),
+             doc(redactions=rows(REDACTION)), doc(redaction=either(REDACTION, gone(order=HEX))))
 
 SCHEMAS = {
-    "agent allow-recoveries": either(doc(site=TEXT, before=COUNT, count=COUNT), PROPOSED),
+    "agent allow-recoveries": either(doc(site=TEXT, before=COUNT, count=COUNT), PROPOSED, TRIED),
     "agent list": doc(agents=rows(AGENT)),
-    "agent revoke": doc(revoked=TEXT),
+    "agent revoke": either(doc(revoked=TEXT), TRIED),
     "apply": CHANGES,
-    "approve": either(doc(done=TEXT, login=TEXT), doc(applied=FLAG, policyRevision=COUNT)),
+    "approve": either(doc(done=TEXT, login=TEXT), doc(applied=FLAG, policyRevision=COUNT), TRIED),
     "audit consistency": VERDICT,
     "audit export": doc(directory=TEXT, site=TEXT, records=COUNT),
     "audit list": doc(records=rows(RECORD)),
@@ -115,20 +126,20 @@ SCHEMAS = {
             removals=rows(obj(at=TIME, site=TEXT, what=TEXT, receipt=TEXT, record=TEXT))),
         doc(title=TEXT, notes=rows(TEXT), transfers=rows(SENT))),
     "audit verify": VERDICT,
-    "ca rotate": doc(signsFrom=TIME),
+    "ca rotate": either(doc(signsFrom=TIME), TRIED),
     "console": doc(link=TEXT),
     "dataset checkout": doc(dataset=TEXT, number=COUNT, site=TEXT, directory=TEXT, entries=COUNT, redactedFiles=COUNT),
     "dataset commit": doc(dataset=TEXT, number=COUNT, unchanged=FLAG, files=COUNT, entries=COUNT, logicalBytes=COUNT, newBytes=COUNT,
                           skipped=rows(TEXT), skippedCount=COUNT, unsettled=rows(TEXT), unsettledCount=COUNT),
     "dataset diff": doc(entries=rows(obj(path=TEXT, change=one_of("added", "removed", "modified", "mode", "type", "meta"), oldSize=COUNT,
                                          newSize=COUNT))),
-    "dataset hold": doc(hold=HEX, dataset=TEXT, number=COUNT, site=TEXT),
+    "dataset hold": either(doc(hold=HEX, dataset=TEXT, number=COUNT, site=TEXT), TRIED),
     "dataset holds": doc(holds=rows(HOLD)),
     "dataset list": doc(datasets=rows(DATASET)),
-    "dataset redact": doc(dataset=TEXT, files=COUNT, contents=COUNT, chunks=COUNT, bytes=COUNT, sharedChunks=COUNT, copies=COUNT,
+    "dataset redact": doc(dataset=TEXT, files=COUNT, contents=COUNT, chunks=COUNT, bytes=COUNT, sharedChunks=COUNT, copies=COUNT, dryRun=FLAG,
                           orders=rows(obj(order=HEX, missing=TEXT))),
-    "dataset release": either(doc(dataset=TEXT, released=COUNT), PROPOSED),
-    "dataset rollback": doc(dataset=TEXT, number=COUNT, sites=rows(TEXT), offline=rows(TEXT)),
+    "dataset release": either(doc(dataset=TEXT, released=COUNT), PROPOSED, TRIED),
+    "dataset rollback": either(doc(dataset=TEXT, number=COUNT, sites=rows(TEXT), offline=rows(TEXT)), TRIED),
     "dataset verify": doc(dataset=TEXT, sites=rows(obj(site=TEXT, versions=COUNT, chunks=COUNT, bytes=COUNT, redactedChunks=COUNT,
                                                        problemCount=COUNT, problems=rows(TEXT)))),
     "dataset versions": doc(versions=rows(VERSION)),
@@ -143,11 +154,11 @@ SCHEMAS = {
     "eviction verify": doc(verified={"const": True}, eviction=RECEIPT),
     "get": GET,
     "login": doc(person=TEXT, context=TEXT),
-    "login-token": either(doc(person=TEXT, login=TEXT), PROPOSED),
-    "policy approve": doc(applied=FLAG, missing=TEXT, policyRevision=COUNT),
+    "login-token": either(doc(person=TEXT, login=TEXT), PROPOSED, TRIED),
+    "policy approve": either(doc(applied=FLAG, missing=TEXT, policyRevision=COUNT), TRIED),
     "policy can-i": doc(permitted=FLAG, reason=TEXT, rule=TEXT, sentence=TEXT, obligations=TEXT, remedy=TEXT, policyRevision=COUNT),
     "policy check": doc(errors=COUNT, warnings=COUNT, findings=rows(LINT)),
-    "policy delegate": LAW,
+    "policy delegate": either(LAW, TRIED),
     "policy diff": doc(("impact",), decisions=rows(DECISION), impact=IMPACT),
     "policy explain": doc(dataset=TEXT, to=TEXT, permitted=FLAG, policyRevision=COUNT, actions=rows(EXPLAINED), **{"from": TEXT}),
     "policy history": doc(policies=rows(obj(revision=COUNT, sha256=HEX, by=TEXT, summary=TEXT, signedKeyIds=rows(HEX), issuedAt=TIME))),
@@ -155,21 +166,21 @@ SCHEMAS = {
     "policy pending": doc(id=HEX, by=TEXT, policyRevision=COUNT, missing=TEXT, outdated=FLAG, signedKeyIds=rows(HEX), changes=TEXT),
     "policy reach": doc(reaches=FLAG, beginsThere=FLAG, path=rows(STEP), cut=rows(CUT), sites=COUNT, siteClasses=COUNT, sitesInRegion=COUNT,
                         relabelRuled=FLAG),
-    "policy refresh": LAW,
-    "policy reject": doc(dropped=HEX),
-    "policy rollback": doc(changes=rows(CHANGE), applied=FLAG, pending=TEXT, policyRevision=COUNT),
-    "policy rotate": LAW,
+    "policy refresh": either(LAW, TRIED),
+    "policy reject": either(doc(dropped=HEX), TRIED),
+    "policy rollback": doc(changes=rows(CHANGE), applied=FLAG, pending=TEXT, dryRun=FLAG, policyRevision=COUNT),
+    "policy rotate": either(LAW, TRIED),
     "policy show": doc(revision=COUNT, sha256=HEX, issuedAt=TIME, rootKeys=COUNT, threshold=COUNT, maxAgeSeconds=COUNT,
                        timestampLifeSeconds=COUNT, classifiers=COUNT, resources=rows(RESOURCE)),
-    "policy sign": doc(file=TEXT, signaturesAdded=COUNT),
+    "policy sign": either(doc(file=TEXT, signaturesAdded=COUNT), TRIED),
     "policy test": doc(tests=COUNT, failed=COUNT, rules=COUNT, rulesWithoutCase=COUNT, policies=rows(SUITE)),
     "proposals": doc(proposals=rows(obj(id=TEXT, since=TIME, by=TEXT, what=TEXT))),
-    "redaction approve": doc(order=HEX, missing=TEXT),
+    "redaction approve": either(doc(order=HEX, missing=TEXT), TRIED),
     "redaction list": doc(redactions=rows(REDACTION)),
     "redaction show": doc(redaction=REDACTION),
     "redaction verify": doc(order=HEX, verified=FLAG, sites=rows(obj(site=TEXT, verified=FLAG, verdict=TEXT))),
-    "site approve": doc(approved=rows(TEXT)),
-    "site join-token": doc(site=TEXT, join=TEXT, coordinator=TEXT, token=TEXT, caSha256=HEX, policyRootSha256=HEX),
+    "site approve": either(doc(approved=rows(TEXT)), TRIED),
+    "site join-token": either(doc(site=TEXT, join=TEXT, coordinator=TEXT, token=TEXT, caSha256=HEX, policyRootSha256=HEX), TRIED),
     "status": doc(trustDomain=TEXT, build=TEXT, policyRevision=COUNT, sites=rows(SITE_STATE), datasets=rows(DATASET_STATE)),
     "transfer list": doc(transfers=rows(TRANSFER)),
     "transfer watch": doc(transfer=TRANSFER),
@@ -177,7 +188,7 @@ SCHEMAS = {
     "wait dataset": doc(dataset=TEXT, site=TEXT, number=COUNT),
     "whoami": doc(identity=TEXT, roles=rows(one_of("viewer", "operator", "policy-admin", "auditor")), bound=FLAG, certificateExpires=TIME),
     "why": doc(satisfied=FLAG, code=TEXT, sentence=TEXT, rule=TEXT, number=COUNT, lagSeconds=COUNT, rpoSeconds=SECONDS, rpoBreached=FLAG),
-    "withdraw": doc(withdrawn=TEXT),
+    "withdraw": either(doc(withdrawn=TEXT), TRIED),
 }
 
 # What prints something else, or nothing, whatever -o says.

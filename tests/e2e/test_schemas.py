@@ -106,6 +106,7 @@ class Schemas(f.FleetTest):
         self.ask("dataset diff", "data", "1", "2")
         self.ask("dataset verify", "data")
         self.ask("dataset checkout", "data", "1", self.fleet.path("out"))
+        self.ask("dataset rollback", "data", "1", "--dry-run")
         self.ask("dataset rollback", "data", "1")
         self.ask("dataset rollback", "data", "latest")
 
@@ -145,8 +146,10 @@ class Schemas(f.FleetTest):
                                         for name in ("eu", "eu/de", "eu/de/fra", "us"))
 
     def keep(self):
+        self.ask("dataset hold", "data", "--reason", "case 1", "--dry-run")
         hold = self.ask("dataset hold", "data", "--reason", "case 1")["hold"]
         self.ask("dataset holds")
+        self.ask("dataset release", "data", "--hold", hold, "--dry-run")
         self.ask("dataset release", "data", "--hold", hold)
 
     def redact(self):
@@ -185,29 +188,39 @@ class Schemas(f.FleetTest):
 
     def two_people(self):
         bob = self.fleet.path("bob")
+        self.ask("login-token", "bob", "--dry-run")
         login = self.ask("login-token", "bob")["login"]
         self.ask("login", "--token", "-", "--to", bob, stdin=login + "\n")
         self.fleet.apply(TWO_ADMINS)
+        self.ask("login-token", "bob", "--dry-run")
         first, second = (self.ask("login-token", "bob")["proposal"] for _ in range(2))
         self.ask("proposals")
+        self.ask("approve", first, "--yes", "--dry-run", context=bob)
         self.ask("approve", first, "--yes", context=bob)
+        self.ask("withdraw", second, "--dry-run")
         self.ask("withdraw", second)
+        self.ask("agent allow-recoveries", "core", "50", "--dry-run")
         self.ask("agent allow-recoveries", "core", "50")
 
     def sign(self):
         alice = Signer(self.fleet, "alice")
         for command, *more in (("policy refresh",), ("policy delegate", alice.public, "--label", "class=telemetry"),
                                ("policy rotate", "--add", alice.public)):
+            self.ask(command, *more, "--dry-run")
             self.ask(command, *more)
         self.ask("policy rotate", "--threshold", "2")
         self.ask("policy pending")
+        self.ask("policy approve", "--yes", "--dry-run", context=alice.dir)
         self.ask("policy approve", "--yes", context=alice.dir)
         self.fleet.apply(REGION)
         change = self.fleet.path("change.bin")
         self.ask("policy pending", "--out", change)
+        self.ask("policy sign", change, "--dry-run", context=alice.dir)
         self.ask("policy sign", change, context=alice.dir)
+        self.ask("policy reject", "--yes", "--dry-run")
         self.ask("policy reject", "--yes")
         order = self.ask("dataset redact", "data", "one", "--reason", "request 2", "--copies", "--yes")["orders"][0]["order"]
+        self.ask("redaction approve", order, "--yes", "--dry-run", context=alice.dir)
         self.ask("redaction approve", order, "--yes", context=alice.dir)
         revision = self.ask("policy show")["revision"]
         self.ask("policy rollback", str(revision), "--dry-run")
@@ -215,6 +228,7 @@ class Schemas(f.FleetTest):
     def identities(self):
         for command, *more in (("ca rotate",), ("site join-token", "core"), ("site approve", "core"),
                                ("agent revoke", "core", "--reason", "lost", "--yes")):
+            self.ask(command, *more, "--dry-run")
             self.ask(command, *more)
 
 

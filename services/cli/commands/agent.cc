@@ -6,6 +6,7 @@
 #include "common/base/units.h"
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/dry_run.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -62,7 +63,13 @@ absl::Status ListAgents(const Globals& globals) {
   return absl::OkStatus();
 }
 
-absl::Status Revoke(const Globals& globals, const control::v1::RevokeRequest& request, bool yes) {
+absl::Status Revoke(const Globals& globals, const control::v1::RevokeRequest& request, bool yes, bool dry_run) {
+  if (dry_run) {
+    BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+    control::v1::DryRunRequest act;
+    *act.mutable_revoke() = request;
+    return TryAct(globals, *admin, act);
+  }
   const std::string what = request.site().empty() ? "admin " + request.admin() : "the agent of site " + request.site();
   BW_RETURN_IF_ERROR(
       Confirm(globals, yes, absl::StrCat("Revoke ", what, "? It is out until it joins anew."), "nothing was revoked"));
@@ -77,11 +84,13 @@ absl::Status Revoke(const Globals& globals, const control::v1::RevokeRequest& re
   return absl::OkStatus();
 }
 
-absl::Status AllowRecoveries(const Globals& globals, const std::string& site, uint32_t count) {
+absl::Status AllowRecoveries(const Globals& globals, const std::string& site, uint32_t count, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  control::v1::AllowRecoveriesRequest request;
+  control::v1::DryRunRequest act;
+  control::v1::AllowRecoveriesRequest& request = *act.mutable_allow_recoveries();
   request.set_site(site);
   request.set_count(count);
+  if (dry_run) return TryAct(globals, *admin, act);
   control::v1::AllowRecoveriesResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().AllowRecoveries(Admin::Call().get(), request, &response)));
   if (response.has_proposal()) return SayProposed(globals, response.proposal());
@@ -95,8 +104,13 @@ absl::Status AllowRecoveries(const Globals& globals, const std::string& site, ui
   return absl::OkStatus();
 }
 
-absl::Status RotateAuthority(const Globals& globals) {
+absl::Status RotateAuthority(const Globals& globals, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (dry_run) {
+    control::v1::DryRunRequest act;
+    act.mutable_rotate_authority();
+    return TryAct(globals, *admin, act);
+  }
   control::v1::RotateAuthorityResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().RotateAuthority(Admin::Call().get(), {}, &response)));
   if (globals.table()) {
@@ -116,13 +130,14 @@ void RegisterRevoke(CLI::App* agent, Globals& globals) {
   c->add_option("--admin", *admin, "or: the name of an admin");
   c->add_option("--reason", *reason, "why; for the audit log")->required();
   c->add_flag("--yes", *yes, "do not ask");
+  auto dry_run = DryRunFlag(c);
   c->footer("Example:\n  bailiwick agent revoke robot-17 --reason 'stolen in Lyon'");
-  OnRun(c, globals, [&globals, site, admin, reason, yes] {
+  OnRun(c, globals, [&globals, site, admin, reason, yes, dry_run] {
     control::v1::RevokeRequest asked;
     asked.set_site(*site);
     asked.set_admin(*admin);
     asked.set_reason(*reason);
-    return Revoke(globals, asked, *yes);
+    return Revoke(globals, asked, *yes, *dry_run);
   });
 }
 
@@ -143,16 +158,18 @@ void RegisterAgents(CLI::App& app, Globals& globals) {
   auto count = std::make_shared<uint32_t>(0);
   allow->add_option("SITE", *site, "the site")->type_name("SITE")->required();
   allow->add_option("COUNT", *count, "from now on, at most 1000")->required();
+  auto dry_run = DryRunFlag(allow);
   allow->footer("Example:\n  bailiwick agent allow-recoveries robot-17 20");
-  OnRun(allow, globals, [&globals, site, count] { return AllowRecoveries(globals, *site, *count); });
+  OnRun(allow, globals, [&globals, site, count, dry_run] { return AllowRecoveries(globals, *site, *count, *dry_run); });
 
   auto* ca = app.add_subcommand("ca", "the coordinator's CA");
   ca->require_subcommand(1);
   ca->footer("Example:\n  bailiwick ca rotate");
   auto* rotate =
       ca->add_subcommand("rotate", "replace the CA: both are trusted until the last certificate of the old one ends");
+  auto try_rotation = DryRunFlag(rotate);
   rotate->footer("Example:\n  bailiwick ca rotate");
-  OnRun(rotate, globals, [&globals] { return RotateAuthority(globals); });
+  OnRun(rotate, globals, [&globals, try_rotation] { return RotateAuthority(globals, *try_rotation); });
 }
 
 }  // namespace bailiwick::cli

@@ -5,9 +5,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <map>
+#include <set>
 
 #include "absl/strings/str_split.h"
 #include "common/os/files.h"
+#include "services/cli/dev/dev.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -87,7 +90,6 @@ TEST_F(AppTest, WrongValuesAreUsageErrorsBeforeAnythingIsAsked) {
       {"get datset", "did you mean dataset?"},
       {"get replcas", "did you mean replicas?"},
       {"get versions", "get versions NAME"},
-      {"get sites -w", "get replicas -w"},
       {"get sites --site core", "get replicas"},
       {"describe unicorn x", "unicorn"},
       {"delete datset x", "did you mean dataset?"},
@@ -186,6 +188,89 @@ TEST_F(AppTest, EveryCommandHasHelpAndAnExample) {
   CLI::App app;
   BuildApp(app, globals, {});
   CheckHelp(app, "bailiwick");
+}
+
+// Commands that change nothing, here or elsewhere, but files that the user names and that were not there before.
+const std::set<std::string>& Readers() {
+  static const auto* const readers = new std::set<std::string>{"diff",
+                                                               "get",
+                                                               "describe",
+                                                               "status",
+                                                               "why",
+                                                               "events",
+                                                               "doctor",
+                                                               "version",
+                                                               "completion",
+                                                               "__complete",
+                                                               "__manual",
+                                                               "whoami",
+                                                               "proposals",
+                                                               "dev status",
+                                                               "wait dataset",
+                                                               "transfer list",
+                                                               "transfer watch",
+                                                               "agent list",
+                                                               "dataset list",
+                                                               "dataset versions",
+                                                               "dataset diff",
+                                                               "dataset verify",
+                                                               "dataset holds",
+                                                               "eviction list",
+                                                               "eviction show",
+                                                               "eviction verify",
+                                                               "redaction list",
+                                                               "redaction show",
+                                                               "redaction verify",
+                                                               "audit list",
+                                                               "audit logs",
+                                                               "audit verify",
+                                                               "audit prove",
+                                                               "audit consistency",
+                                                               "audit export",
+                                                               "audit trust",
+                                                               "audit report",
+                                                               "policy explain",
+                                                               "policy can-i",
+                                                               "policy check",
+                                                               "policy test",
+                                                               "policy reach",
+                                                               "policy diff",
+                                                               "policy pending",
+                                                               "policy history",
+                                                               "policy show"};
+  return *readers;
+}
+// Commands that change something and cannot say beforehand what, and why.
+const std::map<std::string, std::string>& CannotTry() {
+  static const auto* const reasons = new std::map<std::string, std::string>{
+      {"dataset commit", "what a version would hold is known once all that changed is read: that is the commit"},
+      {"dataset checkout", "makes a new directory, and refuses one that holds something"},
+      {"policy keygen", "makes a new file, and refuses one that is there"},
+      {"dev up", "a fleet for trials is itself a trial"},
+      {"dev start", "as dev up"},
+      {"dev stop", "as dev up"},
+      {"dev kill", "as dev up"},
+      {"dev down", "as dev up"},
+      {"login",
+       "whether a string counts is known by spending it; credentials that work are replaced only on --replace"},
+  };
+  return *reasons;
+}
+
+void CheckDryRun(const CLI::App& command, const std::string& name) {
+  const auto below = command.get_subcommands([](const CLI::App*) { return true; });
+  for (const CLI::App* sub : below) CheckDryRun(*sub, name.empty() ? sub->get_name() : name + " " + sub->get_name());
+  if (!below.empty()) return;
+  const bool can = command.get_option_no_throw("--dry-run") != nullptr;
+  const int kinds = static_cast<int>(can) + static_cast<int>(Readers().count(name) + CannotTry().count(name));
+  EXPECT_EQ(kinds, 1) << name << ": give it --dry-run (dry_run.h), or name it among those that change nothing";
+}
+
+TEST_F(AppTest, WhatChangesSomethingCanBeTried) {
+  Globals globals;
+  CLI::App app;
+  BuildApp(app, globals, {RegisterDev});
+  CheckDryRun(app, "");
 }
 
 TEST_F(AppTest, UsageLinesNameWhatIsNeeded) {

@@ -104,9 +104,9 @@ void RegisterAuditReport(CLI::App& audit, Globals& globals);  // report under au
 
 // Bodies of `get` for what is not declared but happens.
 absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch);
-absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site);
-absl::Status GetRedactions(const Globals& globals, const std::string& dataset);
-absl::Status GetVersions(const Globals& globals, const std::string& dataset);
+absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site, bool watch);
+absl::Status GetRedactions(const Globals& globals, const std::string& dataset, bool watch);
+absl::Status GetVersions(const Globals& globals, const std::string& dataset, bool watch);
 
 // What waits for a second person now, and what to do.
 absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal);

@@ -9,6 +9,8 @@
 #include "common/base/units.h"
 #include "common/os/clock.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/listing.h"
 #include "services/cli/commands/progress.h"
 #include "services/cli/commands/views.h"
 
@@ -127,22 +129,33 @@ std::string IdentityOf(const control::v1::Version& v) {
   return identity.ok() ? identity->Hex() : "";
 }
 
-absl::Status Versions(const Globals& globals, const std::string& name) {
+Json JsonOf(const control::v1::Version& v) {
+  return Object({{"number", Number(v.number())},
+                 {"committedAt", Text(TimeText(v.committed_at()))},
+                 {"files", Number(v.files())},
+                 {"entries", Number(v.entries())},
+                 {"logicalBytes", Number(v.logical_bytes())},
+                 {"identity", Text(IdentityOf(v))},
+                 {"sites", List(JsonOf(v.sites()))},
+                 {"message", Text(v.message())}});
+}
+
+absl::Status Versions(const Globals& globals, const std::string& name, bool watch) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  if (!globals.table()) {
-    BW_ASSIGN_OR_RETURN(Fields fields, VersionsView(*admin, name));
-    PrintJson(globals.format(), std::move(fields));
-    return absl::OkStatus();
-  }
-  BW_ASSIGN_OR_RETURN(auto response, ReadVersions(*admin, name));
-  Rows rows;
-  for (const auto& v : response.versions()) {
-    rows.push_back({absl::StrCat(v.number()), TimeText(v.committed_at()), absl::StrCat(v.files()),
-                    FormatBytes(v.logical_bytes()), IdentityOf(v).substr(0, 12),
-                    v.sites().empty() ? "-" : absl::StrJoin(v.sites(), ","), v.message()});
-  }
-  PrintTable({"NUMBER", "COMMITTED", "FILES", "SIZE", "IDENTITY", "SITES", "MESSAGE"}, rows);
-  return absl::OkStatus();
+  return ShowListing(globals, watch, [&]() -> absl::StatusOr<Listing> {
+    BW_ASSIGN_OR_RETURN(auto response, ReadVersions(*admin, name));
+    Listing listing{
+        "committed", "versions", {"NUMBER", "COMMITTED", "FILES", "SIZE", "IDENTITY", "SITES", "MESSAGE"}, 1, {}};
+    for (const auto& v : response.versions()) {
+      listing.items.push_back({.identity = {{"number", Number(v.number())}},
+                               .row = {absl::StrCat(v.number()), TimeText(v.committed_at()), absl::StrCat(v.files()),
+                                       FormatBytes(v.logical_bytes()), IdentityOf(v).substr(0, 12),
+                                       v.sites().empty() ? "-" : absl::StrJoin(v.sites(), ","), v.message()},
+                               .json = JsonOf(v),
+                               .essence = ""});
+    }
+    return listing;
+  });
 }
 
 absl::Status Diff(const Globals& globals, const std::string& name, uint64_t from, uint64_t to, std::string site) {
@@ -301,9 +314,17 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint
 }
 
 absl::Status Rollback(const Globals& globals, const std::string& name, const std::string& to, const std::string& site,
-                      absl::Duration timeout) {
+                      absl::Duration timeout, bool dry_run) {
   if (to != "latest") BW_RETURN_IF_ERROR(ParseVersion(to).status());  // said before anybody is asked
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (dry_run) {
+    BW_RETURN_IF_ERROR(FindDataset(*admin, name).status());
+    control::v1::DryRunRequest act;
+    act.mutable_pin()->set_dataset(name);
+    act.mutable_pin()->set_site(site);
+    if (to != "latest") act.mutable_pin()->set_number(*ParseVersion(to));
+    return TryAct(globals, *admin, act);
+  }
   BW_ASSIGN_OR_RETURN(const RollbackResult result, RollBack(*admin, name, to, site, timeout));
   if (!globals.table()) {
     PrintJson(globals.format(), result.ToFields());
@@ -347,16 +368,7 @@ absl::StatusOr<Fields> DatasetsView(Admin& admin) {
 absl::StatusOr<Fields> VersionsView(Admin& admin, const std::string& dataset) {
   BW_ASSIGN_OR_RETURN(auto response, ReadVersions(admin, dataset));
   std::vector<Json> json;
-  for (const auto& v : response.versions()) {
-    json.push_back(Object({{"number", Number(v.number())},
-                           {"committedAt", Text(TimeText(v.committed_at()))},
-                           {"files", Number(v.files())},
-                           {"entries", Number(v.entries())},
-                           {"logicalBytes", Number(v.logical_bytes())},
-                           {"identity", Text(IdentityOf(v))},
-                           {"sites", List(JsonOf(v.sites()))},
-                           {"message", Text(v.message())}}));
-  }
+  for (const auto& v : response.versions()) json.push_back(JsonOf(v));
   return Fields{{"versions", List(std::move(json))}};
 }
 
@@ -406,7 +418,9 @@ absl::StatusOr<RollbackResult> RollBack(Admin& admin, const std::string& dataset
   }
 }
 
-absl::Status GetVersions(const Globals& globals, const std::string& dataset) { return Versions(globals, dataset); }
+absl::Status GetVersions(const Globals& globals, const std::string& dataset, bool watch) {
+  return Versions(globals, dataset, watch);
+}
 
 void RegisterDatasets(CLI::App& app, Globals& globals) {
   auto* dataset =
@@ -447,7 +461,7 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     auto name = std::make_shared<std::string>();
     c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->footer("Example:\n  bailiwick dataset versions planner");
-    OnRun(c, globals, [&globals, name] { return Versions(globals, *name); });
+    OnRun(c, globals, [&globals, name] { return Versions(globals, *name, false); });
   }
   {
     auto* c = dataset->add_subcommand("diff", "what changed between two versions, path by path");
@@ -501,10 +515,11 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     c->add_option("N", *number, "version, or latest")->required();
     c->add_option("--site", *site, "at one site (default: at every replica that holds it)")->type_name("SITE");
     auto timeout = TimeoutFlag(c, "how long to wait until it is shown (default 30s)", "30s");
+    auto dry_run = DryRunFlag(c);
     c->footer("Examples:\n  bailiwick dataset rollback planner 3\n  bailiwick dataset rollback planner latest");
-    OnRun(c, globals, [&globals, name, number, site, timeout]() -> absl::Status {
+    OnRun(c, globals, [&globals, name, number, site, timeout, dry_run]() -> absl::Status {
       BW_ASSIGN_OR_RETURN(absl::Duration t, timeout());
-      return Rollback(globals, *name, *number, *site, t);
+      return Rollback(globals, *name, *number, *site, t, *dry_run);
     });
   }
   RegisterHolds(*dataset, globals);

@@ -9,6 +9,8 @@
 #include "common/rpc/codec.h"
 #include "common/rpc/receipt.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/listing.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -43,29 +45,29 @@ absl::StatusOr<std::vector<control::v1::Eviction>> Ask(Admin& admin, const std::
   return std::vector<control::v1::Eviction>(response.evictions().begin(), response.evictions().end());
 }
 
+std::string Moment(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone()); }
+
 std::string Hex(const Digest& digest) { return digest.Hex(); }
 
 Json JsonOf(const rpc::ErasureReceipt& r) {
   std::vector<Json> versions;
   for (const auto& v : r.versions)
     versions.push_back(Object({{"number", Number(v.number)}, {"identity", Text(Hex(v.identity))}}));
-  return Object(
-      {{"receipt", Text(absl::BytesToHexString(r.receipt_id))},
-       {"dataset", Text(r.dataset)},
-       {"datasetId", Text(r.dataset_id.Hex())},
-       {"site", Text(r.site)},
-       {"agent", Text(r.agent)},
-       {"versions", List(std::move(versions))},
-       {"bytes", Number(r.bytes)},
-       {"everything", Bool(r.everything)},
-       {"cause", Text(r.cause)},
-       {"rule", Text(r.rule)},
-       {"policyRevision", Number(r.policy_revision)},
-       {"policyDigest", Text(absl::BytesToHexString(r.policy_digest))},
-       {"fencedAt",
-        Text(r.fenced_at.has_value() ? absl::FormatTime(absl::RFC3339_sec, *r.fenced_at, absl::UTCTimeZone()) : "")},
-       {"erasedAt", Text(absl::FormatTime(absl::RFC3339_sec, r.erased_at, absl::UTCTimeZone()))},
-       {"method", Text(r.method)}});
+  return Object({{"receipt", Text(absl::BytesToHexString(r.receipt_id))},
+                 {"dataset", Text(r.dataset)},
+                 {"datasetId", Text(r.dataset_id.Hex())},
+                 {"site", Text(r.site)},
+                 {"agent", Text(r.agent)},
+                 {"versions", List(std::move(versions))},
+                 {"bytes", Number(r.bytes)},
+                 {"everything", Bool(r.everything)},
+                 {"cause", Text(r.cause)},
+                 {"rule", Text(r.rule)},
+                 {"policyRevision", Number(r.policy_revision)},
+                 {"policyDigest", Text(absl::BytesToHexString(r.policy_digest))},
+                 {"fencedAt", Text(r.fenced_at.has_value() ? Moment(*r.fenced_at) : "")},
+                 {"erasedAt", Text(Moment(r.erased_at))},
+                 {"method", Text(r.method)}});
 }
 
 // The receipt as its signature proves it, by the policy that this context trusts.
@@ -89,8 +91,7 @@ absl::Status ShowReceipt(const Globals& globals, const std::string& id, bool pro
   std::cout << "Receipt:   " << id << " (signature verified)\nDataset:   " << receipt.dataset
             << "\nSite:      " << receipt.site << "\nAgent:     " << receipt.agent << "\nCause:     " << receipt.cause
             << (receipt.rule.empty() ? "" : ", rule ") << receipt.rule << ", policy revision "
-            << receipt.policy_revision
-            << "\nErased:    " << absl::FormatTime(absl::RFC3339_sec, receipt.erased_at, absl::UTCTimeZone()) << ", "
+            << receipt.policy_revision << "\nErased:    " << Moment(receipt.erased_at) << ", "
             << FormatBytes(receipt.bytes) << ", " << receipt.method
             << (receipt.everything ? "; nothing of the dataset is left there\n"
                                    : "; other content of the dataset stays\n");
@@ -99,14 +100,16 @@ absl::Status ShowReceipt(const Globals& globals, const std::string& id, bool pro
 }
 
 absl::Status HoldVersions(const Globals& globals, const std::string& name, uint64_t number, const std::string& site,
-                          const std::string& reason) {
+                          const std::string& reason, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_RETURN_IF_ERROR(FindDataset(*admin, name).status());
-  control::v1::HoldRequest request;
+  control::v1::DryRunRequest act;
+  control::v1::HoldRequest& request = *act.mutable_hold();
   request.set_dataset(name);
   request.set_number(number);
   request.set_site(site);
   request.set_reason(reason);
+  if (dry_run) return TryAct(globals, *admin, act);
   control::v1::HoldResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().Hold(Admin::Call().get(), request, &response)));
   const std::string id = absl::BytesToHexString(response.hold().hold_id());
@@ -150,13 +153,16 @@ absl::Status ListHolds(const Globals& globals, const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const std::string& hold, bool all) {
+absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const std::string& hold, bool all,
+                          bool dry_run) {
   if (hold.empty() == !all)
     return absl::InvalidArgumentError("say which hold with --hold ID (bailiwick dataset holds), or --all");
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  control::v1::ReleaseRequest request;
+  control::v1::DryRunRequest act;
+  control::v1::ReleaseRequest& request = *act.mutable_release();
   request.set_dataset(name);
   request.set_hold_id(hold);
+  if (dry_run) return TryAct(globals, *admin, act);
   control::v1::ReleaseResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().Release(Admin::Call().get(), request, &response)));
   if (response.has_proposal()) return SayProposed(globals, response.proposal());
@@ -171,23 +177,22 @@ absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const
 
 }  // namespace
 
-absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site) {
+absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site, bool watch) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(auto evictions, Ask(*admin, dataset, site));
-  std::vector<Json> json;
-  Rows rows;
-  for (const auto& e : evictions) {
-    json.push_back(JsonOf(e));
-    rows.push_back({e.dataset(), e.site(), e.state(), Numbers(e.versions()), FormatBytes(e.bytes()),
-                    TimeText(e.since()), e.receipt_id().empty() ? "-" : e.receipt_id(),
-                    e.cause().empty() ? e.reason() : e.cause()});
-  }
-  if (globals.table()) {
-    PrintTable({"DATASET", "SITE", "STATE", "VERSIONS", "SIZE", "SINCE", "RECEIPT", "REASON"}, rows);
-  } else {
-    PrintJson(globals.format(), {{"evictions", List(std::move(json))}});
-  }
-  return absl::OkStatus();
+  return ShowListing(globals, watch, [&]() -> absl::StatusOr<Listing> {
+    BW_ASSIGN_OR_RETURN(auto evictions, Ask(*admin, dataset, site));
+    Listing listing{
+        "eviction", "evictions", {"DATASET", "SITE", "STATE", "VERSIONS", "SIZE", "SINCE", "RECEIPT", "REASON"}, 2, {}};
+    for (const auto& e : evictions) {
+      listing.items.push_back(
+          {.identity = {{"dataset", Text(e.dataset())}, {"site", Text(e.site())}, {"receipt", Text(e.receipt_id())}},
+           .row = {e.dataset(), e.site(), e.state(), Numbers(e.versions()), FormatBytes(e.bytes()), TimeText(e.since()),
+                   e.receipt_id().empty() ? "-" : e.receipt_id(), e.cause().empty() ? e.reason() : e.cause()},
+           .json = JsonOf(e),
+           .essence = ""});
+    }
+    return listing;
+  });
 }
 
 void RegisterEvictions(CLI::App& app, Globals& globals) {
@@ -201,7 +206,7 @@ void RegisterEvictions(CLI::App& app, Globals& globals) {
     c->add_option("--dataset", *dataset, "of this dataset only")->type_name("DATASET");
     c->add_option("--site", *site, "at this site only")->type_name("SITE");
     c->footer("Example:\n  bailiwick eviction list --site cloud-us");
-    OnRun(c, globals, [&globals, dataset, site] { return GetEvictions(globals, *dataset, *site); });
+    OnRun(c, globals, [&globals, dataset, site] { return GetEvictions(globals, *dataset, *site, false); });
   }
   for (const bool proof_only : {false, true}) {
     auto* c = proof_only ? eviction->add_subcommand("verify",
@@ -224,12 +229,13 @@ void RegisterHolds(CLI::App& dataset, Globals& globals) {
     c->add_option("--version", *number, "one version (default: all, also those to come)");
     c->add_option("--site", *site, "at one site (default: everywhere)")->type_name("SITE");
     c->add_option("--reason", *reason, "for who finds it later")->required();
+    auto dry_run = DryRunFlag(c);
     c->footer(
         "An unlawful copy that is held is fenced, not erased.\nExample:\n"
         "  bailiwick dataset hold planner --version 3 --reason 'case 4711'");
-    OnRun(c, globals, [&globals, name, number, site, reason]() -> absl::Status {
+    OnRun(c, globals, [&globals, name, number, site, reason, dry_run]() -> absl::Status {
       BW_ASSIGN_OR_RETURN(uint64_t n, ParseVersion(*number, 0));
-      return HoldVersions(globals, *name, n, *site, *reason);
+      return HoldVersions(globals, *name, n, *site, *reason, *dry_run);
     });
   }
   {
@@ -246,8 +252,10 @@ void RegisterHolds(CLI::App& dataset, Globals& globals) {
     c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->add_option("--hold", *hold, "from: bailiwick dataset holds");
     c->add_flag("--all", *all, "every hold of the dataset");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick dataset release planner --all");
-    OnRun(c, globals, [&globals, name, hold, all] { return ReleaseHolds(globals, *name, *hold, *all); });
+    OnRun(c, globals,
+          [&globals, name, hold, all, dry_run] { return ReleaseHolds(globals, *name, *hold, *all, *dry_run); });
   }
 }
 

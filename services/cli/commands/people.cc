@@ -13,7 +13,9 @@
 #include "common/base/units.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/views.h"
+#include "services/cli/core/change.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -25,9 +27,15 @@ std::string RoleText(int role) {
   return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"role_", ""}, {"_", "-"}});
 }
 
-absl::Status LoginToken(const Globals& globals, const std::string& person, const std::string& ttl) {
+absl::Status LoginToken(const Globals& globals, const std::string& person, const std::string& ttl, bool dry_run) {
   BW_ASSIGN_OR_RETURN(absl::Duration life, ParseDuration(ttl));
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (dry_run) {
+    control::v1::DryRunRequest act;
+    act.mutable_create_login_token()->set_person(person);
+    act.mutable_create_login_token()->mutable_ttl()->set_seconds(absl::ToInt64Seconds(life));
+    return TryAct(globals, *admin, act);
+  }
   control::v1::Proposal proposal;
   BW_ASSIGN_OR_RETURN(std::string login, MakeLoginString(*admin, person, life, &proposal));
   if (login.empty()) return SayProposed(globals, proposal);
@@ -140,11 +148,20 @@ absl::Status ApproveChange(const Globals& globals, Admin& admin, const control::
   return absl::OkStatus();
 }
 
-absl::Status Approve(const Globals& globals, const std::string& id, bool yes) {
+absl::Status Approve(const Globals& globals, const std::string& id, bool yes, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   control::v1::GetPendingResponse pending;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().GetPending(Admin::Call().get(), {}, &pending)));
   const bool change = pending.has_pending() && IdOf(pending.pending()) == id;
+  if (dry_run) {
+    control::v1::DryRunRequest act;
+    if (change) {
+      *act.mutable_apply() = WithoutSignatures(pending.request());
+    } else {
+      act.mutable_approve()->set_id(id);
+    }
+    return TryAct(globals, *admin, act);
+  }
   const std::string question =
       change ? absl::StrCat("Apply the change by ", pending.pending().by(), "? (bailiwick policy pending shows it)")
              : absl::StrCat("Approve proposal ", id, "?");
@@ -169,10 +186,12 @@ absl::Status Approve(const Globals& globals, const std::string& id, bool yes) {
   return absl::OkStatus();
 }
 
-absl::Status Withdraw(const Globals& globals, const std::string& id) {
+absl::Status Withdraw(const Globals& globals, const std::string& id, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  control::v1::WithdrawRequest request;
+  control::v1::DryRunRequest act;
+  control::v1::WithdrawRequest& request = *act.mutable_withdraw();
   request.set_id(id);
+  if (dry_run) return TryAct(globals, *admin, act);
   control::v1::WithdrawResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().Withdraw(Admin::Call().get(), request, &response)));
   if (globals.table()) {
@@ -193,14 +212,16 @@ void RegisterProposals(CLI::App& app, Globals& globals) {
     auto yes = std::make_shared<bool>(false);
     c->add_option("ID", *id, "as proposals lists it")->required();
     c->add_flag("--yes", *yes, "do not ask");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick approve 9f86d081884c7d65");
-    OnRun(c, globals, [&globals, id, yes] { return Approve(globals, *id, *yes); });
+    OnRun(c, globals, [&globals, id, yes, dry_run] { return Approve(globals, *id, *yes, *dry_run); });
   }
   auto* c = app.add_subcommand("withdraw", "drop a proposal");
   auto id = std::make_shared<std::string>();
   c->add_option("ID", *id, "as proposals lists it")->required();
+  auto dry_run = DryRunFlag(c);
   c->footer("Example:\n  bailiwick withdraw 9f86d081884c7d65");
-  OnRun(c, globals, [&globals, id] { return Withdraw(globals, *id); });
+  OnRun(c, globals, [&globals, id, dry_run] { return Withdraw(globals, *id, *dry_run); });
 }
 
 }  // namespace
@@ -227,8 +248,9 @@ void RegisterPeople(CLI::App& app, Globals& globals) {
     auto name = std::make_shared<std::string>(), ttl = std::make_shared<std::string>("1h");
     c->add_option("NAME", *name, "of the person, as RoleBindings name them")->required();
     c->add_option("--ttl", *ttl, "how long it can be used (default 1h, at most 7d)");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick login-token alice --ttl 1d");
-    OnRun(c, globals, [&globals, name, ttl] { return LoginToken(globals, *name, *ttl); });
+    OnRun(c, globals, [&globals, name, ttl, dry_run] { return LoginToken(globals, *name, *ttl, *dry_run); });
   }
   {
     auto* c = app.add_subcommand("login", "spend a login string: credentials of 30 days and a context on this machine");

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/views.h"
 #include "services/cli/core/change.h"
 
@@ -86,7 +87,7 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, bool dry_run) {
     change.deletes.back().set_kind(key.first);
     change.deletes.back().set_name(key.second);
   }
-  BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, dry_run));
+  BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(dry_run)));
   std::vector<Json> lines;
   for (const auto& line : report.lines) {
     lines.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}}));
@@ -96,8 +97,9 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, bool dry_run) {
     PrintJson(globals.format(), {{"changes", List(std::move(lines))},
                                  {"applied", Bool(report.applied)},
                                  {"pending", Text(report.pending)},
+                                 {"dryRun", Bool(dry_run)},
                                  {"policyRevision", Number(report.policy_revision)}});
-  } else if (!report.pending.empty()) {
+  } else if (!dry_run && !report.pending.empty()) {
     std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
   } else {
     std::cout << (dry_run           ? "dry run: nothing was changed\n"
@@ -145,9 +147,8 @@ void RegisterPolicyHistory(CLI::App& app, Globals& globals) {
   {
     auto* c = policy->add_subcommand("rollback", "sign the sovereignty policies of an earlier revision as a new one");
     auto revision = std::make_shared<uint64_t>(0);
-    auto dry_run = std::make_shared<bool>(false);
     c->add_option("REV", *revision, "revision to take the policies of")->required()->check(CLI::PositiveNumber);
-    c->add_flag("--dry-run", *dry_run, "check and show what would change, change nothing");
+    auto dry_run = DryRunFlag(c);
     c->footer("Regions, sites and keys stay as they are.\nExample:\n  bailiwick policy rollback 3");
     OnRun(c, globals, [&globals, revision, dry_run] { return Rollback(globals, *revision, *dry_run); });
   }

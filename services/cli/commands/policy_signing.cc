@@ -12,6 +12,7 @@
 #include "common/os/files.h"
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/dry_run.h"
 #include "services/cli/core/change.h"
 #include "services/cli/core/pending.h"
 
@@ -75,7 +76,7 @@ absl::Status ShowPending(const Globals& globals, const std::string& out) {
 }
 
 // Signs what waits at the coordinator, or what a file brings back from a machine without a network, and submits it.
-absl::Status Approve(const Globals& globals, uint64_t revision, const std::string& file, bool yes) {
+absl::Status Approve(const Globals& globals, uint64_t revision, const std::string& file, bool yes, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   uint64_t generation;
   BW_ASSIGN_OR_RETURN(Known known, ReadKnown(*admin, &generation));
@@ -93,6 +94,12 @@ absl::Status Approve(const Globals& globals, uint64_t revision, const std::strin
   }
   BW_ASSIGN_OR_RETURN(std::string what, DescribePending(request, known.bundle, known.classifications));
   if (globals.table()) std::cout << what;
+  if (dry_run) {
+    control::v1::DryRunRequest act;
+    *act.mutable_apply() = WithoutSignatures(request);
+    act.mutable_apply()->set_expected_generation(generation);
+    return TryAct(globals, *admin, act);
+  }
   BW_RETURN_IF_ERROR(Confirm(globals, yes, "Sign this change?", "not signed"));
   BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(admin->context()));
   config::RootChain roots = known.roots;
@@ -123,7 +130,7 @@ absl::Status Approve(const Globals& globals, uint64_t revision, const std::strin
   return absl::OkStatus();
 }
 
-absl::Status SignFile(const Globals& globals, const std::string& file) {
+absl::Status SignFile(const Globals& globals, const std::string& file, bool dry_run) {
   BW_ASSIGN_OR_RETURN(Context context, LoadContext(globals.context));
   BW_ASSIGN_OR_RETURN(auto pending, ReadPending(file));
   BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(context));
@@ -134,8 +141,12 @@ absl::Status SignFile(const Globals& globals, const std::string& file) {
     return absl::FailedPreconditionError(
         "none of the context's policyKeys can add a signature: they have signed already or are not in the policy root");
   }
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), file, pending.SerializeAsString()));
   BW_ASSIGN_OR_RETURN(std::string what, DescribePending(pending.request(), {}, {}));
+  if (dry_run) {
+    if (globals.table()) std::cout << what;
+    return SayTried(globals, {absl::StrCat("signatures of this context's keys in ", file, ": ", added)}, "");
+  }
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), file, pending.SerializeAsString()));
   if (globals.table()) {
     std::cout << what << "signed; submit it with: bailiwick policy approve --file " << file << "\n";
   } else {
@@ -144,9 +155,14 @@ absl::Status SignFile(const Globals& globals, const std::string& file) {
   return absl::OkStatus();
 }
 
-absl::Status Reject(const Globals& globals, bool yes) {
+absl::Status Reject(const Globals& globals, bool yes, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(auto pending, Pending(*admin));
+  if (dry_run) {
+    control::v1::DryRunRequest act;
+    act.mutable_reject_pending()->set_id(pending.pending().id());
+    return TryAct(globals, *admin, act);
+  }
   BW_RETURN_IF_ERROR(
       Confirm(globals, yes, absl::StrCat("Drop the change by ", pending.pending().by(), "?"), "not dropped"));
   control::v1::RejectPendingRequest request;
@@ -180,8 +196,11 @@ absl::StatusOr<std::string> PublicKey(const std::string& text) {
   return raw;
 }
 
-absl::Status ApplyLaw(const Globals& globals, Admin& admin, const CatalogChange& change) {
-  BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(admin, change, false));
+absl::Status ApplyLaw(const Globals& globals, Admin& admin, const CatalogChange& change, bool dry_run) {
+  BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(admin, change, ExtentOf(dry_run)));
+  if (dry_run) {
+    return SayTried(globals, {absl::StrCat("the law is revision ", report.policy_revision)}, report.pending);
+  }
   if (report.applied) {
     BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin.ReadPolicy());
     BW_RETURN_IF_ERROR(admin.MovePin(policy));
@@ -203,7 +222,7 @@ struct RotateFlags {
   uint32_t threshold = 0;
 };
 
-absl::Status Rotate(const Globals& globals, const RotateFlags& flags) {
+absl::Status Rotate(const Globals& globals, const RotateFlags& flags, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin->ReadBundle());
   if (bundle.world.revision == 0)
@@ -223,7 +242,7 @@ absl::Status Rotate(const Globals& globals, const RotateFlags& flags) {
   if (!checked.ok()) return checked.status();
   CatalogChange change;
   change.law.root = root;
-  return ApplyLaw(globals, *admin, change);
+  return ApplyLaw(globals, *admin, change, dry_run);
 }
 
 absl::StatusOr<std::optional<absl::Duration>> Life(const std::string& text, const char* flag) {
@@ -240,7 +259,7 @@ struct DelegateFlags {
   bool remove = false;
 };
 
-absl::Status Delegate(const Globals& globals, const DelegateFlags& flags) {
+absl::Status Delegate(const Globals& globals, const DelegateFlags& flags, bool dry_run) {
   BW_ASSIGN_OR_RETURN(std::string key, PublicKey(flags.key));
   CatalogChange change;
   if (flags.remove) {
@@ -262,7 +281,7 @@ absl::Status Delegate(const Globals& globals, const DelegateFlags& flags) {
     change.law.classifiers.push_back(c);
   }
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  return ApplyLaw(globals, *admin, change);
+  return ApplyLaw(globals, *admin, change, dry_run);
 }
 
 }  // namespace
@@ -287,23 +306,27 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
     c->add_option("--file", *file, "a change that was signed elsewhere, instead of the one that waits")
         ->type_name("PATH");
     c->add_flag("--yes", *yes, "do not ask");
+    auto dry_run = DryRunFlag(c);
     c->footer("Examples:\n  bailiwick policy approve\n  bailiwick policy approve --file change.bin");
-    OnRun(c, globals, [&globals, revision, file, yes] { return Approve(globals, *revision, *file, *yes); });
+    OnRun(c, globals,
+          [&globals, revision, file, yes, dry_run] { return Approve(globals, *revision, *file, *yes, *dry_run); });
   }
   {
     auto* c = policy->add_subcommand(
         "sign", "add this context's signature to a pending change in a file; needs no coordinator");
     auto file = std::make_shared<std::string>();
     c->add_option("FILE", *file, "as written by: policy pending --out FILE")->type_name("PATH")->required();
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick policy sign change.bin");
-    OnRun(c, globals, [&globals, file] { return SignFile(globals, *file); });
+    OnRun(c, globals, [&globals, file, dry_run] { return SignFile(globals, *file, *dry_run); });
   }
   {
     auto* c = policy->add_subcommand("reject", "drop the change that waits for signatures");
     auto yes = std::make_shared<bool>(false);
     c->add_flag("--yes", *yes, "do not ask");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick policy reject");
-    OnRun(c, globals, [&globals, yes] { return Reject(globals, *yes); });
+    OnRun(c, globals, [&globals, yes, dry_run] { return Reject(globals, *yes, *dry_run); });
   }
   {
     auto* c = policy->add_subcommand("rotate", "change the keys that sign the law, or how many of them must");
@@ -312,10 +335,11 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
         ->type_name("PATH");
     c->add_option("--remove", flags->remove, "the same")->type_name("PATH");
     c->add_option("--threshold", flags->threshold, "how many keys must sign (default: as now)");
+    auto dry_run = DryRunFlag(c);
     c->footer(
         "Signed by old and new keys; agents follow from the root that they pinned, however long they slept.\n"
         "Example:\n  bailiwick policy rotate --add alice.pub --add bob.pub --threshold 2");
-    OnRun(c, globals, [&globals, flags] { return Rotate(globals, *flags); });
+    OnRun(c, globals, [&globals, flags, dry_run] { return Rotate(globals, *flags, *dry_run); });
   }
   {
     auto* c = policy->add_subcommand("refresh", "sign the law anew as it is, so that its age begins again");
@@ -324,14 +348,15 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
                   "nothing flows under a law that was signed longer ago (default: as now; 365d at first)");
     c->add_option("--timestamp-life", *life,
                   "how long the coordinator's word that the law is current counts (default: as now; 24h at first)");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick policy refresh --max-age 90d");
-    OnRun(c, globals, [&globals, age, life]() -> absl::Status {
+    OnRun(c, globals, [&globals, age, life, dry_run]() -> absl::Status {
       CatalogChange change;
       change.law.renew = true;
       BW_ASSIGN_OR_RETURN(change.law.max_age, Life(*age, "--max-age"));
       BW_ASSIGN_OR_RETURN(change.law.timestamp_life, Life(*life, "--timestamp-life"));
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-      return ApplyLaw(globals, *admin, change);
+      return ApplyLaw(globals, *admin, change, *dry_run);
     });
   }
   {
@@ -346,10 +371,11 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
         ->type_name("DATASET");
     c->add_option("--home-region", flags->regions, "homes lie below it (default: anywhere)");
     c->add_flag("--remove", flags->remove, "take it back");
+    auto dry_run = DryRunFlag(c);
     c->footer(
         "Example:\n  bailiwick policy delegate robots.pub --label class=telemetry --dataset 'robot-*' --home-region "
         "eu");
-    OnRun(c, globals, [&globals, flags] { return Delegate(globals, *flags); });
+    OnRun(c, globals, [&globals, flags, dry_run] { return Delegate(globals, *flags, *dry_run); });
   }
 }
 

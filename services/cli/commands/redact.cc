@@ -13,6 +13,8 @@
 #include "common/rpc/receipt.h"
 #include "common/rpc/redaction.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/listing.h"
 #include "services/cli/core/change.h"
 
 namespace bailiwick::cli {
@@ -23,7 +25,7 @@ constexpr absl::Duration kLongCall = absl::Hours(24);  // reads the manifests of
 struct RedactFlags {
   std::string dataset, reason;
   std::vector<std::string> paths;
-  bool override_locks = false, copies = false, dry_run = false, yes = false;
+  bool override_locks = false, copies = false, yes = false;
 };
 
 struct Found {
@@ -111,6 +113,14 @@ std::vector<rpc::RedactionOrder> MakeOrders(const Found& found, const rpc::Redac
   return orders;
 }
 
+// The coordinator checks the order, which nobody has signed: it could not be given.
+absl::Status TryOrder(Admin& admin, const rpc::RedactionOrder& order) {
+  control::v1::DryRunRequest act;
+  rpc::ToProto(crypto::Envelope{std::string(crypto::kRedactionType), rpc::EncodeRedaction(order), {}},
+               act.mutable_redact()->mutable_order());
+  return admin.Try(act).status();
+}
+
 absl::StatusOr<std::string> Submit(Admin& admin, const crypto::Envelope& envelope) {
   control::v1::RedactRequest request;
   rpc::ToProto(envelope, request.mutable_order());
@@ -137,7 +147,7 @@ absl::StatusOr<int> AddSignatures(Admin& admin, const policy::World& world, cryp
   return added;
 }
 
-absl::Status Redact(const Globals& globals, const RedactFlags& flags) {
+absl::Status Redact(const Globals& globals, const RedactFlags& flags, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, flags.dataset));
   BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin->ReadBundle());
@@ -161,17 +171,21 @@ absl::Status Redact(const Globals& globals, const RedactFlags& flags) {
           << " chunks are content of other files too: they stay, the redacted files cannot be read all the same\n";
   }
   std::vector<Json> json;
-  if (!flags.dry_run) {
+  rpc::RedactionOrder base;
+  base.trust_domain = bundle.world.trust_domain;
+  BW_ASSIGN_OR_RETURN(base.dataset_id, DatasetId::From(dataset.dataset_id()));
+  base.dataset = flags.dataset;
+  base.reason = flags.reason;
+  base.issued_at = os::Clock::System()->Now();
+  base.override_locks = flags.override_locks;
+  const std::vector<rpc::RedactionOrder> orders = MakeOrders(found, base);
+  if (dry_run) {
+    for (const rpc::RedactionOrder& order : orders) BW_RETURN_IF_ERROR(TryOrder(*admin, order));
+    if (globals.table()) std::cout << "dry run: nothing was changed\n";
+  } else {
     BW_RETURN_IF_ERROR(
         Confirm(globals, flags.yes, "Erase this from every version at every site, for good?", "not redacted"));
-    rpc::RedactionOrder base;
-    base.trust_domain = bundle.world.trust_domain;
-    BW_ASSIGN_OR_RETURN(base.dataset_id, DatasetId::From(dataset.dataset_id()));
-    base.dataset = flags.dataset;
-    base.reason = flags.reason;
-    base.issued_at = os::Clock::System()->Now();
-    base.override_locks = flags.override_locks;
-    for (const rpc::RedactionOrder& order : MakeOrders(found, base)) {
+    for (const rpc::RedactionOrder& order : orders) {
       crypto::Envelope envelope{std::string(crypto::kRedactionType), rpc::EncodeRedaction(order), {}};
       BW_RETURN_IF_ERROR(AddSignatures(*admin, bundle.world, &envelope).status());
       BW_ASSIGN_OR_RETURN(std::string missing, Submit(*admin, envelope));
@@ -192,6 +206,7 @@ absl::Status Redact(const Globals& globals, const RedactFlags& flags) {
                                  {"bytes", Number(found.bytes)},
                                  {"sharedChunks", Number(found.shared)},
                                  {"copies", Number(found.copies)},
+                                 {"dryRun", Bool(dry_run)},
                                  {"orders", List(std::move(json))}});
   }
   return absl::OkStatus();
@@ -251,7 +266,7 @@ absl::Status Show(const Globals& globals, const std::string& id) {
   return absl::OkStatus();
 }
 
-absl::Status Approve(const Globals& globals, const std::string& id, bool yes) {
+absl::Status Approve(const Globals& globals, const std::string& id, bool yes, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(auto redactions, Ask(*admin, "", id));
   crypto::Envelope envelope = rpc::FromProto(redactions.front().order());
@@ -265,6 +280,10 @@ absl::Status Approve(const Globals& globals, const std::string& id, bool yes) {
     std::cout << "redaction of " << order.chunks.size() << " chunks of " << order.contents.size() << " contents of "
               << order.dataset << (order.override_locks ? ", also from held versions" : "") << ": "
               << FormatMessage(order.reason) << "\n";
+  }
+  if (dry_run) {
+    BW_RETURN_IF_ERROR(TryOrder(*admin, order));
+    return SayTried(globals, {"this context's signature on the order"}, "");
   }
   BW_RETURN_IF_ERROR(Confirm(globals, yes, "Sign this order?", "not signed"));
   BW_RETURN_IF_ERROR(AddSignatures(*admin, bundle.world, &envelope).status());
@@ -313,24 +332,24 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& id) {
 
 }  // namespace
 
-absl::Status GetRedactions(const Globals& globals, const std::string& dataset) {
+absl::Status GetRedactions(const Globals& globals, const std::string& dataset, bool watch) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(auto redactions, Ask(*admin, dataset));
-  std::vector<Json> json;
-  Rows rows;
-  for (const auto& r : redactions) {
-    json.push_back(JsonOf(r));
-    int done = 0;
-    for (const auto& site : r.sites()) done += site.state() == "done";
-    rows.push_back({r.order_id(), r.dataset(), r.state(), absl::StrCat(done, "/", r.sites_size()),
-                    absl::StrCat(r.chunks()), TimeText(r.issued_at()), r.missing().empty() ? r.reason() : r.missing()});
-  }
-  if (globals.table()) {
-    PrintTable({"ORDER", "DATASET", "STATE", "SITES", "CHUNKS", "ISSUED", "REASON"}, rows);
-  } else {
-    PrintJson(globals.format(), {{"redactions", List(std::move(json))}});
-  }
-  return absl::OkStatus();
+  return ShowListing(globals, watch, [&]() -> absl::StatusOr<Listing> {
+    BW_ASSIGN_OR_RETURN(auto redactions, Ask(*admin, dataset));
+    Listing listing{
+        "redaction", "redactions", {"ORDER", "DATASET", "STATE", "SITES", "CHUNKS", "ISSUED", "REASON"}, 1, {}};
+    for (const auto& r : redactions) {
+      int done = 0;
+      for (const auto& site : r.sites()) done += site.state() == "done";
+      listing.items.push_back(
+          {.identity = {{"order", Text(r.order_id())}},
+           .row = {r.order_id(), r.dataset(), r.state(), absl::StrCat(done, "/", r.sites_size()),
+                   absl::StrCat(r.chunks()), TimeText(r.issued_at()), r.missing().empty() ? r.reason() : r.missing()},
+           .json = JsonOf(r),
+           .essence = ""});
+    }
+    return listing;
+  });
 }
 
 void RegisterRedactions(CLI::App& app, Globals& globals) {
@@ -345,12 +364,12 @@ void RegisterRedactions(CLI::App& app, Globals& globals) {
     c->add_flag("--override-locks", flags->override_locks,
                 "from held versions too, where a policy says redaction.overridesLocks");
     c->add_flag("--copies", flags->copies, "also other paths that have the very same content");
-    c->add_flag("--dry-run", flags->dry_run, "say what it would erase");
+    auto dry_run = DryRunFlag(c);
     c->add_flag("--yes", flags->yes, "do not ask");
     c->footer(
         "Signed with the context's policyKeys; a coordinator cannot order it. It cannot be taken back.\nExample:\n"
         "  bailiwick dataset redact charts patients/4711.json --reason 'erasure request 12'");
-    OnRun(c, globals, [&globals, flags] { return Redact(globals, *flags); });
+    OnRun(c, globals, [&globals, flags, dry_run] { return Redact(globals, *flags, *dry_run); });
   }
   auto* redaction = app.add_subcommand("redaction", "orders to redact, and what became of them");
   redaction->require_subcommand(1);
@@ -360,7 +379,7 @@ void RegisterRedactions(CLI::App& app, Globals& globals) {
     auto dataset = std::make_shared<std::string>();
     c->add_option("--dataset", *dataset, "of this dataset only")->type_name("DATASET");
     c->footer("Example:\n  bailiwick redaction list --dataset charts");
-    OnRun(c, globals, [&globals, dataset] { return GetRedactions(globals, *dataset); });
+    OnRun(c, globals, [&globals, dataset] { return GetRedactions(globals, *dataset, false); });
   }
   {
     auto* c = redaction->add_subcommand("show", "one order, and where it is carried out");
@@ -383,8 +402,9 @@ void RegisterRedactions(CLI::App& app, Globals& globals) {
     auto yes = std::make_shared<bool>(false);
     c->add_option("ORDER", *id, "from: bailiwick redaction list")->required();
     c->add_flag("--yes", *yes, "do not ask");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick redaction approve 5f2b9c0d1e3a4b5c6d7e8f9001122334");
-    OnRun(c, globals, [&globals, id, yes] { return Approve(globals, *id, *yes); });
+    OnRun(c, globals, [&globals, id, yes, dry_run] { return Approve(globals, *id, *yes, *dry_run); });
   }
 }
 

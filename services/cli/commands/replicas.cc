@@ -1,15 +1,12 @@
 // get replicas: what lies where, once or as it changes.
-#include <iostream>
-
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/listing.h"
 #include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
-
-constexpr absl::Duration kWatchEvery = absl::Milliseconds(500);
 
 Json JsonOf(const control::v1::Replica& r) {
   std::vector<Json> versions;
@@ -45,54 +42,6 @@ std::string Essence(control::v1::Replica r) {
   return r.SerializeAsString();
 }
 
-const std::vector<std::string>& Header() {
-  static const auto* const header =
-      new std::vector<std::string>{"DATASET", "SITE", "ROLE", "STATE", "VERSION", "CURRENT", "LAG", "REASON"};
-  return *header;
-}
-
-absl::Status Watch(Admin& admin, const Globals& globals, const std::string& dataset, const std::string& site) {
-  std::map<std::pair<std::string, std::string>, std::string> before;
-  std::vector<size_t> widths;
-  bool first = true, away = false;
-  while (true) {
-    auto replicas = Replicas(admin, dataset, site);
-    if (first || !absl::IsUnavailable(replicas.status())) BW_RETURN_IF_ERROR(replicas.status());
-    if (!replicas.ok()) {
-      if (!away) std::cerr << "warning: " << std::string(replicas.status().message()) << "; watching on\n";
-      away = true;
-      os::Clock::System()->SleepFor(kWatchEvery);
-      continue;
-    }
-    away = false;
-    std::map<std::pair<std::string, std::string>, std::string> now;
-    Rows rows;
-    for (const auto& r : *replicas) {
-      const auto key = std::make_pair(r.dataset(), r.site());
-      auto known = before.find(key);
-      const std::string& essence = now[key] = Essence(r);
-      if (known != before.end() && known->second == essence) continue;
-      rows.push_back(RowOf(r));
-      if (!globals.table()) PrintNext(globals.format(), {{"replica", JsonOf(r)}});
-    }
-    for (const auto& [key, essence] : before) {
-      if (now.count(key) != 0) continue;
-      rows.push_back({key.first, key.second, "-", "gone"});
-      if (!globals.table()) {
-        PrintNext(
-            globals.format(),
-            {{"replica", Object({{"dataset", Text(key.first)}, {"site", Text(key.second)}, {"state", Text("gone")}})}});
-      }
-    }
-    if (globals.table() && (first || !rows.empty())) {
-      std::cout << FormatTable(first ? Header() : std::vector<std::string>(), rows, &widths) << std::flush;
-    }
-    before = std::move(now);
-    first = false;
-    os::Clock::System()->SleepFor(kWatchEvery);
-  }
-}
-
 }  // namespace
 
 absl::StatusOr<Fields> ReplicasView(Admin& admin, const std::string& dataset, const std::string& site) {
@@ -104,17 +53,18 @@ absl::StatusOr<Fields> ReplicasView(Admin& admin, const std::string& dataset, co
 
 absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  if (watch) return Watch(*admin, globals, dataset, site);
-  if (!globals.table()) {
-    BW_ASSIGN_OR_RETURN(Fields fields, ReplicasView(*admin, dataset, site));
-    PrintJson(globals.format(), std::move(fields));
-    return absl::OkStatus();
-  }
-  BW_ASSIGN_OR_RETURN(auto replicas, Replicas(*admin, dataset, site));
-  Rows rows;
-  for (const auto& r : replicas) rows.push_back(RowOf(r));
-  PrintTable(Header(), rows);
-  return absl::OkStatus();
+  return ShowListing(globals, watch, [&]() -> absl::StatusOr<Listing> {
+    BW_ASSIGN_OR_RETURN(auto replicas, Replicas(*admin, dataset, site));
+    Listing listing{
+        "replica", "replicas", {"DATASET", "SITE", "ROLE", "STATE", "VERSION", "CURRENT", "LAG", "REASON"}, 2, {}};
+    for (const auto& r : replicas) {
+      listing.items.push_back({.identity = {{"dataset", Text(r.dataset())}, {"site", Text(r.site())}},
+                               .row = RowOf(r),
+                               .json = JsonOf(r),
+                               .essence = Essence(r)});
+    }
+    return listing;
+  });
 }
 
 }  // namespace bailiwick::cli

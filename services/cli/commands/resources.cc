@@ -1,6 +1,7 @@
 // apply, diff, get, describe, delete.
 #include <algorithm>
 #include <iostream>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -8,6 +9,8 @@
 #include "common/base/units.h"
 #include "common/os/clock.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/listing.h"
 #include "services/cli/commands/policy_impact.h"
 #include "services/cli/commands/views.h"
 
@@ -60,6 +63,7 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
     std::cout << "dry run: nothing was changed";
     if (changes) std::cout << "; the policy revision would be " << report.policy_revision;
     std::cout << "\n";
+    if (!report.pending.empty()) std::cout << "not at once: " << FormatMessage(report.pending) << "\n";
     if (changes && impact) impact->Print();
   } else if (!report.pending.empty()) {
     std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
@@ -80,34 +84,68 @@ absl::StatusOr<control::v1::ListResourcesResponse> ListOf(Admin& admin, const st
   return response;
 }
 
-absl::Status GetSites(Admin& admin, const std::string& only) {
-  BW_ASSIGN_OR_RETURN(auto sites, SitesByName(admin));
-  std::vector<std::vector<std::string>> rows;
-  for (const auto& [name, site] : sites) {
-    if (!only.empty() && name != only) continue;
-    const std::string labels = LabelText(site.labels());
-    rows.push_back({name, site.region(), labels,
-                    site.agent().empty() ? "not joined" : (site.connected() ? "connected" : "offline"),
-                    site.agent().empty() ? "-" : (site.approved() ? "yes" : "no"), absl::StrCat(site.policy_revision()),
-                    site.endpoint().empty() ? "outbound-only" : site.endpoint()});
+// What a table says of a resource behind its name and labels.
+std::string DetailOf(const config::Resource& resource) {
+  if (resource.has_region()) return resource.region().description();
+  if (resource.has_site()) return resource.site().region();
+  if (resource.has_dataset()) {
+    const auto& home = resource.dataset().home();
+    return absl::StrCat(home.site().empty() ? "family" : home.site(), ":", home.path());
   }
-  PrintTable({"NAME", "REGION", "LABELS", "STATE", "APPROVED", "POLICY", "ENDPOINT"}, rows);
-  return absl::OkStatus();
+  if (resource.has_replication_policy()) return absl::StrCat(resource.replication_policy().to_size(), " targets");
+  if (resource.has_bandwidth_policy()) return absl::StrCat(resource.bandwidth_policy().caps_size(), " caps");
+  if (resource.has_role_binding()) return absl::StrJoin(resource.role_binding().people(), ", ");
+  return absl::StrCat(resource.sovereignty_policy().rules_size(), " rules");
 }
 
-absl::Status Get(const Globals& globals, const std::string& kind_text, const std::string& name) {
+std::vector<std::string> SiteRow(const control::v1::SiteStatus& site) {
+  const bool joined = !site.agent().empty();
+  return {site.name(),
+          site.region(),
+          LabelText(site.labels()),
+          joined ? (site.connected() ? "connected" : "offline") : "not joined",
+          joined ? (site.approved() ? "yes" : "no") : "-",
+          absl::StrCat(site.policy_revision()),
+          site.endpoint().empty() ? "outbound-only" : site.endpoint()};
+}
+
+// Sites as a table show how they are, everything else what was declared.
+absl::StatusOr<Listing> ResourceListing(const Globals& globals, Admin& admin, const std::string& kind,
+                                        const std::string& name) {
+  BW_ASSIGN_OR_RETURN(auto response, ListOf(admin, kind, name));
+  Listing listing{"resource", "resources", {"KIND", "NAME", "LABELS", "DETAIL"}, 2, {}};
+  std::map<std::string, control::v1::SiteStatus> sites;
+  const bool states = kind == "Site" && globals.table();
+  if (states) {
+    BW_ASSIGN_OR_RETURN(sites, SitesByName(admin));
+    listing.named = 1;
+    listing.header = {"NAME", "REGION", "LABELS", "STATE", "APPROVED", "POLICY", "ENDPOINT"};
+  }
+  for (const auto& resource : response.resources()) {
+    const std::string& called = resource.metadata().name();
+    Listing::Item item{
+        .identity = {{"kind", Text(config::KindOf(resource))}, {"name", Text(called)}},
+        .row = {config::KindOf(resource), called, LabelText(resource.metadata().labels()), DetailOf(resource)},
+        .json = ResourceJson(resource),
+        .essence = ""};
+    if (states) {
+      item.identity = {{"name", Text(called)}};
+      item.row = SiteRow(sites[called]);
+      item.essence = absl::StrJoin(item.row, "\n");
+    }
+    listing.items.push_back(std::move(item));
+  }
+  return listing;
+}
+
+absl::Status Get(const Globals& globals, const std::string& kind_text, const std::string& name, bool watch) {
   std::string kind;
   if (kind_text != "all") {
     BW_ASSIGN_OR_RETURN(kind, config::ParseKind(kind_text));
   }
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  if (globals.format() == Format::kJson || globals.format() == Format::kName) {
-    BW_ASSIGN_OR_RETURN(Fields fields, ResourcesView(*admin, kind, name));
-    PrintJson(globals.format(), std::move(fields));
-    return absl::OkStatus();
-  }
-  BW_ASSIGN_OR_RETURN(auto response, ListOf(*admin, kind, name));
-  if (globals.format() == Format::kYaml) {
+  if (globals.format() == Format::kYaml && !watch) {  // as it can be applied
+    BW_ASSIGN_OR_RETURN(auto response, ListOf(*admin, kind, name));
     bool first = true;
     for (const auto& resource : response.resources()) {
       std::cout << (first ? "" : "---\n") << config::ToYaml(resource);
@@ -115,25 +153,14 @@ absl::Status Get(const Globals& globals, const std::string& kind_text, const std
     }
     return absl::OkStatus();
   }
-  if (kind == "Site") return GetSites(*admin, name);
-  std::vector<std::vector<std::string>> rows;
-  for (const auto& resource : response.resources()) {
-    const std::string labels = LabelText(resource.metadata().labels());
-    std::string detail;
-    if (resource.has_region()) detail = resource.region().description();
-    if (resource.has_site()) detail = resource.site().region();
-    if (resource.has_dataset()) {
-      const auto& home = resource.dataset().home();
-      detail = absl::StrCat(home.site().empty() ? "family" : home.site(), ":", home.path());
+  return ShowListing(globals, watch, [&]() -> absl::StatusOr<Listing> {
+    auto listing = ResourceListing(globals, *admin, kind, name);
+    // One that is watched by its name may come and go.
+    if (watch && !name.empty() && absl::IsNotFound(listing.status())) {
+      return Listing{"resource", "resources", {"KIND", "NAME", "LABELS", "DETAIL"}, 2, {}};
     }
-    if (resource.has_replication_policy()) detail = absl::StrCat(resource.replication_policy().to_size(), " targets");
-    if (resource.has_bandwidth_policy()) detail = absl::StrCat(resource.bandwidth_policy().caps_size(), " caps");
-    if (resource.has_role_binding()) detail = absl::StrJoin(resource.role_binding().people(), ", ");
-    if (resource.has_sovereignty_policy()) detail = absl::StrCat(resource.sovereignty_policy().rules_size(), " rules");
-    rows.push_back({config::KindOf(resource), resource.metadata().name(), labels, detail});
-  }
-  PrintTable({"KIND", "NAME", "LABELS", "DETAIL"}, rows);
-  return absl::OkStatus();
+    return listing;
+  });
 }
 
 absl::Status Describe(const Globals& globals, const std::string& kind_text, const std::string& name) {
@@ -195,12 +222,11 @@ void RegisterResources(CLI::App& app, Globals& globals) {
   {
     auto* c = app.add_subcommand("apply", "declare regions, sites, datasets and policies; whole or not at all");
     auto files = std::make_shared<std::vector<std::string>>();
-    auto dry_run = std::make_shared<bool>(false);
     c->add_option("-f,--file", *files, "file, directory of *.yaml, or - for standard input")
         ->type_name("PATH")
         ->required();
     auto evictions = std::make_shared<int64_t>(-1);
-    c->add_flag("--dry-run", *dry_run, "check and show what would change, change nothing");
+    auto dry_run = DryRunFlag(c);
     c->add_option("--expect-evictions", *evictions, "apply only if exactly so many copies become unlawful")
         ->check(CLI::NonNegativeNumber);
     c->footer(
@@ -219,7 +245,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
         BW_RETURN_IF_ERROR(ExpectEvictions(impact, *evictions));
         expected = static_cast<uint64_t>(*evictions);
       }
-      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, *dry_run, expected));
+      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(*dry_run), expected));
       PrintReport(report, globals, *dry_run, impact);
       return absl::OkStatus();
     });
@@ -235,7 +261,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       CatalogChange change;
       BW_ASSIGN_OR_RETURN(change.upserts, ReadResources(*files));
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, true));
+      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, Extent::kCompare));
       bool differs = false;
       std::vector<Json> rows;
       for (const auto& line : report.lines) {
@@ -264,35 +290,31 @@ void RegisterResources(CLI::App& app, Globals& globals) {
         ->required();
     c->add_option("NAME", *name, "one of them; the dataset of replicas, versions, evictions, redactions")
         ->type_name("RESOURCE");
-    c->add_flag("-w,--watch", *watch, "replicas: go on and print what changes");
+    c->add_flag("-w,--watch", *watch, "go on and print what is new, what changes and what goes");
     c->add_option("--dataset", *dataset, "replicas, evictions: of this dataset only")->type_name("DATASET");
     c->add_option("--site", *site, "replicas, evictions: at this site only")->type_name("SITE");
     c->footer(
-        "Examples:\n  bailiwick get sites\n  bailiwick get dataset telemetry -o yaml\n  bailiwick get replicas -w");
+        "Examples:\n  bailiwick get sites\n  bailiwick get dataset telemetry -o yaml\n  bailiwick get replicas -w\n"
+        "  bailiwick get evictions -w -o json");
     OnRun(c, globals, [&globals, kind, name, dataset, site, watch]() -> absl::Status {
-      if (*kind == "replicas" || *kind == "replica") {
-        return GetReplicas(globals, dataset->empty() ? *name : *dataset, *site, *watch);
-      }
-      if ((*kind == "evictions" || *kind == "eviction") && !*watch) {
-        return GetEvictions(globals, dataset->empty() ? *name : *dataset, *site);
-      }
-      if ((*kind == "redactions" || *kind == "redaction") && !*watch && site->empty()) {
-        return GetRedactions(globals, dataset->empty() ? *name : *dataset);
-      }
+      const std::string& of = dataset->empty() ? *name : *dataset;
+      if (*kind == "replicas" || *kind == "replica") return GetReplicas(globals, of, *site, *watch);
+      if (*kind == "evictions" || *kind == "eviction") return GetEvictions(globals, of, *site, *watch);
+      const bool redactions = *kind == "redactions" || *kind == "redaction";
+      if (redactions && site->empty()) return GetRedactions(globals, of, *watch);
       if (!dataset->empty() || !site->empty()) {
         return absl::InvalidArgumentError("--dataset and --site choose replicas: bailiwick get replicas --site NAME");
       }
-      if (*watch) return absl::InvalidArgumentError("-w watches replicas only: bailiwick get replicas -w");
       if (*kind == "versions" || *kind == "version") {
         if (name->empty())
           return absl::InvalidArgumentError("versions are of one dataset: bailiwick get versions NAME");
-        return GetVersions(globals, *name);
+        return GetVersions(globals, *name, *watch);
       }
       if (const std::string near = config::Suggest(*kind, {"replicas", "versions", "evictions", "redactions"});
           !near.empty() && !config::ParseKind(*kind).ok()) {
         return absl::InvalidArgumentError(absl::StrCat("unknown kind ", *kind, "; did you mean ", near, "?"));
       }
-      return Get(globals, *kind, *name);
+      return Get(globals, *kind, *name, *watch);
     });
   }
   {
@@ -309,14 +331,14 @@ void RegisterResources(CLI::App& app, Globals& globals) {
   {
     auto* c = app.add_subcommand("delete", "take a resource back; no replica and no version is deleted by it");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
-    auto yes = std::make_shared<bool>(false), dry_run = std::make_shared<bool>(false);
+    auto yes = std::make_shared<bool>(false);
     c->add_option("KIND", *kind,
                   "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
         ->type_name("KIND")
         ->required();
     c->add_option("NAME", *name, "its name")->type_name("RESOURCE")->required();
     c->add_flag("--yes", *yes, "do not ask");
-    c->add_flag("--dry-run", *dry_run, "check only");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick delete replicationpolicy everywhere");
     OnRun(c, globals, [&globals, kind, name, yes, dry_run]() -> absl::Status {
       CatalogChange change;
@@ -328,7 +350,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
       BW_RETURN_IF_ERROR(
           Confirm(globals, *yes || *dry_run, absl::StrCat("Delete ", full, " ", *name, "?"), "not deleted"));
-      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, *dry_run));
+      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(*dry_run)));
       PrintReport(report, globals, *dry_run);
       return absl::OkStatus();
     });

@@ -2,17 +2,25 @@
 #include <iostream>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "bailiwick/enroll/v1/enroll.pb.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/dry_run.h"
 
 namespace bailiwick::cli {
 namespace {
 
-absl::Status JoinToken(const Globals& globals, const std::string& name, const std::string& ttl) {
+absl::Status JoinToken(const Globals& globals, const std::string& name, const std::string& ttl, bool dry_run) {
   BW_ASSIGN_OR_RETURN(absl::Duration life, ParseDuration(ttl));
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (dry_run) {
+    control::v1::DryRunRequest act;
+    act.mutable_create_join_token()->set_site(name);
+    act.mutable_create_join_token()->mutable_ttl()->set_seconds(absl::ToInt64Seconds(life));
+    return TryAct(globals, *admin, act);
+  }
   BW_ASSIGN_OR_RETURN(std::string join, MakeJoinString(*admin, name, life));
   if (globals.table()) {
     std::cout << join << "\n";
@@ -32,11 +40,16 @@ absl::Status JoinToken(const Globals& globals, const std::string& name, const st
   return absl::OkStatus();
 }
 
-absl::Status Approve(const Globals& globals, const std::vector<std::string>& names, bool all) {
+absl::Status Approve(const Globals& globals, const std::vector<std::string>& names, bool all, bool dry_run) {
   if (names.empty() && !all) return absl::InvalidArgumentError("name the sites to approve, or say --all");
   if (!names.empty() && all) return absl::InvalidArgumentError("name sites or say --all, not both");
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(std::vector<std::string> approved, ApproveSites(*admin, names));
+  BW_ASSIGN_OR_RETURN(std::vector<std::string> approved, ApproveSites(*admin, names, ExtentOf(dry_run)));
+  if (dry_run) {
+    std::vector<std::string> effects;
+    for (const std::string& name : approved) effects.push_back(absl::StrCat("the law pins the key of site ", name));
+    return SayTried(globals, effects, "");
+  }
   if (!globals.table()) {
     std::vector<Json> json;
     for (const std::string& name : approved) json.push_back(Text(name));
@@ -59,8 +72,9 @@ void RegisterSites(CLI::App& app, Globals& globals) {
     auto name = std::make_shared<std::string>(), ttl = std::make_shared<std::string>("1h");
     c->add_option("NAME", *name, "site")->type_name("SITE")->required();
     c->add_option("--ttl", *ttl, "how long it can be used (default 1h, at most 7d)");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick site join-token factory --ttl 15m");
-    OnRun(c, globals, [&globals, name, ttl] { return JoinToken(globals, *name, *ttl); });
+    OnRun(c, globals, [&globals, name, ttl, dry_run] { return JoinToken(globals, *name, *ttl, *dry_run); });
   }
   {
     auto* c =
@@ -69,8 +83,9 @@ void RegisterSites(CLI::App& app, Globals& globals) {
     auto all = std::make_shared<bool>(false);
     c->add_option("NAME", *names, "sites")->type_name("SITE");
     c->add_flag("--all", *all, "every site that has joined");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick site approve factory");
-    OnRun(c, globals, [&globals, names, all] { return Approve(globals, *names, *all); });
+    OnRun(c, globals, [&globals, names, all, dry_run] { return Approve(globals, *names, *all, *dry_run); });
   }
 }
 

@@ -9,8 +9,8 @@
 #include "common/base/status.h"
 #include "common/identity/spiffe.h"
 #include "common/os/clock.h"
-#include "common/rpc/codec.h"
 #include "common/os/deadline.h"
+#include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
 
 namespace bailiwick::cli {
@@ -64,6 +64,16 @@ absl::Status Admin::Error(const grpc::Status& status, const std::string& who) {
 
 absl::Status Admin::Check(const grpc::Status& status) const {
   return Error(status, absl::StrCat("the coordinator at ", context_.coordinator));
+}
+
+absl::StatusOr<control::v1::DryRunResponse> Admin::Try(const control::v1::DryRunRequest& request) {
+  control::v1::DryRunResponse response;
+  absl::Status tried = Check(control_->DryRun(Call().get(), request, &response));
+  if (absl::IsUnimplemented(tried)) {
+    return absl::FailedPreconditionError("the coordinator's build is too old to try without doing; upgrade it first");
+  }
+  BW_RETURN_IF_ERROR(tried);
+  return response;
 }
 
 absl::StatusOr<Admin::Policy> Admin::ReadPolicy(uint64_t revision) {
@@ -139,7 +149,8 @@ absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site
   return absl::StrCat("bwj1.", absl::WebSafeBase64Escape(join.SerializeAsString()));
 }
 
-absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& names) {
+absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& names,
+                                                      Extent extent) {
   control::v1::ListSitesResponse sites;
   BW_RETURN_IF_ERROR(admin.Check(admin.control().ListSites(Admin::Call().get(), {}, &sites)));
   CatalogChange change;
@@ -166,7 +177,7 @@ absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::v
   }
   if (!missing.empty())
     return absl::NotFoundError(absl::StrCat("site ", missing[0], " does not exist; see: bailiwick get sites"));
-  if (!change.pin.empty()) BW_RETURN_IF_ERROR(ApplyChange(admin, change, false).status());
+  if (!change.pin.empty()) BW_RETURN_IF_ERROR(ApplyChange(admin, change, extent).status());
   return approved;
 }
 

@@ -47,6 +47,10 @@ class Admin {
   static absl::Status Error(const grpc::Status& status, const std::string& who = "the coordinator");
   absl::Status Check(const grpc::Status& status) const;  // of a call to the coordinator, named with its address
 
+  // What an act would do, by the coordinator's own checks. FAILED_PRECONDITION: its build is too old to say; else as
+  // the act.
+  absl::StatusOr<control::v1::DryRunResponse> Try(const control::v1::DryRunRequest& request);
+
   // The verified bundle (root hash of the context); an empty one with revision 0 when there is none yet.
   absl::StatusOr<config::Bundle> ReadBundle();
   absl::StatusOr<std::vector<config::Classification>> ReadClassifications(const policy::World& world);
@@ -92,14 +96,17 @@ struct ChangeReport {
   std::vector<Line> lines;
   uint64_t policy_revision = 0;
   bool applied = false;
-  std::string pending;  // whose signatures it waits for; empty: nobody's
+  std::string pending;  // whose signatures it waits for, or would; empty: nobody's
 };
 // Reads the catalog, validates the result as a whole, signs a new bundle when the law changes and classification
 // records for datasets that are new, relabelled or moved, and applies it in one transaction. Nothing to change: applied
 // stays false. With fewer signatures than the root asks for it waits at the coordinator, and `pending` says for whose.
 // Retries once when somebody else applied meanwhile; then ABORTED. With `expected_evictions` the coordinator counts
 // what it makes unlawful at the moment of applying: FAILED_PRECONDITION when that is another number.
-absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run,
+// kTry: the coordinator checks it all, but for the signatures, which are kept back; kCompare: nobody is asked whether
+// it may be.
+enum class Extent { kApply, kTry, kCompare };
+absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, Extent extent,
                                          std::optional<uint64_t> expected_evictions = std::nullopt);
 
 // "bwl1...." for bailiwick login. Empty when it waits for a second person, and `proposal` is what to approve.
@@ -108,8 +115,8 @@ absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& per
 std::string LoginString(const Context& context, const control::v1::GetInfoResponse& info, const std::string& person,
                         const std::string& token);
 // Spends a login string: credentials and a context in `directory`, which must not hold a context yet (ALREADY_EXISTS;
-// with `replace` it may: its policy keys stay unless `policy_keys` names others, and what works is replaced only by what
-// works). The person's name.
+// with `replace` it may: its policy keys stay unless `policy_keys` names others, and what works is replaced only by
+// what works). The person's name.
 absl::StatusOr<std::string> Login(const std::string& login, const std::string& directory, bool replace,
                                   const std::vector<std::string>& policy_keys);
 
@@ -117,6 +124,7 @@ absl::StatusOr<std::string> Login(const std::string& login, const std::string& d
 absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl);
 // Pins the enrolment keys that these sites' agents gave at join (empty: every site not yet approved). Returns the
 // sites.
-absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& sites);
+absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& sites,
+                                                      Extent extent = Extent::kApply);
 
 }  // namespace bailiwick::cli

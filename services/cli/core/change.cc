@@ -128,6 +128,13 @@ void SignRecordsAgain(const Known& known, const policy::World& next, const Keys&
 
 }  // namespace
 
+control::v1::ApplyRequest WithoutSignatures(control::v1::ApplyRequest request) {
+  if (request.has_bundle()) request.mutable_bundle()->clear_signatures();
+  for (auto& record : *request.mutable_classifications()) record.clear_signatures();
+  if (!request.roots().empty()) request.mutable_roots(request.roots_size() - 1)->clear_signatures();
+  return request;
+}
+
 std::string LineDiff(const std::string& before, const std::string& after) {
   std::vector<std::string> a = absl::StrSplit(before, '\n'), b = absl::StrSplit(after, '\n');
   // Longest common subsequence; resources are short.
@@ -324,7 +331,7 @@ absl::StatusOr<Known> ReadKnown(Admin& admin, uint64_t* generation) {
   return known;
 }
 
-absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, bool dry_run,
+absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& change, Extent extent,
                                          std::optional<uint64_t> expected_evictions) {
   BW_ASSIGN_OR_RETURN(std::vector<crypto::SigningKey> keys, PolicyKeys(admin.context()));
   const std::string pinned = admin.context().policy_root_sha256;
@@ -338,9 +345,16 @@ absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& chan
       auto opened = config::OpenBundle(rpc::FromProto(made.request.bundle()), pinned);
       if (!opened.ok()) return Annotate(opened.status(), "policyKeys and policyRootSha256 of context.yaml do not fit");
     }
-    if (dry_run) return made.report;
+    if (extent == Extent::kCompare) return made.report;
     made.request.set_expected_generation(generation);
     if (expected_evictions.has_value()) made.request.set_expected_evictions(*expected_evictions);
+    if (extent == Extent::kTry) {
+      control::v1::DryRunRequest request;
+      *request.mutable_apply() = WithoutSignatures(made.request);
+      BW_ASSIGN_OR_RETURN(const control::v1::DryRunResponse tried, admin.Try(request));
+      made.report.pending = tried.waits();
+      return made.report;
+    }
     control::v1::ApplyResponse response;
     absl::Status applied = admin.Check(admin.control().Apply(Admin::Call().get(), made.request, &response));
     if (absl::IsAborted(applied) && attempt == 0) continue;  // somebody was faster: see what there is now

@@ -38,6 +38,9 @@ absl::StatusOr<std::vector<crypto::SigningKey>> PolicyKeys(const Context& contex
 // What the coordinator holds now, verified.
 absl::StatusOr<Known> ReadKnown(Admin& admin, uint64_t* generation);
 
+// As it may be shown to a coordinator that is only to check it: nothing that it could apply.
+control::v1::ApplyRequest WithoutSignatures(control::v1::ApplyRequest request);
+
 // Lines of `before` and `after` that differ, with - and + in front, in order.
 std::string LineDiff(const std::string& before, const std::string& after);
 

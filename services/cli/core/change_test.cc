@@ -339,6 +339,22 @@ TEST_F(SignChangeTest, ARotationCarriesTheChainAndSignsRecordsAgain) {
   EXPECT_TRUE(absl::IsFailedPrecondition(Sign(change).status())) << "new keys alone do not begin it";
 }
 
+TEST_F(SignChangeTest, WhatIsOnlyTriedCarriesNoSignatureOfIt) {
+  Apply(Upsert(std::string(kRegions) + kSites));
+  CatalogChange change = Upsert(Dataset("class: internal", "site: factory"));
+  change.law.renew = true;
+  change.law.root = config::PolicyRoot{{keys_[0].public_key(), crypto::SigningKey::Generate()->public_key()}, 1};
+  auto made = Sign(change);
+  ASSERT_TRUE(made.ok()) << made.status();
+  const control::v1::ApplyRequest shown = WithoutSignatures(made->request);
+  EXPECT_EQ(shown.bundle().payload(), made->request.bundle().payload());
+  EXPECT_EQ(shown.bundle().signatures_size(), 0);
+  ASSERT_EQ(shown.classifications_size(), 1);
+  EXPECT_EQ(shown.classifications(0).signatures_size(), 0);
+  ASSERT_EQ(shown.roots_size(), 2);
+  EXPECT_EQ(shown.roots(1).signatures_size(), 0);
+}
+
 TEST_F(SignChangeTest, OneOfTwoKeysSignsWhatTheOtherCompletes) {
   Apply(Upsert(std::string(kRegions) + kSites));
   const crypto::SigningKey first = keys_[0], second = *crypto::SigningKey::Generate();

@@ -426,7 +426,7 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
   if (!yaml.empty()) {
     CatalogChange change;
     BW_ASSIGN_OR_RETURN(change.upserts, config::ParseYaml(yaml, "--site"));
-    BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, false));
+    BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, Extent::kApply));
     Step(absl::StrCat("regions and sites declared, policy revision ", report.policy_revision));
   }
   for (const FleetSite& site : wanted) {

@@ -23,6 +23,41 @@ grpc::Status Serve(const absl::StatusOr<rpc::Peer>& peer, Response* response, Bo
   return grpc::Status::OK;
 }
 
+// The call that would do it; of no act one that everybody may make, for an answer that says so.
+const char* MethodOf(const control::v1::DryRunRequest& request) {
+  switch (request.act_case()) {
+    case control::v1::DryRunRequest::kApply:
+      return "Apply";
+    case control::v1::DryRunRequest::kRejectPending:
+      return "RejectPending";
+    case control::v1::DryRunRequest::kCreateJoinToken:
+      return "CreateJoinToken";
+    case control::v1::DryRunRequest::kRevoke:
+      return "Revoke";
+    case control::v1::DryRunRequest::kAllowRecoveries:
+      return "AllowRecoveries";
+    case control::v1::DryRunRequest::kCreateLoginToken:
+      return "CreateLoginToken";
+    case control::v1::DryRunRequest::kApprove:
+      return "Approve";
+    case control::v1::DryRunRequest::kWithdraw:
+      return "Withdraw";
+    case control::v1::DryRunRequest::kRotateAuthority:
+      return "RotateAuthority";
+    case control::v1::DryRunRequest::kPin:
+      return "Pin";
+    case control::v1::DryRunRequest::kHold:
+      return "Hold";
+    case control::v1::DryRunRequest::kRelease:
+      return "Release";
+    case control::v1::DryRunRequest::kRedact:
+      return "Redact";
+    case control::v1::DryRunRequest::ACT_NOT_SET:
+      break;
+  }
+  return "DryRun";
+}
+
 }  // namespace
 
 absl::StatusOr<rpc::Peer> ControlService::Admin(const grpc::ServerContext& context, const char* method) const {
@@ -72,6 +107,13 @@ BW_SERVE(Redact, core_->Redact(who, *request))
 BW_SERVE(ListRedactions, core_->Redactions(*request))
 BW_SERVE(ListAuditLogs, audit_desk_->Logs())
 #undef BW_SERVE
+
+grpc::Status ControlService::DryRun(grpc::ServerContext* context, const control::v1::DryRunRequest* request,
+                                    control::v1::DryRunResponse* response) {
+  auto peer = Admin(*context, "DryRun");
+  if (peer.ok()) peer = Admin(*context, MethodOf(*request));
+  return Serve(peer, response, [&](const rpc::Peer&, const std::string& who) { return core_->DryRun(who, *request); });
+}
 
 grpc::Status ControlService::ReadAudit(grpc::ServerContext* context, const agent::v1::ReadAuditRequest* request,
                                        grpc::ServerWriter<agent::v1::AuditChunk>* writer) {

@@ -23,6 +23,7 @@ class ControlService final : public control::v1::Control::Service {
   grpc::Status name(grpc::ServerContext*, const control::v1::name##Request*, control::v1::name##Response*) override
   BW_CONTROL_RPC(GetInfo);
   BW_CONTROL_RPC(Apply);
+  BW_CONTROL_RPC(DryRun);
   BW_CONTROL_RPC(ListResources);
   BW_CONTROL_RPC(GetPolicy);
   BW_CONTROL_RPC(ListPolicies);

@@ -135,13 +135,13 @@ absl::StatusOr<std::string> Authority::Issue(std::string_view csr_der, const ide
   const absl::Time now = clock_->Now();
   const size_t signer = SignerIndex();
   Generation& generation = generations_[signer];
-  BW_ASSIGN_OR_RETURN(std::string chain,
-                      identity::IssueCertificate(generation.ca, csr_der, id, now, life, earliest));
+  BW_ASSIGN_OR_RETURN(std::string chain, identity::IssueCertificate(generation.ca, csr_der, id, now, life, earliest));
   if (generation.trusted_until < now + life) {
     generation.trusted_until = now + life + options_.leaf_life;  // so that not every one is a write
     BW_RETURN_IF_ERROR(Persist());
   }
-  // Of two roots the certificates, for who has only the hash of one; of the others their links, as far back as they fit.
+  // Of two roots the certificates, for who has only the hash of one; of the others their links, as far back as they
+  // fit.
   chain += generation.ca.certificate_pem;
   if (signer > 0) chain += generations_[signer - 1].ca.certificate_pem;
   int certificates = 3;
@@ -151,15 +151,27 @@ absl::StatusOr<std::string> Authority::Issue(std::string_view csr_der, const ide
   return chain;
 }
 
-absl::Status Authority::RotateLocked() {
+absl::Status Authority::MayRotateLocked() const {
   if (SignerIndex() + 1 != generations_.size()) {
-    return absl::FailedPreconditionError("the CA is being replaced already; the next one signs once everybody knows it");
+    return absl::FailedPreconditionError(
+        "the CA is being replaced already; the next one signs once everybody knows it");
   }
   size_t trusted = 0;
   for (size_t i = 0; i < generations_.size(); ++i) trusted += Trusted(i);
   if (trusted >= kMaxTrusted) {
-    return absl::FailedPreconditionError("too many CAs are trusted still; wait until certificates of older ones expire");
+    return absl::FailedPreconditionError(
+        "too many CAs are trusted still; wait until certificates of older ones expire");
   }
+  return absl::OkStatus();
+}
+
+absl::Status Authority::MayRotate() const {
+  absl::MutexLock lock(&mutex_);
+  return MayRotateLocked();
+}
+
+absl::Status Authority::RotateLocked() {
+  BW_RETURN_IF_ERROR(MayRotateLocked());
   Generation next;
   next.number = generations_.back().number + 1;
   next.published = clock_->Now();

@@ -1,14 +1,14 @@
 // The coordinator's CA: signs certificates, and is replaced by a new one without anybody noticing.
 //
 // A new CA is published first: its root is trusted beside the old one and told to everybody. One life of an agent's
-// certificate later it signs, and the key of the old one is destroyed. An old root is trusted until the last certificate
-// under it has expired. Each new root comes with a link, its certificate signed by the CA before, which travels in every
-// chain: who slept through the overlap is led from the root that it knows.
+// certificate later it signs, and the key of the old one is destroyed. An old root is trusted until the last
+// certificate under it has expired. Each new root comes with a link, its certificate signed by the CA before, which
+// travels in every chain: who slept through the overlap is led from the root that it knows.
 //
-// Invariants: there is always one that signs; who is trusted is durable before anything is issued that needs it; what was
-// issued leads to a root of Roots() until it expires. Thread-safe.
-//   <dir>/cert.pem, key.pem (the first), gen-N/{cert,key,link}.pem, generations (text: number, when published, until when
-//   trusted; seconds)
+// Invariants: there is always one that signs; who is trusted is durable before anything is issued that needs it; what
+// was issued leads to a root of Roots() until it expires. Thread-safe.
+//   <dir>/cert.pem, key.pem (the first), gen-N/{cert,key,link}.pem, generations (text: number, when published, until
+//   when trusted; seconds)
 #pragma once
 
 #include <memory>
@@ -39,8 +39,8 @@ class Authority {
                                                          const std::string& directory, const std::string& trust_domain,
                                                          const Options& options);
 
-  // A chain: the leaf, the CA that signed it, the one before, then links: who knows one of the last dozen roots is led to
-  // it. Errors as identity::IssueCertificate.
+  // A chain: the leaf, the CA that signed it, the one before, then links: who knows one of the last dozen roots is led
+  // to it. Errors as identity::IssueCertificate.
   absl::StatusOr<std::string> Issue(std::string_view csr_der, const identity::SpiffeId& id, absl::Duration life,
                                     absl::Time earliest = absl::InfinitePast());
   absl::Duration leaf_life() const { return options_.leaf_life; }
@@ -50,6 +50,7 @@ class Authority {
   absl::StatusOr<bool> Tick();
   // Begins one now. FAILED_PRECONDITION: one is going on, or too many are trusted still.
   absl::Status Rotate();
+  absl::Status MayRotate() const;  // whether Rotate would begin one
 
  private:
   struct Generation {
@@ -63,6 +64,7 @@ class Authority {
   absl::Status Load() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status LoadGeneration(Generation* generation);
   absl::Status Persist() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status MayRotateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RotateLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   size_t SignerIndex() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Trusted(size_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

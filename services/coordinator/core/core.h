@@ -30,11 +30,12 @@
 #include "common/os/clock.h"
 #include "common/os/random.h"
 #include "common/policy/evaluator.h"
-#include "common/rpc/redaction.h"
 #include "common/rpc/gate.h"
+#include "common/rpc/redaction.h"
 #include "services/coordinator/ca/authority.h"
 #include "services/coordinator/catalog/catalog.h"
 #include "services/coordinator/core/rate_meter.h"
+#include "services/coordinator/core/rehearsal.h"
 #include "services/coordinator/planner/compiled_law.h"
 #include "services/coordinator/planner/eviction.h"
 #include "services/coordinator/planner/planner.h"
@@ -92,45 +93,57 @@ class Core {
   void TrustChanged();  // tells every agent
 
   // Admins. `who` is the admin's SPIFFE id.
+  // Any of the acts below that take a Rehearsal, with one.
+  absl::StatusOr<control::v1::DryRunResponse> DryRun(const std::string& who, const control::v1::DryRunRequest& request);
   control::v1::GetInfoResponse Info();
-  absl::StatusOr<control::v1::ApplyResponse> Apply(const std::string& who, const control::v1::ApplyRequest& request);
+  absl::StatusOr<control::v1::ApplyResponse> Apply(const std::string& who, const control::v1::ApplyRequest& request,
+                                                   Rehearsal* dry = nullptr);
   absl::StatusOr<control::v1::ListResourcesResponse> Resources(const control::v1::ListResourcesRequest& request);
   absl::StatusOr<control::v1::GetPolicyResponse> Policy(const control::v1::GetPolicyRequest& request);
   absl::StatusOr<control::v1::ListPoliciesResponse> Policies(const control::v1::ListPoliciesRequest& request);
   control::v1::GetPendingResponse GetPending();
   absl::StatusOr<control::v1::RejectPendingResponse> RejectPending(const std::string& who,
-                                                                   const control::v1::RejectPendingRequest& request);
+                                                                   const control::v1::RejectPendingRequest& request,
+                                                                   Rehearsal* dry = nullptr);
   absl::StatusOr<control::v1::CreateJoinTokenResponse> CreateJoinToken(
-      const std::string& who, const control::v1::CreateJoinTokenRequest& request);
+      const std::string& who, const control::v1::CreateJoinTokenRequest& request, Rehearsal* dry = nullptr);
   control::v1::ListSitesResponse Sites();
   control::v1::ListAgentsResponse Agents();
-  absl::StatusOr<control::v1::RevokeResponse> Revoke(const std::string& who, const control::v1::RevokeRequest& request);
+  absl::StatusOr<control::v1::RevokeResponse> Revoke(const std::string& who, const control::v1::RevokeRequest& request,
+                                                     Rehearsal* dry = nullptr);
   absl::StatusOr<control::v1::AllowRecoveriesResponse> AllowRecoveries(
-      const std::string& who, const control::v1::AllowRecoveriesRequest& request);
-  absl::StatusOr<control::v1::RotateAuthorityResponse> RotateAuthority(const std::string& who);
+      const std::string& who, const control::v1::AllowRecoveriesRequest& request, Rehearsal* dry = nullptr);
+  absl::StatusOr<control::v1::RotateAuthorityResponse> RotateAuthority(const std::string& who,
+                                                                       Rehearsal* dry = nullptr);
 
   // People: core_people.cc.
   absl::StatusOr<enroll::v1::JoinResponse> Login(const enroll::v1::LoginRequest& request);
   absl::StatusOr<control::v1::CreateLoginTokenResponse> CreateLoginToken(
-      const std::string& who, const control::v1::CreateLoginTokenRequest& request);
+      const std::string& who, const control::v1::CreateLoginTokenRequest& request, Rehearsal* dry = nullptr);
   control::v1::WhoAmIResponse WhoAmI(const rpc::Peer& peer);
   control::v1::ListProposalsResponse Proposals();
   absl::StatusOr<control::v1::ApproveResponse> Approve(const std::string& who,
-                                                       const control::v1::ApproveRequest& request);
+                                                       const control::v1::ApproveRequest& request,
+                                                       Rehearsal* dry = nullptr);
   absl::StatusOr<control::v1::WithdrawResponse> Withdraw(const std::string& who,
-                                                         const control::v1::WithdrawRequest& request);
+                                                         const control::v1::WithdrawRequest& request,
+                                                         Rehearsal* dry = nullptr);
   control::v1::ListDatasetsResponse Datasets();
   absl::StatusOr<control::v1::ListVersionsResponse> Versions(const std::string& dataset);
   absl::StatusOr<control::v1::ListReplicasResponse> Replicas(const std::string& dataset, const std::string& site);
   control::v1::ListTransfersResponse Transfers(const std::string& id);
   absl::StatusOr<control::v1::WhyResponse> Why(const std::string& dataset, const std::string& site);
-  absl::StatusOr<control::v1::PinResponse> Pin(const std::string& who, const control::v1::PinRequest& request);
-  absl::StatusOr<control::v1::HoldResponse> Hold(const std::string& who, const control::v1::HoldRequest& request);
+  absl::StatusOr<control::v1::PinResponse> Pin(const std::string& who, const control::v1::PinRequest& request,
+                                               Rehearsal* dry = nullptr);
+  absl::StatusOr<control::v1::HoldResponse> Hold(const std::string& who, const control::v1::HoldRequest& request,
+                                                 Rehearsal* dry = nullptr);
   absl::StatusOr<control::v1::ListHoldsResponse> Holds(const std::string& dataset);
   absl::StatusOr<control::v1::ReleaseResponse> Release(const std::string& who,
-                                                       const control::v1::ReleaseRequest& request);
+                                                       const control::v1::ReleaseRequest& request,
+                                                       Rehearsal* dry = nullptr);
   absl::StatusOr<control::v1::ListEvictionsResponse> Evictions(const control::v1::ListEvictionsRequest& request);
-  absl::StatusOr<control::v1::RedactResponse> Redact(const std::string& who, const control::v1::RedactRequest& request);
+  absl::StatusOr<control::v1::RedactResponse> Redact(const std::string& who, const control::v1::RedactRequest& request,
+                                                     Rehearsal* dry = nullptr);
   absl::StatusOr<control::v1::ListRedactionsResponse> Redactions(const control::v1::ListRedactionsRequest& request);
   absl::StatusOr<std::vector<control::v1::Event>> Events(const control::v1::EventsRequest& request);
 
@@ -157,7 +170,7 @@ class Core {
     bool delivered = false;  // reported done; the destination's own report confirms it
     bool adopted = false;    // was running before this coordinator started; nobody has spoken of it yet
     RateMeter wire, done;    // bytes
-    struct Word {  // what limits it, as one end said last
+    struct Word {            // what limits it, as one end said last
       std::string limit;
       absl::Duration at = -absl::InfiniteDuration();
     };
@@ -176,23 +189,29 @@ class Core {
   bool Retired(DatasetId id, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Rebuild() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // streams_ after resources or sites changed
   absl::Status InstallBundle(const crypto::Envelope& envelope) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether what comes without any signature is looked at all the same: in a rehearsal, of which nothing comes.
+  enum class Signatures { kNeeded, kToCome };
+  static bool Unsigned(const crypto::Envelope& envelope, Signatures signatures);
+  static void RehearseChange(const Change& change, const std::string& missing, Rehearsal* dry);  // core_dry_run.cc
   // FAILED_PRECONDITION: the law asks for the first time what a connected agent does not enforce.
   absl::Status CheckEnforced(const config::Catalog& law) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // `missing` says which signatures the request lacks; empty: none.
   absl::StatusOr<Change> CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after,
-                                    std::string* missing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+                                    std::string* missing, Signatures signatures) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // FAILED_PRECONDITION: another number of copies becomes unlawful than the request says; core_expect.cc.
   absl::Status CheckExpected(const control::v1::ApplyRequest& request, const policy::World& world,
                              const config::Catalog& after) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckRoots(const control::v1::ApplyRequest& request, Change* change, std::string* missing)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckRoots(const control::v1::ApplyRequest& request, Change* change, std::string* missing,
+                          Signatures signatures) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<config::Bundle> OpenOrPending(const crypto::Envelope& envelope, const std::string& root_sha256,
-                                               std::string* missing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+                                               std::string* missing, Signatures signatures)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static void AddMissing(const std::string& what, const crypto::Envelope& envelope,
                          const std::vector<std::string>& keys, size_t threshold, std::string* missing);
   static std::string PendingId(const control::v1::ApplyRequest& request);
   static void MergeSignatures(const control::v1::ApplyRequest& from, control::v1::ApplyRequest* to);
   control::v1::Pending PendingView() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status MayWait(bool same) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // `same`: as the change that waits
   absl::Status KeepPending(const std::string& who, const control::v1::ApplyRequest& request, bool same)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<crypto::Envelope> MakeTimestamp() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -224,26 +243,30 @@ class Core {
 
   // People: core_people.cc.
   static rpc::People PeopleOf(const config::Catalog& resources);
-  void ApplyPeople() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // to the gate, and to those who are connected
+  void ApplyPeople() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);     // to the gate, and to those who are connected
   bool TakesTwo() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // dangerous acts need a second person
   absl::Status CheckMayApply(const std::string& who, const control::v1::ApplyRequest& request,
                              const config::Catalog& after) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Why the change waits for another person than `who`; empty: it does not. `change` says whether it is the pending one.
+  // Why the change waits for another person than `who`; empty: it does not. `change` says whether it is the pending
+  // one.
   std::string NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::Proposal> Propose(const std::string& who, control::v1::Proposal proposal,
-                                                const std::string& what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+                                                const std::string& what, Rehearsal* dry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::ReleaseResponse> ReleaseNow(const std::string& who,
-                                                          const control::v1::ReleaseRequest& request)
+                                                          const control::v1::ReleaseRequest& request, Rehearsal* dry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::AllowRecoveriesResponse> AllowRecoveriesNow(
-      const std::string& who, const control::v1::AllowRecoveriesRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+      const std::string& who, const control::v1::AllowRecoveriesRequest& request, Rehearsal* dry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::CreateLoginTokenResponse> CreateLoginTokenNow(
-      const std::string& who, const control::v1::CreateLoginTokenRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+      const std::string& who, const control::v1::CreateLoginTokenRequest& request, Rehearsal* dry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Identities: core_identity.cc.
-  absl::StatusOr<enroll::v1::JoinResponse> Certify(const identity::SpiffeId& id, const std::string& csr_der, absl::Duration life)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<enroll::v1::JoinResponse> Certify(const identity::SpiffeId& id, const std::string& csr_der,
+                                                   absl::Duration life) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Lift(const std::string& spiffe_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // who was revoked joins anew
   absl::Status CheckNotRevoked(const std::string& spiffe_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   agent::v1::CoordinatorMessage TrustMessage() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/base/version.h"
 #include "common/config/obligations.h"
 #include "common/config/steps.h"
@@ -77,6 +78,12 @@ bool Contains(const std::vector<std::string>& all, const std::string& one) {
   return std::find(all.begin(), all.end(), one) != all.end();
 }
 
+std::string PinEffect(const control::v1::PinRequest& request, const std::string& site) {
+  if (request.number() == 0) return absl::StrCat("site ", site, " follows the newest version of ", request.dataset());
+  return absl::StrCat("site ", site, " shows version ", request.number(), " of ", request.dataset(),
+                      " until told otherwise");
+}
+
 bool SameCatalog(const config::Catalog& a, const config::Catalog& b) {
   if (a.size() != b.size()) return false;
   for (const auto& [key, resource] : a) {
@@ -106,7 +113,7 @@ absl::Status Core::CheckEnforced(const config::Catalog& law) const {
 }
 
 absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after,
-                                        std::string* missing) {
+                                        std::string* missing, Signatures signatures) {
   missing->clear();
   Change change;
   change.generation = state_.generation + 1;
@@ -137,8 +144,8 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
         return absl::InvalidArgumentError("the policy bundle cannot be read");
       change.root_sha256 = std::string(crypto::Sha256(first.root()).view());
     }
-    BW_RETURN_IF_ERROR(CheckRoots(request, &change, missing));
-    BW_ASSIGN_OR_RETURN(bundle, OpenOrPending(*change.bundle, change.root_sha256, missing));
+    BW_RETURN_IF_ERROR(CheckRoots(request, &change, missing, signatures));
+    BW_ASSIGN_OR_RETURN(bundle, OpenOrPending(*change.bundle, change.root_sha256, missing, signatures));
     BW_RETURN_IF_ERROR(CheckIssued(bundle->message, clock_->Now()));
     const uint64_t current = bundle_.has_value() ? bundle_->world.revision : 0;
     if (bundle->world.revision != current + 1) {
@@ -178,7 +185,9 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     crypto::Envelope envelope = rpc::FromProto(message);
     if (!bundle.has_value()) return absl::InvalidArgumentError("a classification needs a policy bundle first");
     auto opened = config::OpenClassification(envelope, bundle->world);
-    if (absl::IsPermissionDenied(opened.status())) {
+    if (Unsigned(envelope, signatures)) {
+      opened = config::ReadKeptClassification(envelope);
+    } else if (absl::IsPermissionDenied(opened.status())) {
       opened = config::OpenPendingClassification(envelope, bundle->world);
       if (opened.ok())
         AddMissing("a classification", envelope, bundle->world.root_keys, bundle->world.root_threshold, missing);
@@ -236,8 +245,9 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     if (record == nullptr || !bundle.has_value()) {
       return absl::InvalidArgumentError(absl::StrCat("dataset ", key.second, " comes without a signed classification"));
     }
-    auto c = waits ? config::OpenPendingClassification(*record, bundle->world)
-                   : config::OpenClassification(*record, bundle->world);
+    auto c = Unsigned(*record, signatures) ? config::ReadKeptClassification(*record)
+             : waits                       ? config::OpenPendingClassification(*record, bundle->world)
+                                           : config::OpenClassification(*record, bundle->world);
     if (!c.ok()) return Annotate(c.status(), absl::StrCat("dataset ", key.second));
     BW_RETURN_IF_ERROR(CheckClassified(resource, *c));
   }
@@ -253,8 +263,12 @@ void Core::DropForeignSessions() {
   }
 }
 
-absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
-                                                       const control::v1::ApplyRequest& request) {
+bool Core::Unsigned(const crypto::Envelope& envelope, Signatures signatures) {
+  return signatures == Signatures::kToCome && envelope.signatures.empty();
+}
+
+absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, const control::v1::ApplyRequest& request,
+                                                       Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
   const std::string id = PendingId(request);
   const bool completes = state_.pending.has_value() && PendingId(state_.pending->request) == id;
@@ -266,11 +280,17 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
   if (completes) MergeSignatures(state_.pending->request, &merged);
   config::Catalog after;
   std::string missing;
-  BW_ASSIGN_OR_RETURN(Change change, CheckApply(merged, &after, &missing));
+  BW_ASSIGN_OR_RETURN(Change change,
+                      CheckApply(merged, &after, &missing, dry == nullptr ? Signatures::kNeeded : Signatures::kToCome));
   BW_RETURN_IF_ERROR(CheckMayApply(who, merged, after));
   change.drop_pending = completes;
   if (missing.empty()) missing = NeedsSecond(who, change, after);
   control::v1::ApplyResponse response;
+  if (dry != nullptr) {
+    if (!missing.empty()) BW_RETURN_IF_ERROR(MayWait(completes));
+    RehearseChange(change, missing, dry);
+    return response;
+  }
   if (!missing.empty()) {
     BW_RETURN_IF_ERROR(KeepPending(who, merged, completes));
     response.set_generation(state_.generation);
@@ -332,13 +352,17 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who,
 }
 
 absl::StatusOr<control::v1::CreateJoinTokenResponse> Core::CreateJoinToken(
-    const std::string& who, const control::v1::CreateJoinTokenRequest& request) {
+    const std::string& who, const control::v1::CreateJoinTokenRequest& request, Rehearsal* dry) {
   absl::Duration ttl = request.has_ttl() ? absl::Seconds(request.ttl().seconds()) : kDefaultTokenLife;
   if (ttl <= absl::ZeroDuration() || ttl > kMaxTokenLife)
     return absl::InvalidArgumentError("a join token lives from 1s to 7d");
   absl::MutexLock lock(&mutex_);
   if (state_.resources.count({"Site", request.site()}) == 0) {
     return absl::NotFoundError(absl::StrCat("site ", request.site(), " is not declared"));
+  }
+  if (dry != nullptr) {
+    dry->effects.push_back(absl::StrCat("one agent can join as site ", request.site(), " within ", FormatAge(ttl)));
+    return control::v1::CreateJoinTokenResponse();
   }
   const std::string token = absl::WebSafeBase64Escape(random_->Bytes(32));
   const absl::Time expires = clock_->Now() + ttl;
@@ -351,7 +375,8 @@ absl::StatusOr<control::v1::CreateJoinTokenResponse> Core::CreateJoinToken(
   return response;
 }
 
-absl::StatusOr<control::v1::PinResponse> Core::Pin(const std::string& who, const control::v1::PinRequest& request) {
+absl::StatusOr<control::v1::PinResponse> Core::Pin(const std::string& who, const control::v1::PinRequest& request,
+                                                   Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
   const Stream* stream = FindStream(request.dataset());
   if (stream == nullptr) return absl::NotFoundError(absl::StrCat("dataset ", request.dataset(), " does not exist"));
@@ -373,6 +398,10 @@ absl::StatusOr<control::v1::PinResponse> Core::Pin(const std::string& who, const
     return absl::NotFoundError(
         request.site().empty() ? absl::StrCat("no replica holds version ", request.number(), " of ", request.dataset())
                                : absl::StrCat("site ", request.site(), " has no replica of ", request.dataset()));
+  }
+  if (dry != nullptr) {
+    for (const std::string& site : response.sites()) dry->effects.push_back(PinEffect(request, site));
+    return response;
   }
   BW_RETURN_IF_ERROR(Audit("replicas-pinned", absl::StrCat(stream->name, "/", request.number()),
                            absl::StrCat("{\"by\":\"", who, "\",\"site\":\"", request.site(), "\"}")));

@@ -234,9 +234,10 @@ void Core::OnReceipt(const std::string& site, const types::v1::Envelope& envelop
     const bool redaction = !receipt->order_id.empty();
     Event(redaction ? "redaction-done" : "replica-erased", site, receipt->dataset, 0,
           redaction ? absl::StrCat("order ", Hex(receipt->order_id), ", ", receipt->chunks, " chunks, ", receipt->bytes,
-                                   " bytes; receipt ", Hex(row.id)) : absl::StrCat(
-              receipt->versions.empty() ? "parts of a version" : absl::StrCat("versions ", Numbers(receipt->versions)),
-              ", ", receipt->bytes, " bytes, ", receipt->cause, "; receipt ", Hex(row.id)));
+                                   " bytes; receipt ", Hex(row.id))
+                    : absl::StrCat(receipt->versions.empty() ? "parts of a version"
+                                                             : absl::StrCat("versions ", Numbers(receipt->versions)),
+                                   ", ", receipt->bytes, " bytes, ", receipt->cause, "; receipt ", Hex(row.id)));
     state_.receipts.push_back(std::move(row));
     Wake();
   }
@@ -288,7 +289,8 @@ absl::StatusOr<control::v1::ListEvictionsResponse> Core::Evictions(const control
   return response;
 }
 
-absl::StatusOr<control::v1::HoldResponse> Core::Hold(const std::string& who, const control::v1::HoldRequest& request) {
+absl::StatusOr<control::v1::HoldResponse> Core::Hold(const std::string& who, const control::v1::HoldRequest& request,
+                                                     Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
   if (request.reason().empty() || request.reason().size() > kMaxReason) {
     return absl::InvalidArgumentError("a hold needs a reason of at most 1000 bytes, for who finds it later");
@@ -301,6 +303,12 @@ absl::StatusOr<control::v1::HoldResponse> Core::Hold(const std::string& who, con
   }
   if (request.number() != 0 && state_.versions[stream->id].count(request.number()) == 0) {
     return absl::NotFoundError(absl::StrCat("dataset ", request.dataset(), " has no version ", request.number()));
+  }
+  if (dry != nullptr) {
+    dry->effects.push_back(absl::StrCat(
+        request.number() == 0 ? "every version" : absl::StrCat("version ", request.number()), " of ", stream->name,
+        request.site().empty() ? " at every site" : absl::StrCat(" at site ", request.site()), " is held"));
+    return control::v1::HoldResponse();
   }
   agent::v1::Hold hold;
   hold.set_hold_id(random_->Bytes(8));
@@ -342,25 +350,29 @@ absl::StatusOr<control::v1::ListHoldsResponse> Core::Holds(const std::string& da
 }
 
 absl::StatusOr<control::v1::ReleaseResponse> Core::Release(const std::string& who,
-                                                           const control::v1::ReleaseRequest& request) {
+                                                           const control::v1::ReleaseRequest& request, Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
-  const bool any = std::any_of(state_.holds.begin(), state_.holds.end(), [&](const auto& hold) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    auto of = DatasetId::From(hold.second.dataset_id());
-    return of.ok() && NameOf(*of) == request.dataset();
-  });
-  if (!TakesTwo() || !any) return ReleaseNow(who, request);
+  const bool any =
+      std::any_of(state_.holds.begin(), state_.holds.end(), [&](const auto& hold) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        auto of = DatasetId::From(hold.second.dataset_id());
+        return of.ok() && NameOf(*of) == request.dataset();
+      });
+  if (!TakesTwo() || !any) return ReleaseNow(who, request, dry);
   control::v1::Proposal proposal;
   *proposal.mutable_release() = request;
   control::v1::ReleaseResponse response;
-  BW_ASSIGN_OR_RETURN(*response.mutable_proposal(),
-                      Propose(who, std::move(proposal),
-                              absl::StrCat("release ", request.hold_id().empty() ? "every hold" : "hold " + request.hold_id(),
-                                           " of ", request.dataset())));
+  BW_ASSIGN_OR_RETURN(
+      *response.mutable_proposal(),
+      Propose(who, std::move(proposal),
+              absl::StrCat("release ", request.hold_id().empty() ? "every hold" : "hold " + request.hold_id(), " of ",
+                           request.dataset()),
+              dry));
   return response;
 }
 
 absl::StatusOr<control::v1::ReleaseResponse> Core::ReleaseNow(const std::string& who,
-                                                              const control::v1::ReleaseRequest& request) {
+                                                              const control::v1::ReleaseRequest& request,
+                                                              Rehearsal* dry) {
   std::vector<std::string> ids;
   for (const auto& [id, hold] : state_.holds) {
     auto of = DatasetId::From(hold.dataset_id());
@@ -373,6 +385,14 @@ absl::StatusOr<control::v1::ReleaseResponse> Core::ReleaseNow(const std::string&
                                    : absl::StrCat(request.dataset(), " has no hold ", request.hold_id()));
   }
   control::v1::ReleaseResponse response;
+  if (dry != nullptr) {
+    for (const std::string& id : ids) {
+      const agent::v1::Hold& hold = state_.holds[id];
+      dry->effects.push_back(
+          absl::StrCat("hold ", Hex(id), " of ", request.dataset(), " by ", hold.by(), " ends: ", hold.reason()));
+    }
+    return response;
+  }
   for (const std::string& id : ids) {
     const agent::v1::Hold hold = state_.holds[id];
     auto of = DatasetId::From(hold.dataset_id());

@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
 #include "services/coordinator/core/core.h"
@@ -20,7 +21,7 @@ constexpr size_t kMaxReason = 1000;
 }  // namespace
 
 absl::StatusOr<enroll::v1::JoinResponse> Core::Certify(const identity::SpiffeId& id, const std::string& csr_der,
-                                                           absl::Duration life) {
+                                                       absl::Duration life) {
   // A certificate of somebody who was revoked and comes back must begin after that.
   absl::Time earliest = absl::InfinitePast();
   if (auto denied = state_.denied.find(id.str()); denied != state_.denied.end()) {
@@ -67,7 +68,8 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
                            absl::StrCat("{\"identity\":\"", id.str(), "\",\"enrolmentKey\":\"",
                                         absl::BytesToHexString(request.enrolment_ed25519()), "\"}")));
   BW_RETURN_IF_ERROR(Lift(id.str()));
-  BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse response, Certify(id, request.csr_der(), config_.identities.authority->leaf_life()));
+  BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse response,
+                      Certify(id, request.csr_der(), config_.identities.authority->leaf_life()));
   AgentRow agent = state_.agents[site];
   agent.site = site;
   agent.spiffe_id = id.str();
@@ -89,7 +91,8 @@ absl::StatusOr<agent::v1::RenewResponse> Core::Renew(const rpc::Peer& peer, cons
   BW_RETURN_IF_ERROR(gate.Refused(peer.uri, CheckSite(peer.id)));
   BW_RETURN_IF_ERROR(identity::CheckRequest(request.csr_der()));
   BW_RETURN_IF_ERROR(Audit("certificate-renewed", absl::StrCat("site/", peer.id.site), "{}"));
-  BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse certified, Certify(peer.id, request.csr_der(), config_.identities.authority->leaf_life()));
+  BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse certified,
+                      Certify(peer.id, request.csr_der(), config_.identities.authority->leaf_life()));
   AgentRow& agent = state_.agents[peer.id.site];
   agent.renewed = clock_->Now();
   agent.certificate_expires = agent.renewed + config_.identities.authority->leaf_life();
@@ -138,8 +141,8 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Recover(const enroll::v1::Recover
         absl::StrCat("bailiwick-recover-v1", std::string(crypto::Sha256(request.csr_der()).view()), request.nonce(),
                      request.spiffe_id());
     if (!crypto::VerifySignature(agent->second.enrolment_key, proof, request.enrolment_proof())) {
-      return identity::Forbid("NOT_ALLOWED", absl::StrCat("the recovery of ", id.str(),
-                                                          " is not signed by the key that it joined with"));
+      return identity::Forbid(
+          "NOT_ALLOWED", absl::StrCat("the recovery of ", id.str(), " is not signed by the key that it joined with"));
     }
     BW_RETURN_IF_ERROR(CheckSite(id));
     BW_RETURN_IF_ERROR(CheckNotRevoked(id.str()));
@@ -253,7 +256,7 @@ control::v1::ListAgentsResponse Core::Agents() {
 }
 
 absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
-                                                         const control::v1::RevokeRequest& request) {
+                                                         const control::v1::RevokeRequest& request, Rehearsal* dry) {
   if (request.reason().empty() || request.reason().size() > kMaxReason) {
     return absl::InvalidArgumentError("say why, in at most 1000 characters");
   }
@@ -278,23 +281,30 @@ absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
     }
     id = agent->second.spiffe_id;
   }
-  agent::v1::Denied denied;
-  denied.set_spiffe_id(id);
-  denied.set_reason(request.reason());
-  denied.set_by(who);
-  rpc::ToProto(clock_->Now(), denied.mutable_at());
-  BW_RETURN_IF_ERROR(Audit("identity-revoked", absl::StrCat("identity/", id),
-                           absl::StrCat("{\"by\":\"", who, "\",\"reason\":\"", absl::CEscape(request.reason()), "\"}")));
-  BW_RETURN_IF_ERROR(catalog_->PutDenied(denied));
-  state_.denied[id] = denied;
-  ApplyDenied();
-  CloseSilentSessions();
   std::vector<std::string> ended;
   for (const auto& [transfer_id, transfer] : transfers_) {
     if (!request.site().empty() && (transfer.dialler == request.site() || transfer.other == request.site())) {
       ended.push_back(transfer_id);
     }
   }
+  if (dry != nullptr) {
+    dry->effects.push_back(absl::StrCat(id, " is out until it joins or logs in anew"));
+    for (const std::string& transfer_id : ended)
+      dry->effects.push_back(absl::StrCat("transfer ", transfer_id, " ends"));
+    return control::v1::RevokeResponse();
+  }
+  agent::v1::Denied denied;
+  denied.set_spiffe_id(id);
+  denied.set_reason(request.reason());
+  denied.set_by(who);
+  rpc::ToProto(clock_->Now(), denied.mutable_at());
+  BW_RETURN_IF_ERROR(
+      Audit("identity-revoked", absl::StrCat("identity/", id),
+            absl::StrCat("{\"by\":\"", who, "\",\"reason\":\"", absl::CEscape(request.reason()), "\"}")));
+  BW_RETURN_IF_ERROR(catalog_->PutDenied(denied));
+  state_.denied[id] = denied;
+  ApplyDenied();
+  CloseSilentSessions();
   for (const std::string& transfer_id : ended) EndTransfer(transfer_id, false, "WRONG_PEER", "an end was revoked");
   Event("identity-revoked", request.site(), "", 0, absl::StrCat(id, ": ", request.reason()));
   Wake();
@@ -304,7 +314,7 @@ absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
 }
 
 absl::StatusOr<control::v1::AllowRecoveriesResponse> Core::AllowRecoveries(
-    const std::string& who, const control::v1::AllowRecoveriesRequest& request) {
+    const std::string& who, const control::v1::AllowRecoveriesRequest& request, Rehearsal* dry) {
   if (request.count() > kMaxRecoveries) return absl::InvalidArgumentError("at most 1000 recoveries can be allowed");
   absl::MutexLock lock(&mutex_);
   auto agent = state_.agents.find(request.site());
@@ -313,19 +323,25 @@ absl::StatusOr<control::v1::AllowRecoveriesResponse> Core::AllowRecoveries(
     *proposal.mutable_allow_recoveries() = request;
     control::v1::AllowRecoveriesResponse response;
     response.set_before(agent->second.recoveries_left);
-    BW_ASSIGN_OR_RETURN(*response.mutable_proposal(),
-                        Propose(who, std::move(proposal),
-                                absl::StrCat("let site ", request.site(), " come back ", request.count(), " times")));
+    BW_ASSIGN_OR_RETURN(
+        *response.mutable_proposal(),
+        Propose(who, std::move(proposal),
+                absl::StrCat("let site ", request.site(), " come back ", request.count(), " times"), dry));
     return response;
   }
-  return AllowRecoveriesNow(who, request);
+  return AllowRecoveriesNow(who, request, dry);
 }
 
 absl::StatusOr<control::v1::AllowRecoveriesResponse> Core::AllowRecoveriesNow(
-    const std::string& who, const control::v1::AllowRecoveriesRequest& request) {
+    const std::string& who, const control::v1::AllowRecoveriesRequest& request, Rehearsal* dry) {
   auto agent = state_.agents.find(request.site());
   if (agent == state_.agents.end() || agent->second.spiffe_id.empty()) {
     return absl::NotFoundError(absl::StrCat("no agent ever joined as site ", request.site()));
+  }
+  if (dry != nullptr) {
+    dry->effects.push_back(absl::StrCat("the agent of site ", request.site(), " may come back ", request.count(),
+                                        " times by itself, instead of ", agent->second.recoveries_left));
+    return control::v1::AllowRecoveriesResponse();
   }
   BW_RETURN_IF_ERROR(Audit("recoveries-allowed", absl::StrCat("site/", request.site()),
                            absl::StrCat("{\"by\":\"", who, "\",\"count\":", request.count(), "}")));
@@ -338,8 +354,14 @@ absl::StatusOr<control::v1::AllowRecoveriesResponse> Core::AllowRecoveriesNow(
   return response;
 }
 
-absl::StatusOr<control::v1::RotateAuthorityResponse> Core::RotateAuthority(const std::string& who) {
+absl::StatusOr<control::v1::RotateAuthorityResponse> Core::RotateAuthority(const std::string& who, Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
+  if (dry != nullptr) {
+    BW_RETURN_IF_ERROR(config_.identities.authority->MayRotate());
+    dry->effects.push_back(absl::StrCat("a new CA is trusted beside the old one, and signs in ",
+                                        FormatAge(config_.identities.authority->leaf_life())));
+    return control::v1::RotateAuthorityResponse();
+  }
   BW_RETURN_IF_ERROR(Audit("authority-rotated", "ca", absl::StrCat("{\"by\":\"", who, "\"}")));
   BW_RETURN_IF_ERROR(config_.identities.authority->Rotate());
   control::v1::RotateAuthorityResponse response;

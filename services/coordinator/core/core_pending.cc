@@ -69,7 +69,8 @@ void Core::AddMissing(const std::string& what, const crypto::Envelope& envelope,
 }
 
 // The chain that the request brings must continue the one known here by one root. Sets the change's chain and root.
-absl::Status Core::CheckRoots(const control::v1::ApplyRequest& request, Change* change, std::string* missing) {
+absl::Status Core::CheckRoots(const control::v1::ApplyRequest& request, Change* change, std::string* missing,
+                              Signatures signatures) {
   if (request.roots().empty()) return absl::OkStatus();
   if (!bundle_.has_value()) return absl::InvalidArgumentError("the first policy bundle has no roots before its own");
   config::RootChain known = state_.roots;
@@ -89,12 +90,15 @@ absl::Status Core::CheckRoots(const control::v1::ApplyRequest& request, Change* 
   absl::Status follows = config::CheckSuccessor(before, chain.back());
   if (!follows.ok()) {
     BW_ASSIGN_OR_RETURN(config::PolicyRoot next, config::DecodePolicyRoot(chain.back().payload));
+    const bool to_come = Unsigned(chain.back(), signatures);
     if (!absl::IsPermissionDenied(follows) || next.number != before.number + 1 ||
-        crypto::ValidSigners(chain.back(), crypto::kRootType, before.keys).empty()) {
+        (!to_come && crypto::ValidSigners(chain.back(), crypto::kRootType, before.keys).empty())) {
       return follows;
     }
-    AddMissing("the new root, by keys of the old one,", chain.back(), before.keys, before.threshold, missing);
-    AddMissing("the new root, by its own keys,", chain.back(), next.keys, next.threshold, missing);
+    if (!to_come) {
+      AddMissing("the new root, by keys of the old one,", chain.back(), before.keys, before.threshold, missing);
+      AddMissing("the new root, by its own keys,", chain.back(), next.keys, next.threshold, missing);
+    }
   }
   change->root_sha256 = config::RootHash(chain.back());
   change->roots = std::move(chain);
@@ -102,11 +106,12 @@ absl::Status Core::CheckRoots(const control::v1::ApplyRequest& request, Change* 
 }
 
 absl::StatusOr<config::Bundle> Core::OpenOrPending(const crypto::Envelope& envelope, const std::string& root_sha256,
-                                                   std::string* missing) {
+                                                   std::string* missing, Signatures signatures) {
   auto whole = config::OpenBundle(envelope, root_sha256);
   if (!absl::IsPermissionDenied(whole.status())) return whole;
   auto pending = config::OpenUnsigned(envelope);
   if (!pending.ok() || crypto::Sha256(pending->message.root()).view() != root_sha256) return whole.status();
+  if (Unsigned(envelope, signatures)) return pending;
   // During a rotation, one of the keys of the old root may be the first to sign.
   std::vector<std::string> may_begin = pending->world.root_keys;
   if (bundle_.has_value()) {
@@ -125,7 +130,7 @@ control::v1::Pending Core::PendingView() {
   rpc::ToProto(row.since, view.mutable_since());
   config::Catalog after;
   std::string missing;
-  auto change = CheckApply(row.request, &after, &missing);
+  auto change = CheckApply(row.request, &after, &missing, Signatures::kNeeded);
   view.set_outdated(!change.ok());
   if (change.ok() && missing.empty()) {
     change->drop_pending = true;
@@ -148,12 +153,15 @@ control::v1::Pending Core::PendingView() {
   return view;
 }
 
+absl::Status Core::MayWait(bool same) const {
+  if (!state_.pending.has_value() || same) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("a change by ", state_.pending->by,
+                   " waits for signatures; see bailiwick policy pending, then approve or reject it first"));
+}
+
 absl::Status Core::KeepPending(const std::string& who, const control::v1::ApplyRequest& request, bool same) {
-  if (state_.pending.has_value() && !same) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("a change by ", state_.pending->by,
-                     " waits for signatures; see bailiwick policy pending, then approve or reject it first"));
-  }
+  BW_RETURN_IF_ERROR(MayWait(same));
   PendingRow row = same ? *state_.pending : PendingRow{{}, who, clock_->Now()};
   row.request = request;
   BW_RETURN_IF_ERROR(Audit("policy-change-signed", absl::BytesToHexString(PendingId(request)),
@@ -177,11 +185,16 @@ control::v1::GetPendingResponse Core::GetPending() {
   return response;
 }
 
-absl::StatusOr<control::v1::RejectPendingResponse> Core::RejectPending(
-    const std::string& who, const control::v1::RejectPendingRequest& request) {
+absl::StatusOr<control::v1::RejectPendingResponse> Core::RejectPending(const std::string& who,
+                                                                       const control::v1::RejectPendingRequest& request,
+                                                                       Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
   if (!state_.pending.has_value() || PendingId(state_.pending->request) != request.id()) {
     return absl::NotFoundError("no such change waits for signatures");
+  }
+  if (dry != nullptr) {
+    dry->effects.push_back(absl::StrCat("the change that ", state_.pending->by, " began is dropped"));
+    return control::v1::RejectPendingResponse();
   }
   BW_RETURN_IF_ERROR(
       Audit("policy-change-rejected", absl::BytesToHexString(request.id()), absl::StrCat("{\"by\":\"", who, "\"}")));

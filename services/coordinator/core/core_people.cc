@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
 #include "services/coordinator/core/core.h"
@@ -93,9 +94,14 @@ std::string Core::NeedsSecond(const std::string& who, const Change& change, cons
 }
 
 absl::StatusOr<control::v1::Proposal> Core::Propose(const std::string& who, control::v1::Proposal proposal,
-                                                    const std::string& what) {
+                                                    const std::string& what, Rehearsal* dry) {
   if (state_.proposals.size() >= kMaxProposals) {
     return absl::ResourceExhaustedError("100 proposals wait already; approve or withdraw some first");
+  }
+  if (dry != nullptr) {
+    dry->effects.push_back(what);
+    dry->waits = "it needs the approval of another policy-admin: bailiwick approve";
+    return proposal;
   }
   proposal.set_id(absl::BytesToHexString(random_->Bytes(8)));
   proposal.set_what(what);
@@ -121,7 +127,7 @@ control::v1::ListProposalsResponse Core::Proposals() {
 }
 
 absl::StatusOr<control::v1::ApproveResponse> Core::Approve(const std::string& who,
-                                                           const control::v1::ApproveRequest& request) {
+                                                           const control::v1::ApproveRequest& request, Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
   auto it = state_.proposals.find(request.id());
   if (it == state_.proposals.end()) return absl::NotFoundError(absl::StrCat("there is no proposal ", request.id()));
@@ -129,18 +135,20 @@ absl::StatusOr<control::v1::ApproveResponse> Core::Approve(const std::string& wh
   if (PersonOf(proposal.by()) == PersonOf(who)) {
     return absl::FailedPreconditionError("that is your own proposal: another policy-admin must approve it");
   }
-  BW_RETURN_IF_ERROR(Audit("proposal-approved", absl::StrCat("proposal/", proposal.id()),
-                           absl::StrCat("{\"by\":\"", who, "\",\"proposedBy\":\"", proposal.by(), "\"}")));
+  if (dry == nullptr)
+    BW_RETURN_IF_ERROR(Audit("proposal-approved", absl::StrCat("proposal/", proposal.id()),
+                             absl::StrCat("{\"by\":\"", who, "\",\"proposedBy\":\"", proposal.by(), "\"}")));
   const std::string both = absl::StrCat(proposal.by(), " and ", who);
   control::v1::ApproveResponse response;
   *response.mutable_done() = proposal;
   if (proposal.has_release()) {
-    BW_RETURN_IF_ERROR(ReleaseNow(both, proposal.release()).status());
+    BW_RETURN_IF_ERROR(ReleaseNow(both, proposal.release(), dry).status());
   } else if (proposal.has_allow_recoveries()) {
-    BW_RETURN_IF_ERROR(AllowRecoveriesNow(both, proposal.allow_recoveries()).status());
+    BW_RETURN_IF_ERROR(AllowRecoveriesNow(both, proposal.allow_recoveries(), dry).status());
   } else if (proposal.has_create_login_token()) {
-    BW_ASSIGN_OR_RETURN(*response.mutable_login_token(), CreateLoginTokenNow(both, proposal.create_login_token()));
+    BW_ASSIGN_OR_RETURN(*response.mutable_login_token(), CreateLoginTokenNow(both, proposal.create_login_token(), dry));
   }
+  if (dry != nullptr) return response;
   BW_RETURN_IF_ERROR(catalog_->RemoveProposal(proposal.id()));
   state_.proposals.erase(proposal.id());
   Event("proposal-approved", "", "", 0, absl::StrCat(proposal.what(), ", by ", both));
@@ -148,10 +156,15 @@ absl::StatusOr<control::v1::ApproveResponse> Core::Approve(const std::string& wh
 }
 
 absl::StatusOr<control::v1::WithdrawResponse> Core::Withdraw(const std::string& who,
-                                                             const control::v1::WithdrawRequest& request) {
+                                                             const control::v1::WithdrawRequest& request,
+                                                             Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
   auto it = state_.proposals.find(request.id());
   if (it == state_.proposals.end()) return absl::NotFoundError(absl::StrCat("there is no proposal ", request.id()));
+  if (dry != nullptr) {
+    dry->effects.push_back(absl::StrCat("the proposal by ", it->second.by(), " is dropped: ", it->second.what()));
+    return control::v1::WithdrawResponse();
+  }
   BW_RETURN_IF_ERROR(
       Audit("proposal-withdrawn", absl::StrCat("proposal/", request.id()), absl::StrCat("{\"by\":\"", who, "\"}")));
   BW_RETURN_IF_ERROR(catalog_->RemoveProposal(request.id()));
@@ -161,7 +174,7 @@ absl::StatusOr<control::v1::WithdrawResponse> Core::Withdraw(const std::string& 
 }
 
 absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::CreateLoginToken(
-    const std::string& who, const control::v1::CreateLoginTokenRequest& request) {
+    const std::string& who, const control::v1::CreateLoginTokenRequest& request, Rehearsal* dry) {
   const identity::SpiffeId id{
       .kind = identity::Kind::kAdmin, .trust_domain = "x", .region = "", .site = "", .name = request.person()};
   if (!identity::ParseSpiffeId(id.str()).ok()) return absl::InvalidArgumentError("that is no name of a person");
@@ -176,15 +189,19 @@ absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::CreateLoginToken(
     *proposal.mutable_create_login_token() = request;
     control::v1::CreateLoginTokenResponse response;
     BW_ASSIGN_OR_RETURN(*response.mutable_proposal(),
-                        Propose(who, std::move(proposal), absl::StrCat("let ", request.person(), " log in")));
+                        Propose(who, std::move(proposal), absl::StrCat("let ", request.person(), " log in"), dry));
     return response;
   }
-  return CreateLoginTokenNow(who, request);
+  return CreateLoginTokenNow(who, request, dry);
 }
 
 absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::CreateLoginTokenNow(
-    const std::string& who, const control::v1::CreateLoginTokenRequest& request) {
+    const std::string& who, const control::v1::CreateLoginTokenRequest& request, Rehearsal* dry) {
   const absl::Duration ttl = request.has_ttl() ? absl::Seconds(request.ttl().seconds()) : kDefaultTokenLife;
+  if (dry != nullptr) {
+    dry->effects.push_back(absl::StrCat(request.person(), " can log in once within ", FormatAge(ttl)));
+    return control::v1::CreateLoginTokenResponse();
+  }
   const std::string token = absl::WebSafeBase64Escape(random_->Bytes(32));
   const absl::Time expires = clock_->Now() + ttl;
   BW_RETURN_IF_ERROR(

@@ -35,12 +35,13 @@ std::string Worst(const control::v1::Redaction& view) {
 }  // namespace
 
 absl::StatusOr<control::v1::RedactResponse> Core::Redact(const std::string& who,
-                                                         const control::v1::RedactRequest& request) {
+                                                         const control::v1::RedactRequest& request, Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
   if (!bundle_.has_value())
     return absl::FailedPreconditionError("no policy was applied yet, so nobody may sign an order");
   RedactionRow row{.envelope = rpc::FromProto(request.order()), .by = who, .since = clock_->Now()};
-  if (crypto::ValidSigners(row.envelope, crypto::kRedactionType, bundle_->world.root_keys).empty() ||
+  const bool to_come = Unsigned(row.envelope, dry == nullptr ? Signatures::kNeeded : Signatures::kToCome);
+  if ((!to_come && crypto::ValidSigners(row.envelope, crypto::kRedactionType, bundle_->world.root_keys).empty()) ||
       request.order().signatures_size() > kMaxSignatures) {
     return absl::PermissionDeniedError("the redaction order is signed by no key of the policy root");
   }
@@ -71,6 +72,11 @@ absl::StatusOr<control::v1::RedactResponse> Core::Redact(const std::string& who,
     row = std::move(merged);
   }
   const std::string missing = rpc::MissingSignatures(row.envelope, bundle_->world);
+  if (dry != nullptr) {
+    dry->effects.push_back(absl::StrCat(order.contents.size(), " contents and ", order.chunks.size(), " chunks of ",
+                                        order.dataset, " are erased from every version at every site"));
+    return control::v1::RedactResponse();
+  }
   BW_RETURN_IF_ERROR(Audit(
       "redaction-signed", absl::StrCat(order.dataset, "/", Hex(order.order_id)),
       absl::StrCat("{\"by\":\"", who, "\",\"contents\":", order.contents.size(), ",\"chunks\":", order.chunks.size(),

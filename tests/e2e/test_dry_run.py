@@ -1,0 +1,113 @@
+"""--dry-run: what an act would do, by the coordinator's own checks; nothing of it is done or recorded, and who may not act may not try."""
+import json
+import os
+
+import fleet as f
+import identities as i
+
+BINDINGS = """
+apiVersion: bailiwick/v1
+kind: RoleBinding
+metadata: {name: admins}
+spec: {roles: [policy-admin], people: [admin, bob]}
+---
+apiVersion: bailiwick/v1
+kind: RoleBinding
+metadata: {name: others}
+spec: {roles: [viewer], people: [vera]}
+"""
+REGION = "apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: ap}\nspec: {}\n"
+
+
+class DryRun(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        os.makedirs(cls.fleet.path("data"))
+        f.write(cls.fleet.path("data", "one"), b"1")
+        cls.fleet.apply(f.documents(f.replication_yaml(to="[{site: core}]"), f.dataset_yaml("data", cls.fleet.path("data"))))
+        cls.fleet.commit("data")
+        f.write(cls.fleet.path("data", "two"), b"2")
+        cls.fleet.commit("data")
+        for name in ("vera", "bob"):
+            login = cls.fleet.json("login-token", name)["login"]
+            cls.fleet.cli("login", "--token", "-", "--to", cls.fleet.path(name), stdin=login + "\n")
+        cls.fleet.apply(BINDINGS)
+        cls.hold = cls.fleet.json("dataset", "hold", "data", "--reason", "case 1")["hold"]
+        cls.fleet.cli("dataset", "release", "data", "--hold", cls.hold)     # waits for bob
+        cls.proposal = cls.fleet.json("proposals")["proposals"][0]["id"]
+        cls.law = cls.fleet.path("region.yaml")
+        f.write(cls.law, REGION)
+
+    def recorded(self):
+        """What the coordinator wrote down, but for who read and who was refused."""
+        return [r["kind"] for r in i.records(self.fleet, "coordinator") if r["kind"] not in ("peer-refused", "audit-read")]
+
+    def state(self):
+        """All that an act could leave behind."""
+        shown = [self.fleet.json(*command.split()) for command in
+                 ("get all", "dataset holds", "proposals", "policy history", "events", "get redactions")]
+        agents = [{k: a[k] for k in ("site", "state", "recoveriesLeft", "revokedAt")} for a in self.fleet.json("agent", "list")["agents"]]
+        pinned = [(r["site"], r["current"], r["pinned"]) for r in self.fleet.json("get", "replicas")["replicas"]]
+        return json.dumps([shown, agents, pinned, self.recorded()], sort_keys=True)
+
+    ACTS = (
+        (("apply", "-f", "LAW"), r"Region/ap created"),
+        (("delete", "replicationpolicy", "everywhere"), r"deleted"),
+        (("dataset", "rollback", "data", "1"), r"site core shows version 1 of data"),
+        (("dataset", "rollback", "data", "latest"), r"site core follows the newest"),
+        (("dataset", "hold", "data", "--version", "1", "--reason", "x"), r"version 1 of data at every site is held"),
+        (("dataset", "release", "data", "--all"), r"(?s)release every hold of data.*not at once: .*another policy-admin"),
+        (("dataset", "redact", "data", "one", "--reason", "x"), r"1 file, 1 content"),
+        (("site", "join-token", "core"), r"one agent can join as site core within 1h"),
+        (("site", "approve", "core"), r"nothing was changed"),
+        (("agent", "revoke", "core", "--reason", "x"), r"spiffe://.*/site/core/.* is out"),
+        (("agent", "revoke", "--admin", "vera", "--reason", "x"), r"admin/vera is out"),
+        (("agent", "allow-recoveries", "core", "2"), r"core may come back 2 times by itself"),
+        (("ca", "rotate"), r"a new CA is trusted"),
+        (("login-token", "carl"), r"carl can log in once"),
+        (("withdraw", "PROPOSAL"), r"the proposal by .*admin/admin is dropped"),
+        (("policy", "refresh"), r"the law is revision \d+"),
+        (("policy", "delegate", "ab" * 32, "--label", "class=telemetry"), r"the law is revision \d+"),
+        (("policy", "rotate", "--add", "ab" * 32), r"the law is revision \d+"),
+        (("policy", "rollback", "1"), r"nothing was changed"),
+    )
+
+    def words(self, act):
+        return [{"LAW": self.law, "PROPOSAL": self.proposal}.get(word, word) for word in act]
+
+    def test_nothing_of_it_is_done(self):
+        f.wait_until(lambda: all(a["state"] == "connected" for a in self.fleet.json("agent", "list")["agents"]), what="all is calm")
+        before, recorded = self.state(), self.recorded()
+        for act, said in self.ACTS:
+            with self.subTest(" ".join(act)):
+                self.assertRegex(self.fleet.cli(*self.words(act), "--dry-run").out, said)
+                self.assertEqual(self.recorded(), recorded)
+        bob = self.fleet.cli("approve", self.proposal, "--dry-run", "--context", self.fleet.path("bob"))
+        self.assertIn("case 1", bob.out)
+        self.assertEqual(self.state(), before)
+
+    def test_what_would_be_refused_is_refused(self):
+        for act, code in ((("dataset", "rollback", "data", "9"), f.NOT_FOUND), (("dataset", "rollback", "nothing", "1"), f.NOT_FOUND),
+                          (("dataset", "release", "data", "--hold", "00"), None), (("site", "join-token", "nowhere"), f.NOT_FOUND),
+                          (("agent", "revoke", "--admin", "admin", "--reason", "x"), f.CONFLICT), (("withdraw", "00"), f.NOT_FOUND),
+                          (("approve", self.proposal), f.CONFLICT), (("policy", "reject"), f.NOT_FOUND),
+                          (("delete", "region", "eu"), f.USAGE)):
+            with self.subTest(" ".join(act)):
+                tried = self.fleet.cli(*act, "--dry-run", expect=code)
+                self.assertNotEqual((tried.code, tried.out), (f.OK, ""))
+
+    def test_who_may_not_act_may_not_try(self):
+        vera = ("--context", self.fleet.path("vera"))
+        for act in (("dataset", "rollback", "data", "1"), ("dataset", "hold", "data", "--reason", "x"), ("ca", "rotate"),
+                    ("agent", "revoke", "core", "--reason", "x"), ("withdraw", self.proposal), ("login-token", "carl"),
+                    ("delete", "replicationpolicy", "everywhere")):
+            with self.subTest(" ".join(act)):
+                refused = self.fleet.cli(*act, "--dry-run", *vera, expect=f.DENIED)
+                self.assertRegex(refused.err, r"vera.*(policy-admin|operator)")
+
+
+if __name__ == "__main__":
+    f.main()
