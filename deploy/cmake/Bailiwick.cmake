@@ -133,7 +133,7 @@ function(bw_executable name)
   add_executable(${name} ${X_SRCS})
   target_link_libraries(${name} PRIVATE bw_options ${deps})
   if(BAILIWICK_STATIC)
-    target_link_options(${name} PRIVATE -static)
+    target_link_options(${name} PRIVATE -static-pie)
   endif()
 endfunction()
 

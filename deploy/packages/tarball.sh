@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
 done
 
 [ -x "$agent" ] || { echo "tarball.sh: $agent is not there; build it: cmake --preset static && cmake --build --preset static" >&2; exit 4; }
-if ldd "$agent" >/dev/null 2>&1; then
+if [[ $(readelf --program-headers --wide "$agent") == *INTERP* ]]; then
   echo "tarball.sh: $agent needs shared libraries; only a static agent runs on every machine" >&2
   exit 2
 fi

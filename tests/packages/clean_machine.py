@@ -138,6 +138,13 @@ class CleanMachine(unittest.TestCase):
         self.ours = self.machine.copy_in(self.packages)
         self.theirs = self.machine.copy_in(glob.glob(os.path.join(self.next, "*.deb")))
 
+    def test_programs_are_hardened(self):
+        for package in self.packages:
+            with tempfile.TemporaryDirectory() as folder:
+                call("dpkg-deb", "--extract", package, folder)
+                (program,) = glob.glob(os.path.join(folder, "usr", "bin", "*"))
+                self.assertEqual(m.weaknesses(program), [], program)
+
     def state(self, name):
         return tuple(self.machine.property(name, what) for what in ("ActiveState", "SubState"))
 

@@ -32,6 +32,23 @@ def leave_the_machine():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
+def weaknesses(program):
+    """What a linker could have made harder for whoever finds a memory error, by readelf."""
+    def shown(*options):
+        done = f.run(["readelf", "--wide", *options, program], env=dict(os.environ, LC_ALL="C"))
+        assert done.code == 0, done
+        return done.out
+    segments, dynamic = shown("--program-headers"), shown("--dynamic")
+    load = re.findall(r"(?m)^  (LOAD|GNU_STACK) +(?:0x\w+ +){5}([RWE ]+) 0x", segments)
+    found = {
+        "at a fixed address": not re.search("DYN \\(Position-Independent Executable file\\)", shown("--file-header")),
+        "relocations stay writable": "GNU_RELRO" not in segments,
+        "bound lazily": not re.search(r"FLAGS_1\).*\bNOW\b", dynamic),
+        "text is relocated": "TEXTREL" in dynamic,
+        "memory that is writable and executable": not load or any("W" in flags and "E" in flags for _, flags in load)}
+    return sorted(what for what, is_so in found.items() if is_so)
+
+
 class Machine:
     """An overlay over `lower`: reads from there, writes to memory. No service manager runs in it."""
 

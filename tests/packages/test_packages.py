@@ -53,6 +53,26 @@ class Units(unittest.TestCase):
             self.assertEqual(text.all("NoNewPrivileges"), ["yes"])
 
 
+class Hardening(unittest.TestCase):
+    """The static agent here; what the packages carry, which a release build makes, in clean_machine.py."""
+
+    def test_the_static_agent_has_no_weakness_that_a_linker_can_prevent(self):
+        self.assertEqual(m.weaknesses(m.STATIC), [])
+        self.assertNotIn("INTERP", f.run(["readelf", "-lW", m.STATIC]).out)
+
+    def test_that_is_seen_where_it_is_so(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source = f.write(os.path.join(folder, "weak.c"), "int main() { return 0; }\n")
+            program = os.path.join(folder, "weak")
+            for flags, expected in (
+                    (["-no-pie", "-Wl,-z,lazy,-z,norelro,-z,execstack"],
+                     ["at a fixed address", "bound lazily", "memory that is writable and executable", "relocations stay writable"]),
+                    (["-fPIE", "-pie", "-Wl,-z,now,-z,relro"], [])):
+                built = f.run(["gcc", *flags, source, "-o", program])
+                self.assertEqual(built.code, 0, built)
+                self.assertEqual(m.weaknesses(program), expected)
+
+
 class Packages(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
