@@ -230,6 +230,12 @@ class FileLog : public Log {
     return ConsistencyProof(old_size, size, ReadSubtrees(files_, directory_, end));
   }
 
+  absl::StatusOr<Digest> Root(uint64_t size) override {
+    const uint64_t end = SignedSize();
+    if (size > end) return absl::InvalidArgumentError(absl::StrCat("only ", end, " records are signed"));
+    return RootOf(size, ReadSubtrees(files_, directory_, end));
+  }
+
   absl::StatusOr<std::vector<Digest>> Inclusion(uint64_t sequence, uint64_t size) override {
     const uint64_t end = SignedSize();
     if (size > end) return absl::InvalidArgumentError(absl::StrCat("only ", end, " records are signed"));

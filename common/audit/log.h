@@ -71,6 +71,7 @@ class Log {
   virtual absl::StatusOr<std::vector<std::string>> Entries(uint64_t from, uint64_t limit) = 0;
   virtual absl::StatusOr<std::vector<Digest>> Consistency(uint64_t old_size, uint64_t size) = 0;
   virtual absl::StatusOr<std::vector<Digest>> Inclusion(uint64_t sequence, uint64_t size) = 0;
+  virtual absl::StatusOr<Digest> Root(uint64_t size) = 0;
 };
 
 }  // namespace bailiwick::audit

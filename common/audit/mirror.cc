@@ -59,23 +59,39 @@ absl::Status Mirror::CheckOlder(const SignedCheckpoint& checkpoint) {
                                            " before; was an old copy of the agent's directory put back?"));
 }
 
-absl::Status Mirror::Extend(const SignedCheckpoint& newest, uint64_t first, const std::vector<std::string>& entries,
-                            const std::vector<Digest>& proof) {
+// Whether the checkpoint's own log begins as the one that was verified. What it says of itself counts only with the proof
+// that the checkpoint has signed it.
+absl::Status Mirror::CheckBeginning(const SignedCheckpoint& newest, const Report& report) {
+  const Checkpoint& now = newest.checkpoint;
+  const auto two_histories = [&] {
+    return Conflict(newest, absl::StrCat("the log has two histories: what it shows now does not begin with the ",
+                                         tree_.size(), " records that it showed before"));
+  };
+  if (now.size == tree_.size() && now.root != tree_.Root()) return two_histories();
+  if (!report.first_root.has_value() || report.first > now.size) return absl::OkStatus();
+  absl::Status signed_too =
+      VerifyConsistency(report.first, *report.first_root, now.size, now.root, report.first_proof);
+  if (!signed_too.ok()) return absl::InvalidArgumentError(signed_too.message());
+  BW_ASSIGN_OR_RETURN(const Digest mine, RootOf(report.first, ReadSubtrees(files_, directory_, tree_.size())));
+  return mine == *report.first_root ? absl::OkStatus() : two_histories();
+}
+
+absl::Status Mirror::Extend(const SignedCheckpoint& newest, const Report& report) {
   const uint64_t before = tree_.size(), promised = newest.checkpoint.size;
   if (promised < before) return CheckOlder(newest);
-  if (first > before) return absl::OutOfRangeError(absl::StrCat("only ", before, " entries are known"));
+  if (report.first > before) return absl::OutOfRangeError(absl::StrCat("only ", before, " entries are known"));
+  BW_RETURN_IF_ERROR(CheckBeginning(newest, report));
   TileTree next = tree_;
-  for (uint64_t i = before - first; i < entries.size() && next.size() < promised; ++i) {
-    if (entries[i].size() > kMaxEntry) return absl::InvalidArgumentError("an entry is too long");
-    next.Add(entries[i]);
+  for (uint64_t i = before - report.first; i < report.entries.size() && next.size() < promised; ++i) {
+    if (report.entries[i].size() > kMaxEntry) return absl::InvalidArgumentError("an entry is too long");
+    next.Add(report.entries[i]);
   }
   // Whatever was verified before is how it must begin; only then do the new entries count.
-  const absl::Status leads = VerifyConsistency(next.size(), next.Root(), promised, newest.checkpoint.root, proof);
+  const absl::Status leads =
+      VerifyConsistency(next.size(), next.Root(), promised, newest.checkpoint.root, report.proof);
   if (!leads.ok()) {
-    if (next.size() != promised && proof.empty()) return absl::InvalidArgumentError("there is no proof");
-    return Conflict(newest,
-                    absl::StrCat("the log has two histories: what it shows now does not follow from the ", before,
-                                 " records that it showed before (", std::string(leads.message()), ")"));
+    return absl::InvalidArgumentError(absl::StrCat("the report does not show that the log goes on from the ", before,
+                                                   " records that are known (", std::string(leads.message()), ")"));
   }
   if (next.size() > before) {
     BW_RETURN_IF_ERROR(WriteTiles(files_, directory_, next.Unwritten()));

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,17 +34,25 @@ class Mirror {
   const std::string& checkpoint() const { return checkpoint_; }  // empty: none yet
   const std::string& problem() const { return problem_; }        // of the newest conflict; empty: none
 
-  // A signed checkpoint, and entries from `first` on with the proof that the tree which ends with them leads to it.
+  struct Report {
+    uint64_t first = 0;  // of the entries
+    std::vector<std::string> entries;
+    std::vector<Digest> proof;  // that the tree which ends with them leads to the checkpoint
+    // How the checkpoint's log begins: the root of its first `first` entries, and the proof from there. Absent: not said.
+    std::optional<Digest> first_root;
+    std::vector<Digest> first_proof;
+  };
   // OK: verified and durable, what was there already is skipped. OUT_OF_RANGE: there is a gap before `first`.
-  // DATA_LOSS: it contradicts what was verified, and the checkpoint is kept as evidence. INVALID_ARGUMENT: the proof
-  // shows nothing.
-  absl::Status Extend(const SignedCheckpoint& newest, uint64_t first, const std::vector<std::string>& entries,
-                      const std::vector<Digest>& proof);
+  // INVALID_ARGUMENT: it does not show that it leads to the checkpoint, which says nothing about the log: to be asked
+  // again. DATA_LOSS: the log went back, or has two histories, and it is shown: this checkpoint and one that was verified
+  // before are signed and contradict each other. It is kept as evidence.
+  absl::Status Extend(const SignedCheckpoint& newest, const Report& report);
 
  private:
   Mirror(os::Files* files, std::string directory) : files_(files), directory_(std::move(directory)) {}
   absl::Status Load();
   absl::Status CheckOlder(const SignedCheckpoint& checkpoint);
+  absl::Status CheckBeginning(const SignedCheckpoint& newest, const Report& report);
   absl::Status Conflict(const SignedCheckpoint& checkpoint, const std::string& problem);
 
   os::Files* const files_;

@@ -24,7 +24,11 @@ class MirrorTest : public AuditFixture {
     std::vector<Digest> proof;
     const uint64_t end = mirror_->size() + entries->size();
     if (end > 0 && end < newest.checkpoint.size) proof = *log.Consistency(end, newest.checkpoint.size);
-    return mirror_->Extend(newest, mirror_->size(), *entries, proof);
+    Mirror::Report report = {mirror_->size(), *entries, proof, *log.Root(mirror_->size()), {}};
+    if (report.first > 0 && report.first < newest.checkpoint.size) {
+      report.first_proof = *log.Consistency(report.first, newest.checkpoint.size);
+    }
+    return mirror_->Extend(newest, report);
   }
 
   std::string copy_;
@@ -57,17 +61,48 @@ TEST_F(MirrorTest, RefusesGapsAndWhatDoesNotLeadToTheCheckpoint) {
   auto log = Fill(20);
   const SignedCheckpoint newest = Newest(*log);
   const std::vector<std::string> entries = *log->Entries(0, 100);
-  EXPECT_TRUE(absl::IsOutOfRange(mirror_->Extend(newest, 1, entries, {})));
-  EXPECT_TRUE(absl::IsInvalidArgument(mirror_->Extend(newest, 0, {entries.begin(), entries.begin() + 5}, {})));
-  EXPECT_EQ(mirror_->problem(), "");
+  EXPECT_TRUE(absl::IsOutOfRange(mirror_->Extend(newest, {.first = 1, .entries = entries})));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(mirror_->Extend(newest, {.entries = {entries.begin(), entries.begin() + 5}})));
   std::vector<std::string> swapped = entries;
   std::swap(swapped[3], swapped[4]);
-  EXPECT_TRUE(absl::IsDataLoss(mirror_->Extend(newest, 0, swapped, {})));
+  EXPECT_TRUE(absl::IsInvalidArgument(mirror_->Extend(newest, {.entries = swapped})));
   EXPECT_EQ(mirror_->size(), 0u);
   ASSERT_TRUE(Report(*log).ok());
   // What it has already is skipped.
-  EXPECT_TRUE(mirror_->Extend(newest, 0, entries, {}).ok());
+  EXPECT_TRUE(mirror_->Extend(newest, {.entries = entries}).ok());
   EXPECT_EQ(mirror_->size(), 21u);
+}
+
+// Whoever can garble a report cannot have an honest log taken for a liar's: nothing but two signatures shows that.
+TEST_F(MirrorTest, AnInvalidProofIsNoConflict) {
+  auto log = Fill(20);
+  ASSERT_TRUE(Report(*log).ok());
+  for (int i = 0; i < 12; ++i) ASSERT_TRUE(log->Append("k", "more", "{}").ok());
+  const SignedCheckpoint newest = Newest(*log);
+  const uint64_t known = mirror_->size(), size = newest.checkpoint.size;
+  const Mirror::Report good = {known, *log->Entries(known, 100), {}, *log->Root(known), *log->Consistency(known, size)};
+  const auto refused = [&](const char* what, const std::function<void(Mirror::Report&)>& garble) {
+    Mirror::Report bad = good;
+    garble(bad);
+    EXPECT_TRUE(absl::IsInvalidArgument(mirror_->Extend(newest, bad))) << what;
+    EXPECT_EQ(mirror_->problem(), "") << what;
+    EXPECT_EQ(mirror_->size(), known) << what;
+    EXPECT_FALSE(*files_->Exists(copy_ + "/conflict-1")) << what;
+  };
+  refused("another beginning", [](auto& r) { r.first_root = LeafHash("x"); });
+  refused("no proof of the beginning", [](auto& r) { r.first_proof.clear(); });
+  refused("a hash of it changed", [](auto& r) { r.first_proof[1] = LeafHash("x"); });
+  refused("a proof too long", [](auto& r) { r.first_proof.push_back(LeafHash("x")); });
+  refused("an entry changed", [](auto& r) { r.entries[3] = "x"; });
+  refused("an entry missing", [](auto& r) { r.entries.pop_back(); });
+  refused("a proof where none belongs", [](auto& r) { r.proof.push_back(LeafHash("x")); });
+  refused("nothing said of the beginning, and other entries", [](auto& r) {
+    r.first_root.reset();
+    r.entries = {"x"};
+  });
+  EXPECT_TRUE(mirror_->Extend(newest, good).ok()) << "asked again";
+  EXPECT_EQ(mirror_->size(), size);
 }
 
 TEST_F(MirrorTest, TwoHistoriesAreFoundAndKeptAsEvidence) {
@@ -88,7 +123,7 @@ TEST_F(MirrorTest, TwoHistoriesAreFoundAndKeptAsEvidence) {
   }
   auto log = Open();
   ASSERT_NE(log, nullptr);
-  absl::Status back = mirror_->Extend(Newest(*log), 11, {}, {});
+  absl::Status back = mirror_->Extend(Newest(*log), {.first = 11});
   EXPECT_TRUE(absl::IsDataLoss(back));
   EXPECT_NE(std::string(back.message()).find("went back"), std::string::npos) << back;
   // It goes on from there: another history of the same log, signed with the same key.
@@ -120,9 +155,9 @@ TEST_F(MirrorTest, PowerLossAtEveryOperationLosesNothingThatWasAnswered) {
       uint64_t answered = 0;
       {
         auto mirror = Mirror::Open(&faults, copy_ + "/m");
-        if (mirror.ok() && (*mirror)->Extend(newest, 0, {entries.begin(), entries.begin() + 100}, proof).ok()) {
+        if (mirror.ok() && (*mirror)->Extend(newest, {.entries = {entries.begin(), entries.begin() + 100}, .proof = proof}).ok()) {
           answered = 100;
-          if ((*mirror)->Extend(newest, 100, {entries.begin() + 100, entries.end()}, {}).ok()) answered = 301;
+          if ((*mirror)->Extend(newest, {.first = 100, .entries = {entries.begin() + 100, entries.end()}}).ok()) answered = 301;
         }
       }
       finished = answered == 301;
@@ -130,7 +165,7 @@ TEST_F(MirrorTest, PowerLossAtEveryOperationLosesNothingThatWasAnswered) {
       auto mirror = Mirror::Open(&faults, copy_ + "/m");
       ASSERT_TRUE(mirror.ok()) << mirror.status();
       EXPECT_GE((*mirror)->size(), answered);
-      ASSERT_TRUE((*mirror)->Extend(newest, 0, entries, {}).ok());
+      ASSERT_TRUE((*mirror)->Extend(newest, {.entries = entries}).ok());
       EXPECT_EQ((*mirror)->size(), 301u);
     }
   }

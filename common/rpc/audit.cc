@@ -67,12 +67,31 @@ absl::StatusOr<agent::v1::AuditReport> MakeAuditReport(audit::Log& log, uint64_t
                         log.Entries(known, std::min(kMaxAuditEntries, size - known)));
     for (const std::string& entry : entries) report.add_entries(entry);
   }
+  if (known <= size) {
+    BW_ASSIGN_OR_RETURN(const Digest beginning, log.Root(known));
+    report.set_first_root(std::string(beginning.view()));
+    if (known > 0 && known < size) {
+      BW_ASSIGN_OR_RETURN(const std::vector<Digest> proof, log.Consistency(known, size));
+      AddDigests(proof, report.mutable_first_proof());
+    }
+  }
   const uint64_t end = known + static_cast<uint64_t>(report.entries_size());
   if (end > 0 && end < size) {
     BW_ASSIGN_OR_RETURN(const std::vector<Digest> proof, log.Consistency(end, size));
     AddDigests(proof, report.mutable_proof());
   }
   return report;
+}
+
+absl::StatusOr<audit::Mirror::Report> ReportOf(const agent::v1::AuditReport& report) {
+  audit::Mirror::Report said;
+  said.first = report.first();
+  said.entries = {report.entries().begin(), report.entries().end()};
+  BW_ASSIGN_OR_RETURN(said.proof, DigestsOf(report.proof()));
+  if (report.first_root().empty()) return said;  // of an older agent
+  BW_ASSIGN_OR_RETURN(said.first_root, Digest::From(Digest::kSha256, report.first_root()));
+  BW_ASSIGN_OR_RETURN(said.first_proof, DigestsOf(report.first_proof()));
+  return said;
 }
 
 }  // namespace bailiwick::rpc

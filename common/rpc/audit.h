@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "bailiwick/agent/v1/audit.pb.h"
 #include "common/audit/log.h"
+#include "common/audit/mirror.h"
 
 namespace bailiwick::rpc {
 
@@ -19,6 +20,9 @@ absl::Status ServeAudit(audit::Log& log, const agent::v1::ReadAuditRequest& requ
 
 // The report about a log of which the coordinator has `known` entries.
 absl::StatusOr<agent::v1::AuditReport> MakeAuditReport(audit::Log& log, uint64_t known);
+
+// INVALID_ARGUMENT: a hash in it is none.
+absl::StatusOr<audit::Mirror::Report> ReportOf(const agent::v1::AuditReport& report);
 
 template <typename Repeated>
 void AddDigests(const std::vector<Digest>& digests, Repeated* out) {

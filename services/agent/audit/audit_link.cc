@@ -133,9 +133,16 @@ absl::StatusOr<agent::v1::AuditCosignature> AuditLink::Judge(const agent::v1::Au
   }
   if (request.old_size() != seen.size) return answer;
   BW_ASSIGN_OR_RETURN(const std::vector<Digest> proof, rpc::DigestsOf(request.proof()));
+  // What the coordinator says of its own beginning counts with the proof that the checkpoint signs it as well: then both
+  // are signed, and if they differ they contradict each other. A proof that fails shows nothing; it is asked again.
+  Digest beginning = newest.checkpoint.size == seen.size ? newest.checkpoint.root : seen.root;
+  if (!request.old_root().empty()) {
+    BW_ASSIGN_OR_RETURN(beginning, Digest::From(Digest::kSha256, request.old_root()));
+  }
   const absl::Status follows =
-      audit::VerifyConsistency(seen.size, seen.root, newest.checkpoint.size, newest.checkpoint.root, proof);
-  if (!follows.ok()) {
+      audit::VerifyConsistency(seen.size, beginning, newest.checkpoint.size, newest.checkpoint.root, proof);
+  if (!follows.ok()) return absl::InvalidArgumentError(follows.message());
+  if (beginning != seen.root) {
     return Refuse(
         "coordinator-log-forked", newest,
         absl::StrCat("the coordinator's audit log has two histories: what it shows now does not follow from the ",

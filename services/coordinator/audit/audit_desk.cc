@@ -18,6 +18,7 @@ using telemetry::Log;
 constexpr absl::Duration kSignEvery = absl::Seconds(2);    // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kRoundEvery = absl::Seconds(10);  // of cosigning, while there is something new
 constexpr absl::Duration kBindEvery = absl::Minutes(10);   // checkpoints of one agent's log that the own log records
+constexpr int kMaxRefused = 3;      // reports of one log in a row that show nothing
 constexpr int kMaxLeanRounds = 30;  // a witness that does not come back holds the others up for so long
 
 std::string LogName(const std::string& origin) { return origin.substr(origin.rfind('/') + 1); }
@@ -137,6 +138,17 @@ absl::Status AuditDesk::Bind(Kept& kept, const audit::SignedCheckpoint& newest) 
   return absl::OkStatus();
 }
 
+// A log that contradicts itself is an alarm at once. A report that shows nothing may be an accident: it is asked for again,
+// and is one when it does not get better.
+absl::Status AuditDesk::Dispute(Kept& kept, const absl::Status& why) {
+  const bool conflict = absl::IsDataLoss(why);
+  if (!conflict && ++kept.refused != kMaxRefused) return why;
+  if (kept.told == why.message()) return why;
+  kept.told = std::string(why.message());
+  parts_.alarm(conflict ? "audit-log-disputed" : "audit-log-unproven", kept.site, kept.told);
+  return why;
+}
+
 absl::Status AuditDesk::Take(const std::string& site, const agent::v1::AuditReport& report, uint64_t* known) {
   BW_ASSIGN_OR_RETURN(const audit::SignedCheckpoint newest, audit::ReadCheckpoint(report.checkpoint()));
   const std::string& origin = newest.checkpoint.origin;
@@ -153,19 +165,17 @@ absl::Status AuditDesk::Take(const std::string& site, const agent::v1::AuditRepo
   if (key.empty()) return absl::FailedPreconditionError("the law does not pin the key that signed the checkpoint");
   BW_ASSIGN_OR_RETURN(Kept * kept, Find(site, origin));
   kept->public_key = key;
-  std::vector<std::string> entries(report.entries().begin(), report.entries().end());
-  if (entries.size() > rpc::kMaxAuditEntries) return absl::InvalidArgumentError("too many entries at once");
-  *known = kept->mirror->size();
-  BW_ASSIGN_OR_RETURN(const std::vector<Digest> proof, rpc::DigestsOf(report.proof()));
-  // The question what is known here: answered by the number, if only the log is no shorter.
-  if (entries.empty() && proof.empty() && newest.checkpoint.size > *known) return absl::OkStatus();
-  absl::Status extended = kept->mirror->Extend(newest, report.first(), entries, proof);
-  if (absl::IsOutOfRange(extended)) return absl::OkStatus();
-  if (absl::IsDataLoss(extended) && kept->told != extended.message()) {
-    kept->told = std::string(extended.message());
-    parts_.alarm("audit-log-disputed", site, kept->told);
+  if (report.entries_size() > static_cast<int>(rpc::kMaxAuditEntries)) {
+    return absl::InvalidArgumentError("too many entries at once");
   }
-  BW_RETURN_IF_ERROR(extended);
+  *known = kept->mirror->size();
+  BW_ASSIGN_OR_RETURN(const audit::Mirror::Report said, rpc::ReportOf(report));
+  // The question what is known here: answered by the number, if only the log is no shorter.
+  if (said.entries.empty() && said.proof.empty() && newest.checkpoint.size > *known) return absl::OkStatus();
+  absl::Status extended = kept->mirror->Extend(newest, said);
+  if (absl::IsOutOfRange(extended)) return absl::OkStatus();
+  if (!extended.ok()) return Dispute(*kept, extended);
+  kept->refused = 0;
   *known = kept->mirror->size();
   return Bind(*kept, newest);
 }
@@ -221,11 +231,13 @@ void AuditDesk::Ask(Witness& witness) {
   request->set_old_size(witness.seen);
   if (witness.seen > 0 && witness.seen < round_size_) {
     auto proof = parts_.log->Consistency(witness.seen, round_size_);
-    if (!proof.ok()) {
-      Log(Level::kError, "audit-log-unreadable", {{"error", proof.status()}});
+    auto old_root = parts_.log->Root(witness.seen);
+    if (!proof.ok() || !old_root.ok()) {
+      Log(Level::kError, "audit-log-unreadable", {{"error", proof.ok() ? old_root.status() : proof.status()}});
       return;
     }
     rpc::AddDigests(*proof, request->mutable_proof());
+    request->set_old_root(std::string(old_root->view()));
   }
   witness.session->Send(std::move(message));
 }

@@ -67,6 +67,7 @@ class AuditDesk {
     std::string public_key;
     absl::Duration bound_at = -absl::InfiniteDuration();  // its checkpoint was recorded last
     std::string told;                                     // the alarm that was raised last
+    int refused = 0;                                      // reports since the last good one that showed nothing
   };
   struct Witness {
     std::shared_ptr<Session> session;
@@ -81,6 +82,7 @@ class AuditDesk {
   // The report is taken; what is verified now is bound into the coordinator's own log.
   absl::Status Take(const std::string& site, const agent::v1::AuditReport& report, uint64_t* known)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Dispute(Kept& kept, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Bind(Kept& kept, const audit::SignedCheckpoint& newest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Ask(Witness& witness) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnCosignature(const std::shared_ptr<Session>& session, const agent::v1::AuditCosignature& answer)

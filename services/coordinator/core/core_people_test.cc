@@ -1,10 +1,14 @@
 // Roles and second persons at the core.
+#include "absl/strings/str_cat.h"
 #include "services/coordinator/core/core_fixture.h"
+#include "services/coordinator/core/danger.h"
 
 namespace bailiwick::coordinator {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr char kTwo[] = R"(
 apiVersion: bailiwick/v1
@@ -123,6 +127,29 @@ TEST_F(PeopleTest, ShorterRetentionWaitsForAnotherAdmin) {
   ASSERT_TRUE(second.ok()) << second.status();
   EXPECT_FALSE(second->has_pending());
   EXPECT_FALSE(core_->GetPending().has_pending());
+}
+
+TEST(Danger, ALimitThatComesToBindOtherDataShortensTheirRetention) {
+  const auto dangers = [](const std::string& before, const std::string& after) {
+    config::Catalog catalogs[2];
+    for (int i = 0; i < 2; ++i) {
+      auto parsed = config::ParseYaml(absl::StrCat("apiVersion: bailiwick/v1\nkind: SovereigntyPolicy\nmetadata: {name: p}\n"
+                                                   "spec:\n  rules:\n  - {id: r, effect: permit, ",
+                                                   i == 0 ? before : after, "}\n"),
+                                      "p.yaml");
+      EXPECT_TRUE(parsed.ok()) << parsed.status();
+      for (const auto& one : *parsed) catalogs[i][{"SovereigntyPolicy", "p"}] = one.resource;
+    }
+    return Dangers(catalogs[0], catalogs[1], {}, {});
+  };
+  const std::string week = "obligations: [{maxRetention: 7d}]", month = "obligations: [{maxRetention: 30d}]";
+  const std::string health = "data: {matchLabels: {class: health}}, ", any = "", us = "to: {in: [us]}, ";
+  EXPECT_THAT(dangers(health + week, any + week), ElementsAre("changes whose retention rule p/r limits"));
+  EXPECT_THAT(dangers(any + week, us + month), ElementsAre("changes whose retention rule p/r limits"));
+  EXPECT_THAT(dangers(any + month, any + week), ElementsAre("shortens the retention that rule p/r allows"));
+  EXPECT_THAT(dangers(any + week, any + month), IsEmpty());
+  EXPECT_THAT(dangers(any + week, "basis: scc, " + week), IsEmpty());
+  EXPECT_THAT(dangers(health + week, "purposes: [care]"), IsEmpty()) << "no limit any more";
 }
 
 TEST_F(PeopleTest, NobodyMakesThemselvesASecondPerson) {

@@ -1,5 +1,7 @@
 #include "services/coordinator/core/danger.h"
 
+#include <google/protobuf/util/message_differencer.h>
+
 #include <algorithm>
 #include <set>
 
@@ -20,17 +22,24 @@ bool Shortened(const resource::v1::Retain& before, const resource::v1::Retain& a
          Or(after.daily(), kDaily) < Or(before.daily(), kDaily);
 }
 
+struct Limit {
+  absl::Duration keeps = absl::InfiniteDuration();
+  resource::v1::Rule binds;  // what it applies to
+};
+
 // The strictest limit of each rule, by policy and id; a rule without one keeps for ever.
-std::map<std::string, absl::Duration> Limits(const config::Catalog& catalog) {
-  std::map<std::string, absl::Duration> limits;
+std::map<std::string, Limit> Limits(const config::Catalog& catalog) {
+  std::map<std::string, Limit> limits;
   for (const auto& [key, resource] : catalog) {
     for (const auto& rule : resource.sovereignty_policy().rules()) {
-      absl::Duration limit = absl::InfiniteDuration();
+      Limit& limit = limits[absl::StrCat(key.second, "/", rule.id())];
       for (const auto& obligation : rule.obligations()) {
         if (!obligation.has_max_retention()) continue;
-        limit = std::min(limit, absl::Seconds(obligation.max_retention().seconds()));
+        limit.keeps = std::min(limit.keeps, absl::Seconds(obligation.max_retention().seconds()));
       }
-      limits[absl::StrCat(key.second, "/", rule.id())] = limit;
+      limit.binds = rule;
+      limit.binds.clear_obligations();
+      limit.binds.clear_basis();
     }
   }
   return limits;
@@ -68,8 +77,13 @@ std::vector<std::string> Dangers(const config::Catalog& before, const config::Ca
   const auto limits = Limits(before);
   for (const auto& [rule, limit] : Limits(after)) {
     auto old = limits.find(rule);
-    const absl::Duration was = old == limits.end() ? absl::InfiniteDuration() : old->second;
-    if (limit < was) dangers.push_back(absl::StrCat("shortens the retention that rule ", rule, " allows"));
+    const Limit was = old == limits.end() ? Limit() : old->second;
+    if (limit.keeps < was.keeps) {
+      dangers.push_back(absl::StrCat("shortens the retention that rule ", rule, " allows"));
+    } else if (limit.keeps != absl::InfiniteDuration() &&
+               !google::protobuf::util::MessageDifferencer::Equals(limit.binds, was.binds)) {
+      dangers.push_back(absl::StrCat("changes whose retention rule ", rule, " limits"));
+    }
   }
   for (const config::Classification& c : changed) {
     auto old = known.find(c.dataset_id);

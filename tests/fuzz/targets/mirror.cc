@@ -60,12 +60,18 @@ FUZZ_TARGET(mirror) {
       OpenCheckpoint(more.checkpoint(), key).IgnoreError();
     }
     const uint64_t before = mirror->size();
-    const absl::Status taken = mirror->Extend(newest, first, entries, proof);
+    Mirror::Report said = {first, entries, proof, std::nullopt, {}};
+    if (auto wired = rpc::ReportOf(more); wired.ok()) {
+      said.first_root = wired->first_root;
+      said.first_proof = wired->first_proof;
+    }
+    const absl::Status taken = mirror->Extend(newest, said);
+    REQUIRE(!absl::IsDataLoss(taken));  // there is one checkpoint only: nothing contradicts it
     REQUIRE(mirror->size() <= kSize && mirror->size() >= before);
     REQUIRE(taken.ok() || mirror->size() == before);
   }
   std::vector<std::string> all;
   for (uint64_t n = 0; n < kSize; ++n) all.push_back(EntryAt(n));
-  REQUIRE(mirror->Extend(newest, 0, all, {}).ok() && mirror->size() == kSize);
+  REQUIRE(mirror->Extend(newest, {.entries = all}).ok() && mirror->size() == kSize);
   REQUIRE((*Mirror::Open(&files, "mirror"))->size() == kSize);
 }
