@@ -266,6 +266,17 @@ spec:
     data: {matchLabels: {pii: "yes"}}
     to: {notIn: [eu]}
 """
+TIGHT_LAW = LAW + """
+  - id: telemetry-to-the-us
+    effect: permit
+    data: {matchLabels: {class: telemetry}}
+    to: {in: [us]}
+"""
+LOOSE_LAW = TIGHT_LAW.replace("""  - id: eu-data-stays
+    effect: forbid
+    from: {in: [eu]}
+    to: {notIn: [eu]}
+""", "")
 
 
 def dataset_yaml(name, path, site="factory", spec="commit: {onRequest: true}", labels='class: telemetry, pii: "no"'):
@@ -472,3 +483,24 @@ def main():
             sys.exit(f"{binary} is not there; build it (cmake --preset dev && cmake --build --preset dev) or set BAILIWICK_BIN")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     unittest.main(verbosity=2)
+
+
+def main_side_by_side():
+    """For suites whose classes mostly wait, each with a fleet of its own: one process a class, all at once."""
+    if len(sys.argv) > 1:
+        return main()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    classes = [name for name, value in vars(sys.modules["__main__"]).items()
+               if isinstance(value, type) and issubclass(value, unittest.TestCase) and unittest.defaultTestLoader.getTestCaseNames(value)]
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for name in classes:
+            log = stack.enter_context(tempfile.TemporaryFile())
+            process = subprocess.Popen([sys.executable, "-B", sys.argv[0], name], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            stack.callback(process.terminate)
+            runs.append((name, process, log))
+        for name, process, log in runs:
+            process.wait()
+            log.seek(0)
+            print(f"=== {name}\n{log.read().decode(errors='replace')}", file=sys.stderr, flush=True)
+    sys.exit(any(process.returncode for _, process, _ in runs))

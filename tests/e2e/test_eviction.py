@@ -7,20 +7,6 @@ import unittest
 
 import fleet as f
 
-PERMIT_US = """
-  - id: telemetry-to-the-us
-    effect: permit
-    data: {matchLabels: {class: telemetry}}
-    to: {in: [us]}
-"""
-FORBID = """  - id: eu-data-stays
-    effect: forbid
-    from: {in: [eu]}
-    to: {notIn: [eu]}
-"""
-LOOSE = f.LAW.replace(FORBID, "") + PERMIT_US
-TIGHT = f.LAW + PERMIT_US
-
 
 def evictions(fleet, dataset, site, state=None):
     rows = [e for e in f.rows_of(fleet.json("get", "evictions", dataset, "--site", site))]
@@ -42,7 +28,7 @@ def events(fleet, kind):
 
 
 class Eviction(unittest.TestCase):
-    def start(self, fleet, name, files=30, law=LOOSE, to="[{site: core}, {site: cloud-us}]", **more):
+    def start(self, fleet, name, files=30, law=f.LOOSE_LAW, to="[{site: core}, {site: cloud-us}]", **more):
         source = f.make_tree(fleet.path(name), files=files)
         self.needle = random.Random(4711).randbytes(64 << 10)
         f.write(os.path.join(source, "needle"), self.needle)
@@ -64,7 +50,7 @@ class Eviction(unittest.TestCase):
             identity = f.rows_of(fleet.json("dataset", "versions", "evicted"))[0]["identity"]
             self.assertEqual(evictions(fleet, "evicted", "cloud-us"), [])
 
-            fleet.apply(TIGHT)
+            fleet.apply(f.TIGHT_LAW)
             receipt = erased(fleet, "evicted", "cloud-us")[0]
             self.gone(fleet, "evicted", "cloud-us")
             self.assertEqual((receipt["cause"], receipt["rule"], receipt["versions"]), ("unlawful", "acme/eu-data-stays", [1]))
@@ -84,7 +70,7 @@ class Eviction(unittest.TestCase):
             order = [log.index(f'"kind":"{kind}"') for kind in ("replica-fenced", "erasure-started", "replica-erased")]
             self.assertEqual(order, sorted(order), "each step was recorded, in order")
 
-            fleet.apply(LOOSE)                  # lawful again: it comes back by itself
+            fleet.apply(f.LOOSE_LAW)                  # lawful again: it comes back by itself
             fleet.wait_version("evicted", 1, "cloud-us")
             f.wait_until(lambda: os.path.islink(fleet.current("cloud-us", "evicted")), what="laid out again")
             self.assertEqual(f.differences(source, fleet.current("cloud-us", "evicted")), [])
@@ -95,12 +81,12 @@ class Eviction(unittest.TestCase):
             for n in range(12):
                 f.write(os.path.join(source, f"big-{n}"), random.Random(n).randbytes(8 << 20))
             self.needle = random.Random(0).randbytes(8 << 20)
-            fleet.apply(f.documents(LOOSE, f.replication_yaml(), f.dataset_yaml("killed", source)))
+            fleet.apply(f.documents(f.LOOSE_LAW, f.replication_yaml(), f.dataset_yaml("killed", source)))
             fleet.commit("killed")
             fleet.wait_version("killed", 1, "cloud-us", timeout=120)
             fleet.dev("kill", "coordinator")     # nothing is ordered yet: the fence comes first, the order with its return
             fleet.dev("start", "coordinator")
-            fleet.apply(TIGHT)
+            fleet.apply(f.TIGHT_LAW)
             for round_ in range(6):              # wherever it is by then
                 f.wait_until(lambda: "erasure" in fleet.audit("cloud-us") or
                              "replica-fenced" in fleet.audit("cloud-us"),
@@ -121,7 +107,7 @@ class Eviction(unittest.TestCase):
             self.start(fleet, "silent")
             fleet.wait_version("silent", 1, "cloud-us")
             fleet.dev("kill", "cloud-us")
-            fleet.apply(TIGHT)
+            fleet.apply(f.TIGHT_LAW)
             row = f.wait_until(lambda: evictions(fleet, "silent", "cloud-us", "unconfirmed"), what="unconfirmed")[0]
             self.assertRegex(row["reason"], r"has been silent for \d+")
             self.assertIn("eu-data-stays", row["rule"])
@@ -149,7 +135,7 @@ class Eviction(unittest.TestCase):
             fleet.cli("dataset", "hold", "evidence", "--version", "1", "--reason", "", expect=None)
             hold = fleet.json("dataset", "hold", "evidence", "--version", "1", "--site", "cloud-us", "--reason", "case 4711")["hold"]
             self.assertIn("case 4711", fleet.cli("dataset", "holds", "evidence").out)
-            fleet.apply(TIGHT)
+            fleet.apply(f.TIGHT_LAW)
             f.wait_until(lambda: evictions(fleet, "evidence", "cloud-us", "held"), what="the hold is named")
             receipts = erased(fleet, "evidence", "cloud-us")     # what no hold keeps goes
             self.assertEqual([r["versions"] for r in receipts], [[2]])
@@ -176,14 +162,14 @@ class Eviction(unittest.TestCase):
             fleet.apply(f.replication_yaml(
                 name="one-more", to="[{siteSelector: {matchExpressions: [{key: tier, operator: In, values: [cloud, lab]}]}, copies: 1}]"))
             fleet.dev("stop", "lab")
-            fleet.apply(TIGHT)
+            fleet.apply(f.TIGHT_LAW)
             erased(fleet, "moved", "cloud-us")   # nobody who could stand in is there: home and core have it
-            fleet.apply(LOOSE)
+            fleet.apply(f.LOOSE_LAW)
             fleet.wait_version("moved", 1, "cloud-us")
             fleet.dev("start", "lab")
             f.wait_until(lambda: any(r["name"] == "lab" and r["connected"] for r in fleet.json("status")["sites"]), what="lab is back")
             before = len(evictions(fleet, "moved", "cloud-us", "erased"))
-            fleet.apply(TIGHT)
+            fleet.apply(f.TIGHT_LAW)
             f.wait_until(lambda: len(evictions(fleet, "moved", "cloud-us", "erased")) > before, what="erased")
             kinds = [(e["kind"], e["site"]) for e in f.rows_of(fleet.json("events", "--limit", "1000"))]
             arrived = kinds.index(("transfer-done", "lab"))
@@ -197,14 +183,14 @@ class Eviction(unittest.TestCase):
             self.start(fleet, "judged")
             fleet.wait_version("judged", 1, "cloud-us")
             f.wait_until(lambda: os.path.islink(fleet.current("cloud-us", "judged")), what="laid out")
-            missing = LOOSE + ("  - id: no-export\n    effect: forbid\n    data: {matchLabels: {export: \"no\"}}\n"
+            missing = f.LOOSE_LAW + ("  - id: no-export\n    effect: forbid\n    data: {matchLabels: {export: \"no\"}}\n"
                                "    to: {in: [us]}\n")
             fleet.apply(missing)                 # the dataset has no label export
             row = f.wait_until(lambda: evictions(fleet, "judged", "cloud-us", "unjudged"), what="fenced, not judged")[0]
             self.assertIn("cannot be evaluated", row["reason"])
             f.wait_until(lambda: not os.path.lexists(fleet.current("cloud-us", "judged")), what="withdrawn")
             self.assertTrue(f.contains(fleet.data("cloud-us"), self.needle[20_000:20_032]), "kept")
-            fleet.apply(LOOSE)
+            fleet.apply(f.LOOSE_LAW)
             f.wait_until(lambda: os.path.islink(fleet.current("cloud-us", "judged")), what="shown again, without a transfer")
             self.assertEqual(evictions(fleet, "judged", "cloud-us"), [])
             self.assertEqual(len(fleet.transfers("judged", 1, "cloud-us")), 1)
@@ -217,14 +203,14 @@ class MidTransfer(unittest.TestCase):
             source = fleet.path("big")
             for n in range(0, size, 32 << 20):
                 f.write(os.path.join(source, f"part-{n >> 20}"), random.Random(n).randbytes(32 << 20))
-            fleet.apply(f.documents(LOOSE, f.replication_yaml(to="[{site: cloud-us}]"), f.dataset_yaml("big", source)))
+            fleet.apply(f.documents(f.LOOSE_LAW, f.replication_yaml(to="[{site: cloud-us}]"), f.dataset_yaml("big", source)))
             fleet.commit("big", wait=False)
 
             def arriving():
                 rows = fleet.transfers("big", 1, "cloud-us")
                 return rows and f.pack_bytes(fleet, "cloud-us") > 0 and rows[-1]["state"] == "running"
             f.wait_until(arriving, timeout=60, step=0.01, what="bytes arrive")
-            fleet.apply(TIGHT)
+            fleet.apply(f.TIGHT_LAW)
             receipt = erased(fleet, "big", "cloud-us", timeout=90)[0]
             self.assertIsNone(next((r for r in evictions(fleet, "big", "cloud-us") if r["state"] != "erased"), None))
             self.assertEqual(glob.glob(os.path.join(fleet.data("cloud-us"), "datasets", "*", "packs", "*")), [])
@@ -232,7 +218,7 @@ class MidTransfer(unittest.TestCase):
             fleet.cli("eviction", "verify", receipt["receipt"])
             self.assertEqual(replica(fleet, "big", "cloud-us")["versions"], [])
 
-            fleet.apply(LOOSE)
+            fleet.apply(f.LOOSE_LAW)
             fleet.wait_version("big", 1, "cloud-us", timeout=300)
             f.wait_until(lambda: os.path.islink(fleet.current("cloud-us", "big")), timeout=120, what="laid out")
             self.assertEqual(f.differences(source, fleet.current("cloud-us", "big")), [])

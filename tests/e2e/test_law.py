@@ -6,18 +6,6 @@ import unittest
 
 import fleet as f
 
-PERMIT_US = """
-  - id: telemetry-to-the-us
-    effect: permit
-    data: {matchLabels: {class: telemetry}}
-    to: {in: [us]}
-"""
-WITHOUT_FORBID = f.LAW.replace("""  - id: eu-data-stays
-    effect: forbid
-    from: {in: [eu]}
-    to: {notIn: [eu]}
-""", "")
-
 
 class Law(unittest.TestCase):
     def test_not_a_chunk_reaches_a_denied_site(self):
@@ -68,19 +56,19 @@ class Law(unittest.TestCase):
     def test_forbid_beats_permit_whatever_the_order(self):
         with f.Fleet() as fleet:
             source = f.make_tree(fleet.path("both"), files=5)
-            fleet.apply(f.documents(f.LAW + PERMIT_US, f.replication_yaml(), f.dataset_yaml("both", source)))
+            fleet.apply(f.documents(f.TIGHT_LAW, f.replication_yaml(), f.dataset_yaml("both", source)))
             fleet.commit("both")
             fleet.wait_version("both", 1, "core")
             denied = fleet.cli("policy", "explain", "--dataset", "both", "--from", "factory", "--to", "cloud-us", expect=f.DENIED)
             self.assertIn("eu-data-stays", denied.out)
             self.assertEqual(f.pack_bytes(fleet, "cloud-us"), 0)
 
-            fleet.apply(WITHOUT_FORBID + PERMIT_US)             # loosened
+            fleet.apply(f.LOOSE_LAW)             # loosened
             fleet.wait_version("both", 1, "cloud-us")
             self.assertFalse(f.differences(source, fleet.current("cloud-us", "both")))
             fleet.cli("policy", "explain", "--dataset", "both", "--from", "factory", "--to", "cloud-us", expect=f.OK)
 
-            fleet.apply(f.LAW + PERMIT_US)                      # tightened: nothing more goes there, and nothing stays
+            fleet.apply(f.TIGHT_LAW)                      # tightened: nothing more goes there, and nothing stays
             f.write(os.path.join(source, "later"), random.Random(5).randbytes(64 << 10))
             fleet.commit("both")
             fleet.wait_version("both", 2, "core")
@@ -104,7 +92,7 @@ class Law(unittest.TestCase):
     def test_relabelling_to_personal_stops_the_flow(self):
         with f.Fleet() as fleet:
             source = f.make_tree(fleet.path("relabel"), files=5)
-            fleet.apply(f.documents(WITHOUT_FORBID + PERMIT_US, f.replication_yaml(), f.dataset_yaml("relabel", source)))
+            fleet.apply(f.documents(f.LOOSE_LAW, f.replication_yaml(), f.dataset_yaml("relabel", source)))
             fleet.commit("relabel")
             fleet.wait_version("relabel", 1, "cloud-us")
             fleet.apply(f.dataset_yaml("relabel", source, labels='class: telemetry, pii: "yes"'))

@@ -8,20 +8,6 @@ import unittest
 
 import fleet as f
 
-PERMIT_US = """
-  - id: telemetry-to-the-us
-    effect: permit
-    data: {matchLabels: {class: telemetry}}
-    to: {in: [us]}
-"""
-FORBID = """  - id: eu-data-stays
-    effect: forbid
-    from: {in: [eu]}
-    to: {notIn: [eu]}
-"""
-LOOSE = f.LAW.replace(FORBID, "") + PERMIT_US
-TIGHT = f.LAW + PERMIT_US
-
 # One word a kind of name or content; none is part of another, or of anything that an admin declares.
 WORDS = {kind: f"{kind}-zq7x-{random.Random(kind).randbytes(6).hex()}" for kind in (
     "folder", "file", "target", "text", "xattr", "fifo", "ignored", "changing", "deep", "rotten", "renamed", "twin", "later")}
@@ -138,7 +124,7 @@ class Names(unittest.TestCase):
             source = fleet.path("source")
             folder = self.make_source(source)
             f.write(os.path.join(fleet.data("core"), "hooks", "on-version"), "#!/bin/sh\nexit 3\n", mode=0o755)
-            fleet.apply(f.documents(TIGHT, f.replication_yaml(),
+            fleet.apply(f.documents(f.TIGHT_LAW, f.replication_yaml(),
                                     f.dataset_yaml(name, source, spec="commit: {onRequest: true}\nignore: ['*.tmp']")))
             self.fail_to_commit(fleet, name, source, folder)
             last = max(int(v["number"]) for v in f.rows_of(fleet.json("dataset", "versions", name)))
@@ -167,13 +153,13 @@ class Names(unittest.TestCase):
             self.assertIn(WORDS["twin"], spoilt.text)
 
             # A site that had it and lost the right to it keeps no name of it either.
-            fleet.apply(LOOSE)
+            fleet.apply(f.LOOSE_LAW)
             fleet.wait_version(name, last + 1, "cloud-us")
             f.wait_until(lambda: os.path.islink(fleet.current("cloud-us", name)), what="laid out in the us")
             self.assertTrue(self.found(fleet, [os.path.join(fleet.data("cloud-us"), "replicas")], WORDS["file"]), "the search finds names")
             self.rot(fleet, "cloud-us")
             fleet.cli("dataset", "verify", name, "--site", "cloud-us", expect=f.FAILED)
-            fleet.apply(TIGHT)
+            fleet.apply(f.TIGHT_LAW)
             f.wait_until(lambda: [e for e in f.rows_of(fleet.json("get", "evictions", name, "--site", "cloud-us"))
                                   if e["state"] == "erased"], what="erased in the us")
 

@@ -6,13 +6,11 @@ import random
 import unittest
 
 import fleet as f
-from test_eviction import FORBID, PERMIT_US, erased, evictions, events
-
-LOOSE = f.LAW.replace(FORBID, "") + PERMIT_US
+from test_eviction import erased, evictions, events
 
 
 def keeping(seconds):
-    return LOOSE.rstrip("\n") + "\n    obligations: [{maxRetention: %ds}]\n" % seconds
+    return f.LOOSE_LAW.rstrip("\n") + "\n    obligations: [{maxRetention: %ds}]\n" % seconds
 
 
 def seconds(moment):
@@ -24,7 +22,7 @@ class Retention(unittest.TestCase):
         source = f.make_tree(fleet.path(name), files=20)
         self.needle = random.Random(4711).randbytes(64 << 10)
         f.write(os.path.join(source, "needle"), self.needle)
-        fleet.apply(f.documents(LOOSE, f.replication_yaml(to="[{site: core}, {site: cloud-us}]"), f.dataset_yaml(name, source)))
+        fleet.apply(f.documents(f.LOOSE_LAW, f.replication_yaml(to="[{site: core}, {site: cloud-us}]"), f.dataset_yaml(name, source)))
         fleet.commit(name)
         fleet.wait_version(name, 1, "cloud-us")
         f.wait_until(lambda: os.path.islink(fleet.current("cloud-us", name)), what="laid out")

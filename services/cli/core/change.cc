@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
@@ -56,10 +57,6 @@ std::optional<resource::v1::Classification> Classify(const config::Resource& dat
   return c;
 }
 
-bool Contains(const std::vector<std::string>& all, const std::string& one) {
-  return std::find(all.begin(), all.end(), one) != all.end();
-}
-
 constexpr absl::Duration kDefaultMaxAge = absl::Hours(24 * 365);
 
 using Keys = std::vector<const crypto::SigningKey*>;
@@ -67,7 +64,7 @@ using Keys = std::vector<const crypto::SigningKey*>;
 Keys Among(const std::vector<crypto::SigningKey>& keys, const std::vector<std::string>& root) {
   Keys out;
   for (const auto& key : keys) {
-    if (Contains(root, key.public_key())) out.push_back(&key);
+    if (absl::c_linear_search(root, key.public_key())) out.push_back(&key);
   }
   return out;
 }
@@ -76,7 +73,7 @@ Keys Among(const std::vector<crypto::SigningKey>& keys, const std::vector<std::s
 Keys Delegates(const std::vector<crypto::SigningKey>& keys, const policy::World& world) {
   std::vector<std::string> may;
   for (const auto& classifier : world.classifiers) {
-    if (!Contains(world.root_keys, classifier.key)) may.push_back(classifier.key);
+    if (!absl::c_linear_search(world.root_keys, classifier.key)) may.push_back(classifier.key);
   }
   return Among(keys, may);
 }

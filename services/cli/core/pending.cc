@@ -1,8 +1,8 @@
 #include "services/cli/core/pending.h"
 
-#include <algorithm>
 #include <set>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -111,10 +111,6 @@ void AddSignature(types::v1::Envelope* message, const crypto::SigningKey& key, i
   ++*added;
 }
 
-bool Contains(const std::vector<std::string>& all, const std::string& one) {
-  return std::find(all.begin(), all.end(), one) != all.end();
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> DescribePending(const control::v1::ApplyRequest& request, const config::Bundle& before,
@@ -177,12 +173,12 @@ absl::StatusOr<int> SignPending(const std::vector<crypto::SigningKey>& keys, con
   }
   int added = 0;
   for (const auto& key : keys) {
-    const bool of_new = Contains(root, key.public_key());
+    const bool of_new = absl::c_linear_search(root, key.public_key());
     if (request->has_bundle() && of_new) AddSignature(request->mutable_bundle(), key, &added);
     for (auto& c : *request->mutable_classifications()) {
       if (of_new) AddSignature(&c, key, &added);
     }
-    if (request->roots_size() >= 2 && (of_new || Contains(old_root, key.public_key()))) {
+    if (request->roots_size() >= 2 && (of_new || absl::c_linear_search(old_root, key.public_key()))) {
       AddSignature(request->mutable_roots(request->roots_size() - 1), key, &added);
     }
   }

@@ -247,10 +247,10 @@ class Core {
   bool TakesTwo() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // dangerous acts need a second person
   absl::Status CheckMayApply(const std::string& who, const control::v1::ApplyRequest& request,
                              const config::Catalog& after) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Why the change waits for another person than `who`; empty: it does not. `change` says whether it is the pending
-  // one.
-  std::string NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Why the change waits for another person than who gave it first; empty: it does not. `completes`: it is the
+  // pending one.
+  std::string NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after,
+                          bool completes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::Proposal> Propose(const std::string& who, control::v1::Proposal proposal,
                                                 const std::string& what, Rehearsal* dry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

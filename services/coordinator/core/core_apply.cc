@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -72,10 +73,6 @@ absl::Status CheckIssued(const resource::v1::PolicyBundle& bundle, absl::Time no
   return absl::InvalidArgumentError(absl::StrCat("the clock of the machine that signed the policy is ",
                                                  absl::FormatDuration(absl::Trunc(ahead, absl::Seconds(1))),
                                                  " ahead of the coordinator's; set the one that is wrong"));
-}
-
-bool Contains(const std::vector<std::string>& all, const std::string& one) {
-  return std::find(all.begin(), all.end(), one) != all.end();
 }
 
 std::string PinEffect(const control::v1::PinRequest& request, const std::string& site) {
@@ -156,11 +153,11 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
       return absl::InvalidArgumentError(absl::StrCat("the bundle is for trust domain ", bundle->world.trust_domain,
                                                      ", this is ", config_.identities.trust_domain));
     }
-    if (!Contains(bundle->world.grant_keys, grant_key_->public_key())) {
+    if (!absl::c_linear_search(bundle->world.grant_keys, grant_key_->public_key())) {
       return absl::InvalidArgumentError("the bundle does not name this coordinator's grant key");
     }
     if (!bundle->world.timestamp_keys.empty() &&
-        !Contains(bundle->world.timestamp_keys, timestamp_key_->public_key())) {
+        !absl::c_linear_search(bundle->world.timestamp_keys, timestamp_key_->public_key())) {
       return absl::InvalidArgumentError("the bundle does not name this coordinator's timestamp key");
     }
     BW_RETURN_IF_ERROR(CheckEnforced(bundle->resources));
@@ -283,8 +280,7 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, c
   BW_ASSIGN_OR_RETURN(Change change,
                       CheckApply(merged, &after, &missing, dry == nullptr ? Signatures::kNeeded : Signatures::kToCome));
   BW_RETURN_IF_ERROR(CheckMayApply(who, merged, after));
-  change.drop_pending = completes;
-  if (missing.empty()) missing = NeedsSecond(who, change, after);
+  if (missing.empty()) missing = NeedsSecond(who, change, after, completes);
   control::v1::ApplyResponse response;
   if (dry != nullptr) {
     if (!missing.empty()) BW_RETURN_IF_ERROR(MayWait(completes));

@@ -138,10 +138,10 @@ std::vector<UnlawfulCopy> Core::UnlawfulCopies() const {
 void Core::PlanEvictionsOnce(PlanInput input) {
   std::vector<UnlawfulCopy> copies = UnlawfulCopies();
   // What nobody declares any more: who holds what of it is all that is known.
+  std::set<DatasetId> planned;
+  for (const PlannedDataset& dataset : input.datasets) planned.insert(dataset.id);
   for (const UnlawfulCopy& copy : copies) {
-    const bool planned = std::any_of(input.datasets.begin(), input.datasets.end(),
-                                     [&](const PlannedDataset& dataset) { return dataset.id == copy.dataset; });
-    if (planned) continue;
+    if (!planned.insert(copy.dataset).second) continue;
     PlannedDataset dataset;
     dataset.id = copy.dataset;
     dataset.name = copy.dataset_name;
@@ -249,10 +249,8 @@ void Core::OnReceipt(const std::string& site, const types::v1::Envelope& envelop
 }
 
 const EvictionStatus* Core::FindEviction(DatasetId dataset, const std::string& site) const {
-  for (const EvictionStatus& status : evictions_.copies) {
-    if (status.dataset == dataset && status.site == site) return &status;
-  }
-  return nullptr;
+  auto found = evictions_.by_copy.find({dataset, site});
+  return found == evictions_.by_copy.end() ? nullptr : &evictions_.copies[found->second];
 }
 
 absl::StatusOr<control::v1::ListEvictionsResponse> Core::Evictions(const control::v1::ListEvictionsRequest& request) {

@@ -132,10 +132,7 @@ control::v1::Pending Core::PendingView() {
   std::string missing;
   auto change = CheckApply(row.request, &after, &missing, Signatures::kNeeded);
   view.set_outdated(!change.ok());
-  if (change.ok() && missing.empty()) {
-    change->drop_pending = true;
-    missing = NeedsSecond(row.by, *change, after);
-  }
+  if (change.ok() && missing.empty()) missing = NeedsSecond(row.by, *change, after, /*completes=*/true);
   view.set_missing(missing);
   std::vector<std::string> keys = bundle_.has_value() ? bundle_->world.root_keys : std::vector<std::string>{};
   std::set<std::string> signers;

@@ -78,9 +78,11 @@ absl::Status Core::CheckMayApply(const std::string& who, const control::v1::Appl
   return absl::OkStatus();
 }
 
-std::string Core::NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after) const {
+std::string Core::NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after,
+                              bool completes) const {
   if (!TakesTwo()) return "";
-  if (state_.pending.has_value() && change.drop_pending && PersonOf(state_.pending->by) != PersonOf(who)) return "";
+  const std::string& first = completes ? state_.pending->by : who;
+  if (PersonOf(first) != PersonOf(who)) return "";
   std::vector<config::Classification> changed;
   for (const auto& [id, envelope] : change.classifications) {
     auto c = config::ReadKeptClassification(envelope);
@@ -89,8 +91,7 @@ std::string Core::NeedsSecond(const std::string& who, const Change& change, cons
   const std::vector<std::string> dangers = Dangers(state_.resources, after, classifications_, changed);
   if (dangers.empty()) return "";
   return absl::StrCat("it ", absl::StrJoin(dangers, ", "), ", which needs the approval of another policy-admin than ",
-                      state_.pending.has_value() && change.drop_pending ? state_.pending->by : who,
-                      ": bailiwick approve");
+                      first, ": bailiwick approve");
 }
 
 absl::StatusOr<control::v1::Proposal> Core::Propose(const std::string& who, control::v1::Proposal proposal,

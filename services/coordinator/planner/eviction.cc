@@ -1,6 +1,8 @@
 #include "services/coordinator/planner/eviction.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
@@ -17,17 +19,38 @@ std::string Numbers(const std::set<VersionNumber>& numbers) {
   return absl::StrCat(numbers.size() == 1 ? "version " : "versions ", absl::StrJoin(numbers, ", "));
 }
 
-bool LiesAt(const PlannedDataset& dataset, VersionNumber number, const std::string& except) {
-  return std::any_of(dataset.held.begin(), dataset.held.end(),
-                     [&](const auto& copy) { return copy.first != except && copy.second.count(number) != 0; });
-}
+// One dataset, and what is asked of it for every copy, found once.
+class Lookup {
+ public:
+  Lookup(const PlanInput& input, const PlannedDataset& dataset) : input_(input), dataset_(dataset) {
+    for (const auto& [site, numbers] : dataset.held) {
+      for (VersionNumber number : numbers) ++holders_[number];
+    }
+  }
+  const PlannedDataset& dataset() const { return dataset_; }
+  bool LiesAt(VersionNumber number, const std::string& except) const {
+    auto holders = holders_.find(number);
+    return holders != holders_.end() && holders->second > HeldAt(dataset_, except).count(number);
+  }
+  const std::map<std::string, Wanted>& desired() {
+    if (!desired_.has_value()) desired_ = Desired(input_, dataset_);
+    return *desired_;
+  }
+
+ private:
+  const PlanInput& input_;
+  const PlannedDataset& dataset_;
+  std::map<VersionNumber, size_t> holders_;
+  std::optional<std::map<std::string, Wanted>> desired_;
+};
 
 // The site that is about to stand in and can be waited for; empty: none.
-std::string Repairing(const PlanInput& input, const PlannedDataset& dataset, const UnlawfulCopy& copy) {
+std::string Repairing(const PlanInput& input, Lookup& lookup, const UnlawfulCopy& copy) {
   if (copy.versions.empty()) return "";
   const VersionNumber newest = *copy.versions.rbegin();
-  if (!LiesAt(dataset, newest, copy.site)) return "";
-  const std::map<std::string, Wanted> desired = Desired(input, dataset);
+  if (!lookup.LiesAt(newest, copy.site)) return "";
+  const PlannedDataset& dataset = lookup.dataset();
+  const std::map<std::string, Wanted>& desired = lookup.desired();
   for (const std::string& name : Substitutes(input, dataset, copy.site)) {
     auto wanted = desired.find(name);
     if (wanted == desired.end()) continue;
@@ -59,7 +82,7 @@ bool Unconfirmed(const PlanInput& input, const UnlawfulCopy& copy, const Planned
   return true;
 }
 
-void Assess(const PlanInput& input, const PlannedDataset* dataset, const UnlawfulCopy& copy, EvictionPlan* plan) {
+void Assess(const PlanInput& input, Lookup* lookup, const UnlawfulCopy& copy, EvictionPlan* plan) {
   EvictionStatus status{copy.dataset, copy.dataset_name, copy.site,         "fenced",   copy.sentence,
                         copy.rule,    copy.versions,     copy.stored_bytes, copy.since, copy.overdue};
   auto because = [&](const char* state, const std::string& why) {
@@ -67,13 +90,13 @@ void Assess(const PlanInput& input, const PlannedDataset* dataset, const Unlawfu
     status.sentence = absl::StrCat(copy.sentence, "; ", why);
   };
   std::set<VersionNumber> safe, last;
-  if (dataset != nullptr) {
+  if (lookup != nullptr) {
     for (VersionNumber number : copy.versions) {
       if (copy.held.count(number) != 0) continue;
-      (LiesAt(*dataset, number, copy.site) ? safe : last).insert(number);
+      (lookup->LiesAt(number, copy.site) ? safe : last).insert(number);
     }
   }
-  const std::string substitute = dataset == nullptr || copy.overdue ? "" : Repairing(input, *dataset, copy);
+  const std::string substitute = lookup == nullptr || copy.overdue ? "" : Repairing(input, *lookup, copy);
   if (Unconfirmed(input, copy, FindSite(input, copy.site), &status)) {
     // Nothing can be told to it now; what may go is told when it is back.
   } else if (copy.stage == Stage::kErasing) {
@@ -99,13 +122,16 @@ void Assess(const PlanInput& input, const PlannedDataset* dataset, const Unlawfu
 
 EvictionPlan PlanEvictions(const PlanInput& input, const std::vector<UnlawfulCopy>& copies) {
   EvictionPlan plan;
+  std::set<DatasetId> concerned;
+  for (const UnlawfulCopy& copy : copies) concerned.insert(copy.dataset);
+  std::map<DatasetId, Lookup> lookups;
+  for (const PlannedDataset& dataset : input.datasets) {
+    if (concerned.count(dataset.id) != 0) lookups.try_emplace(dataset.id, input, dataset);
+  }
   for (const UnlawfulCopy& copy : copies) {
     if (copy.stage == Stage::kErased) continue;
-    const PlannedDataset* dataset = nullptr;
-    for (const PlannedDataset& each : input.datasets) {
-      if (each.id == copy.dataset) dataset = &each;
-    }
-    Assess(input, dataset, copy, &plan);
+    auto lookup = lookups.find(copy.dataset);
+    Assess(input, lookup == lookups.end() ? nullptr : &lookup->second, copy, &plan);
   }
   std::sort(plan.copies.begin(), plan.copies.end(), [](const EvictionStatus& a, const EvictionStatus& b) {
     return std::tie(a.dataset_name, a.site, a.dataset) < std::tie(b.dataset_name, b.site, b.dataset);
@@ -113,6 +139,7 @@ EvictionPlan PlanEvictions(const PlanInput& input, const std::vector<UnlawfulCop
   std::sort(plan.orders.begin(), plan.orders.end(), [](const Eviction& a, const Eviction& b) {
     return std::tie(a.dataset, a.site) < std::tie(b.dataset, b.site);
   });
+  for (size_t i = 0; i < plan.copies.size(); ++i) plan.by_copy[{plan.copies[i].dataset, plan.copies[i].site}] = i;
   return plan;
 }
 

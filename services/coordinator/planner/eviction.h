@@ -7,8 +7,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -54,6 +56,7 @@ struct Eviction {  // to tell the site's agent
 struct EvictionPlan {
   std::vector<EvictionStatus> copies;  // by dataset name and site
   std::vector<Eviction> orders;        // of connected sites
+  std::map<std::pair<DatasetId, std::string>, size_t> by_copy;  // place in `copies` by dataset and site
 };
 
 // `input.datasets[].held` must not count the unlawful copies.

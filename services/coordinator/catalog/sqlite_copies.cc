@@ -1,0 +1,206 @@
+// Versions, who holds them, what must stay and what was erased, transfers.
+#include "services/coordinator/catalog/sqlite_catalog.h"
+
+namespace bailiwick::coordinator {
+namespace {
+
+// Numbers as deltas in decimal would do; a packed proto field does it without a format of our own.
+std::string PackNumbers(const std::set<VersionNumber>& numbers) {
+  control::v1::Replica message;
+  for (VersionNumber n : numbers) message.add_versions(n);
+  return message.SerializeAsString();
+}
+absl::StatusOr<std::set<VersionNumber>> UnpackNumbers(const std::string& bytes) {
+  control::v1::Replica message;
+  if (!message.ParseFromString(bytes)) return absl::DataLossError("the catalog holds an unreadable replica");
+  return std::set<VersionNumber>(message.versions().begin(), message.versions().end());
+}
+
+}  // namespace
+
+absl::Status SqliteCatalog::PutVersion(const VersionRow& v) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto put,
+                        db.Prepare("INSERT OR IGNORE INTO versions(dataset, number, envelope) VALUES(?, ?, ?)"));
+    const std::string bytes = Pack(v.envelope);
+    return put.BindBlob(1, v.record.dataset_id.view()).Bind(2, v.record.number).BindBlob(3, bytes).Run();
+  });
+}
+
+absl::Status SqliteCatalog::PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& r) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto put,
+                        db.Prepare("INSERT OR REPLACE INTO replicas(dataset, site, versions, current, problem,"
+                                   " source_problem, fence, stored_bytes) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"));
+    const std::string numbers = PackNumbers(r.versions);
+    const std::string fence = r.fence.has_value() ? r.fence->SerializeAsString() : "";
+    return put.BindBlob(1, dataset.view())
+        .BindText(2, site)
+        .BindBlob(3, numbers)
+        .Bind(4, r.current)
+        .BindText(5, r.problem)
+        .BindText(6, r.source_problem)
+        .BindBlob(7, fence)
+        .Bind(8, r.stored_bytes)
+        .Run();
+  });
+}
+
+absl::Status SqliteCatalog::PutPin(DatasetId dataset, const std::string& site, VersionNumber number) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO pins(dataset, site, number) VALUES(?, ?, ?)"));
+    return put.BindBlob(1, dataset.view()).BindText(2, site).Bind(3, number).Run();
+  });
+}
+
+absl::Status SqliteCatalog::RemovePin(DatasetId dataset, const std::string& site) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM pins WHERE dataset = ? AND site = ?"));
+    return remove.BindBlob(1, dataset.view()).BindText(2, site).Run();
+  });
+}
+
+absl::Status SqliteCatalog::PutHold(const agent::v1::Hold& hold) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO holds(id, hold) VALUES(?, ?)"));
+    const std::string bytes = hold.SerializeAsString();
+    return put.BindBlob(1, hold.hold_id()).BindBlob(2, bytes).Run();
+  });
+}
+
+absl::Status SqliteCatalog::RemoveHold(const std::string& hold_id) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM holds WHERE id = ?"));
+    return remove.BindBlob(1, hold_id).Run();
+  });
+}
+
+absl::Status SqliteCatalog::PutReceipt(const ReceiptRow& r) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto put,
+                        db.Prepare("INSERT OR IGNORE INTO receipts(id, dataset, site, envelope) VALUES(?, ?, ?, ?)"));
+    const std::string bytes = Pack(r.envelope);
+    return put.BindBlob(1, r.id).BindBlob(2, r.dataset.view()).BindText(3, r.site).BindBlob(4, bytes).Run();
+  });
+}
+
+absl::Status SqliteCatalog::PutRedaction(const std::string& order_id, const RedactionRow& r) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO redactions(id, dataset, envelope, by_whom, since)"
+                                             " VALUES(?, ?, ?, ?, ?)"));
+    const std::string bytes = Pack(r.envelope);
+    return put.BindBlob(1, order_id)
+        .BindBlob(2, r.dataset.view())
+        .BindBlob(3, bytes)
+        .BindText(4, r.by)
+        .Bind(5, absl::ToUnixMillis(r.since))
+        .Run();
+  });
+}
+
+absl::Status SqliteCatalog::PutTransfer(const TransferRow& t) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    {
+      BW_ASSIGN_OR_RETURN(auto put,
+                          db.Prepare("INSERT OR REPLACE INTO transfers(id, ordinal, view, dataset, dialler, ended)"
+                                     " VALUES(?, (SELECT COALESCE(MAX(ordinal), 0) + 1 FROM transfers), ?, ?, ?, ?)"));
+      const std::string view = t.view.SerializeAsString();
+      BW_RETURN_IF_ERROR(put.BindText(1, t.view.transfer_id())
+                             .BindBlob(2, view)
+                             .BindBlob(3, t.dataset.view())
+                             .BindText(4, t.dialler)
+                             .Bind(5, int64_t{t.ended})
+                             .Run());
+    }
+    if (!t.ended) return absl::OkStatus();
+    BW_ASSIGN_OR_RETURN(auto remove,
+                        db.Prepare("DELETE FROM transfers WHERE id IN (SELECT id FROM transfers WHERE ended = 1"
+                                   " ORDER BY ordinal DESC LIMIT -1 OFFSET ?)"));
+    return remove.Bind(1, kMaxEndedTransfers).Run();
+  });
+}
+
+absl::Status SqliteCatalog::LoadCopies(sql::Database& db, Snapshot* s) {
+  BW_RETURN_IF_ERROR(ForEach(db, "SELECT envelope FROM versions", [&](sql::Statement& row) -> absl::Status {
+    VersionRow v;
+    BW_ASSIGN_OR_RETURN(v.envelope, Unpack(row.Blob(0)));
+    BW_ASSIGN_OR_RETURN(v.record, store::DecodeVersionRecord(v.envelope.payload));
+    v.identity = store::VersionIdentity(v.envelope);
+    s->versions[v.record.dataset_id][v.record.number] = std::move(v);
+    return absl::OkStatus();
+  }));
+  BW_RETURN_IF_ERROR(
+      ForEach(db, "SELECT dataset, site, versions, current, problem, source_problem, fence, stored_bytes FROM replicas",
+              [&](sql::Statement& row) -> absl::Status {
+                BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
+                ReplicaRow r;
+                BW_ASSIGN_OR_RETURN(r.versions, UnpackNumbers(row.Blob(2)));
+                r.current = row.Uint(3);
+                r.problem = row.Text(4);
+                r.source_problem = row.Text(5);
+                r.stored_bytes = row.Uint(7);
+                if (const std::string fence = row.Blob(6); !fence.empty()) {
+                  r.fence.emplace();
+                  if (!r.fence->ParseFromString(fence)) {
+                    return absl::DataLossError("the catalog holds an unreadable fence");
+                  }
+                }
+                s->replicas[id][row.Text(1)] = std::move(r);
+                return absl::OkStatus();
+              }));
+  BW_RETURN_IF_ERROR(ForEach(db, "SELECT dataset, site, number FROM pins", [&](sql::Statement& row) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
+    s->pins[{id, row.Text(1)}] = row.Uint(2);
+    return absl::OkStatus();
+  }));
+  BW_RETURN_IF_ERROR(ForEach(db, "SELECT hold FROM holds", [&](sql::Statement& row) -> absl::Status {
+    agent::v1::Hold hold;
+    if (!hold.ParseFromString(row.Blob(0))) return absl::DataLossError("the catalog holds an unreadable hold");
+    s->holds[hold.hold_id()] = std::move(hold);
+    return absl::OkStatus();
+  }));
+  BW_RETURN_IF_ERROR(ForEach(db, "SELECT id, dataset, site, envelope FROM receipts ORDER BY ordinal",
+                             [&](sql::Statement& row) -> absl::Status {
+                               ReceiptRow r;
+                               r.id = row.Blob(0);
+                               BW_ASSIGN_OR_RETURN(r.dataset, DatasetId::From(row.Blob(1)));
+                               r.site = row.Text(2);
+                               BW_ASSIGN_OR_RETURN(r.envelope, Unpack(row.Blob(3)));
+                               s->receipts.push_back(std::move(r));
+                               return absl::OkStatus();
+                             }));
+  BW_RETURN_IF_ERROR(ForEach(db, "SELECT id, dataset, envelope, by_whom, since FROM redactions",
+                             [&](sql::Statement& row) -> absl::Status {
+                               RedactionRow r;
+                               BW_ASSIGN_OR_RETURN(r.dataset, DatasetId::From(row.Blob(1)));
+                               BW_ASSIGN_OR_RETURN(r.envelope, Unpack(row.Blob(2)));
+                               r.by = row.Text(3);
+                               r.since = absl::FromUnixMillis(row.Int(4));
+                               s->redactions[row.Blob(0)] = std::move(r);
+                               return absl::OkStatus();
+                             }));
+  BW_RETURN_IF_ERROR(
+      ForEach(db, "SELECT dataset, site, name, since FROM rpo_alarms", [&](sql::Statement& row) -> absl::Status {
+        RpoAlarm alarm;
+        BW_ASSIGN_OR_RETURN(alarm.dataset, DatasetId::From(row.Blob(0)));
+        alarm.site = row.Text(1);
+        alarm.dataset_name = row.Text(2);
+        alarm.since = absl::FromUnixMillis(row.Int(3));
+        s->rpo_alarms[{alarm.dataset, alarm.site}] = std::move(alarm);
+        return absl::OkStatus();
+      }));
+  return ForEach(db, "SELECT view, dataset, dialler, ended FROM transfers ORDER BY ordinal",
+                 [&](sql::Statement& row) -> absl::Status {
+                   TransferRow t;
+                   if (!t.view.ParseFromString(row.Blob(0))) {
+                     return absl::DataLossError("the catalog holds an unreadable transfer");
+                   }
+                   BW_ASSIGN_OR_RETURN(t.dataset, DatasetId::From(row.Blob(1)));
+                   t.dialler = row.Text(2);
+                   t.ended = row.Int(3) != 0;
+                   s->transfers.push_back(std::move(t));
+                   return absl::OkStatus();
+                 });
+}
+
+}  // namespace bailiwick::coordinator
