@@ -5,9 +5,9 @@
 #include <map>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/config/yaml.h"
@@ -24,27 +24,14 @@ std::string Quoted(std::string_view text) {
   return absl::StrCat("\"", std::string(text.substr(0, kShown)), text.size() > kShown ? "..." : "", "\"");
 }
 
-// HOST:PORT, where a host with colons stands in brackets.
-bool IsHostPort(const std::string& value) {
-  const size_t colon = value.rfind(':');
-  if (colon == std::string::npos || colon == 0) return false;
-  const std::string host = value.substr(0, colon), digits = value.substr(colon + 1);
-  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-  if (host.find_first_of("/ \t") != std::string::npos ||
-      (!bracketed && host.find_first_of(":[]") != std::string::npos)) {
-    return false;
-  }
-  int port = -1;
-  return !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos &&
-         absl::SimpleAtoi(digits, &port) && port <= 65535;
-}
-
 std::string Placeholder(const Setting& setting) {
   switch (setting.form) {
     case Form::kText:
       return "text";
     case Form::kPath:
       return "a path";
+    case Form::kHost:
+      return "HOST";
     case Form::kHostPort:
       return "HOST:PORT";
     case Form::kDuration:
@@ -183,9 +170,10 @@ absl::Status Settings::Check(const Setting& setting, const std::string& value) {
     case Form::kText:
     case Form::kPath:
       return absl::OkStatus();
+    case Form::kHost:
+      return ParseHost(value).status();
     case Form::kHostPort:
-      if (IsHostPort(value)) return absl::OkStatus();
-      return absl::InvalidArgumentError(absl::StrCat(Quoted(value), " is not HOST:PORT"));
+      return ParseHostPort(value).status();
     case Form::kDuration:
       return ParseDuration(value).status();
     case Form::kWord:

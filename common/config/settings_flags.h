@@ -2,16 +2,20 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "common/config/settings.h"
 
 namespace bailiwick::config {
 
-// One option a setting, and --config. Both outlive the parsing.
-inline void AddFlags(CLI::App* command, Settings* settings, std::string* config_file) {
+// One option a setting, or for some of them, and --config. All outlive the parsing. In the file any setting may stand.
+inline void AddFlags(CLI::App* command, Settings* settings, std::string* config_file,
+                     const std::vector<std::string>& only = {}) {
   command->add_option("--config", *config_file, "file with the same settings; a flag wins over it")->type_name("FILE");
   for (Setting& setting : settings->table()) {
+    if (!only.empty() && std::find(only.begin(), only.end(), setting.flag) == only.end()) continue;
     Setting* one = &setting;
     command
         ->add_option_function<std::string>(

@@ -7,6 +7,8 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/host_port.h"
+#include "common/base/status.h"
 #include "common/http/connection.h"
 
 namespace bailiwick::http {
@@ -18,16 +20,6 @@ using Error = boost::beast::error_code;
 
 constexpr std::chrono::milliseconds kAfterFailedAccept{100};  // out of descriptors, say
 
-// HOST:PORT or [HOST]:PORT; false: it is neither.
-bool SplitAddress(const std::string& address, std::string* host, std::string* port) {
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos) return false;
-  *host = address.substr(0, colon);
-  *port = address.substr(colon + 1);
-  if (host->size() > 2 && host->front() == '[' && host->back() == ']') *host = host->substr(1, host->size() - 2);
-  return !host->empty() && !port->empty() && port->find_first_not_of("0123456789") == std::string::npos;
-}
-
 }  // namespace
 
 class Server::Impl {
@@ -36,15 +28,13 @@ class Server::Impl {
   ~Impl() { Stop(); }
 
   absl::Status Listen(const std::string& address) {
-    std::string host, port;
-    if (!SplitAddress(address, &host, &port)) {
-      return absl::InvalidArgumentError(absl::StrCat(address, " is no HOST:PORT"));
-    }
+    BW_ASSIGN_OR_RETURN(const HostPort wanted, ParseHostPort(address));
     Error error;
     tcp::resolver resolver(context_);
-    const auto found = resolver.resolve(host, port, tcp::resolver::passive | tcp::resolver::numeric_service, error);
+    const auto found = resolver.resolve(wanted.host, absl::StrCat(wanted.port),
+                                        tcp::resolver::passive | tcp::resolver::numeric_service, error);
     if (error || found.empty())
-      return absl::UnavailableError(absl::StrCat("cannot find ", host, ": ", error.message()));
+      return absl::UnavailableError(absl::StrCat("cannot find ", wanted.host, ": ", error.message()));
     tcp::endpoint endpoint = *found.begin();
     acceptor_.open(endpoint.protocol(), error);
     if (error == asio::error::address_family_not_supported && endpoint.address().is_unspecified()) {

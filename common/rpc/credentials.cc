@@ -10,12 +10,15 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/identity/certificates.h"
 #include "common/os/clock.h"
 #include "common/os/deadline.h"
 #include "common/os/files.h"
+#include "common/rpc/handshake_watch.h"
 #include "common/telemetry/log.h"
 
 namespace bailiwick::rpc {
@@ -178,10 +181,28 @@ class ExpectCoordinator : public tls::ExternalCertificateVerifier {
   const std::shared_ptr<Refusal> refusal_;
 };
 
-// Proxies of the environment are for the way out, never for this machine.
-bool IsLoopback(const std::string& address) {
-  const std::string host = address.substr(0, address.rfind(':'));
-  return host == "localhost" || host == "[::1]" || absl::StartsWith(host, "127.");
+// Names of gRPC's own that its headers do not tell.
+constexpr char kConnectServer[] = "grpc.http_connect_server";
+constexpr char kConnectHeaders[] = "grpc.http_connect_headers";
+
+grpc::ChannelArguments ClientArguments(int max_message_bytes) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(max_message_bytes);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingMillis);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMillis);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // identities differ: connections are never shared
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);          // gRPC's own, which goes by the environment
+  return arguments;
+}
+
+// As gRPC writes its targets: nothing in it can be taken for another kind of address. Brackets are escaped as in any URI.
+std::string Target(const HostPort& address) {
+  return absl::StrCat("dns:///", absl::StrReplaceAll(JoinHostPort(address.host, address.port),
+                                                     {{"%", "%25"}, {"[", "%5B"}, {"]", "%5D"}}));
 }
 
 }  // namespace
@@ -225,15 +246,18 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MutualChannelCredentia
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const std::string& ca_sha256,
-                                                           const std::string& expected_trust_domain_or_empty) {
+                                                           const std::string& expected_trust_domain_or_empty,
+                                                           const Proxy& proxy) {
   if (ca_sha256.size() != 32) return absl::InvalidArgumentError("the pinned CA hash must have 32 bytes");
   return JoinChannel(address, JoinTrust{.ca_sha256 = ca_sha256,
                                         .roots_pem = "",
                                         .trust_domain = expected_trust_domain_or_empty,
-                                        .now = os::Clock::System()->Now()});
+                                        .now = os::Clock::System()->Now()},
+                     proxy);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const JoinTrust& trust) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const JoinTrust& trust,
+                                                           const Proxy& proxy) {
   RequireTls13();
   auto refusal = std::make_shared<Refusal>();
   // The chain is verified by our own verifier against the pin: there is no root to know beforehand. gRPC wants one all
@@ -248,7 +272,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& ad
   options.set_check_call_host(false);
   options.set_certificate_verifier(
       tls::ExternalCertificateVerifier::Create<ExpectCoordinator>(trust, refusal));
-  auto channel = grpc::CreateCustomChannel(address, tls::TlsCredentials(options), ClientArguments(address));
+  BW_ASSIGN_OR_RETURN(auto channel, Dial(address, tls::TlsCredentials(options), proxy));
   // Connected here, so that a refusal is told as what it is and not as a coordinator that is down.
   const auto deadline = os::DeadlineIn(kJoinConnectTimeout);
   grpc_connectivity_state state = channel->GetState(true);
@@ -258,12 +282,16 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& ad
   }
   if (state == GRPC_CHANNEL_READY) return channel;
   if (absl::Status why = refusal->Get(); !why.ok()) return why;
-  return absl::UnavailableError(absl::StrCat("cannot connect to the join service at ", address,
+  BW_ASSIGN_OR_RETURN(const HostPort wanted, ParseHostPort(address));
+  const std::string through =
+      proxy.Covers(wanted.host) ? absl::StrCat(" through the proxy ", proxy.address()) : std::string();
+  return absl::UnavailableError(absl::StrCat("cannot connect to the join service at ", address, through,
                                              "; is the coordinator running, and its join port reachable from here?"));
 }
 
 void RouteGrpcLog() {
   gpr_set_log_function([](gpr_log_func_args* args) {
+    HandshakeWatch::Saw(args->message);
     telemetry::Log(telemetry::Level::kDebug, "grpc", {{"message", args->message}});
   });
 }
@@ -305,25 +333,24 @@ void ApplyServerLimits(grpc::ServerBuilder& builder, Door door) {
   if (!open) return;
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kOpenAgeGraceMillis);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kOpenIdleMillis);
+  // Nor is more than one message read ahead, however fast it comes.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kOpenMaxMessageBytes);
+  builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kOpenMaxMessageBytes);
 }
 
-grpc::ChannelArguments ClientArguments(const std::string& address, int max_message_bytes) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(max_message_bytes);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingMillis);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMillis);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // identities differ: connections are never shared
-  if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return arguments;
-}
-
-std::shared_ptr<grpc::Channel> Dial(const std::string& address,
-                                    const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
-  return grpc::CreateCustomChannel(address, credentials, ClientArguments(address));
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& address,
+                                                    const std::shared_ptr<grpc::ChannelCredentials>& credentials,
+                                                    const Proxy& proxy, int max_message_bytes) {
+  BW_ASSIGN_OR_RETURN(const HostPort wanted, ParseHostPort(address));
+  grpc::ChannelArguments arguments = ClientArguments(max_message_bytes);
+  if (!proxy.Covers(wanted.host)) return grpc::CreateCustomChannel(Target(wanted), credentials, arguments);
+  // The proxy is dialled, and finds the name of the other end itself.
+  arguments.SetString(kConnectServer, JoinHostPort(wanted.host, wanted.port));
+  if (!proxy.authorization().empty()) arguments.SetString(kConnectHeaders, proxy.authorization());
+  arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, JoinHostPort(wanted.host, wanted.port));
+  BW_ASSIGN_OR_RETURN(const HostPort way, ParseHostPort(proxy.address()));
+  return grpc::CreateCustomChannel(Target(way), credentials, arguments);
 }
 
 absl::StatusOr<Peer> PeerOf(const grpc::AuthContext& context) {

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "common/identity/spiffe.h"
 #include "common/rpc/gate.h"
+#include "common/rpc/proxy.h"
 
 namespace bailiwick::rpc {
 
@@ -42,10 +43,12 @@ struct JoinTrust {
   absl::Time now;  // a certificate of the coordinator from the future is believed: see identity::Early
 };
 // Connected: waits for the handshake, at most 20 s. UNAVAILABLE: cannot connect. PERMISSION_DENIED: another CA, an
-// expired certificate, not a coordinator.
-absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const JoinTrust& trust);
+// expired certificate, not a coordinator. INVALID_ARGUMENT: not HOST:PORT.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const JoinTrust& trust,
+                                                           const Proxy& proxy);
 absl::StatusOr<std::shared_ptr<grpc::Channel>> JoinChannel(const std::string& address, const std::string& ca_sha256,
-                                                           const std::string& expected_trust_domain_or_empty);
+                                                           const std::string& expected_trust_domain_or_empty,
+                                                           const Proxy& proxy);
 
 // gRPC's own words go to our log at debug level: what matters of them comes back as a status. Call once, before any
 // channel.
@@ -57,11 +60,11 @@ enum class Door { kMutual, kOpen };
 // What a server grants its clients: sizes, rates, times, memory; the numbers, with their reasons, are in the .cc file.
 // Both ends must use these: pings, for one, are asked for and answered by the same rule.
 void ApplyServerLimits(grpc::ServerBuilder& builder, Door door = Door::kMutual);
-// To a loopback address never through a proxy of the environment, to others as gRPC does by default.
-// The limit is a parameter because one that is set a second time on the result does not count: gRPC keeps the first.
-grpc::ChannelArguments ClientArguments(const std::string& address = "", int max_message_bytes = kMaxMessageBytes);
-std::shared_ptr<grpc::Channel> Dial(const std::string& address,
-                                    const std::shared_ptr<grpc::ChannelCredentials>& credentials);
+// Not connected yet. Through the proxy where it covers the host; a variable of the environment (https_proxy) says nothing
+// here. INVALID_ARGUMENT: the address is not HOST:PORT; peers say these, and gRPC would take sockets and lists for addresses.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& address,
+                                                    const std::shared_ptr<grpc::ChannelCredentials>& credentials,
+                                                    const Proxy& proxy, int max_message_bytes = kMaxMessageBytes);
 
 // The peer's identity as the handshake proved it. UNAUTHENTICATED: not exactly one SPIFFE id. With `now` also: the
 // certificate is not valid at that time.

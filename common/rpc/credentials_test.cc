@@ -126,7 +126,7 @@ class MutualTlsTest : public ::testing::Test {
     auto credentials = MutualChannelCredentials(client, expected);
     if (!credentials.ok()) return ToGrpc(credentials.status());
     response_.Clear();
-    return Ask(Dial(address_, *credentials), &response_);
+    return Ask(*Dial(address_, *credentials, Proxy()), &response_);
   }
 
   os::Files* files_ = os::Files::System();
@@ -152,7 +152,7 @@ TEST_F(MutualTlsTest, TheClientSeesTheServersIdentityToo) {
   Serve(MutualServerCredentials(Issue("server", kCore)));
   auto credentials = MutualChannelCredentials(Issue("client", kFactory), kCore.str());
   ASSERT_TRUE(credentials.ok()) << credentials.status();
-  auto stub = enroll::v1::Enroll::NewStub(Dial(address_, *credentials));
+  auto stub = enroll::v1::Enroll::NewStub(*Dial(address_, *credentials, Proxy()));
   grpc::ClientContext context;
   enroll::v1::JoinResponse response;
   ASSERT_TRUE(stub->Join(&context, {}, &response).ok());
@@ -173,7 +173,7 @@ TEST_F(MutualTlsTest, AForeignCaIsRefusedByEitherEnd) {
 
 TEST_F(MutualTlsTest, NoCertificateNoRpc) {
   Serve(MutualServerCredentials(Issue("server", kCoordinator)));
-  auto channel = JoinChannel(address_, Pin(Ca()), "");  // right about the server, with nothing to show
+  auto channel = JoinChannel(address_, Pin(Ca()), "", Proxy());  // right about the server, with nothing to show
   enroll::v1::JoinResponse response;
   EXPECT_FALSE(channel.ok() && Ask(*channel, &response).ok());
   EXPECT_FALSE(Ask(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()), &response).ok());
@@ -225,7 +225,7 @@ TEST_F(MutualTlsTest, ACertificateThatExpiredDuringAConnectionNoLongerCounts) {
   Serve(MutualServerCredentials(Issue("server", kCoordinator)));
   auto credentials = MutualChannelCredentials(Issue("client", kFactory), kCoordinator.str());
   ASSERT_TRUE(credentials.ok()) << credentials.status();
-  auto channel = Dial(address_, *credentials);
+  auto channel = *Dial(address_, *credentials, Proxy());
   ASSERT_TRUE(Ask(channel, &response_).ok());
   service_.offset = absl::Hours(24) + absl::Minutes(1);
   grpc::Status status = Ask(channel, &response_);
@@ -271,7 +271,7 @@ TEST_F(MutualTlsTest, ARenewedCertificateIsUsedForNewConnectionsWithoutARestart)
   std::filesystem::create_symlink("gen-1", live);
   auto credentials = MutualChannelCredentials({live}, kCoordinator.str());
   ASSERT_TRUE(credentials.ok()) << credentials.status();
-  auto old = Dial(address_, *credentials);
+  auto old = *Dial(address_, *credentials, Proxy());
   ASSERT_TRUE(Ask(old, &response_).ok());
   const std::string before = response_.ca_pem();
   std::filesystem::create_symlink("gen-2", live + ".new");
@@ -281,7 +281,7 @@ TEST_F(MutualTlsTest, ARenewedCertificateIsUsedForNewConnectionsWithoutARestart)
   os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + absl::Seconds(20);
   while (clock->BootTime() < deadline) {
-    ASSERT_TRUE(Ask(Dial(address_, *credentials), &response_).ok());
+    ASSERT_TRUE(Ask(*Dial(address_, *credentials, Proxy()), &response_).ok());
     if (response_.ca_pem() == renewed) break;
     clock->SleepFor(absl::Milliseconds(100));
   }
@@ -304,7 +304,7 @@ TEST_F(MutualTlsTest, AMessageLargerThanTheLimitIsRefusedAndTheNextIsServed) {
   Serve(MutualServerCredentials(Issue("server", kCoordinator)));
   auto credentials = MutualChannelCredentials(Issue("client", kFactory), kCoordinator.str());
   ASSERT_TRUE(credentials.ok()) << credentials.status();
-  auto channel = Dial(address_, *credentials);
+  auto channel = *Dial(address_, *credentials, Proxy());
   EXPECT_EQ(Ask(channel, &response_, 5 << 20).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_TRUE(Ask(channel, &response_, 2 << 20).ok()) << "a transfer frame's size";
 }
@@ -313,19 +313,19 @@ TEST_F(MutualTlsTest, AMessageLargerThanTheLimitIsRefusedAndTheNextIsServed) {
 
 TEST_F(MutualTlsTest, JoiningTrustsThePinnedCaOnly) {
   Serve(JoinServerCredentials(Issue("server", kCoordinator)));
-  auto channel = JoinChannel(address_, Pin(Ca()), "");
+  auto channel = JoinChannel(address_, Pin(Ca()), "", Proxy());
   ASSERT_TRUE(channel.ok()) << channel.status();
   enroll::v1::JoinResponse response;
   // Served, and nobody: the join port asks for no certificate.
   EXPECT_EQ(Ask(*channel, &response).error_code(), grpc::StatusCode::UNAUTHENTICATED);
   EXPECT_EQ(service_.calls, 1);
-  EXPECT_TRUE(JoinChannel(address_, Pin(Ca()), "example.org").ok());
+  EXPECT_TRUE(JoinChannel(address_, Pin(Ca()), "example.org", Proxy()).ok());
 
-  auto foreign = JoinChannel(address_, Pin(ForeignCa()), "");
+  auto foreign = JoinChannel(address_, Pin(ForeignCa()), "", Proxy());
   EXPECT_EQ(foreign.status().code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(std::string(foreign.status().message()), HasSubstr("pin"));
-  EXPECT_EQ(JoinChannel(address_, Pin(Ca()), "example.com").status().code(), absl::StatusCode::kPermissionDenied);
-  EXPECT_EQ(JoinChannel(address_, "", "").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(JoinChannel(address_, Pin(Ca()), "example.com", Proxy()).status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(JoinChannel(address_, "", "", Proxy()).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(service_.calls, 1);
 }
 
@@ -335,26 +335,26 @@ TEST_F(MutualTlsTest, JoiningIsNotFooledByTheRightCaBesideAForeignLeaf) {
   auto leaf =
       *identity::IssueCertificate(ForeignCa(), key.csr_der, kCoordinator, os::Clock::System()->Now(), absl::Hours(24));
   Serve(JoinServerCredentials(Put("server", key.private_key_pem, leaf + Ca().certificate_pem, Ca().certificate_pem)));
-  EXPECT_EQ(JoinChannel(address_, Pin(Ca()), "").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(JoinChannel(address_, Pin(Ca()), "", Proxy()).status().code(), absl::StatusCode::kPermissionDenied);
 }
 
 TEST_F(MutualTlsTest, JoiningNeedsTheCaInTheChain) {
   auto key = *identity::NewTlsKey();
   auto leaf = *identity::IssueCertificate(Ca(), key.csr_der, kCoordinator, os::Clock::System()->Now(), absl::Hours(24));
   Serve(JoinServerCredentials(Put("server", key.private_key_pem, leaf, Ca().certificate_pem)));
-  EXPECT_EQ(JoinChannel(address_, Pin(Ca()), "").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(JoinChannel(address_, Pin(Ca()), "", Proxy()).status().code(), absl::StatusCode::kPermissionDenied);
 }
 
 TEST_F(MutualTlsTest, AnAgentCannotPassForTheCoordinatorAtJoin) {
   Serve(JoinServerCredentials(Issue("server", kCore)));
-  auto channel = JoinChannel(address_, Pin(Ca()), "");
+  auto channel = JoinChannel(address_, Pin(Ca()), "", Proxy());
   EXPECT_EQ(channel.status().code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(std::string(channel.status().message()), HasSubstr(kCore.str()));
 }
 
 TEST_F(MutualTlsTest, AnExpiredCoordinatorIsRefusedAtJoin) {
   Serve(JoinServerCredentials(Odd("server", "URI:" + kCoordinator.str(), -absl::Hours(2), -absl::Hours(1))));
-  auto channel = JoinChannel(address_, Pin(Ca()), "");
+  auto channel = JoinChannel(address_, Pin(Ca()), "", Proxy());
   EXPECT_EQ(channel.status().code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(std::string(channel.status().message()), HasSubstr("expired"));
 }
@@ -363,7 +363,7 @@ TEST_F(MutualTlsTest, NobodyAtTheJoinAddressIsUnavailable) {
   Serve(JoinServerCredentials(Issue("server", kCoordinator)));
   server_->Shutdown(std::chrono::system_clock::time_point::min());
   server_.reset();
-  auto channel = JoinChannel(address_, Pin(Ca()), "");
+  auto channel = JoinChannel(address_, Pin(Ca()), "", Proxy());
   EXPECT_EQ(channel.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(channel.status().message()), HasSubstr(address_));
 }

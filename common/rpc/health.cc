@@ -4,6 +4,8 @@
 #include <grpcpp/health_check_service_interface.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/host_port.h"
+#include "common/base/status.h"
 #include "common/os/deadline.h"
 #include "common/rpc/credentials.h"
 
@@ -14,10 +16,8 @@ HealthServer::~HealthServer() {
 }
 
 absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("--health-listen ", address, " is not HOST:PORT"));
-  }
+  auto wanted = ParseHostPort(address);
+  if (!wanted.ok()) return Annotate(wanted.status(), "--health-listen");
   grpc::ServerBuilder builder;
   ApplyServerLimits(builder, Door::kOpen);
   int port = 0;
@@ -32,7 +32,7 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
                                                " for health checks; is the port taken? choose another with "
                                                "--health-listen HOST:PORT"));
   }
-  self->endpoint_ = absl::StrCat(address.substr(0, colon), ":", port);
+  self->endpoint_ = JoinHostPort(wanted->host, port);
   return self;
 }
 

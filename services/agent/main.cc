@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/config/settings_flags.h"
@@ -22,7 +23,9 @@
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
 #include "common/rpc/grpc_metrics.h"
+#include "common/rpc/handshake_watch.h"
 #include "common/rpc/health.h"
+#include "common/rpc/invitation.h"
 #include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
 #include "services/agent/api/admin_service.h"
@@ -61,9 +64,9 @@ absl::StatusOr<enroll::v1::JoinString> JoinStringOf(const JoinFlags& flags) {
   if (!flags.join_file.empty()) {
     auto text = ReadSecret(flags.join_file);
     if (!text.ok()) return Annotate(text.status(), "no join string (from: bailiwick site join-token SITE)");
-    return AgentIdentity::ParseJoin(*text);
+    return rpc::ParseJoinString(*text);
   }
-  if (!flags.join.empty()) return AgentIdentity::ParseJoin(flags.join);
+  if (!flags.join.empty()) return rpc::ParseJoinString(flags.join);
   std::string token = flags.token;
   if (!flags.token_file.empty()) {
     auto text = ReadSecret(flags.token_file);
@@ -76,13 +79,13 @@ absl::StatusOr<enroll::v1::JoinString> JoinStringOf(const JoinFlags& flags) {
 // At every start of a machine: an agent that has an identity goes on with it when there is no join string any more,
 // when this one was spent by it, and when it cannot be spent.
 absl::Status JoinIfNeeded(AgentState* state, const std::string& spiffe_id,
-                          const absl::StatusOr<enroll::v1::JoinString>& join) {
+                          const absl::StatusOr<enroll::v1::JoinString>& join, const rpc::Proxy& proxy) {
   if (absl::IsNotFound(join.status())) return absl::OkStatus();
   absl::Status again = join.status();
   if (join.ok()) {
     BW_ASSIGN_OR_RETURN(bool spent, AgentIdentity::Spent(state, *join));
     if (spent) return absl::OkStatus();
-    again = AgentIdentity::Join(state, *join);
+    again = AgentIdentity::Join(state, *join, proxy);
   }
   if (!again.ok()) {
     std::cerr << "bailiwick-agent: goes on as " << spiffe_id << ", without joining anew: " << again.message() << "\n";
@@ -90,16 +93,17 @@ absl::Status JoinIfNeeded(AgentState* state, const std::string& spiffe_id,
   return absl::OkStatus();
 }
 
-absl::Status Join(const JoinFlags& flags) {
+absl::Status Join(const JoinFlags& flags, const rpc::Proxy::Settings& way_out) {
+  BW_ASSIGN_OR_RETURN(const rpc::Proxy proxy, rpc::Proxy::Parse(os::Files::System(), way_out));
   const auto join = JoinStringOf(flags);
   if (!join.ok() && !flags.if_needed) return join.status();
   BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(Environment{}, flags.data_dir));
   BW_ASSIGN_OR_RETURN(std::string known, state->GetMeta("spiffe-id"));
   if (flags.if_needed && !known.empty()) {
-    BW_RETURN_IF_ERROR(JoinIfNeeded(state.get(), known, join));
+    BW_RETURN_IF_ERROR(JoinIfNeeded(state.get(), known, join, proxy));
   } else {
     BW_RETURN_IF_ERROR(join.status());
-    BW_RETURN_IF_ERROR(AgentIdentity::Join(state.get(), *join));
+    BW_RETURN_IF_ERROR(AgentIdentity::Join(state.get(), *join, proxy));
   }
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
   std::cout << "joined as " << identity->spiffe_id() << "\n"
@@ -127,6 +131,7 @@ absl::Status Run(const RunSettings& settings) {
   rpc::RouteGrpcLog();
 
   BW_RETURN_IF_ERROR(CheckSettings(settings));
+  BW_ASSIGN_OR_RETURN(const rpc::Proxy proxy, rpc::Proxy::Parse(os::Files::System(), settings.way_out));
   os::HoldStopSignals();  // before there are other threads
   BW_ASSIGN_OR_RETURN(os::ServiceManager manager, os::ServiceManager::FromEnvironment());
 
@@ -140,6 +145,7 @@ absl::Status Run(const RunSettings& settings) {
   BW_RETURN_IF_ERROR(law.Load());
 
   rpc::Refusals refusals(state->audit(), env.clock);
+  const rpc::HandshakeWatch watch([&](const absl::Status& why) { refusals.Record("unknown", why); });
   auto gate = std::make_shared<rpc::Gate>(rpc::Gate::Options{
       .trust_domain = identity->trust_domain(),
       .now = [&law] { return law.clock().Best(); },
@@ -148,7 +154,8 @@ absl::Status Run(const RunSettings& settings) {
               {.replicas = ReplicaPath(settings, law, identity->site()),
                .external_credentials = settings.tls_dir,
                .gate = gate,
-               .refusals = &refusals});
+               .refusals = &refusals,
+               .proxy = proxy});
   TransferService transfers([&](std::shared_ptr<FrameStream> stream) { RunAcceptedFlow(agent.transfers(), stream); });
   AdminService admin(&agent, gate, env.clock);
   BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualServerCredentials({identity->credentials_directory()}, gate));
@@ -168,10 +175,9 @@ absl::Status Run(const RunSettings& settings) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", settings.listen,
                                                "; is the port taken? choose another with --listen HOST:PORT"));
   }
-  const std::string host = settings.listen.substr(0, settings.listen.rfind(':'));
-  const std::string endpoint = settings.advertise.empty() ? absl::StrCat(host, ":", port) : settings.advertise;
-  BW_RETURN_IF_ERROR(
-      agent.Start(endpoint, settings.coordinator.empty() ? identity->control_address() : settings.coordinator));
+  BW_ASSIGN_OR_RETURN(const HostPort heard, ParseHostPort(settings.listen));
+  const std::string endpoint = settings.advertise.empty() ? JoinHostPort(heard.host, port) : settings.advertise;
+  BW_RETURN_IF_ERROR(agent.Start(endpoint, settings.coordinator));
   LocalService local(&agent, gate);
   BW_RETURN_IF_ERROR(local.Start(settings.data_dir));
   std::unique_ptr<rpc::HealthServer> health;
@@ -289,12 +295,13 @@ int Main(int argc, char** argv) {
   join->add_flag(
       "--if-needed", join_flags.if_needed,
       "join unless this very string was spent here; an agent that joined before goes on as it is when it cannot");
-  join->footer(
-      "Example:\n  bailiwick-agent join --data-dir /var/lib/bailiwick-agent --join-file /etc/bailiwick/join-string");
-
   RunSettings settings;
   config::Settings table = SettingsTable(&settings);
   std::string config_file;
+  config::AddFlags(join, &table, &config_file, kWayOutSettings);
+  join->footer(
+      "Example:\n  bailiwick-agent join --data-dir /var/lib/bailiwick-agent --join-file /etc/bailiwick/join-string");
+
   auto* run = app.add_subcommand("run", "serve the site until SIGTERM");
   config::AddFlags(run, &table, &config_file);
   run->footer(
@@ -365,7 +372,11 @@ int Main(int argc, char** argv) {
     return 2;
   }
   if (!*exec) os::KeepMemoryPrivate();  // what exec becomes is not ours
-  if (*join) return Report(Join(join_flags));
+  if (*join) {
+    // The directory is the flag's; all that counts of the file is the way out.
+    absl::Status read = config_file.empty() ? absl::OkStatus() : table.Read(os::Files::System(), config_file);
+    return Report(read.ok() ? Join(join_flags, settings.way_out) : read);
+  }
   if (*run) {
     os::RaiseOpenFiles();
     KeepBuffers();

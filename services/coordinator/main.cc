@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/audit/log.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/config/settings_flags.h"
@@ -17,6 +18,7 @@
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
 #include "common/rpc/grpc_metrics.h"
+#include "common/rpc/handshake_watch.h"
 #include "common/rpc/health.h"
 #include "common/rpc/refusals.h"
 #include "common/telemetry/log.h"
@@ -77,6 +79,7 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_RETURN_IF_ERROR(audit->SignAs(absl::StrCat(keys.trust_domain, "/coordinator"), *keys.timestamp_key));
   Core core(catalog.get(), audit.get(), keys.grant_key.get(), keys.timestamp_key.get(), clock, os::Random::System());
   rpc::Refusals refusals(audit.get(), clock);
+  const rpc::HandshakeWatch watch([&](const absl::Status& why) { refusals.Record("unknown", why); });
   auto gate = std::make_shared<rpc::Gate>(rpc::Gate::Options{
       .trust_domain = keys.trust_domain,
       .now = [clock] { return clock->Now(); },
@@ -125,9 +128,9 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_ASSIGN_OR_RETURN(auto join_server, Listen(settings.join_listen, open, {&enroll}, rpc::Door::kOpen, &join_port));
   BW_ASSIGN_OR_RETURN(auto control_server, Listen(settings.control_listen, mutual, {&sessions, &control},
                                                   rpc::Door::kMutual, &control_port));
-  const std::string host = settings.advertise.empty() ? HostOf(settings.control_listen) : settings.advertise;
-  const std::string join_host = settings.advertise.empty() ? HostOf(settings.join_listen) : settings.advertise;
-  core.Listening(absl::StrCat(host, ":", control_port), absl::StrCat(join_host, ":", join_port));
+  const std::string control_address = JoinHostPort(AdvertisedHost(settings, settings.control_listen), control_port);
+  const std::string join_address = JoinHostPort(AdvertisedHost(settings, settings.join_listen), join_port);
+  core.Listening(control_address, join_address);
   core.Start();
   keeper.Start();
   audit_desk.Start();
@@ -151,16 +154,15 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_ASSIGN_OR_RETURN(auto status_server, http::ServeStatus(settings.metrics_listen, std::move(status)));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
-      absl::StrCat("{\"control\":\"", host, ":", control_port, "\",\"join\":\"", join_host, ":", join_port,
-                   "\",\"health\":\"", health == nullptr ? "" : health->endpoint(), "\",\"metrics\":\"",
+      absl::StrCat("{\"control\":\"", control_address, "\",\"join\":\"", join_address, "\",\"health\":\"", health == nullptr ? "" : health->endpoint(), "\",\"metrics\":\"",
                    status_server == nullptr ? "" : status_server->endpoint(), "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
-                 {{"control", absl::StrCat(host, ":", control_port)},
-                  {"join", absl::StrCat(join_host, ":", join_port)},
+                 {{"control", control_address},
+                  {"join", join_address},
                   {"trust_domain", keys.trust_domain},
                   {"build", kBuildVersion}});
 
-  BW_RETURN_IF_ERROR(manager.Ready(absl::StrCat("serving ", keys.trust_domain, " at ", host, ":", control_port)));
+  BW_RETURN_IF_ERROR(manager.Ready(absl::StrCat("serving ", keys.trust_domain, " at ", control_address)));
 
   const int received = os::AwaitStopSignal(manager, [&pulse] { return pulse.TurnedSinceAsked(); });
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});

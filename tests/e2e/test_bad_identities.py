@@ -1,5 +1,7 @@
 """Every way to be nobody: refused at the door or at the call, with the reason in the log and in the audit log."""
+import contextlib
 import os
+import socket
 import unittest
 
 import fleet as f
@@ -118,6 +120,19 @@ class BadIdentities(f.FleetTest):
                 with channel, self.assertRaises(w.grpc.RpcError) as raised:
                     w.unary(channel, "/bailiwick.control.v1.Control/GetInfo", w.control_pb2.GetInfoRequest(), w.control_pb2.GetInfoResponse)
                 self.assertEqual(raised.exception.code(), w.grpc.StatusCode.UNAVAILABLE)
+        # It leaves a trace, which does not grow with the knocking.
+        for recorder, endpoint in (("coordinator", w.context(self.fleet)["coordinator"]), ("factory", self.sites["factory"].admin_endpoint)):
+            with self.subTest(recorder):
+                host, port = endpoint.rsplit(":", 1)
+                for n in range(300):
+                    with socket.create_connection((host, int(port)), timeout=20) as knocking:
+                        knocking.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                        with contextlib.suppress(OSError):
+                            knocking.recv(100)
+                known = f.wait_until(lambda r=recorder: (lambda k: k if {("unknown", "NO_CERTIFICATE"), ("unknown", "TLS_FAILED")} <= set(k)
+                                                         else None)(i.refusals(self.fleet, r)), what="both are recorded")
+                self.assertIn("handshake failed", known["unknown", "TLS_FAILED"])
+                self.assertLess(len([r for r in i.records(self.fleet, recorder) if r["subject"] == "peer/unknown"]), 20)
 
     def test_knocking_does_not_fill_the_log(self):
         identity = self.forger.make(self.name(GOOD, "knocker", domain="evil.example"))

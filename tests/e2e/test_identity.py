@@ -324,4 +324,4 @@ class Clocks(f.FleetTest):
 
 
 if __name__ == "__main__":
-    f.main()
+    f.main_side_by_side()

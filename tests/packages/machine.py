@@ -2,7 +2,6 @@
 
 Everything that a test changes lies in memory and goes with the process. Needs root: fails, rather than skips, without.
 """
-import ctypes
 import os
 import pwd
 import re
@@ -16,20 +15,9 @@ import tempfile
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
 import fleet as f  # noqa: E402
+from networks import leave_the_machine  # noqa: E402, F401
 
 STATIC = os.environ.get("BAILIWICK_STATIC_AGENT", os.path.join(ROOT, "build", "static", "bin", "bailiwick-agent"))
-
-CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE = 0x00020000, 0x40000000, 0x4000, 1 << 18
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def leave_the_machine():
-    """From now on mounts and network are this process's own; only a loopback is left."""
-    if os.geteuid() != 0:
-        sys.exit("run as root or with sudo: installing packages needs it")
-    if libc.unshare(CLONE_NEWNS | CLONE_NEWNET) != 0 or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0:
-        sys.exit(f"cannot have namespaces of its own: {os.strerror(ctypes.get_errno())}")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 def weaknesses(program):

@@ -94,11 +94,14 @@ void CheckRunning(doctor::Report& report, const RunSettings& settings, const abs
   report.Ok("agent", absl::StrCat("site ", status->site(), ", connected, policy revision ", status->policy_revision()));
 }
 
-void Greet(doctor::Report& report, const RunSettings& settings, const std::string& address, const std::string& domain) {
+void Greet(doctor::Report& report, const RunSettings& settings, const rpc::Proxy& proxy, const std::string& address,
+           const std::string& domain) {
   auto credentials =
       rpc::MutualChannelCredentials({In(settings, "identity/live")}, absl::StrCat("spiffe://", domain, "/coordinator"));
   if (!credentials.ok()) return doctor::JudgeCall(report, "coordinator", credentials.status(), "");
-  auto stub = v1::AgentSession::NewStub(rpc::Dial(address, *credentials));
+  auto channel = rpc::Dial(address, *credentials, proxy);
+  if (!channel.ok()) return doctor::JudgeCall(report, "coordinator", channel.status(), "");
+  auto stub = v1::AgentSession::NewStub(*channel);
   grpc::ClientContext context;
   context.set_deadline(os::DeadlineIn(kCallTimeout));
   v1::GreetResponse greeting;
@@ -136,11 +139,14 @@ doctor::Report Examine(const RunSettings& settings) {
   }
   std::string coordinator = settings.coordinator;
   if (coordinator.empty() && status.ok()) coordinator = status->coordinator();
-  if (coordinator.empty()) {
+  const auto proxy = rpc::Proxy::Parse(files, settings.way_out);
+  if (!proxy.ok()) {
+    report.Fail("proxy", std::string(proxy.status().message()), "correct proxy, proxyCredentials or noProxy");
+  } else if (coordinator.empty()) {
     report.Warn("dns coordinator", "nothing here says where it is until the agent has run once",
                 "give it: --coordinator HOST:PORT");
-  } else if (doctor::CheckReach(report, "coordinator", coordinator) && id.has_value()) {
-    Greet(report, settings, coordinator, id->trust_domain);
+  } else if (doctor::CheckReach(report, "coordinator", proxy->FirstHop(coordinator)) && id.has_value()) {
+    Greet(report, settings, *proxy, coordinator, id->trust_domain);
   }
   return report;
 }

@@ -1,7 +1,7 @@
 #include "services/agent/settings/run_settings.h"
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
 
 namespace bailiwick::agent {
@@ -10,7 +10,8 @@ namespace {
 using Form = config::Setting::Form;
 
 bool MeansAny(const std::string& address) {
-  return absl::StartsWith(address, "0.0.0.0:") || absl::StartsWith(address, "[::]:");
+  auto parsed = ParseHostPort(address);
+  return parsed.ok() && IsAnyAddress(parsed->host);
 }
 
 }  // namespace
@@ -42,6 +43,19 @@ config::Settings SettingsTable(RunSettings* s) {
                             .value = &s->coordinator,
                             .help = "HOST:PORT of the coordinator's control port",
                             .otherwise = "the one that was told at join"},
+                           {.flag = "proxy",
+                            .value = &s->way_out.proxy,
+                            .help = "HOST:PORT of the HTTP proxy through which the coordinator and peers are dialled; "
+                                    "none: not even one of the environment",
+                            .otherwise = "https_proxy of the environment"},
+                           {.flag = "proxy-credentials",
+                            .form = Form::kPath,
+                            .value = &s->way_out.credentials,
+                            .help = "file with USER:PASSWORD for the proxy, for this agent's eyes only"},
+                           {.flag = "no-proxy",
+                            .value = &s->way_out.exempt,
+                            .help = "who is dialled without the proxy: names (and all below them), addresses, networks, "
+                                    "with commas"},
                            {.flag = "replica-path",
                             .form = Form::kPath,
                             .value = &s->replica_path,
@@ -81,7 +95,7 @@ absl::Status CheckSettings(const RunSettings& settings) {
         heard_everywhere ? "listening on " : "advertising ", heard_everywhere ? settings.listen : settings.advertise,
         " needs --advertise HOST:PORT with the name or address that others dial"));
   }
-  return absl::OkStatus();
+  return rpc::Proxy::Parse(os::Files::System(), settings.way_out).status();
 }
 
 absl::Status CheckConfigFile(os::Files* files, const std::string& path) {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/config/settings.h"
+#include "common/rpc/proxy.h"
 
 namespace bailiwick::agent {
 
@@ -18,6 +20,7 @@ struct RunSettings {
   std::string key_dir;
   std::string tls_dir;
   std::string metrics_listen;
+  rpc::Proxy::Settings way_out;
   std::string log_format = "text";
   std::string log_level = "info";
 };
@@ -26,6 +29,7 @@ inline constexpr const char* kConfigFile = "/etc/bailiwick/agent.yaml";  // wher
 
 // Each setting once; `settings` outlives the table.
 config::Settings SettingsTable(RunSettings* settings);
+inline const std::vector<std::string> kWayOutSettings = {"proxy", "proxy-credentials", "no-proxy"};  // of `join`, too
 // What the table cannot say of one setting alone. INVALID_ARGUMENT.
 absl::Status CheckSettings(const RunSettings& settings);
 // `check-config`. Errors as those of `run --config FILE`.

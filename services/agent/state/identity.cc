@@ -2,15 +2,18 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "bailiwick/enroll/v1/enroll.grpc.pb.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
 #include "common/os/deadline.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/invitation.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -63,27 +66,19 @@ absl::StatusOr<std::unique_ptr<AgentIdentity>> AgentIdentity::Load(AgentState* s
   return self;
 }
 
-absl::StatusOr<enroll::v1::JoinString> AgentIdentity::ParseJoin(const std::string& join_string) {
-  std::string bytes;
-  enroll::v1::JoinString join;
-  if (!absl::StartsWith(join_string, "bwj1.") || !absl::WebSafeBase64Unescape(join_string.substr(5), &bytes) ||
-      !join.ParseFromString(bytes) || join.token().empty() || join.join_address().empty() ||
-      join.ca_sha256().size() != 32 || join.policy_root_sha256().size() != 32) {
-    return absl::InvalidArgumentError(
-        "that is not a join string; it starts with bwj1. and comes from: bailiwick site join-token SITE");
-  }
-  return join;
-}
-
 absl::StatusOr<enroll::v1::JoinString> AgentIdentity::JoinOf(const std::string& join_address, const std::string& ca_sha256,
                                                              const std::string& policy_root_sha256,
                                                              const std::string& token) {
   enroll::v1::JoinString join;
   join.set_join_address(join_address);
-  join.set_ca_sha256(absl::HexStringToBytes(ca_sha256));
-  join.set_policy_root_sha256(absl::HexStringToBytes(policy_root_sha256));
+  const auto hash = [](const std::string& hex) {
+    return hex.size() == 64 && absl::c_all_of(hex, absl::ascii_isxdigit) ? absl::HexStringToBytes(hex) : std::string();
+  };
+  join.set_ca_sha256(hash(ca_sha256));
+  join.set_policy_root_sha256(hash(policy_root_sha256));
   join.set_token(token);
-  if (join_address.empty() || token.empty() || ca_sha256.size() != 64 || policy_root_sha256.size() != 64) {
+  if (!join_address.empty()) BW_RETURN_IF_ERROR(Annotate(ParseHostPort(join_address).status(), "--coordinator"));
+  if (!rpc::CheckJoinString(join).ok()) {
     return absl::InvalidArgumentError(
         "joining takes --join-file FILE, or --join STRING, or --coordinator HOST:PORT, --token TOKEN, and --ca-sha256 "
         "and --policy-root-sha256 with 64 hexadecimal digits each: bailiwick site join-token SITE -o json has them");
@@ -96,7 +91,7 @@ absl::StatusOr<bool> AgentIdentity::Spent(AgentState* state, const enroll::v1::J
   return spent == crypto::Sha256(join.token()).view();
 }
 
-absl::Status AgentIdentity::Join(AgentState* state, const enroll::v1::JoinString& join) {
+absl::Status AgentIdentity::Join(AgentState* state, const enroll::v1::JoinString& join, const rpc::Proxy& proxy) {
   BW_RETURN_IF_ERROR(state->env().files->MakeDirs(IdentityDir(state)));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey enrolment, EnrolmentKey(state, true));
   BW_ASSIGN_OR_RETURN(identity::KeyPair tls, identity::NewTlsKey());
@@ -107,7 +102,8 @@ absl::Status AgentIdentity::Join(AgentState* state, const enroll::v1::JoinString
   request.set_enrolment_proof(
       enrolment.Sign(absl::StrCat("bailiwick-join-v1", std::string(crypto::Sha256(tls.csr_der).view()), join.token())));
   request.set_incarnation(state->incarnation().str());
-  BW_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, rpc::JoinChannel(join.join_address(), join.ca_sha256(), ""));
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
+                      rpc::JoinChannel(join.join_address(), join.ca_sha256(), "", proxy));
   auto stub = enroll::v1::Enroll::NewStub(channel);
   grpc::ClientContext context;
   context.set_deadline(os::DeadlineIn(absl::Seconds(30)));

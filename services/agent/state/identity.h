@@ -14,6 +14,7 @@
 #include "common/crypto/sign.h"
 #include "common/identity/certificates.h"
 #include "common/rpc/credential_store.h"
+#include "common/rpc/proxy.h"
 #include "services/agent/state/agent_state.h"
 #include "services/agent/state/identity_proof.h"
 
@@ -23,14 +24,13 @@ class AgentIdentity {
  public:
   // NOT_FOUND: the agent never joined.
   static absl::StatusOr<std::unique_ptr<AgentIdentity>> Load(AgentState* state);
-  // What a join string says, or its parts: where to join, the hashes (hex) of the CA and of the policy root, a token.
-  static absl::StatusOr<enroll::v1::JoinString> ParseJoin(const std::string& join_string);
+  // A join string in parts: where to join, the hashes (hex) of the CA and of the policy root, a token. INVALID_ARGUMENT.
   static absl::StatusOr<enroll::v1::JoinString> JoinOf(const std::string& join_address, const std::string& ca_sha256,
                                                        const std::string& policy_root_sha256, const std::string& token);
   // Whether this very string is the one that made this agent what it is.
   static absl::StatusOr<bool> Spent(AgentState* state, const enroll::v1::JoinString& join);
   // Spends the token and stores what came back. Working credentials are replaced only by working ones.
-  static absl::Status Join(AgentState* state, const enroll::v1::JoinString& join);
+  static absl::Status Join(AgentState* state, const enroll::v1::JoinString& join, const rpc::Proxy& proxy);
 
   const std::string& spiffe_id() const { return spiffe_id_; }
   const std::string& site() const { return site_; }

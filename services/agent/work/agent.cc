@@ -35,6 +35,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
       external_credentials_(options.external_credentials),
       gate_(options.gate),
       refusals_(options.refusals),
+      proxy_(options.proxy),
       at_rest_(state, law, identity->site()),
       pacer_(state->env().clock),
       evictor_({.db = state->db(),
@@ -153,7 +154,11 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   BW_RETURN_IF_ERROR(redactor_.Load());
   BW_RETURN_IF_ERROR(LoadTrust());
   endpoint_ = endpoint;
-  coordinator_address_ = coordinator_address;
+  address_is_set_ = !coordinator_address.empty();
+  {
+    absl::MutexLock lock(&mutex_);
+    coordinator_address_ = address_is_set_ ? coordinator_address : identity_->control_address();
+  }
   SessionClient::Callbacks callbacks;
   callbacks.credentials = [this] { return identity_->proof()->generation; };
   callbacks.dial = [this]() -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
@@ -161,7 +166,8 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
         auto credentials,
         rpc::MutualChannelCredentials({identity_->credentials_directory()},
                                       absl::StrCat("spiffe://", identity_->trust_domain(), "/coordinator"), gate_));
-    return rpc::Dial(coordinator_address_, credentials);
+    absl::MutexLock lock(&mutex_);
+    return rpc::Dial(coordinator_address_, credentials, proxy_);
   };
   callbacks.hello = [this] {
     agent::v1::AgentMessage message;

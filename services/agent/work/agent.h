@@ -51,10 +51,12 @@ class Agent {
     std::string external_credentials;     // a directory that somebody else renews them in; empty: renewed by RPC
     std::shared_ptr<rpc::Gate> gate;
     rpc::Refusals* refusals = nullptr;
+    rpc::Proxy proxy;  // the way to the coordinator and to peers
   };
   Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options& options);
   ~Agent();
-  // `endpoint`: what peers dial ("" when the site is outbound-only).
+  // `endpoint`: what peers dial ("" when the site is outbound-only). An empty address of the coordinator: the one that it
+  // told, at join or since.
   absl::Status Start(const std::string& endpoint, const std::string& coordinator_address);
   void Stop();
 
@@ -177,6 +179,7 @@ class Agent {
   absl::Status Recover(bool expired);
   void OnTrust(const agent::v1::Trust& trust);
   absl::Status LoadTrust();
+  absl::Status MoveTo(const std::string& control_address);
   absl::Status InstallRoots(const std::string& roots_pem);
   void ApplyDenied(const agent::v1::Trust& trust);
   std::shared_ptr<Work> EnsureWork(DatasetHandle* dataset);  // unassigned when new
@@ -227,9 +230,10 @@ class Agent {
   const std::string external_credentials_;
   const std::shared_ptr<rpc::Gate> gate_;
   rpc::Refusals* const refusals_;
+  const rpc::Proxy proxy_;
   AtRestKeeper at_rest_;
   std::string endpoint_;
-  std::string coordinator_address_;
+  bool address_is_set_ = false;  // by the operator: what the coordinator says of itself changes nothing
   Pacer pacer_;
   std::string caps_;  // as said last; the session's thread
   TransferEnvironment transfer_env_;
@@ -264,6 +268,7 @@ class Agent {
   absl::Duration next_recovery_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   std::string identity_error_ ABSL_GUARDED_BY(mutex_);  // as last said
   absl::Duration next_time_kept_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  std::string coordinator_address_ ABSL_GUARDED_BY(mutex_);
   std::string stale_code_ ABSL_GUARDED_BY(mutex_);  // as last reported
   uint64_t catalog_sequence_ ABSL_GUARDED_BY(mutex_) = 0;
 };

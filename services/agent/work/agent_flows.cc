@@ -57,8 +57,7 @@ bool Agent::Launch(const std::string& transfer_id, const std::shared_ptr<FlowCon
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Agent::DialPeer(const std::string& peer, const std::string& endpoint) {
   BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualChannelCredentials({identity_->credentials_directory()}, peer, gate_));
-  return grpc::CreateCustomChannel(endpoint, credentials,
-                                   rpc::ClientArguments(endpoint, static_cast<int>(kMaxFrameBytes)));
+  return rpc::Dial(endpoint, credentials, proxy_, static_cast<int>(kMaxFrameBytes));
 }
 
 }  // namespace bailiwick::agent

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "bailiwick/enroll/v1/enroll.grpc.pb.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
 #include "common/identity/verify.h"
@@ -126,7 +127,8 @@ absl::Status Agent::Recover(bool expired) {
   auto dialled = rpc::JoinChannel(address, {.ca_sha256 = "",
                                             .roots_pem = identity_->roots(),
                                             .trust_domain = identity_->trust_domain(),
-                                            .now = gate_->Now()});
+                                            .now = gate_->Now()},
+                                  proxy_);
   if (absl::IsUnavailable(dialled.status()) && !expired) return absl::OkStatus();  // the session says that
   BW_RETURN_IF_ERROR(dialled.status());
   auto stub = enroll::v1::Enroll::NewStub(*dialled);
@@ -142,6 +144,7 @@ absl::Status Agent::Recover(bool expired) {
     absl::Status learned = law_->LearnTime(rpc::FromProto(challenge.policy_timestamp()));
     if (!learned.ok()) Log(Level::kWarning, "time-not-learned", {{"error", learned}});
   }
+  BW_RETURN_IF_ERROR(MoveTo(challenge.control_address()));
   if (gate_->Now() < identity_->certificate().not_after) return absl::OkStatus();
   BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
   enroll::v1::RecoverRequest request;
@@ -159,6 +162,24 @@ absl::Status Agent::Recover(bool expired) {
   BW_RETURN_IF_ERROR(identity_->Install({key.private_key_pem, response.certificate_chain_pem(), response.ca_pem()},
                                         gate_->Now()));
   Log(Level::kInfo, "certificate-recovered");
+  session_->Hurry();
+  return absl::OkStatus();
+}
+
+// A coordinator that moved says where it is, at the port that it kept. Whoever is there is believed only as the coordinator.
+absl::Status Agent::MoveTo(const std::string& control_address) {
+  if (address_is_set_ || control_address.empty()) return absl::OkStatus();  // an older coordinator says nothing
+  {
+    absl::MutexLock lock(&mutex_);
+    if (coordinator_address_ == control_address) return absl::OkStatus();
+  }
+  BW_RETURN_IF_ERROR(Annotate(ParseHostPort(control_address).status(), "the coordinator's address"));
+  BW_RETURN_IF_ERROR(state_->PutMeta({{"control-address", control_address}}));
+  Log(Level::kInfo, "coordinator-moved", {{"address", control_address}});
+  {
+    absl::MutexLock lock(&mutex_);
+    coordinator_address_ = control_address;
+  }
   session_->Hurry();
   return absl::OkStatus();
 }

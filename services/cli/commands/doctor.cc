@@ -29,7 +29,7 @@ void CheckIdentity(doctor::Report& report, const Context& context) {
 
 // What the coordinator says of itself; false: nothing.
 bool CheckCoordinator(doctor::Report& report, Admin& admin) {
-  if (!doctor::CheckReach(report, "coordinator", admin.context().coordinator)) return false;
+  if (!doctor::CheckReach(report, "coordinator", admin.proxy().FirstHop(admin.context().coordinator))) return false;
   control::v1::GetInfoResponse info;
   const os::Clock* clock = os::Clock::System();
   const absl::Duration before = clock->BootTime();
@@ -72,10 +72,11 @@ void CheckState(doctor::Report& report, const control::v1::SiteStatus& site) {
 // Commits, comparisons and checks of content go to the agent itself; all else goes through the coordinator.
 void CheckWay(doctor::Report& report, Admin& admin, const control::v1::SiteStatus& site) {
   const std::string who = absl::StrCat("agent ", site.name());
-  if (!doctor::CheckReach(report, who, site.admin_endpoint(), doctor::Verdict::kWarn)) return;
+  if (!doctor::CheckReach(report, who, admin.proxy().FirstHop(site.admin_endpoint()), doctor::Verdict::kWarn)) return;
   auto credentials = rpc::MutualChannelCredentials({admin.context().credentials}, site.agent());
   if (!credentials.ok()) return;  // said with the certificate
-  const bool met = rpc::Dial(site.admin_endpoint(), *credentials)->WaitForConnected(os::DeadlineIn(kCallTimeout));
+  auto channel = rpc::Dial(site.admin_endpoint(), *credentials, admin.proxy());
+  const bool met = channel.ok() && (*channel)->WaitForConnected(os::DeadlineIn(kCallTimeout));
   if (met) {
     report.Ok(absl::StrCat("tls ", who), "it is the one that joined");
   } else {

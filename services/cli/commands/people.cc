@@ -55,7 +55,7 @@ std::string ReadSecretLine(const char* prompt) {
 }
 
 absl::Status LogIn(const Globals& globals, const std::string& token, std::string to, bool replace,
-                   std::vector<std::string> policy_keys) {
+                   std::vector<std::string> policy_keys, rpc::Proxy::Settings way_out) {
   if (to.empty()) to = globals.context;
   if (to.empty()) {
     const char* home = std::getenv("HOME");
@@ -68,7 +68,8 @@ absl::Status LogIn(const Globals& globals, const std::string& token, std::string
     key = std::filesystem::absolute(key, error).string();
     if (auto there = os::ReadFile(os::Files::System(), key, 64 << 10); !there.ok()) return there.status();
   }
-  BW_ASSIGN_OR_RETURN(std::string name, Login(token, to, replace, policy_keys));
+  if (!way_out.credentials.empty()) way_out.credentials = std::filesystem::absolute(way_out.credentials, error).string();
+  BW_ASSIGN_OR_RETURN(std::string name, Login(token, to, replace, policy_keys, way_out));
   if (globals.table()) {
     std::cout << "logged in as " << name << "; the context is in " << to << "\n";
   } else {
@@ -264,10 +265,19 @@ void RegisterPeople(CLI::App& app, Globals& globals) {
         ->type_name("PATH");
     c->add_option("--policy-key", *keys, "a policy key of yours, for the context to name")->type_name("PATH");
     c->add_flag("--replace", *replace, "renew the credentials of the context that is there");
-    c->footer("Example:\n  bailiwick login --token - --to ~/.config/bailiwick");
-    OnRun(c, globals, [&globals, token, to, replace, keys] {
+    auto way_out = std::make_shared<rpc::Proxy::Settings>();
+    c->add_option("--proxy", way_out->proxy,
+                  "HOST:PORT of the HTTP proxy that leads out of here; none: not even one of the environment (default: "
+                  "https_proxy of the environment). The context keeps it");
+    c->add_option("--proxy-credentials", way_out->credentials, "file with USER:PASSWORD for the proxy")
+        ->type_name("PATH");
+    c->add_option("--no-proxy", way_out->exempt, "names, addresses and networks to dial without it, with commas");
+    c->footer(
+        "Examples:\n  bailiwick login --token - --to ~/.config/bailiwick\n"
+        "  bailiwick login --token - --proxy proxy.plant.example:3128");
+    OnRun(c, globals, [&globals, token, to, replace, keys, way_out] {
       if (*token == "-") *token = ReadSecretLine("login string: ");
-      return LogIn(globals, *token, *to, *replace, *keys);
+      return LogIn(globals, *token, *to, *replace, *keys, *way_out);
     });
   }
   auto* c = app.add_subcommand("whoami", "whom the coordinator takes this context for, and what they may do");

@@ -6,6 +6,7 @@
 #include "bailiwick/enroll/v1/enroll.pb.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
+#include "common/rpc/invitation.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
 
@@ -25,11 +26,7 @@ absl::Status JoinToken(const Globals& globals, const std::string& name, const st
   if (globals.table()) {
     std::cout << join << "\n";
   } else {
-    std::string bytes;
-    enroll::v1::JoinString parts;
-    if (!absl::WebSafeBase64Unescape(join.substr(join.find('.') + 1), &bytes) || !parts.ParseFromString(bytes)) {
-      return absl::InternalError("the join string that was made cannot be read");
-    }
+    BW_ASSIGN_OR_RETURN(const enroll::v1::JoinString parts, rpc::ParseJoinString(join));
     PrintJson(globals.format(), {{"site", Text(name)},
                                  {"join", Text(join)},
                                  {"coordinator", Text(parts.join_address())},

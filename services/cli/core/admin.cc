@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "bailiwick/enroll/v1/enroll.pb.h"
@@ -12,6 +11,7 @@
 #include "common/os/deadline.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/invitation.h"
 
 namespace bailiwick::cli {
 
@@ -21,14 +21,19 @@ absl::StatusOr<std::unique_ptr<Admin>> Admin::Connect(const Context& context) {
   if (!credentials.ok()) return Annotate(credentials.status(), "the context's credentials cannot be used");
   auto admin = std::make_unique<Admin>();
   admin->context_ = context;
-  admin->control_ = control::v1::Control::NewStub(rpc::Dial(context.coordinator, *credentials));
+  BW_ASSIGN_OR_RETURN(admin->proxy_, rpc::Proxy::Parse(os::Files::System(), context.way_out));
+  auto channel = rpc::Dial(context.coordinator, *credentials, admin->proxy_);
+  if (!channel.ok()) return Annotate(channel.status(), "the context's coordinator");
+  admin->control_ = control::v1::Control::NewStub(*channel);
   return admin;
 }
 
 absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> Admin::Agent(const std::string& admin_endpoint,
                                                                           const std::string& spiffe_id) {
   BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualChannelCredentials({context_.credentials}, spiffe_id));
-  return agent::v1::AgentAdmin::NewStub(rpc::Dial(admin_endpoint, credentials));
+  auto channel = rpc::Dial(admin_endpoint, credentials, proxy_);
+  if (!channel.ok()) return Annotate(channel.status(), absl::StrCat("the address of ", spiffe_id));
+  return agent::v1::AgentAdmin::NewStub(*channel);
 }
 
 std::unique_ptr<grpc::ClientContext> Admin::Call(absl::Duration timeout) {
@@ -55,6 +60,10 @@ absl::Status Admin::Error(const grpc::Status& status, const std::string& who) {
   if (!transport) return error;
   const size_t cause = text.rfind(": ");
   const std::string detail = cause == std::string::npos ? text : text.substr(cause + 2);
+  if (absl::StrContains(text, "HTTP proxy returned response code")) {
+    return absl::UnavailableError(absl::StrCat("cannot reach ", who, ": the HTTP proxy on the way refuses it (", detail,
+                                               "); see to its rules and credentials, or name another way (noProxy)"));
+  }
   const bool foreign = absl::StrContains(text, "andshake") || absl::StrContains(text, "ertificate") ||
                        absl::StrContains(text, "the peer is");
   return absl::UnavailableError(absl::StrCat("cannot reach ", who, " (", detail, "); ",
@@ -146,7 +155,7 @@ absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site
   join.set_policy_root_sha256(admin.context().policy_root_sha256);
   join.set_token(token.token());
   join.set_site(site);
-  return absl::StrCat("bwj1.", absl::WebSafeBase64Escape(join.SerializeAsString()));
+  return rpc::EncodeJoinString(join);
 }
 
 absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& names,

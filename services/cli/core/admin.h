@@ -14,28 +14,16 @@
 #include "bailiwick/control/v1/control.grpc.pb.h"
 #include "common/config/world.h"
 #include "common/config/yaml.h"
+#include "common/rpc/proxy.h"
+#include "services/cli/core/context.h"
 
 namespace bailiwick::cli {
-
-// <dir>/context.yaml: coordinator, trustDomain, credentials (a directory with cert.pem, key.pem, ca.pem), policyKeys
-// (PEM files), policyRootSha256 (hex). Relative paths are relative to the context's directory.
-struct Context {
-  std::string directory;
-  std::string coordinator;  // host:port of the control port
-  std::string trust_domain;
-  std::string credentials;
-  std::vector<std::string> policy_keys;
-  std::string policy_root_sha256;  // 32 bytes
-};
-// `path`: a directory that holds context.yaml, or the file. Empty: BAILIWICK_CONTEXT, else ~/.config/bailiwick.
-// NOT_FOUND with the remedy.
-absl::StatusOr<Context> LoadContext(const std::string& path);
-absl::Status SaveContext(const Context& context);  // atomically
 
 class Admin {
  public:
   static absl::StatusOr<std::unique_ptr<Admin>> Connect(const Context& context);
   const Context& context() const { return context_; }
+  const rpc::Proxy& proxy() const { return proxy_; }
   control::v1::Control::Stub& control() { return *control_; }
   // mTLS to an agent's admin port, expecting exactly this SPIFFE id.
   absl::StatusOr<std::unique_ptr<agent::v1::AgentAdmin::Stub>> Agent(const std::string& admin_endpoint,
@@ -67,6 +55,7 @@ class Admin {
 
  private:
   Context context_;
+  rpc::Proxy proxy_;
   std::unique_ptr<control::v1::Control::Stub> control_;
 };
 
@@ -115,10 +104,10 @@ absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& per
 std::string LoginString(const Context& context, const control::v1::GetInfoResponse& info, const std::string& person,
                         const std::string& token);
 // Spends a login string: credentials and a context in `directory`, which must not hold a context yet (ALREADY_EXISTS;
-// with `replace` it may: its policy keys stay unless `policy_keys` names others, and what works is replaced only by
+// with `replace` it may: its policy keys and its way out stay unless others are given, and what works is replaced only by
 // what works). The person's name.
 absl::StatusOr<std::string> Login(const std::string& login, const std::string& directory, bool replace,
-                                  const std::vector<std::string>& policy_keys);
+                                  const std::vector<std::string>& policy_keys, const rpc::Proxy::Settings& way_out);
 
 // "bwj1...." for bailiwick-agent join.
 absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl);

@@ -1,6 +1,4 @@
 // A person's way to credentials: by a login string, once.
-#include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "bailiwick/enroll/v1/enroll.grpc.pb.h"
 #include "common/base/status.h"
@@ -9,27 +7,10 @@
 #include "common/os/files.h"
 #include "common/rpc/credential_store.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/invitation.h"
 #include "services/cli/core/admin.h"
 
 namespace bailiwick::cli {
-namespace {
-
-constexpr char kPrefix[] = "bwl1.";
-
-absl::StatusOr<enroll::v1::LoginString> ParseLogin(const std::string& text) {
-  std::string bytes;
-  enroll::v1::LoginString login;
-  if (!absl::StartsWith(text, kPrefix) || !absl::WebSafeBase64Unescape(text.substr(sizeof kPrefix - 1), &bytes) ||
-      !login.ParseFromString(bytes) || login.token().empty() || login.join_address().empty() ||
-      login.ca_sha256().size() != 32 || login.policy_root_sha256().size() != 32) {
-    return absl::InvalidArgumentError(
-        "that is not a login string; it starts with bwl1. and comes from: bailiwick login-token NAME");
-  }
-  return login;
-}
-
-}  // namespace
-
 std::string LoginString(const Context& context, const control::v1::GetInfoResponse& info, const std::string& person,
                         const std::string& token) {
   enroll::v1::LoginString login;
@@ -38,7 +19,7 @@ std::string LoginString(const Context& context, const control::v1::GetInfoRespon
   login.set_policy_root_sha256(context.policy_root_sha256);
   login.set_token(token);
   login.set_person(person);
-  return absl::StrCat(kPrefix, absl::WebSafeBase64Escape(login.SerializeAsString()));
+  return rpc::EncodeLoginString(login);
 }
 
 absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& person, absl::Duration ttl,
@@ -58,8 +39,8 @@ absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& per
 }
 
 absl::StatusOr<std::string> Login(const std::string& text, const std::string& directory, bool replace,
-                                  const std::vector<std::string>& policy_keys) {
-  BW_ASSIGN_OR_RETURN(enroll::v1::LoginString login, ParseLogin(text));
+                                  const std::vector<std::string>& policy_keys, const rpc::Proxy::Settings& way_out) {
+  BW_ASSIGN_OR_RETURN(enroll::v1::LoginString login, rpc::ParseLoginString(text));
   os::Files* files = os::Files::System();
   Context context;
   context.directory = directory;
@@ -71,10 +52,12 @@ absl::StatusOr<std::string> Login(const std::string& text, const std::string& di
   if (exists) {
     BW_ASSIGN_OR_RETURN(context, LoadContext(directory));
   }
+  if (!way_out.proxy.empty() || !way_out.credentials.empty() || !way_out.exempt.empty()) context.way_out = way_out;
+  BW_ASSIGN_OR_RETURN(const rpc::Proxy proxy, rpc::Proxy::Parse(files, context.way_out));
   const absl::Time now = os::Clock::System()->Now();
   BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
   BW_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
-                      rpc::JoinChannel(login.join_address(), login.ca_sha256(), ""));
+                      rpc::JoinChannel(login.join_address(), login.ca_sha256(), "", proxy));
   enroll::v1::LoginRequest request;
   request.set_token(login.token());
   request.set_csr_der(key.csr_der);

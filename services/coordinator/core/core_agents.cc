@@ -4,6 +4,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/crypto/digest.h"
@@ -15,7 +16,7 @@ namespace bailiwick::coordinator {
 namespace {
 
 constexpr size_t kMaxText = 1000;  // of what an agent says that is kept: a sentence, not a document
-constexpr size_t kMaxEndpoint = 300;
+constexpr size_t kMaxBuild = 300;
 constexpr char kLostPast[] =
     "the home lost its data and numbers its versions anew, which would rewrite history; delete the dataset and declare "
     "it again";
@@ -36,9 +37,11 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
                                                       kProtocolMax, ", the agent ", hello.protocol_min(), " to ",
                                                       hello.protocol_max()));
   }
-  if (hello.incarnation().size() != 16 || hello.endpoint().size() > kMaxEndpoint ||
-      hello.admin_endpoint().size() > kMaxEndpoint || hello.build().size() > kMaxEndpoint) {
+  if (hello.incarnation().size() != 16 || hello.build().size() > kMaxBuild) {
     return absl::InvalidArgumentError("the hello is malformed");
+  }
+  for (const std::string& endpoint : {hello.endpoint(), hello.admin_endpoint()}) {
+    if (!endpoint.empty()) BW_RETURN_IF_ERROR(Annotate(ParseHostPort(endpoint).status(), "the agent's address"));
   }
   std::shared_ptr<Session> replaced;
   {

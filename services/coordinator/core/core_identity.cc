@@ -114,6 +114,7 @@ absl::StatusOr<enroll::v1::ChallengeResponse> Core::Challenge() {
   }
   enroll::v1::ChallengeResponse response;
   response.set_nonce(random_->Bytes(32));
+  response.set_control_address(config_.control_address);
   challenges_[response.nonce()] = now + kChallengeLife;
   if (auto timestamp = MakeTimestamp(); timestamp.has_value()) {
     rpc::ToProto(*timestamp, response.mutable_policy_timestamp());

@@ -87,7 +87,7 @@ void CheckPorts(doctor::Report& report, const ServeSettings& settings) {
                        .roots_pem = ReadLine(In(settings, "tls/live/ca.pem")),
                        .trust_domain = ReadLine(In(settings, "trust-domain")),
                        .now = os::Clock::System()->Now()};
-  doctor::JudgeCall(report, "join port", rpc::JoinChannel(join, trust).status(),
+  doctor::JudgeCall(report, "join port", rpc::JoinChannel(join, trust, rpc::Proxy()).status(),
                     absl::StrCat("it shows the certificate of the coordinator of ", trust.trust_domain));
 }
 

@@ -1,6 +1,7 @@
 #include "services/coordinator/settings/serve_settings.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/identity/certificates.h"
@@ -35,6 +36,7 @@ config::Settings SettingsTable(ServeSettings* s) {
         .value = &s->metrics_listen,
         .help = "HOST:PORT for /metrics, /healthz and /readyz, plaintext and for everybody"},
        {.flag = "advertise",
+        .form = Form::kHost,
         .value = &s->advertise,
         .help = "host that agents dial when it differs from the listen addresses"},
        {.flag = "certificate-life",
@@ -78,15 +80,20 @@ absl::StatusOr<Authority::Options> AuthorityOptions(const ServeSettings& setting
   return options;
 }
 
-std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
+std::string AdvertisedHost(const ServeSettings& settings, const std::string& listen) {
+  auto host = ParseHost(settings.advertise);
+  if (host.ok()) return *std::move(host);
+  auto address = ParseHostPort(listen);
+  return address.ok() ? address->host : "";
+}
 
 // Agents dial what the coordinator says of itself: an address that means "any" says nothing.
 absl::Status CheckSettings(const ServeSettings& settings) {
   for (const std::string& address : {settings.control_listen, settings.join_listen}) {
-    const std::string host = HostOf(address);
-    if (settings.advertise.empty() && (host == "0.0.0.0" || host == "[::]")) {
+    if (IsAnyAddress(AdvertisedHost(settings, address))) {
       return absl::InvalidArgumentError(
-          absl::StrCat("listening on ", address, " needs --advertise HOST: the name that agents dial"));
+          absl::StrCat(settings.advertise.empty() ? absl::StrCat("listening on ", address) : "advertising an address of nobody",
+                       " needs --advertise HOST: the name that agents dial"));
     }
   }
   return AuthorityOptions(settings).status();

@@ -34,6 +34,7 @@ absl::StatusOr<Authority::Options> AuthorityOptions(const ServeSettings& setting
 // `check-config`. Errors as those of `serve --config FILE`.
 absl::Status CheckConfigFile(os::Files* files, const std::string& path);
 
-std::string HostOf(const std::string& address);  // of HOST:PORT
+// What agents dial where this address is listened on, without brackets.
+std::string AdvertisedHost(const ServeSettings& settings, const std::string& listen);
 
 }  // namespace bailiwick::coordinator
