@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/fleet_fixture.h"
 #include "common/config/time_zones.h"
 #include "common/config/world.h"
 
@@ -9,28 +10,6 @@ namespace bailiwick::config {
 namespace {
 
 const absl::Time kNow = absl::FromCivil(absl::CivilDay(2026, 7, 1), absl::UTCTimeZone());
-
-constexpr char kFleet[] = R"yaml(
-apiVersion: bailiwick/v1
-kind: Region
-metadata: {name: eu}
-spec: {}
----
-apiVersion: bailiwick/v1
-kind: Region
-metadata: {name: eu/de}
-spec: {}
----
-apiVersion: bailiwick/v1
-kind: Region
-metadata: {name: us}
-spec: {}
----
-apiVersion: bailiwick/v1
-kind: Site
-metadata: {name: factory, labels: {tier: edge}}
-spec: {region: eu/de, entity: acme}
-)yaml";
 
 constexpr char kHead[] = "apiVersion: bailiwick/v1\nkind: SovereigntyPolicy\nmetadata: {name: p}\n";
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/config/fleet_fixture.h"
 #include "common/config/policy_tests.h"
 #include "common/config/time_zones.h"
 
@@ -17,38 +18,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 const absl::Time kNow = absl::FromCivil(absl::CivilDay(2026, 7, 1), absl::UTCTimeZone());
-
-constexpr char kFleet[] = R"yaml(
-apiVersion: bailiwick/v1
-kind: Region
-metadata: {name: eu}
-spec: {}
----
-apiVersion: bailiwick/v1
-kind: Region
-metadata: {name: eu/de}
-spec: {}
----
-apiVersion: bailiwick/v1
-kind: Region
-metadata: {name: us}
-spec: {}
----
-apiVersion: bailiwick/v1
-kind: Site
-metadata: {name: factory, labels: {tier: edge}}
-spec: {region: eu/de, entity: acme}
----
-apiVersion: bailiwick/v1
-kind: Site
-metadata: {name: cloud, labels: {tier: cloud}}
-spec: {region: us, entity: acme-inc}
----
-apiVersion: bailiwick/v1
-kind: Dataset
-metadata: {name: scans, labels: {class: health, pii: "yes"}}
-spec: {home: {site: factory, path: /srv/scans}}
-)yaml";
 
 // What check says of a policy whose spec is `spec`, beside the fleet: a finding a line.
 std::vector<std::string> Findings(const std::string& spec, bool* errors = nullptr) {

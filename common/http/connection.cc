@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/host_port.h"
 
 namespace bailiwick::http {
 namespace {
@@ -43,15 +44,64 @@ bool SetHeaders(const Response& response, bhttp::response<Body>& out) {
   return good;
 }
 
-// What the library leaves to the server. Empty: it is good.
-std::string Problem(const bhttp::request<bhttp::string_body>& request) {
-  const auto hosts = request.count(bhttp::field::host);
-  if (hosts > 1 || (hosts == 0 && request.version() >= 11)) return "exactly one Host header is needed";
-  if (request.target().empty() || request.target().front() != '/') return "the target must be a path";
-  return "";
+Parsed Bad(int status, std::string why) { return {.request = std::nullopt, .status = status, .why = std::move(why)}; }
+
+// What the library says of bytes that are no request, or not within the limits. Status 0: nothing that is answered.
+Parsed Failed(const beast::error_code& error) {
+  if (error == bhttp::error::header_limit || error == bhttp::error::buffer_overflow) {
+    return Bad(431, "the request's head is too large");
+  }
+  if (error == bhttp::error::body_limit) return Bad(413, "the request's body is too large");
+  if (error && error.category() == bhttp::make_error_code(bhttp::error::bad_method).category() &&
+      error != bhttp::error::end_of_stream && error != bhttp::error::partial_message) {
+    return Bad(400, "this is no HTTP/1.1 request");
+  }
+  return {};
+}
+
+// With what the library leaves to the server.
+Parsed Understood(const bhttp::request<bhttp::string_body>& in) {
+  const auto hosts = in.count(bhttp::field::host);
+  if (hosts > 1 || (hosts == 0 && in.version() >= 11)) return Bad(400, "exactly one Host header is needed");
+  const std::string_view target = View(in.target());
+  if (target.empty() || target.front() != '/') return Bad(400, "the target must be a path");
+  const size_t mark = target.find('?');
+  auto path = PercentDecode(target.substr(0, mark));
+  if (!path) return Bad(400, "the path cannot be decoded");
+  Parsed parsed;
+  Request& request = parsed.request.emplace();
+  request.method = View(in.method_string());
+  request.path = *std::move(path);
+  if (mark != std::string_view::npos) request.query = target.substr(mark + 1);
+  for (const auto& field : in) {
+    request.headers.emplace_back(absl::AsciiStrToLower(std::string(field.name_string())), View(field.value()));
+  }
+  request.body = in.body();
+  return parsed;
+}
+
+template <typename Parser>
+void SetLimits(const Limits& limits, Parser* parser) {
+  parser->header_limit(limits.head_bytes);
+  parser->body_limit(limits.body_bytes);
 }
 
 }  // namespace
+
+Parsed ParseRequest(std::string_view bytes, const Limits& limits) {
+  bhttp::request_parser<bhttp::string_body> parser;
+  SetLimits(limits, &parser);
+  parser.eager(true);
+  beast::error_code error;
+  while (!bytes.empty() && !error && !parser.is_done()) {
+    bytes.remove_prefix(parser.put(asio::const_buffer(bytes.data(), bytes.size()), error));
+    if (error == bhttp::error::need_more) break;
+  }
+  if (!parser.is_done() && (!error || error == bhttp::error::need_more)) return Bad(408, "the request is not whole");
+  if (!error) return Understood(parser.get());
+  Parsed failed = Failed(error);
+  return failed.status != 0 ? failed : Bad(400, error.message());
+}
 
 template <typename StartOperation>
 Connection::Error Connection::Await(absl::Duration within, StartOperation start) {
@@ -89,56 +139,28 @@ void Connection::Serve() {
 
 bool Connection::ServeOne() {
   Parser parser;
-  parser.header_limit(limits_->head_bytes);
-  parser.body_limit(limits_->body_bytes);
+  SetLimits(*limits_, &parser);
   const Error error =
       Await(limits_->request_time, [&](auto done) { bhttp::async_read(stream_, buffer_, parser, done); });
-  if (error == bhttp::error::header_limit || error == bhttp::error::buffer_overflow) {
-    Reject(431, "the request's head is too large");
-  } else if (error == bhttp::error::body_limit) {
-    Reject(413, "the request's body is too large");
-  } else if (error == beast::error::timeout && parser.got_some()) {
-    Reject(408, "the request took too long to arrive");
-  } else if (error && error.category() == bhttp::make_error_code(bhttp::error::bad_method).category() &&
-             error != bhttp::error::end_of_stream && error != bhttp::error::partial_message) {
-    Reject(400, "this is no HTTP/1.1 request");
-  }
-  if (error) return false;
-  if (std::string problem = Problem(parser.get()); !problem.empty()) {
-    Reject(400, problem);
-    return false;
-  }
-  return Answer(parser);
+  Parsed parsed = error ? Failed(error) : Understood(parser.get());
+  if (error == beast::error::timeout && parser.got_some()) parsed = Bad(408, "the request took too long to arrive");
+  if (parsed.status != 0) Reject(parsed.status, std::move(parsed.why));
+  if (!parsed.request.has_value()) return false;
+  return Answer(*parsed.request, parser.get().version(), parser.get().keep_alive());
 }
 
-bool Connection::Answer(const Parser& parsed) {
-  const auto& in = parsed.get();
-  Request request;
-  request.method = View(in.method_string());
-  const std::string_view target = View(in.target());
-  const size_t mark = target.find('?');
-  auto path = PercentDecode(target.substr(0, mark));
-  if (!path) {
-    Reject(400, "the path cannot be decoded");
-    return false;
-  }
-  request.path = *std::move(path);
-  if (mark != std::string_view::npos) request.query = target.substr(mark + 1);
-  for (const auto& field : in) {
-    request.headers.emplace_back(absl::AsciiStrToLower(std::string(field.name_string())), View(field.value()));
-  }
-  request.body = in.body();
+bool Connection::Answer(Request& request, unsigned version, bool keep_alive) {
   Error ignored;
   const auto peer = stream_.socket().remote_endpoint(ignored);
-  request.peer = absl::StrCat(peer.address().to_string(), ":", peer.port());
+  request.peer = JoinHostPort(peer.address().to_string(), peer.port());
 
   const bool head = request.method == "HEAD";
   if (!head && request.method != "GET" && request.method != "POST") {
     Response no = Text(405, "only GET, HEAD and POST are served");
     no.headers.emplace_back("Allow", "GET, HEAD, POST");
-    return Send(std::move(no), in.version(), false, in.keep_alive());
+    return Send(std::move(no), version, false, keep_alive);
   }
-  return Send((*handler_)(request), in.version(), head, in.keep_alive());
+  return Send((*handler_)(request), version, head, keep_alive);
 }
 
 bool Connection::Send(Response response, unsigned version, bool head, bool keep_alive) {

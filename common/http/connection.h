@@ -12,6 +12,7 @@
 #include <chrono>
 #include <memory>
 
+#include "common/http/parse.h"
 #include "common/http/server.h"
 
 namespace bailiwick::http {
@@ -42,7 +43,7 @@ class Connection : public BodyWriter {
   template <typename StartOperation>
   Error Await(absl::Duration within, StartOperation start);
   bool ServeOne();  // false: the connection is over
-  bool Answer(const Parser& parsed);
+  bool Answer(Request& request, unsigned version, bool keep_alive);
   bool Send(Response response, unsigned version, bool head, bool keep_alive);
   bool SendStream(const Response& response, unsigned version, bool head, bool keep_alive);
   void Reject(int status, std::string why);

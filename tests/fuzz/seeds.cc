@@ -12,11 +12,13 @@
 #include "common/audit/note.h"
 #include "common/audit/proof.h"
 #include "common/audit/record.h"
+#include "common/config/fleet_fixture.h"
 #include "common/config/time_zones.h"
 #include "common/config/world.h"
 #include "common/crypto/digest.h"
 #include "common/identity/certificates.h"
 #include "common/rpc/codec.h"
+#include "common/rpc/invitation.h"
 #include "common/rpc/provenance.h"
 #include "common/rpc/receipt.h"
 #include "common/rpc/redaction.h"
@@ -69,6 +71,34 @@ void Texts() {
       "# whom to believe\nlog LOG0\nlog LOG1\nwitness a WIT0\nwitness b WIT1 https://b.example\nwitness c WIT2\n";
   Seed("trust", "group", style + "group two any a b\ngroup all all two c\nquorum all\n");
   Seed("trust", "none", "log LOG0\nquorum none\n");
+}
+
+void Ways() {
+  int n = 0;
+  for (const char* address : {"core.example:7443", "[2001:db8::7]:7443", "[fe80::1%eth0]:1", "10.0.0.1:0", "[::]:7440"}) {
+    Seed("address", absl::StrCat(n++), Chunked(address) + Chunked("http://proxy.example:3128/") +
+                                           Chunked("plant.example, .line.example,*.x, 10.0.0.0/8,2001:db8::/33,*") +
+                                           Chunked("robot:s3cr:et\n"));
+  }
+  Seed("context", "all",
+       absl::StrCat("coordinator: \"[::1]:7440\"\ntrustDomain: acme.example\ncredentials: admin\npolicyKeys: [a.pem, "
+                    "'/k/b.pem']\npolicyRootSha256: ", std::string(64, 'a'),
+                    "\nproxy: proxy.example:3128\nproxyCredentials: secret\nnoProxy: 10.0.0.0/8\n"));
+  enroll::v1::JoinString join;
+  join.set_join_address("[2001:db8::1]:7441");
+  join.set_ca_sha256(std::string(32, 'c'));
+  join.set_policy_root_sha256(std::string(32, 'p'));
+  join.set_token("token");
+  join.set_site("core");
+  Seed("invitation", "text", std::string(1, '\0') + rpc::EncodeJoinString(join));
+  Seed("invitation", "join", "\1" + join.SerializeAsString());
+  Seed("invitation", "login", "\2" + join.SerializeAsString());
+  Seed("http", "get", "GET /api/fleet?token=a%20b&c=+ HTTP/1.1\r\nHost: 127.0.0.1:1\r\nCookie: a=b; c=d\r\n\r\n");
+  Seed("http", "post",
+       "POST /a HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 5\r\n\r\nhello");
+  Seed("http", "chunked",
+       "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: u\r\n\r\n");
+  Seed("http", "old", "HEAD /metrics HTTP/1.0\r\n\r\n");
 }
 
 void Files() {
@@ -239,26 +269,7 @@ void Messages() {
   Seed("statements", "hello", "\5" + hello.SerializeAsString());
 }
 
-constexpr char kLaw[] = R"(apiVersion: bailiwick/v1
-kind: Region
-metadata: {name: eu}
-spec: {}
----
-apiVersion: bailiwick/v1
-kind: Region
-metadata: {name: eu/de}
-spec: {}
----
-apiVersion: bailiwick/v1
-kind: Site
-metadata: {name: core, labels: {tier: onprem}}
-spec: {region: eu/de, entity: acme}
----
-apiVersion: bailiwick/v1
-kind: Site
-metadata: {name: edge}
-spec: {region: eu}
----
+constexpr char kLaw[] = R"(---
 apiVersion: bailiwick/v1
 kind: SovereigntyPolicy
 metadata: {name: law}
@@ -277,7 +288,7 @@ spec:
 apiVersion: bailiwick/v1
 kind: Dataset
 metadata: {name: planner, labels: {class: x}}
-spec: {home: {site: core, path: /srv/planner}, include: ["*.bin"], commit: {every: 5m, quiet: 10s}}
+spec: {home: {site: factory, path: /srv/planner}, include: ["*.bin"], commit: {every: 5m, quiet: 10s}}
 ---
 apiVersion: bailiwick/v1
 kind: ReplicationPolicy
@@ -289,17 +300,18 @@ kind: BandwidthPolicy
 metadata: {name: nights}
 spec:
   caps:
-  - {site: core, limit: 4MiB}
+  - {site: factory, limit: 4MiB}
   - {from: eu, to: eu/de, limit: 50MiB, daily: [{days: mon-fri, hours: "08:00-18:00", tz: Europe/Berlin}]}
 )";
 
 int Law() {
-  auto resources = config::ParseYaml(kLaw, "law.yaml");
+  const std::string law = absl::StrCat(config::kFleet, kLaw);
+  auto resources = config::ParseYaml(law, "law.yaml");
   if (!resources.ok()) {
     std::cerr << resources.status() << "\n";
     return 1;
   }
-  Seed("yaml", "law", kLaw);
+  Seed("yaml", "law", law);
   config::Catalog catalog;
   int n = 0;
   for (const auto& located : *resources) {
@@ -317,7 +329,7 @@ int Law() {
   for (auto& [name, zone] : zones) zone.transitions.resize(1);
   config::AddTimeZones(zones, &bundle);
   auto* key = bundle.add_enrolment_keys();
-  key->set_site("core");
+  key->set_site("factory");
   key->set_agent("a1");
   key->set_ed25519(Key().public_key());
   bundle.add_grant_keys()->set_ed25519(Key().public_key());
@@ -371,6 +383,8 @@ void Audit() {
   Seed("mirror", "two", std::string("\0\12\0\0\0\0\0\0\0\0\0\0\1\0\0\12\12\0\0\0\0\0\0\0\0\0\0\1\0\0", 30));
   agent::v1::AuditReport report;
   report.add_proof(std::string(32, 'p'));
+  report.set_first_root(std::string(32, 'r'));
+  report.add_first_proof(std::string(32, 'q'));
   Seed("mirror", "proof", std::string("\0\2\0\0\0", 5) + Chunked(report.SerializeAsString()));
   const audit::Checkpoint checkpoint{.origin = "log", .size = 8, .root = kDigest};
   audit::Note note{.text = checkpoint.Text()};
@@ -406,6 +420,7 @@ int main(int argc, char** argv) {
   using namespace bailiwick::fuzz;
   directory = argv[1];
   Texts();
+  Ways();
   Files();
   Manifests();
   Messages();

@@ -48,11 +48,12 @@ class Files(unittest.TestCase):
 
     def test_each_key_is_taken(self):
         values = {"listen": "127.0.0.1:1", "controlListen": "127.0.0.1:1", "joinListen": "127.0.0.1:2", "healthListen": "a:3", "metricsListen": "127.0.0.1:4",
-                  "advertise": "a.example:1", "coordinator": "a.example:2", "certificateLife": "1h", "caRotateEvery": "30d",
+                  "coordinator": "a.example:2", "certificateLife": "1h", "caRotateEvery": "30d", "proxy": "http://a.example:3", "noProxy": "b.example",
                   "logFormat": "json", "logLevel": "debug"}
         for program, _, name in PROCESSES:
             for key in keys(f.read(os.path.join(ROOT, "deploy", "packages", name)).decode()):
                 more = "" if key == "dataDir" else "dataDir: /d\n"
+                values["advertise"] = "a.example:1" if program == f.AGENT else "a.example"
                 checked = f.run([program, "check-config", self.file(f"{more}{key}: {values.get(key, '/somewhere')}\n")])
                 self.assertEqual(checked.code, f.OK, checked)
 
