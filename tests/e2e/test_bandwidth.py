@@ -13,7 +13,7 @@ def cap_yaml(limit, more=""):
 
 
 class Bandwidth(f.FleetTest):
-    SITES = (f.FACTORY, f.CORE)
+    SITES = (f.FACTORY, f.CORE, "late=eu/de,tier=onprem")
     SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
 
     def dataset(self, name, size):
@@ -81,6 +81,23 @@ class Bandwidth(f.FleetTest):
         self.assertRegex(result.text, r":6:\d+: spec\.caps\[0\]\.limit: expected at least 64KiB")
         result = self.fleet.apply(cap_yaml("1MiB", ", to: mars"), expect=None)
         self.assertRegex(result.text, r"region mars is not declared")
+
+    def test_two_capped_sources_at_once(self):
+        size = 288 * MIB
+        self.dataset("shared", size)
+        self.fleet.commit("shared")
+        self.fleet.wait_version("shared", 1, "core")
+        self.fleet.apply("apiVersion: bailiwick/v1\nkind: BandwidthPolicy\nmetadata: {name: line}\nspec:\n  caps:\n"
+                         "  - {site: factory, limit: 20MiB}\n  - {site: core, limit: 10MiB}\n")
+        self.fleet.apply(f.replication_yaml(name="third", to="[{site: late}]"))
+        self.fleet.wait_version("shared", 1, "late", timeout=120)
+        self.assertSame(self.fleet.path("shared"), self.fleet.current("late", "shared"))
+        f.wait_until(lambda: not self.running("shared"), what="both have ended")
+        came = {t["source"]: int(t["wireBytes"]) for t in self.fleet.transfers("shared") if t["destination"] == "late"}
+        self.assertEqual(set(came), {"factory", "core"})
+        self.assertGreater(min(came.values()), size / 6, "the slower one brought its part")
+        self.assertLess(sum(came.values()), size * 1.4, "little of it came twice")
+        self.fleet.verify("shared", "late")
 
 
 if __name__ == "__main__":

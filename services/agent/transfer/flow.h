@@ -55,6 +55,7 @@ class Flow {
   End SayProvenance(const crypto::Envelope& grant, transfer::v1::Hello* hello);
   rpc::Chain Trail(const policy::Grant& grant);
   absl::Status KeepShorterTrail();
+  std::optional<End> AlreadyHere();  // the version; nothing: it is not
   End Authorize(const crypto::Envelope& grant);
   absl::StatusOr<store::VersionRecord> OpenRecord(const crypto::Envelope& record);
   End Keep(const crypto::Envelope& record, const crypto::Envelope& grant);
@@ -63,9 +64,11 @@ class Flow {
   End Pace(uint64_t bytes);  // waits for the turn of a frame
   std::string Limit();
   End Receive();
-  absl::Status FillWants(ReceiveMachine& machine);
+  absl::Status FillWants(ReceiveMachine& machine, const Receiving::Part& part);
+  absl::Status LookAgain(ReceiveMachine& machine);
   absl::Status LoadNodes(ReceiveMachine& machine);
-  absl::StatusOr<std::vector<ReceiveMachine::Have>> Presence(const store::Node& node);
+  template <typename Piece>
+  absl::StatusOr<std::vector<ReceiveMachine::Have>> Presence(const std::vector<Piece>& pieces);
   End TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer);
   End Window();
   End Withheld() const;

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/rpc/codec.h"
@@ -8,22 +10,22 @@ namespace bailiwick::agent {
 
 using transfer::v1::Frame;
 
-absl::StatusOr<std::vector<ReceiveMachine::Have>> Flow::Presence(const store::Node& node) {
-  std::vector<store::NodeChild> children = node.Children();
+template <typename Piece>
+absl::StatusOr<std::vector<ReceiveMachine::Have>> Flow::Presence(const std::vector<Piece>& pieces) {
   std::vector<Digest> digests;
-  digests.reserve(children.size());
-  for (const auto& child : children) digests.push_back(child.digest);
+  digests.reserve(pieces.size());
+  for (const auto& piece : pieces) digests.push_back(piece.digest);
   BW_ASSIGN_OR_RETURN(std::vector<bool> here, dataset_->store->HasMany(digests));
-  std::vector<ReceiveMachine::Have> have(children.size(), ReceiveMachine::Have::kMissing);
-  for (size_t i = 0; i < children.size(); ++i) {
-    if (!children[i].is_node && dataset_->redactions->HasChunk(children[i].digest)) {
+  std::vector<ReceiveMachine::Have> have(pieces.size(), ReceiveMachine::Have::kMissing);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (!pieces[i].is_node && dataset_->redactions->HasChunk(pieces[i].digest)) {
       have[i] = ReceiveMachine::Have::kComplete;  // by an order that was verified here, never by the source's word
       continue;
     }
     if (!here[i]) continue;
     have[i] = ReceiveMachine::Have::kHere;
-    if (!children[i].is_node) continue;
-    BW_ASSIGN_OR_RETURN(bool complete, dataset_->catalog->IsComplete(dataset_->id, children[i].digest));
+    if (!pieces[i].is_node) continue;
+    BW_ASSIGN_OR_RETURN(bool complete, dataset_->catalog->IsComplete(dataset_->id, pieces[i].digest));
     if (complete) have[i] = ReceiveMachine::Have::kComplete;
   }
   return have;
@@ -32,7 +34,7 @@ absl::StatusOr<std::vector<ReceiveMachine::Have>> Flow::Presence(const store::No
 absl::Status Flow::LoadNodes(ReceiveMachine& machine) {
   while (auto ref = machine.NextLoad()) {
     BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset_->nodes->Load(ref->digest));
-    BW_ASSIGN_OR_RETURN(std::vector<ReceiveMachine::Have> have, Presence(*node));
+    BW_ASSIGN_OR_RETURN(std::vector<ReceiveMachine::Have> have, Presence(node->Children()));
     BW_RETURN_IF_ERROR(machine.Loaded(*ref, *node, have));
     done_bytes_ = machine.done_bytes();
     Report(TransferUpdate::State::kRunning, End{}, false);  // of a version that is here for the most part
@@ -40,8 +42,22 @@ absl::Status Flow::LoadNodes(ReceiveMachine& machine) {
   return absl::OkStatus();
 }
 
-absl::Status Flow::FillWants(ReceiveMachine& machine) {
-  while (auto want = machine.NextWant()) {
+// What other flows of the version have brought since its nodes were looked into.
+absl::Status Flow::LookAgain(ReceiveMachine& machine) {
+  for (;;) {
+    const std::vector<ReceiveMachine::Expected> ahead = machine.Ahead();
+    if (ahead.empty()) return absl::OkStatus();
+    BW_ASSIGN_OR_RETURN(std::vector<ReceiveMachine::Have> have, Presence(ahead));
+    machine.Found(have);
+    if (std::count(have.begin(), have.end(), ReceiveMachine::Have::kMissing) > 0) return absl::OkStatus();
+  }
+}
+
+absl::Status Flow::FillWants(ReceiveMachine& machine, const Receiving::Part& part) {
+  for (;;) {
+    if (part.shared()) BW_RETURN_IF_ERROR(LookAgain(machine));
+    const std::optional<ReceiveMachine::Want> want = machine.NextWant();
+    if (!want) return absl::OkStatus();
     Frame frame;
     auto* message = frame.mutable_want();
     message->set_want_id(want->id);
@@ -61,7 +77,6 @@ absl::Status Flow::FillWants(ReceiveMachine& machine) {
     }
     if (!stream_->WriteNow(EncodeFrame(frame))) return absl::UnavailableError("the connection to the peer broke");
   }
-  return absl::OkStatus();
 }
 
 End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer) {
@@ -105,19 +120,24 @@ absl::Status Flow::KeepShorterTrail() {
   return dataset_->catalog->PutProvenance(record_.dataset_id, record_.number, offered);
 }
 
-End Flow::Receive() {
+std::optional<End> Flow::AlreadyHere() {
   auto held = dataset_->catalog->Find(record_.dataset_id, record_.number);
   if (!held.ok()) return Broken(held.status());
-  if (held->has_value()) {
-    if ((*held)->identity == identity_) {
-      if (absl::Status kept = KeepShorterTrail(); !kept.ok()) return Broken(kept);
-      env_.received(*dataset_);  // whoever ordered it does not know that it came another way
-      return End{};
-    }
-    return {"CORRUPT", absl::StrCat("version ", record_.number, " is here already with another identity; refused"), ""};
+  if (!held->has_value()) return std::nullopt;
+  if ((*held)->identity != identity_) {
+    return End{"CORRUPT", absl::StrCat("version ", record_.number, " is here already with another identity; refused"),
+               ""};
   }
+  if (absl::Status kept = KeepShorterTrail(); !kept.ok()) return Broken(kept);
+  env_.received(*dataset_);  // whoever ordered it does not know that it came another way
+  return End{};
+}
+
+End Flow::Receive() {
+  if (std::optional<End> here = AlreadyHere()) return *here;
   std::unique_ptr<store::DatasetStore::Writer> writer = dataset_->store->NewWriter();
-  ReceiveMachine machine(record_.manifest_root);
+  const Receiving::Part part(dataset_->receiving.get(), record_.number);
+  ReceiveMachine machine(record_.manifest_root, part.backwards());
   auto root_here = dataset_->store->Has(record_.manifest_root);
   if (!root_here.ok()) return Broken(root_here.status());
   auto root_complete = dataset_->catalog->IsComplete(dataset_->id, record_.manifest_root);
@@ -130,8 +150,8 @@ End Flow::Receive() {
       end = absl::IsInvalidArgument(loaded) ? End{"CORRUPT", std::string(loaded.message()), ""} : Broken(loaded);
       break;
     }
-    if (absl::Status filled = FillWants(machine); !filled.ok()) {
-      end = {"BROKEN", std::string(filled.message()), ""};
+    if (absl::Status filled = FillWants(machine, part); !filled.ok()) {
+      end = Broken(filled);
       break;
     }
     done_bytes_ = machine.done_bytes();
@@ -162,6 +182,7 @@ End Flow::Receive() {
   if (!flushed.ok()) return Broken(flushed);
   end = Window();  // the version becomes visible only with a permit at the current revision
   if (!end.complete()) return end;
+  if (std::optional<End> here = AlreadyHere()) return *here;  // by a flow from another source
   if (absl::Status audited = Audit("version-received", End{}); !audited.ok()) return Broken(audited);
   absl::Status added =
       dataset_->catalog->Add(record_envelope_, dataset_->nodes.get(), guard_.chain().value_or(rpc::Chain{}));

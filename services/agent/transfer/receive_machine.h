@@ -2,8 +2,11 @@
 // bounded number of bytes in flight. The driver loads nodes, tells which children are here, stores what arrives.
 //
 // Invariants: a want names only children of nodes whose digest was verified; bytes in flight stay under kInFlightBytes plus
-// one piece; the stacks hold at most the siblings along one path (depth-first), so memory does not grow with the version;
+// one piece; the walk goes deep before wide and looks into few nodes ahead, so memory does not grow with the version;
 // finished() is true exactly when everything below the root is here.
+//
+// Several machines may work on one version, each with a source of its own: one from the front, the next from the back, and
+// before it asks each looks again at what the others have brought (Ahead, Found). Where they meet some is asked for twice.
 //
 // A break loses only the machine: a new one over the same store starts at the root again and finds what arrived.
 // Not thread-safe.
@@ -27,6 +30,7 @@ class ReceiveMachine {
  public:
   static constexpr uint64_t kInFlightBytes = 24 << 20;  // covers 1 Gbit/s at 100 ms twice
   static constexpr uint64_t kWantBytes = 4 << 20;       // one want: a few frames, so that several are in flight
+  static constexpr size_t kMaxWantPieces = 4096;
   static constexpr uint64_t kNodeGuessBytes = 16 << 10;
   static constexpr size_t kMaxOpenWants = 64;            // so the queue of unsent wants is bounded too
   static constexpr size_t kMaxAsked = 1 << 17;          // digests remembered so that a repeated chunk is asked for once
@@ -52,7 +56,7 @@ class ReceiveMachine {
   };
   enum class Have : uint8_t { kMissing, kHere, kComplete /* a node with everything below it */ };
 
-  explicit ReceiveMachine(const Digest& root) : root_(root) {}
+  explicit ReceiveMachine(const Digest& root, bool backwards = false) : root_(root), backwards_(backwards) {}
 
   void Begin(Have root);
 
@@ -62,13 +66,16 @@ class ReceiveMachine {
   absl::Status Loaded(const NodeRef& ref, const store::Node& node, const std::vector<Have>& have);
 
   std::optional<Want> NextWant();
+  // What the next want would ask for; `have` matches it. A node that is kHere comes back from NextLoad.
+  std::vector<Expected> Ahead() const;
+  void Found(const std::vector<Have>& have);
   // The oldest unanswered piece of a want, which Data frames answer in order. INVALID_ARGUMENT: no such want.
   absl::StatusOr<Expected> Next(uint64_t want_id) const;
   // That piece is verified and stored.
   void Stored(uint64_t want_id);
 
   bool finished() const { return begun_ && loads_.empty() && missing_.empty() && in_flight_.empty(); }
-  bool idle() const { return loads_.empty() && in_flight_.empty(); }
+  bool idle() const { return in_flight_.empty(); }  // nothing will come by itself
   uint64_t done_bytes() const { return done_bytes_; }  // content known to be here
 
  private:
@@ -81,12 +88,23 @@ class ReceiveMachine {
     Want want;
     size_t next = 0;
   };
+  // By place in the tree: what lies below a node comes before it, and what is walked first before what is walked later.
+  struct Order {
+    bool operator()(const std::vector<uint32_t>& a, const std::vector<uint32_t>& b) const;
+  };
+  template <typename T>
+  using Walk = std::map<std::vector<uint32_t>, T, Order>;
+  std::vector<uint32_t> Place(const std::vector<uint32_t>& path) const;
+
+  void Load(NodeRef ref);
+  size_t Taking(const Missing& from) const;  // pieces that one want takes of it
   static uint64_t Cost(const Expected& e) { return e.is_node ? kNodeGuessBytes : e.length; }
 
   const Digest root_;
+  const bool backwards_;
   bool begun_ = false;
-  std::vector<NodeRef> loads_;     // stack
-  std::vector<Missing> missing_;   // stack, one a node
+  Walk<NodeRef> loads_;
+  Walk<Missing> missing_;  // one a node
   std::map<uint64_t, Flight> in_flight_;
   absl::flat_hash_set<Digest> asked_;
   uint64_t in_flight_bytes_ = 0;

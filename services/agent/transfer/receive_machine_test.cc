@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -20,7 +21,7 @@ struct World {
   uint64_t bytes = 0;
   std::map<std::vector<uint32_t>, int> asked;
 
-  explicit World(int files, int chunks_each) {
+  explicit World(int files, int chunks_each, uint64_t chunk_bytes = 1000) {
     store::ManifestBuilder builder([&](const Digest& d, std::string_view encoded) {
       nodes[d] = std::string(encoded);
       return absl::OkStatus();
@@ -32,8 +33,8 @@ struct World {
       e.path = name;
       e.mode = 0644;
       for (int c = 0; c < chunks_each; ++c) {
-        e.chunks.push_back({crypto::Sha256(std::string(name) + "/" + std::to_string(c)), 1000});
-        e.size += 1000;
+        e.chunks.push_back({crypto::Sha256(std::string(name) + "/" + std::to_string(c)), chunk_bytes});
+        e.size += chunk_bytes;
       }
       bytes += e.size;
       EXPECT_TRUE(builder.Add(e).ok());
@@ -76,6 +77,72 @@ struct World {
     return pieces;
   }
 };
+
+// One of several machines over the same store, each with its source.
+class Sharer {
+ public:
+  Sharer(World* world, bool backwards) : world_(world), machine_(world->root, backwards) {
+    machine_.Begin(world_->here.count(world_->root) ? Have::kHere : Have::kMissing);
+  }
+  bool finished() const { return machine_.finished(); }
+  int pieces() const { return pieces_; }
+  uint64_t done_bytes() const { return machine_.done_bytes(); }
+  void Step() {  // up to one want that is answered
+    while (auto ref = machine_.NextLoad()) {
+      auto node = store::DecodeNode(world_->nodes.at(ref->digest));
+      ASSERT_TRUE(machine_.Loaded(*ref, *node, Presence(node->Children())).ok());
+    }
+    for (;;) {
+      for (auto ahead = machine_.Ahead(); !ahead.empty(); ahead = machine_.Ahead()) {
+        const std::vector<Have> have = Presence(ahead);
+        machine_.Found(have);
+        if (std::count(have.begin(), have.end(), Have::kMissing) > 0) break;
+      }
+      auto want = machine_.NextWant();
+      if (!want) break;
+      open_.push_back(*want);
+    }
+    if (open_.empty()) return;
+    const ReceiveMachine::Want want = open_.front();
+    open_.erase(open_.begin());
+    for (const auto& piece : want.pieces) {
+      EXPECT_EQ(machine_.Next(want.id)->digest, piece.digest);
+      world_->here.insert(piece.digest);
+      machine_.Stored(want.id);
+      ++pieces_;
+    }
+  }
+
+ private:
+  template <typename Piece>
+  std::vector<Have> Presence(const std::vector<Piece>& pieces) const {
+    std::vector<Have> have;
+    for (const auto& piece : pieces) have.push_back(world_->here.count(piece.digest) ? Have::kHere : Have::kMissing);
+    return have;
+  }
+  World* const world_;
+  ReceiveMachine machine_;
+  std::vector<ReceiveMachine::Want> open_;
+  int pieces_ = 0;
+};
+
+TEST(ReceiveMachine, TwoFromBothEndsShareTheWork) {
+  for (int slower : {1, 4}) {  // the second source is that much slower
+    World world(3000, 2, 1 << 20);
+    Sharer front(&world, false), back(&world, true);
+    for (int step = 0; !front.finished() || !back.finished(); ++step) {
+      ASSERT_LT(step, 100'000) << "stuck";
+      front.Step();
+      if (step % slower == 0) back.Step();
+    }
+    const int all = static_cast<int>(world.nodes.size()) + 6000;
+    EXPECT_EQ(world.here.size(), static_cast<size_t>(all));
+    EXPECT_LT(front.pieces() + back.pieces(), all + static_cast<int>(world.nodes.size()) + 150) << "asked for twice";
+    EXPECT_GT(back.pieces(), 6000 / (slower + 2));
+    EXPECT_EQ(front.done_bytes(), world.bytes);
+    EXPECT_EQ(back.done_bytes(), world.bytes);
+  }
+}
 
 TEST(ReceiveMachine, FetchesEverythingOnceAndNothingTheSecondTime) {
   World world(3000, 2);

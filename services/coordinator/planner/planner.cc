@@ -253,12 +253,57 @@ void StartOrWait(const PlanInput& input, const Planner::Avoided& avoided, Ready 
   }
 }
 
+// A large version comes from two sources at once, where the second is no farther than the first and both have slots to
+// spare: each works from its end, so a slow one leaves more to the other.
+void AddSecondSource(const PlanInput& input, const Planner::Avoided& avoided, const PlannedDataset& dataset,
+                     const RunningTransfer& running, Load* load, Plan* plan) {
+  auto wanted = std::find_if(plan->wanted.begin(), plan->wanted.end(), [&](const Wanted& each) {
+    return each.dataset == dataset.id && each.site == running.destination;
+  });
+  const PlannedSite* first = FindSite(input, running.source);
+  const PlannedSite* destination = FindSite(input, running.destination);
+  if (wanted == plan->wanted.end() || first == nullptr || destination == nullptr) return;
+  if (load->To(running.destination) > kMaxTransfersPerDestination / 2) return;
+  View view(input, dataset, running.destination, wanted->purposes);
+  Sourcing sourcing = view.SourcesOf(running.version);
+  std::erase_if(sourcing.sources, [&](const PlannedSite* source) {
+    return source->name == running.source || avoided.count({dataset.id, running.destination, source->name}) != 0 ||
+           load->From(source->name) >= kMaxTransfersPerSource / 2 ||
+           SharedRegionParts(source->region, destination->region) <
+               SharedRegionParts(first->region, destination->region);
+  });
+  if (sourcing.sources.empty()) return;
+  Ready ready;
+  ready.dataset = &dataset;
+  ready.sourcing = std::move(sourcing);
+  const PlannedSite* source = PickSource(ready, *destination, running.priority, *load, avoided);
+  if (source == nullptr) return;
+  load->Add(source->name, running.destination, running.priority);
+  plan->start.push_back({dataset.id, dataset.name, running.version, source->name, running.destination, source->dialable,
+                         running.total_bytes, ready.sourcing.purposes.at(source->name), running.priority});
+}
+
+void AddSecondSources(const PlanInput& input, const Planner::Avoided& avoided, Load* load, Plan* plan) {
+  std::map<std::tuple<DatasetId, std::string, VersionNumber>, std::vector<const RunningTransfer*>> by_version;
+  for (const RunningTransfer& running : input.running) {
+    by_version[{running.dataset, running.destination, running.version}].push_back(&running);
+  }
+  for (const auto& [key, all] : by_version) {
+    const RunningTransfer& only = *all.front();
+    if (all.size() > 1 || only.stalled || only.yields) continue;
+    if (only.total_bytes < only.done_bytes + kShareBytes) continue;
+    for (const PlannedDataset& dataset : input.datasets) {
+      if (dataset.id == only.dataset) AddSecondSource(input, avoided, dataset, only, load, plan);
+    }
+  }
+}
+
 }  // namespace
 
 bool Planner::Replaceable(const PlanInput& input, const PlannedDataset& dataset, const Wanted& wanted,
                           const RunningTransfer& running) const {
   View view(input, dataset, wanted.site, wanted.purposes);
-  const std::vector<const PlannedSite*> sources = view.SourcesOf(running.version);
+  const std::vector<const PlannedSite*> sources = view.SourcesOf(running.version).sources;
   return std::any_of(sources.begin(), sources.end(), [&](const PlannedSite* source) {
     return source->name != running.source && avoided_.count({dataset.id, wanted.site, source->name}) == 0;
   });
@@ -301,6 +346,7 @@ Plan Planner::Run(const PlanInput& input) {
            std::tie(a_priority, b.backfill, b.rank, a.newest_held);
   });
   for (Ready& ready : queue) StartOrWait(input, avoided_, std::move(ready), &load, &plan);
+  AddSecondSources(input, avoided_, &load, &plan);
   return plan;
 }
 

@@ -33,6 +33,9 @@ inline constexpr int kMaxTransfersPerSource = 8;
 // A source that let a transfer down is asked again so long after, unless there is no other.
 inline constexpr absl::Duration kAvoid = absl::Seconds(60);
 
+// So much of a version must be missing for a second source to be asked as well.
+inline constexpr uint64_t kShareBytes = uint64_t{256} << 20;
+
 inline constexpr absl::Duration kBackoffMin = absl::Seconds(1);  // doubles with each failure
 inline constexpr absl::Duration kBackoffMax = absl::Seconds(60);
 // A peer that denied has another view of the law; it changes with the next bundle, not with patience.

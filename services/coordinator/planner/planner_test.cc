@@ -257,5 +257,42 @@ TEST_F(PlannerTest, OrderOfTheInputNeverShows) {
   }
 }
 
+TEST_F(PlannerTest, ALargeVersionComesFromTwoSourcesAtOnce) {
+  AddSite("lyon", "eu/fr");
+  PlannedDataset& dataset = AddDataset("a", 1);
+  dataset.held["core"] = dataset.held["us"] = {1};
+  AddPolicy({ToSite("paris")});
+  RunningTransfer& running = AddRunning(dataset, 1, "factory", "paris");
+  running.total_bytes = 10 * kShareBytes;
+  Only();
+  ASSERT_THAT(plan_.start, SizeIs(1)) << "us may not send it";
+  EXPECT_EQ(plan_.start[0].source, "core");
+  EXPECT_EQ(plan_.start[0].destination, "paris");
+  EXPECT_EQ(plan_.start[0].version, 1u);
+  EXPECT_EQ(plan_.start[0].total_bytes, running.total_bytes);
+
+  running.source = "lyon";
+  EXPECT_EQ(Only().code, "transferring");
+  EXPECT_THAT(plan_.start, IsEmpty()) << "the others are farther away";
+  running.source = "factory";
+  running.done_bytes = 9 * kShareBytes + 1;
+  Only();
+  EXPECT_THAT(plan_.start, IsEmpty()) << "hardly anything is left";
+  running.done_bytes = 0;
+  running.yields = true;
+  Only();
+  EXPECT_THAT(plan_.start, IsEmpty()) << "something else is more urgent";
+  running.yields = false;
+  planner_.Avoid(dataset.id, "paris", "core", input_.boot);
+  Only();
+  EXPECT_THAT(plan_.start, IsEmpty()) << "it let this one down a moment ago";
+  input_.boot += kAvoid;
+  Only();
+  EXPECT_THAT(plan_.start, SizeIs(1));
+  AddRunning(input_.datasets[0], 1, "core", "paris").total_bytes = 10 * kShareBytes;
+  Only();
+  EXPECT_THAT(plan_.start, IsEmpty()) << "two are enough";
+}
+
 }  // namespace
 }  // namespace bailiwick::coordinator

@@ -158,9 +158,10 @@ Sourcing View::ChooseNearer(VersionNumber below, int nearness) {
   return {};
 }
 
-std::vector<const PlannedSite*> View::SourcesOf(VersionNumber version) {
+Sourcing View::SourcesOf(VersionNumber version) {
   Sourcing sourcing = Source(version);
-  return sourcing.stage == Sourcing::Stage::kReady ? std::move(sourcing.sources) : std::vector<const PlannedSite*>();
+  if (sourcing.stage != Sourcing::Stage::kReady) sourcing.sources.clear();
+  return sourcing;
 }
 
 bool View::CouldComeOn(VersionNumber version, const std::string& from, const std::string& relay) {

@@ -56,8 +56,8 @@ class View {
   Sourcing ChooseNearer(VersionNumber below, int nearness);
   // Whether a copy of the version that is on its way from one site to another could go on from there to here.
   bool CouldComeOn(VersionNumber version, const std::string& from, const std::string& relay);
-  // From where the version could come right now.
-  std::vector<const PlannedSite*> SourcesOf(VersionNumber version);
+  // From where the version could come; where it cannot right now, without sources.
+  Sourcing SourcesOf(VersionNumber version);
   // Why what was chosen cannot start; empty when it is ready.
   Reason Explain(const Sourcing& sourcing);
 
