@@ -1,4 +1,5 @@
-// A receiver that walks a manifest which its source made up, and is answered in any order.
+// A receiver that walks a manifest which its source made up, from either end, is answered in any order, and finds things
+// that others brought.
 #include "services/agent/transfer/receive_machine.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -12,7 +13,7 @@ FUZZ_TARGET(receive) {
   }
   if (nodes.empty()) return;
   auto have = [&] { return static_cast<ReceiveMachine::Have>(in.Byte() % 3); };
-  ReceiveMachine machine(Digest{});
+  ReceiveMachine machine(Digest{}, in.Byte() % 2 == 1);
   machine.Begin(have());
   std::map<uint64_t, size_t> open;  // wants, and how many of their pieces have not come
   for (int step = 0; step < 4096 && !in.done(); ++step) {
@@ -31,6 +32,10 @@ FUZZ_TARGET(receive) {
       REQUIRE(!want->pieces.empty() && want->pieces.size() <= 4096 && open.count(want->id) == 0);
       REQUIRE(want->path.size() <= ReceiveMachine::kMaxDepth);
       open[want->id] = want->pieces.size();
+    } else if (what % 8 == 2) {
+      std::vector<ReceiveMachine::Have> found(machine.Ahead().size());
+      for (auto& one : found) one = have();
+      if (!found.empty()) machine.Found(found);
     } else {
       const uint64_t id = what / 4;
       REQUIRE(machine.Next(id).ok() == (open.count(id) != 0));
