@@ -73,6 +73,16 @@ class Console:
         return headers["Set-Cookie"].split(";")[0]
 
 
+# Maps may lie in the EU; the walk forbids them at the factory, where a copy lies.
+MAPS = """apiVersion: bailiwick/v1
+kind: SovereigntyPolicy
+metadata: {name: maps}
+spec:
+  rules:
+  - {id: maps-in-the-eu, effect: permit, actions: [transfer, reside, transit], data: {matchLabels: {class: maps}}, from: {in: [eu]}, to: {in: [eu]}}
+"""
+
+
 class ConsoleTest(FleetTest):
     SITES = (FACTORY, CORE, CLOUD_US)
 
@@ -86,6 +96,11 @@ class ConsoleTest(FleetTest):
         cls.fleet.commit("telemetry", "--message", "night shift")
         write(os.path.join(source, "f0"), b"changed")
         cls.fleet.commit("telemetry", "--message", "day shift")
+        write(cls.fleet.path("maps", "hall"), os.urandom(3000))
+        cls.fleet.apply(documents(MAPS, dataset_yaml("maps", cls.fleet.path("maps"), site="core", labels="class: maps"),
+                                  replication_yaml("maps", to="[{site: factory}]", select="class: maps")))
+        cls.fleet.commit("maps")
+        cls.fleet.wait_version("maps", 1, "factory")
 
     def test_who_may_not_enter(self):
         with Console(self.fleet) as console:
@@ -136,6 +151,9 @@ class ConsoleTest(FleetTest):
                     ["policy", "explain", "--dataset", "telemetry", "--from", "factory", "--to", "cloud-us"],
                 "policy/reach?dataset=telemetry&to=us": ["policy", "reach", "--dataset", "telemetry", "--to", "us"],
                 "policy/history": ["policy", "history"],
+                "holds": ["dataset", "holds"],
+                "evictions": ["get", "evictions"],
+                "redactions?dataset=telemetry": ["get", "redactions", "telemetry"],
                 "resources?kind=sites": ["get", "sites"],
             }.items():
                 with self.subTest(route):
@@ -156,7 +174,8 @@ class ConsoleTest(FleetTest):
         with Console(self.fleet) as console:
             result = run([NODE, os.path.join(HERE, "walk.mjs")], timeout=240, cwd=HERE, env=dict(
                 self.fleet.env, CONSOLE_LINK=console.link, BAILIWICK=CLI, FLEET=self.fleet.dir, TOOLS=TOOLS, CHROMIUM=BROWSER,
-                PROFILE=self.fleet.path("profile"), PICTURES=os.path.join(ROOT, "build", "console")))
+                PROFILE=self.fleet.path("profile"), PICTURES=os.path.join(ROOT, "build", "console"), FORBID_MAPS=MAPS +
+                "  - {id: no-maps-in-halls, effect: forbid, data: {matchLabels: {class: maps}}, to: {in: [eu/de/fra]}}\n"))
             print(result.out)
             self.assertEqual(result.code, 0, result)
         shown = {r["site"]: r["current"] for r in self.fleet.json("get", "replicas", "telemetry")["replicas"]}

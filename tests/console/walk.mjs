@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
-const { CONSOLE_LINK, BAILIWICK, FLEET, CHROMIUM, PROFILE, PICTURES, TOOLS } = process.env;
+const { CONSOLE_LINK, BAILIWICK, FLEET, CHROMIUM, PROFILE, PICTURES, TOOLS, FORBID_MAPS } = process.env;
 const { chromium } = createRequire(path.join(TOOLS, 'here.js'))('playwright-core');
 const ROOT = CONSOLE_LINK.split('?')[0];
 const PATIENCE = 30000;
@@ -26,10 +26,11 @@ function watch(page) {
   });
 }
 
-function dev(...words) {
-  const done = spawnSync(BAILIWICK, ['dev', ...words, '--dir', FLEET], { encoding: 'utf8' });
+function cli(words, input = '') {
+  const done = spawnSync(BAILIWICK, words, { encoding: 'utf8', input });
   assert.equal(done.status, 0, done.stderr);
 }
+const dev = (...words) => cli(['dev', ...words, '--dir', FLEET]);
 
 async function step(what, body) {
   const began = Date.now();
@@ -57,6 +58,8 @@ try {
     await page.getByRole('link', { name: /^site core in eu\/de: connected/ }).waitFor();
     await see('live');
     await page.getByRole('heading', { name: 'Kept out by law' }).waitFor();
+    await page.getByRole('link', { name: '2 of 2 copies current' }).waitFor();
+    await see('Nothing needs you: all 2 copies that are wanted and lawful are current.');
   });
 
   await step('a denied copy is explained', async () => {
@@ -123,6 +126,23 @@ try {
     await see('acme/telemetry-within-the-eu');
   });
 
+  await step('what is held, what had to go and what was redacted is seen as it happens', async () => {
+    await go('#/erasure');
+    await see('Nothing is held.');
+    await see('Every copy lies where it may, and none had to go.');
+    await see('No file was redacted.');
+    cli(['dataset', 'hold', 'telemetry', '--version', '1', '--site', 'core', '--reason', 'case <b>4711</b>']);
+    await page.getByRole('row', { name: /telemetry version 1 at core case <b>4711<\/b>/ }).waitFor();
+    cli(['apply', '-f', '-'], FORBID_MAPS);
+    await page.getByRole('row', { name: /maps factory .*erased .*unlawful, maps\/no-maps-in-halls/ }).waitFor();
+    cli(['dataset', 'redact', 'telemetry', 'f7', '--reason', 'request 12', '--yes']);
+    await page.getByRole('row', { name: /telemetry .*request 12 1 content, \d+ chunks? .*factory .*done/ }).waitFor();
+    await page.getByRole('row', { name: /core .*held/ }).waitFor();
+    await go('#/datasets/telemetry');
+    await see('Held: version 1 at core');
+    await see('case <b>4711</b>');
+  });
+
   await step('by keyboard alone', async () => {
     await go('#/fleet');
     await page.getByRole('heading', { name: 'Fleet', exact: true }).waitFor();
@@ -152,7 +172,7 @@ try {
   });
 
   await step('every control has a name, every page one heading of the first rank', async () => {
-    for (const hash of ['#/fleet', '#/datasets', '#/datasets/telemetry', '#/transfers', '#/policy', '#/policy/explain', '#/policy/draft', '#/audit', '#/audit/logs']) {
+    for (const hash of ['#/fleet', '#/datasets', '#/datasets/telemetry', '#/transfers', '#/policy', '#/policy/explain', '#/policy/draft', '#/erasure', '#/audit', '#/audit/logs']) {
       await go(hash);
       await page.locator('h1').waitFor();
       await page.waitForFunction(() => !/Asking the coordinator/.test(document.querySelector('main').textContent));
@@ -182,11 +202,11 @@ try {
   await step('pictures', async () => {
     fs.mkdirSync(PICTURES, { recursive: true });
     const shots = { fleet: '#/fleet', datasets: '#/datasets', why: '#/datasets/telemetry?site=cloud-us', transfers: '#/transfers', policy: '#/policy',
-      explain: '#/policy/explain?dataset=telemetry&from=factory&to=cloud-us', reach: '#/policy/reach?dataset=telemetry&to=us', audit: '#/audit/search?site=core' };
+      explain: '#/policy/explain?dataset=telemetry&from=factory&to=cloud-us', reach: '#/policy/reach?dataset=telemetry&to=us', audit: '#/audit/search?site=core', erasure: '#/erasure' };
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme });
       for (const [name, hash] of Object.entries(shots)) {
-        if (colorScheme === 'dark' && !['fleet', 'datasets', 'why'].includes(name)) continue;
+        if (colorScheme === 'dark' && !['fleet', 'datasets', 'why', 'erasure', 'policy', 'explain'].includes(name)) continue;
         await go(hash);
         await page.waitForFunction(() => !/Asking|Evaluating|Reading the log/.test(document.querySelector('main').textContent));
         await page.screenshot({ path: path.join(PICTURES, `${name}-${colorScheme}.png`), fullPage: true });

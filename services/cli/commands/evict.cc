@@ -11,6 +11,7 @@
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/listing.h"
+#include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -124,32 +125,30 @@ absl::Status HoldVersions(const Globals& globals, const std::string& name, uint6
   return absl::OkStatus();
 }
 
-absl::Status ListHolds(const Globals& globals, const std::string& name) {
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+absl::StatusOr<control::v1::ListHoldsResponse> Holds(Admin& admin, const std::string& name) {
   control::v1::ListHoldsRequest request;
   request.set_dataset(name);
   control::v1::ListHoldsResponse response;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListHolds(Admin::Call().get(), request, &response)));
-  std::vector<Json> json;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListHolds(Admin::Call().get(), request, &response)));
+  return response;
+}
+
+absl::Status ListHolds(const Globals& globals, const std::string& name) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (!globals.table()) {
+    BW_ASSIGN_OR_RETURN(Fields fields, HoldsView(*admin, name));
+    PrintJson(globals.format(), std::move(fields));
+    return absl::OkStatus();
+  }
+  BW_ASSIGN_OR_RETURN(const auto response, Holds(*admin, name));
   Rows rows;
   for (const auto& row : response.holds()) {
     const auto& hold = row.hold();
-    const std::string id = absl::BytesToHexString(hold.hold_id());
-    rows.push_back({id, row.dataset(), hold.number() == 0 ? "all" : absl::StrCat(hold.number()),
-                    hold.site().empty() ? "all" : hold.site(), TimeText(hold.since()), hold.by(), hold.reason()});
-    json.push_back(Object({{"hold", Text(id)},
-                           {"dataset", Text(row.dataset())},
-                           {"number", Number(hold.number())},
-                           {"site", Text(hold.site())},
-                           {"since", Text(TimeText(hold.since()))},
-                           {"by", Text(hold.by())},
-                           {"reason", Text(hold.reason())}}));
+    rows.push_back({absl::BytesToHexString(hold.hold_id()), row.dataset(),
+                    hold.number() == 0 ? "all" : absl::StrCat(hold.number()), hold.site().empty() ? "all" : hold.site(),
+                    TimeText(hold.since()), hold.by(), hold.reason()});
   }
-  if (globals.table()) {
-    PrintTable({"HOLD", "DATASET", "VERSION", "SITE", "SINCE", "BY", "REASON"}, rows);
-  } else {
-    PrintJson(globals.format(), {{"holds", List(std::move(json))}});
-  }
+  PrintTable({"HOLD", "DATASET", "VERSION", "SITE", "SINCE", "BY", "REASON"}, rows);
   return absl::OkStatus();
 }
 
@@ -176,6 +175,29 @@ absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> HoldsView(Admin& admin, const std::string& dataset) {
+  BW_ASSIGN_OR_RETURN(const auto response, Holds(admin, dataset));
+  std::vector<Json> json;
+  for (const auto& row : response.holds()) {
+    const auto& hold = row.hold();
+    json.push_back(Object({{"hold", Text(absl::BytesToHexString(hold.hold_id()))},
+                           {"dataset", Text(row.dataset())},
+                           {"number", Number(hold.number())},
+                           {"site", Text(hold.site())},
+                           {"since", Text(TimeText(hold.since()))},
+                           {"by", Text(hold.by())},
+                           {"reason", Text(hold.reason())}}));
+  }
+  return Fields{{"holds", List(std::move(json))}};
+}
+
+absl::StatusOr<Fields> EvictionsView(Admin& admin, const std::string& dataset, const std::string& site) {
+  BW_ASSIGN_OR_RETURN(const auto evictions, Ask(admin, dataset, site));
+  std::vector<Json> json;
+  for (const auto& e : evictions) json.push_back(JsonOf(e));
+  return Fields{{"evictions", List(std::move(json))}};
+}
 
 absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site, bool watch) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));

@@ -15,6 +15,7 @@
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/listing.h"
+#include "services/cli/commands/views.h"
 #include "services/cli/core/change.h"
 
 namespace bailiwick::cli {
@@ -331,6 +332,13 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& id) {
 }
 
 }  // namespace
+
+absl::StatusOr<Fields> RedactionsView(Admin& admin, const std::string& dataset) {
+  BW_ASSIGN_OR_RETURN(const auto redactions, Ask(admin, dataset));
+  std::vector<Json> json;
+  for (const auto& r : redactions) json.push_back(JsonOf(r));
+  return Fields{{"redactions", List(std::move(json))}};
+}
 
 absl::Status GetRedactions(const Globals& globals, const std::string& dataset, bool watch) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));

@@ -24,7 +24,11 @@ absl::StatusOr<Fields> TransfersView(Admin& admin);                             
 absl::StatusOr<Fields> DatasetsView(Admin& admin);                              // dataset list
 absl::StatusOr<Fields> VersionsView(Admin& admin, const std::string& dataset);  // dataset versions
 absl::StatusOr<Fields> ResourcesView(Admin& admin, const std::string& kind, const std::string& name);  // get
-absl::StatusOr<Fields> WhoAmIView(Admin& admin);                                                       // whoami
+absl::StatusOr<Fields> HoldsView(Admin& admin, const std::string& dataset);  // dataset holds; "": of every dataset
+absl::StatusOr<Fields> EvictionsView(Admin& admin, const std::string& dataset,
+                                     const std::string& site);                    // get evictions
+absl::StatusOr<Fields> RedactionsView(Admin& admin, const std::string& dataset);  // get redactions
+absl::StatusOr<Fields> WhoAmIView(Admin& admin);                                  // whoami
 
 // dataset rollback: tells the replicas (of one site, or of all when it is empty) to show a version, or their newest
 // ("latest"), and waits until those that are connected do. DEADLINE_EXCEEDED: some do not yet, though they were told.

@@ -2,6 +2,7 @@
 // -o json, and fails with its sentence. Thread-safe.
 //
 //   GET  status, replicas, datasets, transfers, events, whoami
+//   GET  holds[?dataset]  evictions[?dataset&site]  redactions[?dataset]
 //   GET  versions?dataset  why?dataset&site  resources?kind[&name]
 //   POST rollback?dataset&number[&site]      number 0: follow the newest again
 //   GET  policy/explain?dataset|label&from&to[&purpose&at]   policy/reach?dataset|label&to[&from&purpose&at]

@@ -19,12 +19,18 @@ absl::StatusOr<std::unique_ptr<Admin>> Admin::Connect(const Context& context) {
   auto credentials = rpc::MutualChannelCredentials({context.credentials},
                                                    absl::StrCat("spiffe://", context.trust_domain, "/coordinator"));
   if (!credentials.ok()) return Annotate(credentials.status(), "the context's credentials cannot be used");
+  BW_ASSIGN_OR_RETURN(auto proxy, rpc::Proxy::Parse(os::Files::System(), context.way_out));
+  auto channel = rpc::Dial(context.coordinator, *credentials, proxy);
+  if (!channel.ok()) return Annotate(channel.status(), "the context's coordinator");
+  std::unique_ptr<Admin> admin = Over(context, *channel);
+  admin->proxy_ = std::move(proxy);
+  return admin;
+}
+
+std::unique_ptr<Admin> Admin::Over(const Context& context, const std::shared_ptr<grpc::Channel>& channel) {
   auto admin = std::make_unique<Admin>();
   admin->context_ = context;
-  BW_ASSIGN_OR_RETURN(admin->proxy_, rpc::Proxy::Parse(os::Files::System(), context.way_out));
-  auto channel = rpc::Dial(context.coordinator, *credentials, admin->proxy_);
-  if (!channel.ok()) return Annotate(channel.status(), "the context's coordinator");
-  admin->control_ = control::v1::Control::NewStub(*channel);
+  admin->control_ = control::v1::Control::NewStub(channel);
   return admin;
 }
 

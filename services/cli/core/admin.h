@@ -22,6 +22,8 @@ namespace bailiwick::cli {
 class Admin {
  public:
   static absl::StatusOr<std::unique_ptr<Admin>> Connect(const Context& context);
+  // Over a channel to the coordinator that is there already.
+  static std::unique_ptr<Admin> Over(const Context& context, const std::shared_ptr<grpc::Channel>& channel);
   const Context& context() const { return context_; }
   const rpc::Proxy& proxy() const { return proxy_; }
   control::v1::Control::Stub& control() { return *control_; }

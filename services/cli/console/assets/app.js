@@ -2,11 +2,12 @@
 import * as audit from './audit.js';
 import * as datasets from './datasets.js';
 import { get, h, replace } from './dom.js';
+import * as erasure from './erasure.js';
 import * as fleet from './fleet.js';
 import * as policy from './policy.js';
 import * as transfers from './transfers.js';
 
-const PAGES = { fleet, datasets, transfers, policy, audit };
+const PAGES = { fleet, datasets, transfers, policy, erasure, audit };
 
 // What the coordinator said last; null: nothing yet.
 export const world = { status: null, replicas: null, transfers: null, events: null };

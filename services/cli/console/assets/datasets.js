@@ -1,6 +1,7 @@
 // Datasets: what is where, in which version; one dataset's history; why a copy is not there; rollback.
 import { bytes, count, failure, field, get, h, marked, number, options, post, replace, span, state, table, when } from './dom.js';
-import { judge, lagOf } from './fleet.js';
+import { holdsOf } from './erasure.js';
+import { copiesOf, judge, lagOf } from './fleet.js';
 
 const at = (name, site) => `#/datasets/${encodeURIComponent(name)}${site ? `?site=${encodeURIComponent(site)}` : ''}`;
 
@@ -163,11 +164,16 @@ function history(versions, replicas, roll) {
     'No version yet: make one with bailiwick dataset commit.');
 }
 
+function copiesWord(replicas) {
+  const { wanted, current } = copiesOf(replicas);
+  return wanted === 0 ? 'No other site is to have a copy of it, or may.' : `${current} of ${count(wanted, 'copy')} ${wanted === 1 ? 'holds' : 'hold'} the newest.`;
+}
+
 function one(main, world, name, query) {
-  const facts = h('p', { class: 'facts' }), where = h('div'), why = h('div'), past = h('div'), pins = h('div'), said = h('p', { role: 'status', class: 'said' });
+  const facts = h('p', { class: 'facts' }), where = h('div'), why = h('div'), past = h('div'), pins = h('div'), kept = h('div'), said = h('p', { role: 'status', class: 'said' });
   let versions = null, newest = null;
   main.append(h('p', { class: 'crumb' }, h('a', { href: '#/datasets' }, 'Datasets')), h('h1', {}, name), facts, why,
-    h('section', { 'aria-labelledby': 'where' }, h('h2', { id: 'where' }, 'Where it is'), said, pins, where),
+    h('section', { 'aria-labelledby': 'where' }, h('h2', { id: 'where' }, 'Where it is'), said, pins, kept, where),
     h('section', { 'aria-labelledby': 'history' }, h('h2', { id: 'history' }, 'History'), past));
   const replicas = () => (world.replicas?.replicas || []).filter((r) => r.dataset === name);
   const say = (text) => { said.textContent = text; };
@@ -180,6 +186,7 @@ function one(main, world, name, query) {
     try {
       versions = (await get('versions', { dataset: name })).versions;
       replace(past, history(versions, replicas()));
+      replace(kept, holdsOf((await get('holds', { dataset: name })).holds));
     } catch (error) {
       if (versions === null || error.code === 'not-found') replace(past, failure(error));
     }
@@ -191,7 +198,7 @@ function one(main, world, name, query) {
       replace(facts, 'There is no dataset of this name now.');
       return;
     }
-    replace(facts, `Home at ${d.home}. ${d.newest ? `Version ${d.newest}: ${count(d.files, 'file')}, ${bytes(d.logicalBytes)}.` : 'No version yet.'} ${d.replicasCurrent} of ${d.replicasWanted} copies hold the newest.`,
+    replace(facts, `Home at ${d.home}. ${d.newest ? `Version ${d.newest}: ${count(d.files, 'file')}, ${bytes(d.logicalBytes)}.` : 'No version yet.'} ${copiesWord(replicas())}`,
       d.problem ? h('strong', { class: 'bad' }, ` ${d.problem}`) : '');
     replace(where, places(world, name));
     const pinned = replicas().filter((r) => r.pinned);

@@ -77,7 +77,7 @@ export const ago = (text) => (text ? `${span((Date.now() - Date.parse(text)) / 1
 // The time as it was told, in UTC, with the age for a look.
 export const when = (text) => (text ? h('time', { datetime: text, title: text }, text.replace('T', ' ').replace(/(\.\d+)?Z$/, ' UTC')) : '');
 export const number = (n) => Number(n).toLocaleString('en');
-export const count = (n, word) => `${number(n)} ${word}${Number(n) === 1 ? '' : 's'}`;
+export const count = (n, word) => `${number(n)} ${Number(n) === 1 ? word : `${word.replace(/([^aeiou])y$/, '$1ie')}s`}`;
 // What stands between backticks is a name of the language.
 export const marked = (text) => text.split('`').map((part, i) => (i % 2 ? h('code', {}, part) : part));
 

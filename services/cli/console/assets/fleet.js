@@ -10,6 +10,11 @@ export function judge(replica) {
 }
 // How long a version has been missing; of what the law denies only when somebody set a limit to that.
 export const lagOf = (r) => (r.state === 'denied' && !r.rpoBreached ? 0 : r.lagSeconds);
+// Copies beside the home that are wanted and lawful, and how many of them have the newest version.
+export function copiesOf(replicas) {
+  const wanted = replicas.filter((r) => r.role !== 'home' && !['denied', 'unwanted', 'fenced', 'erasing', 'unconfirmed'].includes(r.state));
+  return { wanted: wanted.length, current: wanted.filter((r) => r.state === 'current').length };
+}
 const DONE = new Set(['current', 'denied', 'unwanted']);
 
 export function siteState(site) {
@@ -70,10 +75,10 @@ function attention(world) {
     if (r.role !== 'home' && !DONE.has(kind)) add(kind, rank, `${r.dataset} at ${r.site}: ${word}`, r.state === 'denied' ? `${r.reason}. A replication policy wants within its RPO what the law denies: change one of them.` : r.reason, `#/datasets/${encodeURIComponent(r.dataset)}?site=${encodeURIComponent(r.site)}`);
   }
   items.sort((a, b) => b.rank - a.rank || a.title.localeCompare(b.title));
-  const current = world.replicas.replicas.filter((r) => r.state === 'current').length;
+  const { wanted } = copiesOf(world.replicas.replicas);
   if (items.length === 0) {
-    return h('p', { class: 'empty good' }, current === 0 ? 'Nothing is replicated yet, and nothing is wrong.'
-      : `Nothing needs you: all ${number(current)} copies that are wanted and lawful are current.`);
+    return h('p', { class: 'empty good' }, wanted === 0 ? 'Nothing is replicated yet, and nothing is wrong.'
+      : `Nothing needs you: ${wanted === 1 ? 'the one copy that is wanted and lawful is' : `all ${number(wanted)} copies that are wanted and lawful are`} current.`);
   }
   return h('ul', { class: 'items' }, items.map((item) => h('li', { class: `is-${item.kind}` },
     h('a', { href: item.href, 'data-key': `attention-${item.title}` }, item.title), h('p', {}, item.text))));
@@ -91,14 +96,14 @@ function law(world) {
 
 function figures(world) {
   const sites = world.status.sites, replicas = world.replicas.replicas.filter((r) => r.role !== 'home');
-  const wanted = replicas.filter((r) => !['denied', 'unwanted', 'fenced', 'erasing', 'unconfirmed'].includes(r.state));
+  const { wanted, current } = copiesOf(replicas);
   const running = (world.transfers?.transfers || []).filter((t) => t.state === 'running' || t.state === 'starting');
   const late = replicas.filter((r) => r.rpoBreached).length;
   const figure = (value, label, kind, href) => h('li', { class: kind ? `is-${kind}` : null }, h('a', { href, 'data-key': `figure-${label}` }, h('strong', {}, value), h('span', {}, label)));
-  const up = sites.filter((x) => x.connected).length, current = wanted.filter((r) => r.state === 'current').length;
+  const up = sites.filter((x) => x.connected).length;
   return h('ul', { class: 'figures' },
     figure(`${up} of ${sites.length}`, 'sites connected', up < sites.length ? 'behind' : null, '#/fleet'),
-    figure(`${current} of ${wanted.length}`, 'copies current', current < wanted.length ? 'behind' : null, '#/datasets'),
+    figure(`${current} of ${wanted}`, wanted === 1 ? 'copy current' : 'copies current', current < wanted ? 'behind' : null, '#/datasets'),
     figure(number(late), 'over RPO', late > 0 ? 'late' : null, '#/datasets'),
     figure(number(replicas.filter((r) => r.state === 'denied').length), 'kept out by law', null, '#/policy/explain'),
     figure(running.length === 0 ? 'none' : `${running.length} at ${bytes(running.reduce((sum, t) => sum + t.rateBytesPerSecond, 0))}/s`, 'transfers running', null, '#/transfers'));
