@@ -166,7 +166,9 @@ function history(versions, replicas, roll) {
 
 function copiesWord(replicas) {
   const { wanted, current } = copiesOf(replicas);
-  return wanted === 0 ? 'No other site is to have a copy of it, or may.' : `${current} of ${count(wanted, 'copy')} ${wanted === 1 ? 'holds' : 'hold'} the newest.`;
+  if (wanted === 0) return 'No other site is to have a copy of it, or may.';
+  if (wanted === 1) return `The one copy ${current === 1 ? 'holds the newest' : 'does not hold the newest yet'}.`;
+  return `${number(current)} of ${number(wanted)} copies hold the newest.`;
 }
 
 function one(main, world, name, query) {

@@ -3,18 +3,19 @@
 import { bytes, count, failure, get, h, replace, state, table, when } from './dom.js';
 
 const dataset = (name, key) => h('a', { href: `#/datasets/${encodeURIComponent(name)}`, 'data-key': `${key}-${name}` }, name);
-const short = (id) => (id ? h('code', { title: id }, id.slice(0, 12)) : 'none');
+const short = (id) => (id ? h('code', { class: 'id', title: id }, id.slice(0, 12)) : 'none');
+const person = (by) => h('span', { title: by }, by.split('/').pop());
 const KINDS = { repairing: 'fenced', 'last-copy': 'fenced', held: 'fenced', unjudged: 'blocked', erased: 'done', pending: 'behind', waiting: 'behind' };
 const stateOf = (word) => state(word.replace(/-/g, ' '), KINDS[word] || word);
 
 const held = (hold) => `${hold.number === 0 ? 'every version' : `version ${hold.number}`} ${hold.site === '' ? 'at every site' : `at ${hold.site}`}`;
 // Of one dataset, in sentences.
 export const holdsOf = (holds) =>
-  holds.map((x) => h('p', { class: 'notice' }, `Held: ${held(x)}, by ${x.by} since `, when(x.since), `: ${x.reason}. `, h('small', {}, 'Neither retention nor law take it away; where the law forbids it, it is out of use.')));
+  holds.map((x) => h('p', { class: 'notice' }, `Held: ${held(x)}, by `, person(x.by), ' since ', when(x.since), `: ${x.reason}. `, h('small', {}, 'Neither retention nor law take it away; where the law forbids it, it is out of use.')));
 
 function holdsTable({ holds }) {
   return table('Kept whatever retention and law say, until somebody releases it', ['Dataset', 'What', 'Reason', 'By', 'Since', 'Release it with'],
-    holds.map((x) => [dataset(x.dataset, 'hold'), held(x), x.reason, x.by, when(x.since), h('code', {}, `bailiwick dataset release ${x.dataset} --hold ${x.hold}`)]),
+    holds.map((x) => [dataset(x.dataset, 'hold'), held(x), x.reason, person(x.by), when(x.since), h('code', {}, `bailiwick dataset release ${x.dataset} --hold ${x.hold}`)]),
     'Nothing is held. A hold keeps versions for a case or a contract: bailiwick dataset hold.');
 }
 
@@ -28,7 +29,7 @@ function evictionsTable({ evictions }) {
 
 function redactionsTable({ redactions }) {
   return table('Orders that policy keys signed: contents of files that go from every version at every site', ['Dataset', 'State', 'Reason', 'Erases', 'By', 'Issued', 'Sites', 'Order'],
-    redactions.map((r) => [dataset(r.dataset, 'redacted'), [stateOf(r.state), r.missing ? h('p', { class: 'bad' }, r.missing) : null], r.reason, `${count(r.contents, 'content')}, ${count(r.chunks, 'chunk')}`, r.by, when(r.issuedAt),
+    redactions.map((r) => [dataset(r.dataset, 'redacted'), [stateOf(r.state), r.missing ? h('p', { class: 'bad' }, r.missing) : null], r.reason, `${count(r.contents, 'content')}, ${count(r.chunks, 'chunk')}`, person(r.by), when(r.issuedAt),
       h('ul', { class: 'plain' }, r.sites.map((x) => h('li', {}, x.site, ' ', stateOf(x.state), x.reason ? h('span', { class: 'quiet' }, ` ${x.reason}`) : null))), short(r.order)]),
     'No file was redacted.');
 }
