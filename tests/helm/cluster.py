@@ -116,7 +116,13 @@ class Cluster:
             run("ip", "netns", "del", name)
         run("ip", "link", "del", "pods")
         subprocess.run(["chmod", "-R", "u+rwX", self.base])
-        shutil.rmtree(self.base)
+        for last in [False] * 50 + [True]:  # what a pod's process started may outlive it by a moment, and write
+            try:
+                return shutil.rmtree(self.base)
+            except OSError:
+                if last:
+                    raise
+                time.sleep(0.1)
 
     def path(self, *names):
         path = os.path.join(self.base, *names)
