@@ -83,7 +83,7 @@ std::string KindOf(const Resource& resource) {
   return "";
 }
 
-absl::StatusOr<std::string> ParseKind(std::string_view text) {
+absl::StatusOr<std::string> ParseKind(std::string_view text, const std::vector<std::string>& beside) {
   std::string word = Lower(text);
   word.erase(std::remove(word.begin(), word.end(), '-'), word.end());
   if (word == "ds") return std::string("Dataset");
@@ -99,6 +99,7 @@ absl::StatusOr<std::string> ParseKind(std::string_view text) {
   }
   std::vector<std::string> names;
   for (const std::string& kind : Kinds()) names.push_back(Lower(kind));
+  names.insert(names.end(), beside.begin(), beside.end());
   const std::string near = Suggest(text, names);
   return absl::InvalidArgumentError(absl::StrCat("unknown kind \"", std::string(text), "\"; ",
                                                  near.empty()

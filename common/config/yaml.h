@@ -39,8 +39,9 @@ std::string ToJson(const Resource& resource);  // one object: apiVersion, kind, 
 // "RoleBinding".
 std::string KindOf(const Resource& resource);
 const std::vector<std::string>& Kinds();
-// Accepts any case, plural and short names (ds, rp, sp, bp); INVALID_ARGUMENT with a suggestion.
-absl::StatusOr<std::string> ParseKind(std::string_view text);
+// Accepts any case, plural and short names (ds, rp, sp, bp); INVALID_ARGUMENT with a suggestion, which may be one of the
+// words that the caller takes beside kinds.
+absl::StatusOr<std::string> ParseKind(std::string_view text, const std::vector<std::string>& beside = {});
 
 // The closest of `options` to `text`, or empty when none is near.
 std::string Suggest(std::string_view text, const std::vector<std::string>& options);

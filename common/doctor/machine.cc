@@ -27,7 +27,7 @@ void JudgeSpace(Report& report, const std::string& directory, const os::Space& s
     report.Fail(disk, found,
                 absl::StrCat("commits and transfers stop when the disk is full: free at least ",
                              FormatBytes(kDiskReserve), ", shorten retention, or give it a larger disk"));
-  } else if (space.free_bytes / 100 * 100 < space.total_bytes / 100 * kLowPercent) {
+  } else if (space.free_bytes < space.total_bytes / 100 * kLowPercent) {
     report.Warn(disk, found, "less than a twentieth is free: shorten retention or give it a larger disk");
   } else {
     report.Ok(disk, found);

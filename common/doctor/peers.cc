@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/base/host_port.h"
 #include "common/base/units.h"
 #include "common/base/version.h"
 #include "common/doctor/machine.h"
@@ -46,7 +47,8 @@ absl::Status Connect(const std::vector<std::string>& addresses, uint16_t port, s
 
 bool CheckReach(Report& report, const std::string& who, const std::string& address, Verdict otherwise) {
   const std::string dns = absl::StrCat("dns ", who), tcp = absl::StrCat("tcp ", who);
-  auto parts = os::SplitHostPort(address);
+  auto parts = ParseHostPort(address);
+  if (parts.ok() && parts->port == 0) parts = absl::InvalidArgumentError(absl::StrCat(address, ": nobody has port 0"));
   if (!parts.ok()) {
     report.Fail(dns, std::string(parts.status().message()), "write it as HOST:PORT");
     return false;
@@ -59,7 +61,7 @@ bool CheckReach(Report& report, const std::string& who, const std::string& addre
   }
   report.Ok(dns, absl::StrCat(parts->host, " is ", absl::StrJoin(*addresses, ", ")));
   std::string reached;
-  absl::Status connected = Connect(*addresses, parts->port, &reached);
+  absl::Status connected = Connect(*addresses, static_cast<uint16_t>(parts->port), &reached);
   if (!connected.ok()) {
     report.Add({tcp, otherwise, std::string(connected.message()),
                 absl::IsDeadlineExceeded(connected)

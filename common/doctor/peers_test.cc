@@ -68,6 +68,7 @@ TEST(ReachTest, AddressesAndNamesThatLeadNowhere) {
     return report.findings().back();
   };
   EXPECT_EQ(last("nonsense").check, "dns x");
+  EXPECT_EQ(last("127.0.0.1:0").check, "dns x");
   EXPECT_EQ(last("no-such-name.invalid:1").check, "dns x");
   const Finding closed = last("127.0.0.1:1");  // nobody's
   EXPECT_EQ(closed.check, "tcp x");

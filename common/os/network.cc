@@ -11,7 +11,6 @@
 #include <cstring>
 #include <memory>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/os/raw_fd.h"
@@ -40,19 +39,6 @@ absl::StatusOr<Addresses> Look(const std::string& host, const char* port, int fl
 }
 
 }  // namespace
-
-absl::StatusOr<HostPort> SplitHostPort(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  HostPort parts;
-  uint32_t port = 0;
-  if (colon != std::string::npos) parts.host = address.substr(0, colon);
-  if (parts.host.empty() || !absl::SimpleAtoi(address.substr(colon + 1), &port) || port == 0 || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", address, "\" is not HOST:PORT"));
-  }
-  if (parts.host.front() == '[' && parts.host.back() == ']') parts.host = parts.host.substr(1, parts.host.size() - 2);
-  parts.port = static_cast<uint16_t>(port);
-  return parts;
-}
 
 absl::StatusOr<std::vector<std::string>> Resolve(const std::string& host) {
   BW_ASSIGN_OR_RETURN(Addresses list, Look(host, nullptr, 0));

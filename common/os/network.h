@@ -11,12 +11,6 @@
 
 namespace bailiwick::os {
 
-struct HostPort {
-  std::string host;  // of "[::1]:7440" without the brackets
-  uint16_t port = 0;
-};
-absl::StatusOr<HostPort> SplitHostPort(const std::string& address);  // INVALID_ARGUMENT
-
 // The addresses of a name by /etc/hosts and DNS, as gRPC finds them too, in the resolver's order, each once; of an
 // address itself. Lasts as long as the resolver does (resolv.conf: some seconds a server). NOT_FOUND: no such name.
 // UNAVAILABLE: no answer.

@@ -9,15 +9,6 @@
 namespace bailiwick::os {
 namespace {
 
-TEST(NetworkTest, HostsAndPortsAreTold) {
-  EXPECT_EQ(SplitHostPort("core.example:7440")->host, "core.example");
-  EXPECT_EQ(SplitHostPort("[::1]:7440")->host, "::1");
-  EXPECT_EQ(SplitHostPort("[::1]:7440")->port, 7440);
-  for (const char* wrong : {"", ":1", "core", "core:", "core:0", "core:65536", "core:x"}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(SplitHostPort(wrong).status())) << wrong;
-  }
-}
-
 TEST(NetworkTest, NamesHaveAddressesOrNot) {
   EXPECT_THAT(*Resolve("127.0.0.1"), ::testing::ElementsAre("127.0.0.1"));
   EXPECT_THAT(*Resolve("::1"), ::testing::ElementsAre("::1"));

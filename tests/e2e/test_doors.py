@@ -80,7 +80,8 @@ class Doors(f.FleetTest):
             for at in range(0, len(message), 16 << 10):
                 connection.send(h.DATA, 0, 1, message[at:at + (16 << 10)])
             answer = connection.until(lambda kind, flags, *_: kind == h.HEADERS and flags & h.END_STREAM)
-            self.assertIn(b"larger than max", answer[3])
+            # By who is first: the transport, which sees the length, or the method, which gets no message then.
+            self.assertRegex(answer[3], rb"larger than max|Couldn't initialize byte buffer reader")
         self.goes_on()
 
     def test_headers_that_never_end(self):

@@ -182,6 +182,7 @@ class Schemas(f.FleetTest):
         self.ask("audit report", "--dataset", "data", expect=None)
         self.ask("audit report", "--transfers", expect=None)
         self.ask("audit export", "--site", "core", "--out", out)
+        f.wait_until(lambda: "/site/core/" in self.fleet.cli("audit", "trust", "--agents", expect=None).out, what="core's log is known")
         self.fleet.cli("audit", "trust", "--agents", "--out", trust)
         self.ask("audit verify", out, "--trust", trust, expect=None)
         self.ask("audit consistency", out, out, "--trust", trust, expect=None)

@@ -89,6 +89,7 @@ TEST_F(AppTest, WrongValuesAreUsageErrorsBeforeAnythingIsAsked) {
       {"get unicorns", "unicorns"},
       {"get datset", "did you mean dataset?"},
       {"get replcas", "did you mean replicas?"},
+      {"get transfers", "rolebinding, all, replicas, versions, evictions, redactions"},
       {"get versions", "get versions NAME"},
       {"get sites --site core", "get replicas"},
       {"describe unicorn x", "unicorn"},

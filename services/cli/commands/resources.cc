@@ -141,7 +141,7 @@ absl::StatusOr<Listing> ResourceListing(const Globals& globals, Admin& admin, co
 absl::Status Get(const Globals& globals, const std::string& kind_text, const std::string& name, bool watch) {
   std::string kind;
   if (kind_text != "all") {
-    BW_ASSIGN_OR_RETURN(kind, config::ParseKind(kind_text));
+    BW_ASSIGN_OR_RETURN(kind, config::ParseKind(kind_text, {"all", "replicas", "versions", "evictions", "redactions"}));
   }
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   if (globals.format() == Format::kYaml && !watch) {  // as it can be applied
@@ -309,10 +309,6 @@ void RegisterResources(CLI::App& app, Globals& globals) {
         if (name->empty())
           return absl::InvalidArgumentError("versions are of one dataset: bailiwick get versions NAME");
         return GetVersions(globals, *name, *watch);
-      }
-      if (const std::string near = config::Suggest(*kind, {"replicas", "versions", "evictions", "redactions"});
-          !near.empty() && !config::ParseKind(*kind).ok()) {
-        return absl::InvalidArgumentError(absl::StrCat("unknown kind ", *kind, "; did you mean ", near, "?"));
       }
       return Get(globals, *kind, *name, *watch);
     });
