@@ -205,6 +205,11 @@ absl::Status Settings::ReadText(std::string_view text, std::string_view file) {
   return absl::OkStatus();
 }
 
+absl::Status Settings::Settle(os::Files* files, const std::string& path) {
+  if (!path.empty()) BW_RETURN_IF_ERROR(Read(files, path));
+  return RequireAll();
+}
+
 absl::Status Settings::RequireAll() const {
   for (const Setting& setting : table_) {
     if (!setting.required || !setting.value->empty()) continue;

@@ -34,6 +34,7 @@ class Settings {
   Settings(std::string program, std::string command, std::vector<Setting> table);
 
   std::vector<Setting>& table() { return table_; }
+  const std::string& command() const { return command_; }
   static std::string KeyOf(const Setting& setting);  // "controlListen"
   // INVALID_ARGUMENT: the value does not look as it must. A path in a file must be absolute, in a flag not.
   static absl::Status Check(const Setting& setting, const std::string& value);
@@ -42,6 +43,8 @@ class Settings {
   // line each; then nothing was taken.
   absl::Status Read(os::Files* files, const std::string& path);
   absl::Status ReadText(std::string_view text, std::string_view file);
+  // Read, where a file was named, and RequireAll.
+  absl::Status Settle(os::Files* files, const std::string& path);
   // INVALID_ARGUMENT: something that must be said was said neither by flag nor by file.
   absl::Status RequireAll() const;
 

@@ -14,6 +14,7 @@
 #include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "common/config/service_commands.h"
 #include "common/config/settings_flags.h"
 #include "common/http/server.h"
 #include "common/http/status_pages.h"
@@ -43,7 +44,7 @@ namespace bailiwick::agent {
 namespace {
 
 struct JoinFlags {
-  std::string data_dir, join, join_file, coordinator, token, token_file, ca_sha256, policy_root_sha256;
+  std::string join, join_file, coordinator, token, token_file, ca_sha256, policy_root_sha256;
   bool if_needed = false;
 };
 
@@ -93,11 +94,11 @@ absl::Status JoinIfNeeded(AgentState* state, const std::string& spiffe_id,
   return absl::OkStatus();
 }
 
-absl::Status Join(const JoinFlags& flags, const rpc::Proxy::Settings& way_out) {
-  BW_ASSIGN_OR_RETURN(const rpc::Proxy proxy, rpc::Proxy::Parse(os::Files::System(), way_out));
+absl::Status Join(const JoinFlags& flags, const Place& place) {
+  BW_ASSIGN_OR_RETURN(const rpc::Proxy proxy, rpc::Proxy::Parse(os::Files::System(), place.way_out));
   const auto join = JoinStringOf(flags);
   if (!join.ok() && !flags.if_needed) return join.status();
-  BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(Environment{}, flags.data_dir));
+  BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(Environment{}, place.data_dir));
   BW_ASSIGN_OR_RETURN(std::string known, state->GetMeta("spiffe-id"));
   if (flags.if_needed && !known.empty()) {
     BW_RETURN_IF_ERROR(JoinIfNeeded(state.get(), known, join, proxy));
@@ -107,7 +108,7 @@ absl::Status Join(const JoinFlags& flags, const rpc::Proxy::Settings& way_out) {
   }
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
   std::cout << "joined as " << identity->spiffe_id() << "\n"
-            << "start it with: bailiwick-agent run --data-dir " << flags.data_dir << "\n";
+            << "start it with: bailiwick-agent run --data-dir " << place.data_dir << "\n";
   return absl::OkStatus();
 }
 
@@ -218,24 +219,31 @@ absl::Status Run(const RunSettings& settings) {
 }
 
 struct KeyFlags {
-  std::string data_dir, key_dir, id, file;
+  std::string id, file;
   bool json = false;
 };
 
+// Where the agent is, for a command beside `run`.
+void AddPlace(CLI::App* command, Place* place) {
+  command->add_option("--data-dir", place->data_dir, "directory of this agent");
+  command->add_option("--config", place->config,
+                      absl::StrCat("file that says it in its place (default: ", kConfigFile, " when it is there)"));
+}
+
 // `key generate|list|rotate|export|import`; the one that was given runs through `run`.
-void RegisterKeys(CLI::App& app, KeyFlags& flags, std::function<absl::Status(KeyCommands&)>& run) {
+void RegisterKeys(CLI::App& app, KeyFlags& flags, Place& place, std::function<absl::Status(KeyCommands&)>& run) {
   auto* key = app.add_subcommand("key", "the storage keys of this site, which protect data at rest");
   key->require_subcommand(1);
   auto add = [&](const char* verb, const char* help, std::function<absl::Status(KeyCommands&)> act) {
     auto* c = key->add_subcommand(verb, help);
-    c->add_option("--data-dir", flags.data_dir, "directory of this agent")->required();
-    c->add_option("--key-dir", flags.key_dir, "where the keys are, when it is not DATA/keys");
+    AddPlace(c, &place);
+    c->add_option("--key-dir", place.key_dir, "where the keys are, when it is not DATA/keys");
     c->callback([&run, act = std::move(act)] { run = act; });
     return c;
   };
   add("generate", "make this site's first key", [](KeyCommands& keys) {
     return keys.Generate();
-  })->footer("Example:\n  bailiwick-agent key generate --data-dir /var/lib/bailiwick");
+  })->footer("Example:\n  bailiwick-agent key generate");
   add("list", "which keys there are, and how many datasets each protects", [&flags](KeyCommands& keys) {
     return keys.List(flags.json);
   })->add_flag("--json", flags.json, "as JSON");
@@ -245,7 +253,7 @@ void RegisterKeys(CLI::App& app, KeyFlags& flags, std::function<absl::Status(Key
                   [&flags](KeyCommands& keys) { return keys.Export(flags.id, flags.file); });
   out->add_option("--id", flags.id, "the key, by how its id begins (not needed when there is one)");
   out->add_option("--to", flags.file, "the file, which must not exist")->required();
-  out->footer("Example:\n  bailiwick-agent key export --data-dir /var/lib/bailiwick --to /media/safe/core.key");
+  out->footer("Example:\n  bailiwick-agent key export --to /media/safe/core.key");
   auto* in = add("import", "bring a key back from a file that export wrote",
                  [&flags](KeyCommands& keys) { return keys.Import(flags.file); });
   in->add_option("FILE", flags.file, "the file")->required();
@@ -263,21 +271,15 @@ void KeepBuffers() {
   mallopt(M_TRIM_THRESHOLD, 8 << 20);
 }
 
-// What the flags did not say comes from the file, if there is one.
-absl::Status SettleSettings(config::Settings& table, const std::string& file) {
-  if (!file.empty()) BW_RETURN_IF_ERROR(table.Read(os::Files::System(), file));
-  return table.RequireAll();
-}
-
 int Main(int argc, char** argv) {
   CLI::App app{"bailiwick-agent: serves one site: commits, sends and receives versions, lays them out",
                "bailiwick-agent"};
   app.set_version_flag("--version", std::string("bailiwick-agent ") + std::string(kBuildVersion));
   app.require_subcommand(1);
 
+  Place place;
   JoinFlags join_flags;
   auto* join = app.add_subcommand("join", "spend a join string once; makes this agent's keys and certificate");
-  join->add_option("--data-dir", join_flags.data_dir, "directory of this agent")->required();
   auto* whole = join->add_option("--join", join_flags.join, "the string from: bailiwick site join-token SITE");
   auto* file = join->add_option("--join-file", join_flags.join_file, "or a file that holds it (-: standard input)")
                    ->excludes(whole);
@@ -298,9 +300,8 @@ int Main(int argc, char** argv) {
   RunSettings settings;
   config::Settings table = SettingsTable(&settings);
   std::string config_file;
-  config::AddFlags(join, &table, &config_file, kWayOutSettings);
-  join->footer(
-      "Example:\n  bailiwick-agent join --data-dir /var/lib/bailiwick-agent --join-file /etc/bailiwick/join-string");
+  config::AddFlags(join, &table, &config_file, kJoinSettings);
+  join->footer("Example:\n  bailiwick-agent join --join-file /etc/bailiwick/join-string");
 
   auto* run = app.add_subcommand("run", "serve the site until SIGTERM");
   config::AddFlags(run, &table, &config_file);
@@ -308,21 +309,16 @@ int Main(int argc, char** argv) {
       "Example:\n  bailiwick-agent run --data-dir /var/lib/bailiwick --listen 0.0.0.0:7443 --advertise "
       "core.example:7443");
 
-  std::string checked_file = kConfigFile;
-  bool example = false;
-  auto* check = app.add_subcommand("check-config", "says what is wrong with a configuration file, before run would");
-  check->add_option("FILE", checked_file, absl::StrCat("the file (default: ", kConfigFile, ")"));
-  check->add_flag("--example", example, "print a file with every setting instead");
-  check->footer("Example:\n  bailiwick-agent check-config /etc/bailiwick/agent.yaml");
+  config::ServiceCommands shared(&app, &table, kConfigFile, [&settings] { return CheckSettings(settings); });
 
-  std::string dataset, replica_path, exec_data_dir;
+  std::string dataset;
   auto* exec = app.add_subcommand("exec", "run a command on one whole version that stays put while it runs");
   exec->add_option("DATASET", dataset, "name of the dataset")->required();
-  exec->add_option("--data-dir", exec_data_dir, "directory of this agent (replicas are under it)");
-  exec->add_option("--replica-path", replica_path, "where replicas are laid out, when it is not DATA/replicas");
+  AddPlace(exec, &place);
+  exec->add_option("--replica-path", place.replica_path, "where replicas are laid out, when it is not DATA/replicas");
   exec->footer(
       "The command follows a --; it starts in the tree, with BAILIWICK_TREE and BAILIWICK_VERSION set.\n"
-      "Example:\n  bailiwick-agent exec planner --data-dir /var/lib/bailiwick -- python3 infer.py");
+      "Example:\n  bailiwick-agent exec planner -- python3 infer.py");
 
   RunSettings examined;
   config::Settings examined_table = SettingsTable(&examined);
@@ -330,29 +326,28 @@ int Main(int argc, char** argv) {
   auto* doctor = app.add_subcommand(
       "doctor", "looks for what is wrong with this machine, the agent's directory and the way to its coordinator");
   config::AddFlags(doctor, &examined_table, &examined_file);
-  doctor->add_option("-o,--output", doctor_output, "table, json or yaml")->check(CLI::IsMember({"table", "json", "yaml"}));
+  doctor->add_option("-o,--output", doctor_output, "table, json or yaml")
+      ->check(CLI::IsMember({"table", "json", "yaml"}));
   doctor->footer(
       "Exit code 0: nothing fails; 6: all that fails is out of reach from here; 1: something else fails.\n"
-      "Example:\n  bailiwick-agent doctor --data-dir /var/lib/bailiwick-agent");
+      "Example:\n  bailiwick-agent doctor");
 
-  std::string status_data_dir;
   bool status_json = false;
   auto* status = app.add_subcommand("status", "whether the coordinator is in reach, and what goes on without it");
-  status->add_option("--data-dir", status_data_dir, "directory of this agent")->required();
+  AddPlace(status, &place);
   status->add_flag("--json", status_json, "as JSON");
-  status->footer("Example:\n  bailiwick-agent status --data-dir /var/lib/bailiwick");
+  status->footer("Example:\n  bailiwick-agent status");
 
-  std::string certificate_data_dir;
   bool renew = false, certificate_json = false;
   auto* certificate = app.add_subcommand("certificate", "asks the running agent until when its certificate is valid");
-  certificate->add_option("--data-dir", certificate_data_dir, "directory of this agent")->required();
+  AddPlace(certificate, &place);
   certificate->add_flag("--renew", renew, "have it renewed now");
   certificate->add_flag("--json", certificate_json, "as JSON");
-  certificate->footer("Example:\n  bailiwick-agent certificate --data-dir /var/lib/bailiwick --renew");
+  certificate->footer("Example:\n  bailiwick-agent certificate --renew");
 
   KeyFlags key_flags;
   std::function<absl::Status(KeyCommands&)> key_command;
-  RegisterKeys(app, key_flags, key_command);
+  RegisterKeys(app, key_flags, place, key_command);
 
   // What follows "--" is the command of exec, never ours to parse.
   std::vector<std::string> command;
@@ -372,49 +367,39 @@ int Main(int argc, char** argv) {
     return 2;
   }
   if (!*exec) os::KeepMemoryPrivate();  // what exec becomes is not ours
-  if (*join) {
-    // The directory is the flag's; all that counts of the file is the way out.
-    absl::Status read = config_file.empty() ? absl::OkStatus() : table.Read(os::Files::System(), config_file);
-    return Report(read.ok() ? Join(join_flags, settings.way_out) : read);
-  }
   if (*run) {
     os::RaiseOpenFiles();
     KeepBuffers();
-    absl::Status settled = SettleSettings(table, config_file);
+    absl::Status settled = table.Settle(os::Files::System(), config_file);
     return Report(settled.ok() ? Run(settings) : settled);
   }
-  if (*check && example) {
-    std::cout << table.Annotated(kConfigFile);
-    return 0;
-  }
-  if (*check) {
-    absl::Status good = CheckConfigFile(os::Files::System(), checked_file);
-    if (good.ok()) std::cout << checked_file << " is good\n";
-    return Report(good);
-  }
+  if (auto done = shared.Run(); done.has_value()) return Report(*done);
   if (*doctor) {
-    absl::Status settled = SettleSettings(examined_table, examined_file);
+    if (examined_file.empty() && examined.data_dir.empty()) examined_file = kConfigFile;
+    absl::Status settled = examined_table.Settle(os::Files::System(), examined_file);
     if (!settled.ok()) return Report(settled);
     const doctor::Report found = Examine(examined);
     found.Print(output::ParseFormat(doctor_output));
     return found.ExitCode();
   }
+  if (*exec && command.empty()) return Report(absl::InvalidArgumentError("exec needs a command after --"));
+  if (*join) place = {.config = config_file, .data_dir = settings.data_dir, .way_out = settings.way_out};
+  if (!*exec || place.replica_path.empty()) {
+    if (absl::Status found = FindPlace(os::Files::System(), kConfigFile, &place); !found.ok()) return Report(found);
+  }
+  if (*join) return Report(Join(join_flags, place));
   if (*status) {
     Environment env;
-    return Report(PrintLocalStatus(env.files, env.clock, status_data_dir, status_json, &std::cout));
+    return Report(PrintLocalStatus(env.files, env.clock, place.data_dir, status_json, &std::cout));
   }
-  if (*certificate) return Report(AskCertificate(certificate_data_dir, renew, certificate_json, &std::cout));
+  if (*certificate) return Report(AskCertificate(place.data_dir, renew, certificate_json, &std::cout));
   if (key_command) {
     Environment env;
-    KeyCommands keys(env.files, env.random, env.clock, key_flags.data_dir, key_flags.key_dir, &std::cout);
+    KeyCommands keys(env.files, env.random, env.clock, place.data_dir, place.key_dir, &std::cout);
     return Report(key_command(keys));
   }
-  if (command.empty()) return Report(absl::InvalidArgumentError("exec needs a command after --"));
-  if (replica_path.empty() && exec_data_dir.empty()) {
-    return Report(absl::InvalidArgumentError("exec needs --data-dir or --replica-path"));
-  }
-  if (replica_path.empty()) replica_path = os::JoinPath(exec_data_dir, "replicas");
-  absl::StatusOr<int> code = ExecWithLease(replica_path, dataset, command);
+  if (place.replica_path.empty()) place.replica_path = os::JoinPath(place.data_dir, "replicas");
+  absl::StatusOr<int> code = ExecWithLease(place.replica_path, dataset, command);
   return code.ok() ? *code : Report(code.status());
 }
 

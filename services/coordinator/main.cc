@@ -9,6 +9,7 @@
 #include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "common/config/service_commands.h"
 #include "common/config/settings_flags.h"
 #include "common/http/server.h"
 #include "common/http/status_pages.h"
@@ -184,12 +185,6 @@ int Report(const absl::Status& status) {
   return ExitCode(status);
 }
 
-// What the flags did not say comes from the file, if there is one.
-absl::Status SettleSettings(config::Settings& table, const std::string& file) {
-  if (!file.empty()) BW_RETURN_IF_ERROR(table.Read(os::Files::System(), file));
-  return table.RequireAll();
-}
-
 int Main(int argc, char** argv) {
   os::KeepMemoryPrivate();
   os::RaiseOpenFiles();
@@ -228,17 +223,13 @@ int Main(int argc, char** argv) {
   auto* doctor = app.add_subcommand(
       "doctor", "looks for what is wrong with this machine, the coordinator's directory and its ports");
   config::AddFlags(doctor, &examined_table, &examined_file);
-  doctor->add_option("-o,--output", doctor_output, "table, json or yaml")->check(CLI::IsMember({"table", "json", "yaml"}));
+  doctor->add_option("-o,--output", doctor_output, "table, json or yaml")
+      ->check(CLI::IsMember({"table", "json", "yaml"}));
   doctor->footer(
       "Exit code 0: nothing fails; 6: all that fails is out of reach from here; 1: something else fails.\n"
-      "Example:\n  bailiwick-coordinator doctor --data-dir /var/lib/bailiwick-coordinator");
+      "Example:\n  bailiwick-coordinator doctor");
 
-  std::string checked_file = kConfigFile;
-  bool example = false;
-  auto* check = app.add_subcommand("check-config", "says what is wrong with a configuration file, before serve would");
-  check->add_option("FILE", checked_file, absl::StrCat("the file (default: ", kConfigFile, ")"));
-  check->add_flag("--example", example, "print a file with every setting instead");
-  check->footer("Example:\n  bailiwick-coordinator check-config /etc/bailiwick/coordinator.yaml");
+  config::ServiceCommands shared(&app, &table, kConfigFile, [&settings] { return CheckSettings(settings); });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -263,23 +254,16 @@ int Main(int argc, char** argv) {
     }
     return Report(made);
   }
-  if (*check && example) {
-    std::cout << table.Annotated(kConfigFile);
-    return 0;
-  }
-  if (*check) {
-    absl::Status good = CheckConfigFile(os::Files::System(), checked_file);
-    if (good.ok()) std::cout << checked_file << " is good\n";
-    return Report(good);
-  }
+  if (auto done = shared.Run(); done.has_value()) return Report(*done);
   if (*doctor) {
-    absl::Status settled = SettleSettings(examined_table, examined_file);
+    if (examined_file.empty() && examined.data_dir.empty()) examined_file = kConfigFile;
+    absl::Status settled = examined_table.Settle(os::Files::System(), examined_file);
     if (!settled.ok()) return Report(settled);
     const doctor::Report found = Examine(examined);
     found.Print(output::ParseFormat(doctor_output));
     return found.ExitCode();
   }
-  absl::Status settled = SettleSettings(table, config_file);
+  absl::Status settled = table.Settle(os::Files::System(), config_file);
   return Report(settled.ok() ? Serve(settings) : settled);
 }
 

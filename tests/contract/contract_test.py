@@ -15,7 +15,7 @@ ROOT = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sy
 # A folder may include itself and folders of lower or equal rank; equal rank only as listed in SAME_RANK.
 RANK = {
     "base": 0,
-    "os": 1, "crypto": 1, "output": 1, "telemetry": 1,
+    "os": 1, "cli": 1, "crypto": 1, "output": 1, "telemetry": 1,
     "identity": 2, "policy": 2, "chunk": 2, "sql": 2, "config": 2, "http": 2,
     "store": 3, "audit": 3,
     "rpc": 4,

@@ -1,5 +1,8 @@
 #include "services/agent/settings/run_settings.h"
 
+#include <utility>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/host_port.h"
 #include "common/base/status.h"
@@ -18,73 +21,51 @@ bool MeansAny(const std::string& address) {
 
 config::Settings SettingsTable(RunSettings* s) {
   return config::Settings("bailiwick-agent", "run",
-                          {{.flag = "data-dir",
-                            .form = Form::kPath,
-                            .value = &s->data_dir,
-                            .help = "directory of this agent",
-                            .shipped = "/var/lib/bailiwick-agent",
-                            .required = true},
-                           {.flag = "listen",
-                            .form = Form::kHostPort,
-                            .value = &s->listen,
-                            .help = "HOST:PORT for peers and admins; port 0 is a free one",
-                            .shipped = "127.0.0.1:7443"},
-                           {.flag = "health-listen",
-                            .form = Form::kHostPort,
-                            .value = &s->health_listen,
-                            .help = "HOST:PORT for plaintext gRPC health checks only"},
-                           {.flag = "advertise",
-                            .form = Form::kHostPort,
-                            .value = &s->advertise,
-                            .help = "HOST:PORT that others dial to reach this agent",
-                            .otherwise = "what listen says"},
-                           {.flag = "coordinator",
-                            .form = Form::kHostPort,
-                            .value = &s->coordinator,
-                            .help = "HOST:PORT of the coordinator's control port",
-                            .otherwise = "the one that was told at join"},
-                           {.flag = "proxy",
-                            .value = &s->way_out.proxy,
-                            .help = "HOST:PORT of the HTTP proxy through which the coordinator and peers are dialled; "
-                                    "none: not even one of the environment",
-                            .otherwise = "https_proxy of the environment"},
-                           {.flag = "proxy-credentials",
-                            .form = Form::kPath,
-                            .value = &s->way_out.credentials,
-                            .help = "file with USER:PASSWORD for the proxy, for this agent's eyes only"},
-                           {.flag = "no-proxy",
-                            .value = &s->way_out.exempt,
-                            .help = "who is dialled without the proxy: names (and all below them), addresses, networks, "
-                                    "with commas"},
-                           {.flag = "replica-path",
-                            .form = Form::kPath,
-                            .value = &s->replica_path,
-                            .help = "where replicas are laid out",
-                            .otherwise = "the Site's replicaPath, else DATA/replicas"},
-                           {.flag = "key-dir",
-                            .form = Form::kPath,
-                            .value = &s->key_dir,
-                            .help = "where the storage keys are",
-                            .otherwise = "DATA/keys"},
-                           {.flag = "tls-dir",
-                            .form = Form::kPath,
-                            .value = &s->tls_dir,
-                            .help = "where somebody else (cert-manager, SPIRE) renews the certificate",
-                            .otherwise = "the coordinator renews it"},
-                           {.flag = "metrics-listen",
-                            .form = Form::kHostPort,
-                            .value = &s->metrics_listen,
-                            .help = "HOST:PORT for /metrics, /healthz and /readyz, plaintext and for everybody"},
-                           {.flag = "log-format",
-                            .form = Form::kWord,
-                            .value = &s->log_format,
-                            .help = "how the log is written: text or json",
-                            .words = {"text", "json"}},
-                           {.flag = "log-level",
-                            .form = Form::kWord,
-                            .value = &s->log_level,
-                            .help = "what is logged: debug, info, warning or error",
-                            .words = {"debug", "info", "warning", "error"}}});
+                          WithProcessRows({{.flag = "data-dir",
+                                            .form = Form::kPath,
+                                            .value = &s->data_dir,
+                                            .help = "directory of this agent",
+                                            .shipped = "/var/lib/bailiwick-agent",
+                                            .required = true},
+                                           {.flag = "listen",
+                                            .form = Form::kHostPort,
+                                            .value = &s->listen,
+                                            .help = "HOST:PORT for peers and admins; port 0 is a free one",
+                                            .shipped = "127.0.0.1:7443"},
+                                           {.flag = "advertise",
+                                            .form = Form::kHostPort,
+                                            .value = &s->advertise,
+                                            .help = "HOST:PORT that others dial to reach this agent",
+                                            .otherwise = "what listen says"},
+                                           {.flag = "coordinator",
+                                            .form = Form::kHostPort,
+                                            .value = &s->coordinator,
+                                            .help = "HOST:PORT of the coordinator's control port",
+                                            .otherwise = "the one that was told at join"},
+                                           {.flag = "proxy",
+                                            .value = &s->way_out.proxy,
+                                            .help = "HOST:PORT of the HTTP proxy through which the coordinator and "
+                                                    "peers are dialled; none: not even one of the environment",
+                                            .otherwise = "https_proxy of the environment"},
+                                           {.flag = "proxy-credentials",
+                                            .form = Form::kPath,
+                                            .value = &s->way_out.credentials,
+                                            .help = "file with USER:PASSWORD for the proxy, for this agent's eyes only"},
+                                           {.flag = "no-proxy",
+                                            .value = &s->way_out.exempt,
+                                            .help = "who is dialled without the proxy: names (and all below them), "
+                                                    "addresses, networks, with commas"},
+                                           {.flag = "replica-path",
+                                            .form = Form::kPath,
+                                            .value = &s->replica_path,
+                                            .help = "where replicas are laid out",
+                                            .otherwise = "the Site's replicaPath, else DATA/replicas"},
+                                           {.flag = "key-dir",
+                                            .form = Form::kPath,
+                                            .value = &s->key_dir,
+                                            .help = "where the storage keys are",
+                                            .otherwise = "DATA/keys"}},
+                                          s, "the coordinator renews it"));
 }
 
 // Peers dial what the agent says of itself: an address that means "any" says nothing.
@@ -98,12 +79,26 @@ absl::Status CheckSettings(const RunSettings& settings) {
   return rpc::Proxy::Parse(os::Files::System(), settings.way_out).status();
 }
 
-absl::Status CheckConfigFile(os::Files* files, const std::string& path) {
+absl::Status FindPlace(os::Files* files, const std::string& standard, Place* place) {
+  if (place->config.empty() && !place->data_dir.empty()) return absl::OkStatus();
   RunSettings settings;
   config::Settings table = SettingsTable(&settings);
-  BW_RETURN_IF_ERROR(table.Read(files, path));
-  BW_RETURN_IF_ERROR(Annotate(table.RequireAll(), path));
-  return Annotate(CheckSettings(settings), path);
+  absl::Status read = table.Read(files, place->config.empty() ? standard : place->config);
+  if (place->config.empty() && absl::IsNotFound(read)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("where is this agent? --data-dir DIR says it, or --config FILE; there is no ", standard));
+  }
+  BW_RETURN_IF_ERROR(read);
+  if (place->data_dir.empty()) BW_RETURN_IF_ERROR(table.RequireAll());
+  for (auto [flag, setting] : {std::pair(&place->data_dir, &settings.data_dir),
+                               {&place->key_dir, &settings.key_dir},
+                               {&place->replica_path, &settings.replica_path},
+                               {&place->way_out.proxy, &settings.way_out.proxy},
+                               {&place->way_out.credentials, &settings.way_out.credentials},
+                               {&place->way_out.exempt, &settings.way_out.exempt}}) {
+    if (flag->empty()) *flag = *setting;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace bailiwick::agent

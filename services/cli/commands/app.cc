@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/version.h"
+#include "common/cli/usage.h"
 #include "common/config/yaml.h"
 #include "services/cli/commands/completion.h"
 #include "services/cli/commands/manual.h"
@@ -21,14 +22,9 @@ const CLI::App* Deepest(const CLI::App* app) {
   }
 }
 
-std::string CommandLine(const CLI::App& app) {
-  return app.get_parent() == nullptr ? app.get_name() : CommandLine(*app.get_parent()) + " " + app.get_name();
-}
-
 std::vector<std::string> CommandNames(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App* s) { return !s->get_group().empty(); }))
-    names.push_back(sub->get_name());
+  for (const CLI::App* sub : VisibleCommands(app)) names.push_back(sub->get_name());
   return names;
 }
 
@@ -108,23 +104,6 @@ void RegisterVersion(CLI::App& app, Globals& globals) {
 }
 
 }  // namespace
-
-std::string UsageLine(const CLI::App& app) {
-  std::string line = CommandLine(app);
-  if (!CommandNames(app).empty()) return line + " [OPTIONS] COMMAND";
-  std::string positionals;
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->get_positional()) {
-      const std::string name = option->get_name(true) + (option->get_items_expected_max() > 1 ? "..." : "");
-      absl::StrAppend(&positionals, " ", option->get_required() ? name : "[" + name + "]");
-    } else if (option->get_required()) {
-      absl::StrAppend(&line, " ",
-                      option->get_lnames().empty() ? "-" + option->get_snames()[0] : "--" + option->get_lnames()[0],
-                      " VALUE");
-    }
-  }
-  return line + " [OPTIONS]" + positionals;
-}
 
 void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more) {
   app.name("bailiwick");

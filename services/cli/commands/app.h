@@ -18,7 +18,4 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
 // sentence and a usage line on standard error, exit code 2.
 int RunCommandLine(int argc, const char* const* argv, const std::vector<Register>& more);
 
-// "bailiwick dataset diff [OPTIONS] NAME N M"
-std::string UsageLine(const CLI::App& app);
-
 }  // namespace bailiwick::cli

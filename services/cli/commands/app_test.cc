@@ -9,6 +9,7 @@
 #include <set>
 
 #include "absl/strings/str_split.h"
+#include "common/cli/usage.h"
 #include "common/os/files.h"
 #include "services/cli/dev/dev.h"
 

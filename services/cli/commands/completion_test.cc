@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/cli/manual.h"
 #include "services/cli/commands/app.h"
-#include "services/cli/commands/manual.h"
 
 namespace bailiwick::cli {
 namespace {

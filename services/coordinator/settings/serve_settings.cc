@@ -16,53 +16,32 @@ using Form = config::Setting::Form;
 config::Settings SettingsTable(ServeSettings* s) {
   return config::Settings(
       "bailiwick-coordinator", "serve",
-      {{.flag = "data-dir",
-        .form = Form::kPath,
-        .value = &s->data_dir,
-        .help = "directory of the coordinator",
-        .shipped = "/var/lib/bailiwick-coordinator",
-        .required = true},
-       {.flag = "control-listen",
-        .form = Form::kHostPort,
-        .value = &s->control_listen,
-        .help = "HOST:PORT for agents and admins, mTLS"},
-       {.flag = "join-listen", .form = Form::kHostPort, .value = &s->join_listen, .help = "HOST:PORT for joining"},
-       {.flag = "health-listen",
-        .form = Form::kHostPort,
-        .value = &s->health_listen,
-        .help = "HOST:PORT for plaintext gRPC health checks only"},
-       {.flag = "metrics-listen",
-        .form = Form::kHostPort,
-        .value = &s->metrics_listen,
-        .help = "HOST:PORT for /metrics, /healthz and /readyz, plaintext and for everybody"},
-       {.flag = "advertise",
-        .form = Form::kHost,
-        .value = &s->advertise,
-        .help = "host that agents dial when it differs from the listen addresses"},
-       {.flag = "certificate-life",
-        .form = Form::kDuration,
-        .value = &s->certificate_life,
-        .help = "how long certificates of agents and of the coordinator live, 5s to 24h"},
-       {.flag = "ca-rotate-every",
-        .form = Form::kDuration,
-        .value = &s->ca_rotate_every,
-        .help = "how long a CA signs before the next one does",
-        .otherwise = "5 years"},
-       {.flag = "tls-dir",
-        .form = Form::kPath,
-        .value = &s->tls_dir,
-        .help = "where somebody else (cert-manager, SPIRE) renews the coordinator's own certificate",
-        .otherwise = "it renews it itself"},
-       {.flag = "log-format",
-        .form = Form::kWord,
-        .value = &s->log_format,
-        .help = "how the log is written: text or json",
-        .words = {"text", "json"}},
-       {.flag = "log-level",
-        .form = Form::kWord,
-        .value = &s->log_level,
-        .help = "what is logged: debug, info, warning or error",
-        .words = {"debug", "info", "warning", "error"}}});
+      WithProcessRows(
+          {{.flag = "data-dir",
+            .form = Form::kPath,
+            .value = &s->data_dir,
+            .help = "directory of the coordinator",
+            .shipped = "/var/lib/bailiwick-coordinator",
+            .required = true},
+           {.flag = "control-listen",
+            .form = Form::kHostPort,
+            .value = &s->control_listen,
+            .help = "HOST:PORT for agents and admins, mTLS"},
+           {.flag = "join-listen", .form = Form::kHostPort, .value = &s->join_listen, .help = "HOST:PORT for joining"},
+           {.flag = "advertise",
+            .form = Form::kHost,
+            .value = &s->advertise,
+            .help = "host that agents dial when it differs from the listen addresses"},
+           {.flag = "certificate-life",
+            .form = Form::kDuration,
+            .value = &s->certificate_life,
+            .help = "how long certificates of agents and of the coordinator live, 5s to 24h"},
+           {.flag = "ca-rotate-every",
+            .form = Form::kDuration,
+            .value = &s->ca_rotate_every,
+            .help = "how long a CA signs before the next one does",
+            .otherwise = "5 years"}},
+          s, "the coordinator renews it"));
 }
 
 absl::StatusOr<Authority::Options> AuthorityOptions(const ServeSettings& settings) {
@@ -97,14 +76,6 @@ absl::Status CheckSettings(const ServeSettings& settings) {
     }
   }
   return AuthorityOptions(settings).status();
-}
-
-absl::Status CheckConfigFile(os::Files* files, const std::string& path) {
-  ServeSettings settings;
-  config::Settings table = SettingsTable(&settings);
-  BW_RETURN_IF_ERROR(table.Read(files, path));
-  BW_RETURN_IF_ERROR(Annotate(table.RequireAll(), path));
-  return Annotate(CheckSettings(settings), path);
 }
 
 }  // namespace bailiwick::coordinator

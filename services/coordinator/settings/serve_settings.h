@@ -5,23 +5,18 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/config/settings.h"
+#include "common/config/process_settings.h"
 #include "services/coordinator/ca/authority.h"
 
 namespace bailiwick::coordinator {
 
-struct ServeSettings {
+struct ServeSettings : config::ProcessSettings {
   std::string data_dir;
   std::string control_listen = "127.0.0.1:7440";
   std::string join_listen = "127.0.0.1:7441";
-  std::string health_listen;
-  std::string metrics_listen;
   std::string advertise;
   std::string certificate_life = "24h";
   std::string ca_rotate_every;
-  std::string tls_dir;
-  std::string log_format = "text";
-  std::string log_level = "info";
 };
 
 inline constexpr const char* kConfigFile = "/etc/bailiwick/coordinator.yaml";  // where the packages put it
@@ -31,8 +26,6 @@ config::Settings SettingsTable(ServeSettings* settings);
 // What the table cannot say of one setting alone. INVALID_ARGUMENT.
 absl::Status CheckSettings(const ServeSettings& settings);
 absl::StatusOr<Authority::Options> AuthorityOptions(const ServeSettings& settings);
-// `check-config`. Errors as those of `serve --config FILE`.
-absl::Status CheckConfigFile(os::Files* files, const std::string& path);
 
 // What agents dial where this address is listened on, without brackets.
 std::string AdvertisedHost(const ServeSettings& settings, const std::string& listen);
