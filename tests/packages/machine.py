@@ -21,12 +21,12 @@ STATIC = os.environ.get("BAILIWICK_STATIC_AGENT", os.path.join(ROOT, "build", "s
 
 
 def weaknesses(program):
-    """What a linker could have made harder for whoever finds a memory error, by readelf."""
+    """What a linker and a compiler could have made harder for whoever finds a memory error, by readelf."""
     def shown(*options):
         done = f.run(["readelf", "--wide", *options, program], env=dict(os.environ, LC_ALL="C"))
         assert done.code == 0, done
         return done.out
-    segments, dynamic = shown("--program-headers"), shown("--dynamic")
+    segments, dynamic, symbols = shown("--program-headers"), shown("--dynamic"), shown("--dyn-syms")
     load = re.findall(r"(?m)^  (LOAD|GNU_STACK) +(?:0x\w+ +){5}([RWE ]+) 0x", segments)
     found = {
         "at a fixed address": not re.search("DYN \\(Position-Independent Executable file\\)", shown("--file-header")),
@@ -34,6 +34,9 @@ def weaknesses(program):
         "bound lazily": not re.search(r"FLAGS_1\).*\bNOW\b", dynamic),
         "text is relocated": "TEXTREL" in dynamic,
         "memory that is writable and executable": not load or any("W" in flags and "E" in flags for _, flags in load)}
+    if "INTERP" in segments:   # a static program shows no symbols of the C library
+        found["no stack protector"] = "__stack_chk_fail" not in symbols
+        found["C library is not fortified"] = not re.search(r"\b__\w+_chk\b", symbols.replace("__stack_chk_fail", ""))
     return sorted(what for what, is_so in found.items() if is_so)
 
 

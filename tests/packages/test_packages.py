@@ -6,6 +6,7 @@ systemd on a fresh Debian.
 import contextlib
 import glob
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -55,18 +56,21 @@ class Units(unittest.TestCase):
 class Hardening(unittest.TestCase):
     """The static agent here; what the packages carry, which a release build makes, in clean_machine.py."""
 
-    def test_the_static_agent_has_no_weakness_that_a_linker_can_prevent(self):
+    def test_the_static_agent_has_no_weakness_that_a_toolchain_can_prevent(self):
         self.assertEqual(m.weaknesses(m.STATIC), [])
         self.assertNotIn("INTERP", f.run(["readelf", "-lW", m.STATIC]).out)
+        ours = re.search(r"\S+5agent\S+4MainEiPPc$", f.run(["nm", m.STATIC]).out, re.M).group()
+        self.assertIn("%fs:0x28", f.run(["objdump", f"--disassemble={ours}", m.STATIC]).out, "the stack protector's canary")
 
     def test_that_is_seen_where_it_is_so(self):
         with tempfile.TemporaryDirectory() as folder:
-            source = f.write(os.path.join(folder, "weak.c"), "int main() { return 0; }\n")
+            source = f.write(os.path.join(folder, "weak.c"), "#include <string.h>\nint main(int n, char** a) { char b[9]; strcpy(b, a[n - 1]); return b[0]; }\n")
             program = os.path.join(folder, "weak")
             for flags, expected in (
-                    (["-no-pie", "-Wl,-z,lazy,-z,norelro,-z,execstack"],
-                     ["at a fixed address", "bound lazily", "memory that is writable and executable", "relocations stay writable"]),
-                    (["-fPIE", "-pie", "-Wl,-z,now,-z,relro"], [])):
+                    (["-no-pie", "-Wl,-z,lazy,-z,norelro,-z,execstack", "-fno-stack-protector", "-U_FORTIFY_SOURCE"],
+                     ["C library is not fortified", "at a fixed address", "bound lazily", "memory that is writable and executable",
+                      "no stack protector", "relocations stay writable"]),
+                    (["-fPIE", "-pie", "-Wl,-z,now,-z,relro", "-O2", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"], [])):
                 built = f.run(["gcc", *flags, source, "-o", program])
                 self.assertEqual(built.code, 0, built)
                 self.assertEqual(m.weaknesses(program), expected)

@@ -70,9 +70,9 @@ std::string AdvertisedHost(const ServeSettings& settings, const std::string& lis
 absl::Status CheckSettings(const ServeSettings& settings) {
   for (const std::string& address : {settings.control_listen, settings.join_listen}) {
     if (IsAnyAddress(AdvertisedHost(settings, address))) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(settings.advertise.empty() ? absl::StrCat("listening on ", address) : "advertising an address of nobody",
-                       " needs --advertise HOST: the name that agents dial"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          settings.advertise.empty() ? absl::StrCat("listening on ", address) : "advertising an address of nobody",
+          " needs --advertise HOST: the name that agents dial"));
     }
   }
   return AuthorityOptions(settings).status();
