@@ -1,6 +1,7 @@
-// Digest -> where the chunk lies, for all datasets of an agent: sorted runs with filters (RocksDB), RAM bounded by a
-// cache. One instance, keys prefixed by dataset id: lookups never cross datasets. Always rebuildable from the packs'
-// sidecars; a power cut may lose the newest entries, which DatasetStore::Open puts back. Thread-safe.
+// Digest -> where the chunk lies, for all datasets of an agent: a log-structured merge tree (O'Neil et al., 1996) of
+// sorted runs with filters, RAM bounded whatever the number of chunks. One instance, keys with the dataset's id:
+// lookups never cross datasets. Always rebuildable from the packs' sidecars; a power cut may lose the newest entries,
+// which DatasetStore::Open puts back. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ class ChunkIndex {
   virtual ~ChunkIndex() = default;
   // Opens or creates. One that is corrupt, or was found so while it was used, is moved aside (name.corrupt-N) and made
   // anew: every DatasetStore that is opened over it then reloads its sidecars.
-  static absl::StatusOr<std::unique_ptr<ChunkIndex>> Open(const std::string& path, uint64_t cache_bytes);
+  static absl::StatusOr<std::unique_ptr<ChunkIndex>> Open(const std::string& path, uint64_t filter_bytes);
   virtual absl::StatusOr<std::optional<ChunkLocation>> Get(DatasetId dataset, const Digest& digest) = 0;
   virtual absl::StatusOr<std::vector<std::optional<ChunkLocation>>> GetMany(DatasetId dataset,
                                                                             std::span<const Digest> digests) = 0;

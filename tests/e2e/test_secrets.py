@@ -111,9 +111,7 @@ class Secrets(f.FleetTest):
                     path = os.path.join(folder, name)
                     info = os.lstat(path)
                     looked_at += 1
-                    # RocksDB opens its files for all to read; they lie in a directory that lets nobody in.
-                    inside_index = os.path.relpath(path, root).startswith("index" + os.sep) and stat.S_ISREG(info.st_mode)
-                    if not stat.S_ISLNK(info.st_mode) and info.st_mode & 0o77 and not inside_index:
+                    if not stat.S_ISLNK(info.st_mode) and info.st_mode & 0o77:
                         open_to_others.append((oct(info.st_mode), path))
         self.assertFalse(open_to_others)
         self.assertGreater(looked_at, 60)

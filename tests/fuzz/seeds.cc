@@ -24,6 +24,7 @@
 #include "common/rpc/redaction.h"
 #include "common/store/data_key.h"
 #include "common/store/dataset_store.h"
+#include "common/store/index_runs.h"
 #include "common/store/key_files.h"
 #include "common/store/manifest.h"
 #include "common/store/pack.h"
@@ -75,14 +76,16 @@ void Texts() {
 
 void Ways() {
   int n = 0;
-  for (const char* address : {"core.example:7443", "[2001:db8::7]:7443", "[fe80::1%eth0]:1", "10.0.0.1:0", "[::]:7440"}) {
-    Seed("address", absl::StrCat(n++), Chunked(address) + Chunked("http://proxy.example:3128/") +
-                                           Chunked("plant.example, .line.example,*.x, 10.0.0.0/8,2001:db8::/33,*") +
-                                           Chunked("robot:s3cr:et\n"));
+  for (const char* address :
+       {"core.example:7443", "[2001:db8::7]:7443", "[fe80::1%eth0]:1", "10.0.0.1:0", "[::]:7440"}) {
+    Seed("address", absl::StrCat(n++),
+         Chunked(address) + Chunked("http://proxy.example:3128/") +
+             Chunked("plant.example, .line.example,*.x, 10.0.0.0/8,2001:db8::/33,*") + Chunked("robot:s3cr:et\n"));
   }
   Seed("context", "all",
        absl::StrCat("coordinator: \"[::1]:7440\"\ntrustDomain: acme.example\ncredentials: admin\npolicyKeys: [a.pem, "
-                    "'/k/b.pem']\npolicyRootSha256: ", std::string(64, 'a'),
+                    "'/k/b.pem']\npolicyRootSha256: ",
+                    std::string(64, 'a'),
                     "\nproxy: proxy.example:3128\nproxyCredentials: secret\nnoProxy: 10.0.0.0/8\n"));
   enroll::v1::JoinString join;
   join.set_join_address("[2001:db8::1]:7441");
@@ -95,7 +98,8 @@ void Ways() {
   Seed("invitation", "login", "\2" + join.SerializeAsString());
   Seed("http", "get", "GET /api/fleet?token=a%20b&c=+ HTTP/1.1\r\nHost: 127.0.0.1:1\r\nCookie: a=b; c=d\r\n\r\n");
   Seed("http", "post",
-       "POST /a HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 5\r\n\r\nhello");
+       "POST /a HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nSec-Fetch-Site: same-origin\r\nContent-Length: "
+       "5\r\n\r\nhello");
   Seed("http", "chunked",
        "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: u\r\n\r\n");
   Seed("http", "old", "HEAD /metrics HTTP/1.0\r\n\r\n");
@@ -115,6 +119,20 @@ void Files() {
   cipher.ForPack(7, std::string(16, 'n'))->AppendRecord(digest, at, "hello", &sealed);
   Seed("pack", "sealed", std::string(1, '\0') + sealed);
   Seed("pack", "sealed-sidecar", std::string(1, '\0') + cipher.SealSidecar(7, 999, {{digest, at}}, {}));
+
+  MemoryFiles runs;
+  if (auto writer = store::IndexRunWriter::Create(&runs, "run", store::IndexFilter::BytesFor(2)); writer.ok()) {
+    (*writer)->Add({{digest, DatasetId()}, {at}}).IgnoreError();
+    (*writer)->Finish().IgnoreError();
+  }
+  Seed("index_run", "run", std::string(1, '\0') + *runs.Find("run"));
+  runs.Put("index/run-1", *runs.Find("run"));
+  if (auto index = store::IndexRuns::Open(&runs, "index", 1 << 20); index.ok())
+    (*index)->Drop(DatasetId()).IgnoreError();
+  Seed("index_run", "list", "\1" + *runs.Find("index/RUNS"));
+  std::string entries = "\2\3";
+  for (char c : {'a', 'b', 'c'}) entries += std::string(Digest::kSize, c) + "\1\7\2";
+  Seed("index_run", "changed", entries + "\7");
 
   MemoryFiles files;
   store::KeyFiles keys(&files, os::Random::System(), "keys");

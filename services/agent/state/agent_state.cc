@@ -68,7 +68,7 @@ absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& 
                                                        .migrations = AllMigrations()}));
   state->keys_ = std::make_unique<store::KeyFiles>(env.files, env.random, KeyDirectory(directory, env.key_directory));
   state->catalog_ = std::make_unique<store::VersionCatalog>(state->db_.get());
-  BW_ASSIGN_OR_RETURN(state->index_, store::ChunkIndex::Open(os::JoinPath(directory, "index"), kIndexCacheBytes));
+  BW_ASSIGN_OR_RETURN(state->index_, store::ChunkIndex::Open(os::JoinPath(directory, "index"), kIndexFilterBytes));
   BW_ASSIGN_OR_RETURN(state->audit_, audit::Log::Open(env.files, env.clock, env.random, os::JoinPath(directory, "audit")));
   BW_ASSIGN_OR_RETURN(std::string incarnation, state->GetMeta("incarnation"));
   if (incarnation.empty()) {

@@ -37,7 +37,7 @@ std::string KeyDirectory(const std::string& directory, const std::string& key_di
 
 class AgentState {
  public:
-  static constexpr uint64_t kIndexCacheBytes = 48 << 20;
+  static constexpr uint64_t kIndexFilterBytes = 24 << 20;
 
   // FAILED_PRECONDITION: another process owns the directory, or it was written by a newer Bailiwick.
   static absl::StatusOr<std::unique_ptr<AgentState>> Open(const Environment& env, const std::string& directory);

@@ -123,7 +123,7 @@ const Chunks& SomeChunks() {  // 32 MiB
 
 struct Store {
   explicit Store(const std::string& name) : directory(name) {
-    index = Must(store::ChunkIndex::Open(directory.path() + "/index", 32 << 20));
+    index = Must(store::ChunkIndex::Open(directory.path() + "/index", 24 << 20));
     store = Must(store::DatasetStore::Open(
         {.files = os::Files::System(), .index = index.get(), .directory = directory.path() + "/set", .dataset = {}}));
   }
@@ -194,7 +194,7 @@ class Index {
   }
 
  private:
-  Index() : directory_("index"), index_(Must(store::ChunkIndex::Open(directory_.path() + "/index", 48 << 20))) {
+  Index() : directory_("index"), index_(Must(store::ChunkIndex::Open(directory_.path() + "/index", 24 << 20))) {
     for (uint64_t pack = 0; pack < kChunks / kPack; ++pack) PutPack(pack);
     Must(index_->Flush());
   }
@@ -214,7 +214,7 @@ void IndexLookups(benchmark::State& state) {
   }
   state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * digests.size()));
 }
-BENCHMARK(IndexLookups)->ArgName("there")->Arg(0)->Arg(1)->Threads(1)->Threads(2)->UseRealTime();
+BENCHMARK(IndexLookups)->ArgName("there")->Arg(0)->Arg(1)->Threads(1)->Threads(2)->UseRealTime()->MinWarmUpTime(5);
 
 void IndexInserts(benchmark::State& state) {
   Index& made = Index::Get();
