@@ -122,6 +122,48 @@ class Shapes(unittest.TestCase):
                     self.assertTrue(file.read(64).startswith(b"data at %d" % at))
 
 
+class ManyDatasets(unittest.TestCase):
+    """One agent with a hundred datasets that change all the time."""
+    DATASETS, EVERY, SECONDS = 100, 5, 90
+    RSS_MIB, DESCRIPTORS = 512, 1000
+
+    def test_a_thousand_commits_a_minute(self):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            sources = {f"line-{n:03d}": fleet.path(f"line-{n:03d}") for n in range(self.DATASETS)}
+            for source in sources.values():
+                f.write(os.path.join(source, "0"), b"first")
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"),
+                                    *(f.dataset_yaml(name, source, spec=f"commit: {{every: {self.EVERY}s}}") for name, source in sources.items())))
+            pids = {p["name"]: p["pid"] for p in fleet.json("dev", "status", "--dir", fleet.dir)["processes"] if p["name"] != "coordinator"}
+            f.wait_until(lambda: len(self.newest(fleet, "core")) == self.DATASETS, timeout=120, what="every dataset is at core")
+            before, started = sum(self.newest(fleet, "factory").values()), time.monotonic()
+            descriptors = dict.fromkeys(pids, 0)
+            written = 0
+            while time.monotonic() - started < self.SECONDS:
+                written += 1
+                for name, source in sources.items():
+                    f.write(os.path.join(source, str(written)), f"{name} {written}".encode())
+                for name, pid in pids.items():
+                    descriptors[name] = max(descriptors[name], len(os.listdir(f"/proc/{pid}/fd")))
+                time.sleep(max(0, started + written * self.EVERY - time.monotonic()))
+            commits = (sum(self.newest(fleet, "factory").values()) - before) * 60 / (time.monotonic() - started)
+            behind = time.monotonic()
+            f.wait_until(lambda: all(os.path.exists(os.path.join(fleet.current("core", name), str(written))) for name in sources), timeout=120,
+                         what="the last file of each is shown at core")
+            behind = time.monotonic() - behind
+            peaks = Shapes.peaks(self, fleet)
+            print(f"{commits:.0f} commits a minute, all shown {behind:.1f} s after the last file; peak MiB {peaks}, descriptors {descriptors}")
+            self.assertGreaterEqual(commits, 1000)
+            self.assertLessEqual(max(peaks.values()), self.RSS_MIB)
+            self.assertLessEqual(max(descriptors.values()), self.DESCRIPTORS)
+            for name in (f"line-{0:03d}", f"line-{self.DATASETS - 1:03d}"):
+                self.assertEqual(f.differences(sources[name], fleet.current("core", name)), [])
+
+    def newest(self, fleet, site):
+        """dataset: its newest version at the site."""
+        return {r["dataset"]: r["version"] for r in fleet.json("get", "replicas", "--site", site)["replicas"] if r["version"]}
+
+
 class Kills(unittest.TestCase):
     SIZE = 2 << 30
     SLACK_PER_KILL = 96 << 20
