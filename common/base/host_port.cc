@@ -26,6 +26,7 @@ absl::Status NotHostPort(std::string_view text) {
 std::optional<in6_addr> Ip6(std::string_view host) {
   in6_addr address;
   const std::string literal(host.substr(0, host.find('%')));
+  if (literal.find('\0') != std::string::npos) return std::nullopt;  // inet_pton would end there
   if (inet_pton(AF_INET6, literal.c_str(), &address) != 1) return std::nullopt;
   return address;
 }

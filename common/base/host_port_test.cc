@@ -46,6 +46,7 @@ TEST(HostPort, AHostAloneMayComeWithOrWithoutBrackets) {
   EXPECT_EQ(*ParseHost("::1"), "::1");
   EXPECT_EQ(*ParseHost("core.example"), "core.example");
   for (const char* text : {"", "core:7443", "[core]", "core/", "a b", "[::1]:1"}) EXPECT_FALSE(ParseHost(text).ok()) << text;
+  EXPECT_FALSE(ParseHost(std::string_view("::1\0/@", 6)).ok()) << "inet_pton stops at the zero";
 }
 
 TEST(HostPort, KnowsWhatIsOnlyHereAndWhatIsNowhere) {

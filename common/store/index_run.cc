@@ -157,8 +157,7 @@ absl::StatusOr<std::shared_ptr<const IndexRun>> IndexRun::Open(os::Files* files,
   BW_ASSIGN_OR_RETURN(n, run->file_->ReadAt(uint64_t{blocks} * kBlockBytes, bytes.data(), bytes.size()));
   bytes.append(footer, sizeof footer - kMagic.size() - sizeof check);
   if (n != tables || XXH3_64bits(bytes.data(), bytes.size()) != check) return damaged();
-  run->fences_.resize(blocks);
-  std::memcpy(run->fences_.data(), bytes.data(), blocks * sizeof(uint32_t));
+  for (uint32_t i = 0; i < blocks; ++i) run->fences_.push_back(At<uint32_t>(bytes.data() + i * sizeof(uint32_t)));
   for (uint32_t i = 0; i < datasets; ++i) {
     DatasetId id;
     std::memcpy(id.bytes.data(), bytes.data() + blocks * sizeof(uint32_t) + i * sizeof id.bytes, sizeof id.bytes);

@@ -209,6 +209,14 @@ class Story(f.FleetTest):
         self.assertEqual((told["dataset"], told["site"]), ("rotpack", "core"))
         self.assertIn("1 chunk is damaged; bailiwick dataset verify rotpack --site core says what", told["message"])
         self.fleet.verify("rotpack", "factory")
+        # It heals: the chunk comes anew, and nothing else does.
+        self.fleet.wait_version("rotpack", 1, "core")
+        f.wait_until(lambda: [e for e in f.rows_of(self.fleet.json("events", "--limit", "1000")) if e["kind"] == "agent-data-healed"],
+                     what="the news that it healed")
+        self.fleet.verify("rotpack", "core")
+        healed = self.fleet.transfers("rotpack", 1, "core")[-1]
+        whole = self.fleet.transfers("rotpack", 1, "core")[0]
+        self.assertLess(healed["wireBytes"], whole["wireBytes"])
 
     def test_exec_holds_a_lease_while_versions_go_by(self):
         source = self.new("lease", seed=8, files=15)

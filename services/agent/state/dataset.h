@@ -13,6 +13,7 @@
 #include "common/store/dataset_store.h"
 #include "common/store/manifest.h"
 #include "common/store/redaction.h"
+#include "services/agent/state/damage.h"
 
 namespace bailiwick::agent {
 
@@ -58,6 +59,7 @@ struct DatasetHandle {
   std::unique_ptr<store::NodeSource> nodes;  // over store
   store::VersionCatalog* catalog = nullptr;  // shared by all datasets
   std::shared_ptr<Receiving> receiving = std::make_shared<Receiving>();
+  std::shared_ptr<Damage> damage = std::make_shared<Damage>();
   std::shared_ptr<store::RedactionBook> redactions = std::make_shared<store::RedactionBook>();  // the store's too
 };
 

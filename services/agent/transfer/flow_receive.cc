@@ -16,6 +16,7 @@ absl::StatusOr<std::vector<ReceiveMachine::Have>> Flow::Presence(const std::vect
   digests.reserve(pieces.size());
   for (const auto& piece : pieces) digests.push_back(piece.digest);
   BW_ASSIGN_OR_RETURN(std::vector<bool> here, dataset_->store->HasMany(digests));
+  const bool healing = Healing();
   std::vector<ReceiveMachine::Have> have(pieces.size(), ReceiveMachine::Have::kMissing);
   for (size_t i = 0; i < pieces.size(); ++i) {
     if (!pieces[i].is_node && dataset_->redactions->HasChunk(pieces[i].digest)) {
@@ -24,7 +25,7 @@ absl::StatusOr<std::vector<ReceiveMachine::Have>> Flow::Presence(const std::vect
     }
     if (!here[i]) continue;
     have[i] = ReceiveMachine::Have::kHere;
-    if (!pieces[i].is_node) continue;
+    if (!pieces[i].is_node || healing) continue;
     BW_ASSIGN_OR_RETURN(bool complete, dataset_->catalog->IsComplete(dataset_->id, pieces[i].digest));
     if (complete) have[i] = ReceiveMachine::Have::kComplete;
   }
@@ -128,6 +129,7 @@ std::optional<End> Flow::AlreadyHere() {
     return End{"CORRUPT", absl::StrCat("version ", record_.number, " is here already with another identity; refused"),
                ""};
   }
+  if (Healing()) return std::nullopt;
   if (absl::Status kept = KeepShorterTrail(); !kept.ok()) return Broken(kept);
   env_.received(*dataset_);  // whoever ordered it does not know that it came another way
   return End{};
@@ -142,8 +144,9 @@ End Flow::Receive() {
   if (!root_here.ok()) return Broken(root_here.status());
   auto root_complete = dataset_->catalog->IsComplete(dataset_->id, record_.manifest_root);
   if (!root_complete.ok()) return Broken(root_complete.status());
-  machine.Begin(*root_here ? (*root_complete ? ReceiveMachine::Have::kComplete : ReceiveMachine::Have::kHere)
-                           : ReceiveMachine::Have::kMissing);
+  machine.Begin(*root_here
+                    ? (*root_complete && !Healing() ? ReceiveMachine::Have::kComplete : ReceiveMachine::Have::kHere)
+                    : ReceiveMachine::Have::kMissing);
   End end;
   while (end.complete() && !machine.finished()) {
     if (absl::Status loaded = LoadNodes(machine); !loaded.ok()) {
@@ -184,9 +187,13 @@ End Flow::Receive() {
   if (!end.complete()) return end;
   if (std::optional<End> here = AlreadyHere()) return *here;  // by a flow from another source
   if (absl::Status audited = Audit("version-received", End{}); !audited.ok()) return Broken(audited);
-  absl::Status added =
-      dataset_->catalog->Add(record_envelope_, dataset_->nodes.get(), guard_.chain().value_or(rpc::Chain{}));
-  if (!added.ok()) return Broken(added);
+  auto held = dataset_->catalog->Find(record_.dataset_id, record_.number);
+  if (!held.ok()) return Broken(held.status());
+  if (!held->has_value()) {  // else it was damaged, and is whole now
+    absl::Status added =
+        dataset_->catalog->Add(record_envelope_, dataset_->nodes.get(), guard_.chain().value_or(rpc::Chain{}));
+    if (!added.ok()) return Broken(added);
+  }
   Report(TransferUpdate::State::kRunning, End{}, true);  // its byte counts, before the news that ends it
   env_.received(*dataset_);
   return End{};

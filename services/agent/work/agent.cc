@@ -141,6 +141,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
   transfer_env_.received = [this](DatasetHandle& dataset) {
     auto work = FindWork(dataset.id);
     if (work == nullptr) return;
+    LookWhatHealed(dataset);
     SendReport(work);
     QueueShow(work);
     QueueKeep(work);
@@ -207,6 +208,7 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
     OnAssignments(known, /*persist=*/false);
   }
   for (DatasetHandle* dataset : state_->Datasets()) {
+    BW_RETURN_IF_ERROR(LoadDamage(*dataset));
     auto work = EnsureWork(dataset);
     if (Closed(dataset->id)) Close(work);
   }
@@ -411,6 +413,7 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   if (!versions->empty()) read_back = scrubber_.Of(*work->dataset);
   absl::MutexLock lock(&mutex_);
   for (const auto& v : *versions) {
+    if (work->dataset->damage->Has(v.record.number)) continue;
     auto* held = report->add_versions();
     held->set_identity(std::string(v.identity.view()));
     held->set_number(v.record.number);

@@ -211,7 +211,12 @@ class Agent {
                  const std::shared_ptr<FlowControl>& control);
   void FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control, const FlowEnd& end);
   bool CollectParts(const std::shared_ptr<Work>& work);
+  // Of damage on disk: agent_damage.cc.
+  absl::Status LoadDamage(DatasetHandle& dataset);
+  absl::Status SetDamage(DatasetHandle& dataset, const std::set<VersionNumber>& damaged);
   void FoundDamage(DatasetHandle& dataset, const VerifyReport& report);
+  void LookForDamage(DatasetHandle& dataset);   // once something was met
+  void LookWhatHealed(DatasetHandle& dataset);  // after a version came
   void Notice(const std::string& kind, DatasetId dataset, const std::string& message);
 
   // Redactions: agent_redact.cc.

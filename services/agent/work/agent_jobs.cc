@@ -303,6 +303,7 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
       laid_out = work->tree->laid_out();
     }
   }
+  if (absl::IsDataLoss(status) || absl::IsNotFound(status)) LookForDamage(dataset);
   {
     absl::MutexLock lock(&mutex_);
     work->current = after;
@@ -386,18 +387,10 @@ absl::Status Agent::NoteReadBack(DatasetHandle& dataset, const VerifyReport& rep
   if (report.problem_count != 0) {
     FoundDamage(dataset, report);
   } else if (auto work = FindWork(dataset.id); work != nullptr) {
+    LookWhatHealed(dataset);
     SendReport(work);
   }
   return absl::OkStatus();
-}
-
-void Agent::FoundDamage(DatasetHandle& dataset, const VerifyReport& report) {
-  Log(Level::kError, "data-damaged", {{"dataset", dataset.name}, {"chunks", report.problem_count}});
-  Notice("data-damaged", dataset.id,
-         absl::StrCat(report.problem_count, report.problem_count == 1 ? " chunk is" : " chunks are",
-                      " damaged; bailiwick dataset verify ", dataset.name, " --site ", identity_->site(),
-                      " says what"));
-  if (auto work = FindWork(dataset.id); work != nullptr) SendReport(work);
 }
 
 absl::Status Agent::MayLayOut(const DatasetHandle& dataset, const std::string& directory) const {

@@ -119,6 +119,12 @@ absl::Status Scrubber::Note(const DatasetHandle& dataset, const VerifyReport& re
   return Put(dataset, {.at = state_->env().clock->Now(), .damaged = report.problem_count});
 }
 
+absl::Status Scrubber::Healed(const DatasetHandle& dataset) {
+  BW_ASSIGN_OR_RETURN(Result result, Of(dataset));
+  result.damaged = 0;
+  return Put(dataset, result);
+}
+
 absl::Status Scrubber::Put(const DatasetHandle& dataset, const Result& result) {
   BW_RETURN_IF_ERROR(
       state_->PutMeta(KeyOf(dataset), absl::StrCat(absl::ToUnixSeconds(result.at), " ", result.damaged)));

@@ -43,6 +43,8 @@ class Scrubber {
   absl::StatusOr<Result> Of(const DatasetHandle& dataset);
   // All versions of it were read.
   absl::Status Note(const DatasetHandle& dataset, const VerifyReport& report);
+  // What was damaged is here again, verified when it came. Durable on OK.
+  absl::Status Healed(const DatasetHandle& dataset);
   // Reads it now. CANCELLED: Stop. ABORTED: versions were dropped meanwhile, so that what is missing may be theirs.
   absl::StatusOr<VerifyReport> ReadBack(DatasetHandle& dataset);
 

@@ -13,7 +13,8 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
                             const std::function<absl::Status(const VerifyReport&)>& progress, VerifyReport* report) {
   for (const auto& v : versions) report->total_bytes += v.record.logical_bytes;
   absl::flat_hash_set<Digest> nodes;
-  absl::flat_hash_set<uint64_t> chunks;  // the first 8 bytes: a clash only means that a chunk is read once instead of twice
+  absl::flat_hash_set<uint64_t>
+      chunks;  // the first 8 bytes: a clash only means that a chunk is read once instead of twice
   auto check = [&](const Digest& digest) -> absl::StatusOr<bool> {
     if (dataset.redactions->HasChunk(digest)) {
       ++report->redacted_chunks;
@@ -58,13 +59,49 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::set<VersionNumber>> DamagedVersions(DatasetHandle& dataset,
+                                                        const std::vector<store::CatalogVersion>& versions) {
+  constexpr size_t kBatch = 4096;
+  std::set<VersionNumber> damaged;
+  for (const auto& version : versions) {
+    bool whole = true;
+    std::vector<Digest> chunks;
+    auto look = [&]() -> absl::Status {
+      BW_ASSIGN_OR_RETURN(const std::vector<bool> here, dataset.store->HasMany(chunks));
+      for (size_t i = 0; i < chunks.size(); ++i) whole = whole && (here[i] || dataset.redactions->HasChunk(chunks[i]));
+      chunks.clear();
+      return absl::OkStatus();
+    };
+    absl::Status walked = store::WalkDag(
+        dataset.nodes.get(), version.record.manifest_root,
+        [&](const Digest& node) -> absl::StatusOr<bool> {
+          BW_ASSIGN_OR_RETURN(const bool here, dataset.store->Has(node));  // not only in the cache of nodes
+          whole = whole && here;
+          return whole;
+        },
+        [&](const store::NodeChild& chunk) -> absl::Status {
+          chunks.push_back(chunk.digest);
+          return chunks.size() < kBatch ? absl::OkStatus() : look();
+        });
+    if (absl::IsDataLoss(walked) || absl::IsNotFound(walked)) {
+      whole = false;
+    } else {
+      BW_RETURN_IF_ERROR(walked);
+      BW_RETURN_IF_ERROR(look());
+    }
+    if (!whole) damaged.insert(version.record.number);
+  }
+  return damaged;
+}
+
 std::string DescribeChange(const store::Entry* before, const store::Entry* after) {
   if (before == nullptr) return "added";
   if (after == nullptr) return "removed";
   if (before->type != after->type) return "type";
   auto same_references = [](const store::Reference& a, const store::Reference& b) { return a.digest == b.digest; };
   if (before->size != after->size || before->target != after->target ||
-      !std::equal(before->chunks.begin(), before->chunks.end(), after->chunks.begin(), after->chunks.end(), same_references)) {
+      !std::equal(before->chunks.begin(), before->chunks.end(), after->chunks.begin(), after->chunks.end(),
+                  same_references)) {
     return "modified";
   }
   if (before->mode != after->mode) return "mode";

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,10 @@ struct VerifyReport {
 
 absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::CatalogVersion>& versions,
                             const std::function<absl::Status(const VerifyReport&)>& progress, VerifyReport* report);
+
+// Those of `versions` of which the store lacks something, or keeps something back as damaged. Reads nodes, no content.
+absl::StatusOr<std::set<VersionNumber>> DamagedVersions(DatasetHandle& dataset,
+                                                        const std::vector<store::CatalogVersion>& versions);
 
 // "added", "removed", "type", "modified", "mode", "meta".
 std::string DescribeChange(const store::Entry* before, const store::Entry* after);

@@ -1,0 +1,83 @@
+// What the agent does about damage on its disk: who is told, and which versions come anew.
+#include <set>
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "common/base/status.h"
+#include "common/telemetry/log.h"
+#include "services/agent/work/agent.h"
+#include "services/agent/work/verify.h"
+
+namespace bailiwick::agent {
+namespace {
+
+using telemetry::Level;
+using telemetry::Log;
+
+std::string KeyOf(const DatasetHandle& dataset) { return absl::StrCat("damaged-versions ", dataset.id.Hex()); }
+
+}  // namespace
+
+absl::Status Agent::LoadDamage(DatasetHandle& dataset) {
+  BW_ASSIGN_OR_RETURN(const std::string text, state_->GetMeta(KeyOf(dataset)));
+  std::set<VersionNumber> damaged;
+  for (absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    VersionNumber number = 0;
+    if (absl::SimpleAtoi(word, &number)) damaged.insert(number);
+  }
+  dataset.damage->Set(std::move(damaged));
+  return absl::OkStatus();
+}
+
+absl::Status Agent::SetDamage(DatasetHandle& dataset, const std::set<VersionNumber>& damaged) {
+  if (damaged == dataset.damage->versions()) return absl::OkStatus();
+  BW_RETURN_IF_ERROR(state_->PutMeta(KeyOf(dataset), absl::StrJoin(damaged, " ")));
+  dataset.damage->Set(damaged);
+  return absl::OkStatus();
+}
+
+void Agent::LookForDamage(DatasetHandle& dataset) {
+  auto look = [&]() -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
+    // What was committed here is nobody's copy: it stays announced.
+    std::erase_if(versions, [&](const auto& v) { return v.record.home_site == identity_->site(); });
+    BW_ASSIGN_OR_RETURN(const auto damaged, DamagedVersions(dataset, versions));
+    return SetDamage(dataset, damaged);
+  };
+  if (absl::Status looked = look(); !looked.ok()) {
+    Log(Level::kError, "damage-unknown", {{"dataset", dataset.name}, {"error", looked}});
+  }
+}
+
+void Agent::FoundDamage(DatasetHandle& dataset, const VerifyReport& report) {
+  Log(Level::kError, "data-damaged", {{"dataset", dataset.name}, {"chunks", report.problem_count}});
+  Notice(
+      "data-damaged", dataset.id,
+      absl::StrCat(report.problem_count, report.problem_count == 1 ? " chunk is" : " chunks are",
+                   " damaged; bailiwick dataset verify ", dataset.name, " --site ", identity_->site(), " says what"));
+  LookForDamage(dataset);
+  if (auto work = FindWork(dataset.id); work != nullptr) SendReport(work);
+}
+
+void Agent::LookWhatHealed(DatasetHandle& dataset) {
+  const std::set<VersionNumber> before = dataset.damage->versions();
+  if (before.empty()) return;
+  auto look = [&]() -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
+    std::erase_if(versions, [&](const auto& v) { return before.count(v.record.number) == 0; });
+    BW_ASSIGN_OR_RETURN(const auto damaged, DamagedVersions(dataset, versions));
+    BW_RETURN_IF_ERROR(SetDamage(dataset, damaged));
+    return damaged.empty() ? scrubber_.Healed(dataset) : absl::OkStatus();
+  };
+  if (absl::Status looked = look(); !looked.ok()) {
+    Log(Level::kError, "damage-unknown", {{"dataset", dataset.name}, {"error", looked}});
+  } else if (dataset.damage->versions().empty()) {
+    Log(Level::kInfo, "data-healed", {{"dataset", dataset.name}});
+    Notice("data-healed", dataset.id, "what was damaged came anew from another site");
+  }
+}
+
+}  // namespace bailiwick::agent
