@@ -23,7 +23,6 @@ namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(3);
 constexpr size_t kMaxAddresses = 4;  // of a name: more are not tried
-constexpr uint64_t kMaxPem = 1 << 20;
 
 std::string Seconds(absl::Duration d) { return absl::FormatDuration(absl::Trunc(d, absl::Seconds(1))); }
 

@@ -77,9 +77,10 @@ TEST(Manifest, EveryKindOfEntryComesBackAsItWas) {
   Digest root = Build(nodes, entries);
   ManifestCursor cursor(&nodes, root);
   Entry e;
-  for (const auto& [path, expected] : entries) {
+  for (const auto& entry : entries) {
+    const Entry& expected = entry.second;
     ASSERT_TRUE(*cursor.Next(&e));
-    EXPECT_EQ(e.path, path);
+    EXPECT_EQ(e.path, entry.first);
     EXPECT_EQ(e.type, expected.type);
     EXPECT_EQ(e.mode, expected.mode);
     EXPECT_EQ(e.mtime_ns, expected.mtime_ns);

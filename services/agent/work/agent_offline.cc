@@ -158,7 +158,10 @@ void Agent::RenewStanding() {
 agent::v1::LocalStatus Agent::LocalStatus() {
   agent::v1::LocalStatus status;
   status.set_site(identity_->site());
-  status.set_coordinator(coordinator_address_);
+  {
+    absl::MutexLock lock(&mutex_);
+    status.set_coordinator(coordinator_address_);
+  }
   status.set_endpoint(endpoint_);
   status.set_connected(granter_.away_for() == absl::ZeroDuration());
   status.set_on_its_own(on_its_own_);
