@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/store/fixed_bytes.h"
 
 namespace bailiwick::store {
 namespace {
@@ -20,25 +21,12 @@ constexpr size_t kEntriesABlock = (kBlockBytes - kBlockHeaderBytes) / kEntryByte
 constexpr size_t kFooterBytes = 8 + 4 + 4 + 8 + 8 + 8 + kMagic.size();
 constexpr uint64_t kBlocksAtOnce = 64;  // read and written in order
 constexpr int kProbes = 6;
-constexpr uint64_t kFilterBitsAnEntry = 10;  // 1.5% of the looks for what is not there read a block in vain
+constexpr uint64_t kFilterBitsAnEntry = 10;  // few looks for what is not there read a block in vain
 
 template <typename T>
-void Put(std::string& out, T value) {
-  char bytes[sizeof value];
-  std::memcpy(bytes, &value, sizeof value);
-  out.append(bytes, sizeof value);
-}
-template <typename T>
 T At(const char* in) {
-  T value;
-  std::memcpy(&value, in, sizeof value);
-  return value;
-}
-template <typename T>
-T Take(const char*& in) {
-  T value = At<T>(in);
-  in += sizeof value;
-  return value;
+  std::string_view bytes(in, sizeof(T));
+  return Take<T>(bytes);
 }
 
 uint32_t FenceOf(const char* digest) {
@@ -61,7 +49,7 @@ struct Rest {
 };
 
 Rest DecodeRest(const char* entry) {
-  const char* in = entry + Digest::kSize;
+  std::string_view in(entry + Digest::kSize, kEntryBytes - Digest::kSize);
   Rest out;
   out.slot = Take<uint32_t>(in);
   out.value.at.pack = Take<uint64_t>(in);
@@ -142,13 +130,13 @@ absl::StatusOr<std::shared_ptr<const IndexRun>> IndexRun::Open(os::Files* files,
   char footer[kFooterBytes];
   if (size < sizeof footer) return damaged();
   BW_ASSIGN_OR_RETURN(size_t n, run->file_->ReadAt(size - sizeof footer, footer, sizeof footer));
-  const char* in = footer;
+  std::string_view in(footer, sizeof footer);
   run->entries_ = Take<uint64_t>(in);
   const auto blocks = Take<uint32_t>(in), datasets = Take<uint32_t>(in);
   run->filter_bytes_ = Take<uint64_t>(in);
   run->filter_check_ = Take<uint64_t>(in);
   const auto check = Take<uint64_t>(in);
-  if (n != sizeof footer || std::string_view(in, kMagic.size()) != kMagic) return damaged();
+  if (n != sizeof footer || in != kMagic) return damaged();
   const uint64_t tables = blocks * sizeof(uint32_t) + datasets * sizeof(DatasetId::bytes);
   run->filter_at_ = uint64_t{blocks} * kBlockBytes + tables;
   if (run->filter_bytes_ > size || run->filter_at_ + run->filter_bytes_ + sizeof footer != size) return damaged();

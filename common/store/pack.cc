@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/store/dataset_store.h"
+#include "common/store/fixed_bytes.h"
 
 namespace bailiwick::store {
 namespace {
@@ -19,20 +20,6 @@ constexpr std::string_view kSidecarMagic = "BWPIDX";
 constexpr char kFormat = 1;
 constexpr size_t kSidecarHeaderBytes = 32;
 constexpr size_t kSidecarEntryBytes = 64;
-
-template <typename T>
-void Put(std::string& out, T value) {
-  char bytes[sizeof value];
-  std::memcpy(bytes, &value, sizeof value);
-  out.append(bytes, sizeof value);
-}
-template <typename T>
-T Take(std::string_view& in) {
-  T value;
-  std::memcpy(&value, in.data(), sizeof value);
-  in.remove_prefix(sizeof value);
-  return value;
-}
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/store/dataset_store.h"
+#include "common/store/fixed_bytes.h"
 
 namespace bailiwick::store {
 namespace {
@@ -17,20 +18,6 @@ constexpr char kSealedFormat = 2;
 constexpr char kAes256Gcm = 1;
 constexpr size_t kClearBytes = 8;  // of a record: magic and length
 constexpr size_t kSidecarClearBytes = 16;
-
-template <typename T>
-void Put(std::string& out, T value) {
-  char bytes[sizeof value];
-  std::memcpy(bytes, &value, sizeof value);
-  out.append(bytes, sizeof value);
-}
-template <typename T>
-T Take(std::string_view& in) {
-  T value;
-  std::memcpy(&value, in.data(), sizeof value);
-  in.remove_prefix(sizeof value);
-  return value;
-}
 
 std::string Purpose(std::string_view what, DatasetId dataset) {
   return absl::StrCat(absl::string_view(what.data(), what.size()), dataset.str());

@@ -375,7 +375,10 @@ int Main(int argc, char** argv) {
   }
   if (auto done = shared.Run(); done.has_value()) return Report(*done);
   if (*doctor) {
-    if (examined_file.empty() && examined.data_dir.empty()) examined_file = kConfigFile;
+    if (examined_file.empty() && examined.data_dir.empty()) {
+      if (absl::Status found = FindPlace(os::Files::System(), kConfigFile, &place); !found.ok()) return Report(found);
+      examined_file = kConfigFile;
+    }
     absl::Status settled = examined_table.Settle(os::Files::System(), examined_file);
     if (!settled.ok()) return Report(settled);
     const doctor::Report found = Examine(examined);

@@ -73,4 +73,5 @@ class Proxy(socketserver.ThreadingTCPServer):
 
 
 with Proxy(split(ADDRESS), Tunnel) as proxy:
+    print("listening", flush=True)
     proxy.serve_forever()

@@ -196,6 +196,8 @@ class AtRest(unittest.TestCase):
             fleet.wait_version("other", 2, "core")
             fleet.verify("other", "core")
             self.assertIn("missing", f.run([f.AGENT, "key", "list", "--data-dir", fleet.data("core")]).out)
+            nowhere = f.run([f.AGENT, "key", "list", "--data-dir", fleet.path("nowhere")])
+            self.assertEqual(nowhere.code, f.NOT_FOUND, nowhere)
 
             imported = f.run([f.AGENT, "key", "import", "--data-dir", fleet.data("core"), backup])
             self.assertEqual(imported.code, f.OK, imported)

@@ -1,5 +1,6 @@
 """The networks that edge sites have: IPv6, no way out but an HTTP proxy, ports that change, names that come and go. Real processes in
 network namespaces of their own, a name server and a proxy that are not ours."""
+import contextlib
 import os
 import subprocess
 import sys
@@ -111,9 +112,12 @@ class Proxied(Edge):
         fleet.join("core")
         self.core = fleet.agent("core", "--listen", f"{MAIN}:7443", "--advertise", "core.acme.test:7443")["transfer"]
 
+    @contextlib.contextmanager
     def proxy(self):
-        return f.background([sys.executable, "-B", os.path.join(os.path.dirname(__file__), "connect_proxy.py"), PROXY, f"robot:{PASSWORD}",
-                             self.log], self.log + ".err")
+        with f.background([sys.executable, "-B", os.path.join(os.path.dirname(__file__), "connect_proxy.py"), PROXY, f"robot:{PASSWORD}",
+                           self.log], self.log + ".err") as process:
+            f.wait_until(lambda: b"listening" in f.read(self.log + ".err"), what="the proxy listens")
+            yield process
 
     def asked(self):
         return f.read(self.log).decode().splitlines() if os.path.exists(self.log) else []

@@ -70,6 +70,8 @@ absl::Status KeyCommands::Rotate() {
 }
 
 absl::Status KeyCommands::List(bool json) {
+  BW_ASSIGN_OR_RETURN(const bool there, files_->Exists(data_dir_));
+  if (!there) return absl::NotFoundError(absl::StrCat("there is no directory ", data_dir_, "; --data-dir names the agent's"));
   store::KeyFiles keys(files_, random_, KeyDirectory(data_dir_, key_dir_));
   BW_ASSIGN_OR_RETURN(std::vector<store::WrappingKey> known, keys.List());
   BW_ASSIGN_OR_RETURN(auto uses, Uses(files_, data_dir_));

@@ -40,6 +40,10 @@ absl::Status Agent::SetDamage(DatasetHandle& dataset, const std::set<VersionNumb
 }
 
 void Agent::LookForDamage(DatasetHandle& dataset) {
+  if (auto work = FindWork(dataset.id); work != nullptr) {
+    absl::MutexLock lock(&mutex_);
+    if (work->assignment.home()) return;  // others get it from here
+  }
   auto look = [&]() -> absl::Status {
     BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
     // What was committed here is nobody's copy: it stays announced.
