@@ -1,5 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+#include <span>
+#include <string>
 #include <thread>
 
 #include "absl/strings/escaping.h"
@@ -22,6 +26,48 @@ TEST(Sha256, KnownValues) {
   hasher.Update(std::string(1'000'000, 'a'));
   EXPECT_EQ(hasher.Finish().Hex(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0")
       << "Finish starts anew";
+}
+
+// Two at once, cut into parts anywhere, in any company: the same digests as OpenSSL's.
+TEST(Sha256, OfMany) {
+  std::mt19937 random(7);
+  std::string bytes(40'000, '\0');
+  for (char& c : bytes) c = static_cast<char>(random());
+  auto parts_of = [&](std::string_view message) {
+    std::vector<std::string_view> parts;
+    while (!message.empty()) {
+      const size_t n = std::min<size_t>(message.size(), random() % 4 == 0 ? random() % 70 : random() % 5'000);
+      parts.push_back(message.substr(0, n));
+      message.remove_prefix(n);
+    }
+    return parts;
+  };
+  for (int round = 0; round < 300; ++round) {
+    std::vector<std::vector<std::string_view>> all;
+    std::vector<std::string_view> whole;
+    for (size_t n = random() % 9; n > 0; --n) {
+      const size_t length = random() % 3 == 0 ? random() % 40'000 : random() % 260;
+      whole.push_back(std::string_view(bytes).substr(random() % (bytes.size() - length), length));
+      all.push_back(parts_of(whole.back()));
+    }
+    const std::vector<std::span<const std::string_view>> messages(all.begin(), all.end());
+    std::vector<Digest> digests(messages.size());
+    Sha256Each(messages, digests);
+    for (size_t i = 0; i < messages.size(); ++i) ASSERT_EQ(digests[i], Sha256(whole[i])) << whole[i].size();
+  }
+}
+
+TEST(Sha256, OfEveryLengthAroundABlock) {
+  const std::string bytes(300, 'x');
+  for (size_t length = 0; length <= bytes.size(); ++length) {
+    const std::string_view first = std::string_view(bytes).substr(0, length), second = bytes;
+    const std::vector<std::span<const std::string_view>> messages = {{&first, 1}, {&second, 1}, {&first, 1}};
+    std::vector<Digest> digests(3);
+    Sha256Each(messages, digests);
+    EXPECT_EQ(digests[0], Sha256(first)) << length;
+    EXPECT_EQ(digests[1], Sha256(second)) << length;
+    EXPECT_EQ(digests[2], Sha256(first)) << length;
+  }
 }
 
 TEST(Sha256, FromManyThreads) {

@@ -108,17 +108,35 @@ absl::StatusOr<std::string> DecodeChunk(const StoredChunk& chunk, const Digest& 
 }
 
 absl::Status VerifyChunk(const ChunkParts& chunk, const Digest& expected) {
-  if (chunk.codec == Codec::kRaw) {
-    if (chunk.raw_length > kMaxChunkBytes || chunk.size() != chunk.raw_length) {
-      return absl::DataLossError("a chunk of the wrong length");
-    }
-    return crypto::Sha256(chunk.parts) == expected ? absl::OkStatus() : Mismatch(expected);
-  }
+  if (chunk.codec == Codec::kRaw) return VerifyEach({&chunk, 1}, {&expected, 1}).front();
   std::string joined;
   joined.reserve(chunk.size());
   for (std::string_view part : chunk.parts) joined.append(part);
   BW_ASSIGN_OR_RETURN(std::string raw, Decompress(chunk.codec, chunk.raw_length, joined));
   return crypto::Sha256(raw) == expected ? absl::OkStatus() : Mismatch(expected);
+}
+
+std::vector<absl::Status> VerifyEach(std::span<const ChunkParts> chunks, std::span<const Digest> expected) {
+  std::vector<absl::Status> found(chunks.size());
+  std::vector<std::span<const std::string_view>> raw;
+  std::vector<size_t> places;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const ChunkParts& chunk = chunks[i];
+    if (chunk.codec != Codec::kRaw) {
+      found[i] = VerifyChunk(chunk, expected[i]);
+    } else if (chunk.raw_length > kMaxChunkBytes || chunk.size() != chunk.raw_length) {
+      found[i] = absl::DataLossError("a chunk of the wrong length");
+    } else {
+      raw.push_back(chunk.parts);
+      places.push_back(i);
+    }
+  }
+  std::vector<Digest> digests(raw.size());
+  crypto::Sha256Each(raw, digests);
+  for (size_t i = 0; i < raw.size(); ++i) {
+    if (digests[i] != expected[places[i]]) found[places[i]] = Mismatch(expected[places[i]]);
+  }
+  return found;
 }
 
 }  // namespace bailiwick::store

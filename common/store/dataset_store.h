@@ -73,6 +73,8 @@ absl::StatusOr<std::string> Decompress(Codec codec, uint32_t raw_length, std::st
 absl::StatusOr<std::string> DecodeChunk(const StoredChunk& chunk, const Digest& expected);
 // The same check, without giving the raw bytes.
 absl::Status VerifyChunk(const ChunkParts& chunk, const Digest& expected);
+// The same of several, in their order: those that came as they are by two at once. `chunks` and `expected` match.
+std::vector<absl::Status> VerifyEach(std::span<const ChunkParts> chunks, std::span<const Digest> expected);
 
 struct StoreStats {
   uint64_t packs = 0;
@@ -102,7 +104,7 @@ class DatasetStore {
   static absl::StatusOr<std::unique_ptr<DatasetStore>> Open(Options options);
   virtual ~DatasetStore() = default;
 
-  // One stream of new chunks (a commit, a transfer). One thread at a time.
+  // One stream of new chunks (a commit, a transfer). Thread-safe.
   class Writer {
    public:
     virtual ~Writer() = default;  // what Flush did not cover is dropped (after a crash the next Open keeps it)

@@ -142,7 +142,10 @@ absl::Status OpenPack::CutBack(uint64_t bytes) {
 }
 
 PackWriter::~PackWriter() {
-  Abandon();
+  {
+    absl::MutexLock lock(&mutex_);
+    Abandon();
+  }
   absl::MutexLock lock(&store_->mutex_);
   store_->writers_.erase(ticket_);
 }
@@ -180,23 +183,30 @@ absl::Status PackWriter::Check(const Digest& digest, const ChunkParts& chunk) co
 }
 
 absl::Status PackWriter::PutMissing(const Digest& digest, const ChunkParts& chunk) {
+  absl::MutexLock lock(&mutex_);
   BW_RETURN_IF_ERROR(failed_);
   BW_RETURN_IF_ERROR(Check(digest, chunk));
-  return Append(digest, chunk);
+  return AppendLocked(digest, chunk);
 }
 
 absl::StatusOr<bool> PackWriter::Put(const Digest& digest, const ChunkParts& chunk) {
+  absl::MutexLock lock(&mutex_);
   BW_RETURN_IF_ERROR(failed_);
   BW_RETURN_IF_ERROR(Check(digest, chunk));
   // What another writer holds and has not sealed may yet be dropped, so only our own counts.
   if (pack_ != nullptr && pack_->Contains(digest)) return false;
   BW_ASSIGN_OR_RETURN(bool here, store_->Has(digest));
   if (here) return false;
-  BW_RETURN_IF_ERROR(Append(digest, chunk));
+  BW_RETURN_IF_ERROR(AppendLocked(digest, chunk));
   return true;
 }
 
 absl::Status PackWriter::Append(const Digest& digest, const ChunkParts& chunk) {
+  absl::MutexLock lock(&mutex_);
+  return AppendLocked(digest, chunk);
+}
+
+absl::Status PackWriter::AppendLocked(const Digest& digest, const ChunkParts& chunk) {
   BW_RETURN_IF_ERROR(failed_);
   if (pack_ == nullptr) {
     if (failed_ = Begin(); !failed_.ok()) return failed_;
@@ -204,7 +214,7 @@ absl::Status PackWriter::Append(const Digest& digest, const ChunkParts& chunk) {
     return absl::OkStatus();
   }
   const uint64_t size = pack_->Append(digest, chunk);
-  stored_bytes_ += chunk.size();
+  stored_bytes_.fetch_add(chunk.size(), std::memory_order_relaxed);
   CountStored(chunk);
   failed_ = pack_->WriteOut(kBufferBytes);
   if (failed_.ok() && size > kPackBytes) failed_ = Seal();
@@ -231,6 +241,7 @@ absl::Status PackWriter::Seal() {
 }
 
 absl::Status PackWriter::Flush() {
+  absl::MutexLock lock(&mutex_);
   if (failed_.ok()) failed_ = Seal();
   if (!failed_.ok()) SaveWhatIsThere();
   return failed_;

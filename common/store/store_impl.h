@@ -1,6 +1,7 @@
 // The dataset store's insides, shared by its files. Private to the store.
 #pragma once
 
+#include <atomic>
 #include <list>
 #include <map>
 #include <memory>
@@ -176,6 +177,7 @@ class OpenPack {
   uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes of the file
 };
 
+// Threads take turns; its mutex is taken before the store's.
 class PackWriter : public DatasetStore::Writer {
  public:
   static constexpr size_t kBufferBytes = 1 << 20;
@@ -183,26 +185,28 @@ class PackWriter : public DatasetStore::Writer {
   PackWriter(StoreImpl* store, uint64_t ticket) : store_(store), ticket_(ticket) {}
   ~PackWriter() override;
   using Writer::Put;
-  absl::StatusOr<bool> Put(const Digest& digest, const ChunkParts& chunk) override;
-  absl::Status PutMissing(const Digest& digest, const ChunkParts& chunk) override;
-  absl::Status Flush() override;
-  uint64_t stored_bytes() const override { return stored_bytes_; }
+  absl::StatusOr<bool> Put(const Digest& digest, const ChunkParts& chunk) override ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status PutMissing(const Digest& digest, const ChunkParts& chunk) override ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Flush() override ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t stored_bytes() const override { return stored_bytes_.load(std::memory_order_relaxed); }
   // Whether the store has it or not, only not twice into one pack.
-  absl::Status Append(const Digest& digest, const ChunkParts& chunk);
+  absl::Status Append(const Digest& digest, const ChunkParts& chunk) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   absl::Status Check(const Digest& digest, const ChunkParts& chunk) const;
-  absl::Status Begin();
-  absl::Status Seal();
-  void Abandon();
-  void SaveWhatIsThere();
+  absl::Status AppendLocked(const Digest& digest, const ChunkParts& chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Begin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Abandon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SaveWhatIsThere() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   StoreImpl* const store_;
   const uint64_t ticket_;
-  absl::Status failed_;
-  std::shared_ptr<OpenPack> pack_;
-  bool has_sidecar_ = false;  // the pack is sealed on disk
-  uint64_t stored_bytes_ = 0;
+  std::atomic<uint64_t> stored_bytes_{0};
+  absl::Mutex mutex_;
+  absl::Status failed_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<OpenPack> pack_ ABSL_GUARDED_BY(mutex_);
+  bool has_sidecar_ ABSL_GUARDED_BY(mutex_) = false;  // the pack is sealed on disk
 };
 
 }  // namespace bailiwick::store

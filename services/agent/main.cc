@@ -264,11 +264,12 @@ int Report(const absl::Status& status) {
   return ExitCode(status);
 }
 
-// Buffers of some MiB come and go with every frame, batch and part: the allocator keeps them, instead of having them
-// mapped and zeroed each time.
+// Buffers of some MiB come and go with every frame, batch and part, and often in another thread than they came in: the
+// allocator keeps them in few places, instead of having them mapped and zeroed each time.
 void KeepBuffers() {
   mallopt(M_MMAP_THRESHOLD, 8 << 20);
-  mallopt(M_TRIM_THRESHOLD, 8 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);  // the largest that an arena's heap becomes
+  mallopt(M_ARENA_MAX, 2);
 }
 
 int Main(int argc, char** argv) {

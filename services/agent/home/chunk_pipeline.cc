@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kMinBatchBytes = 4 << 20;  // large enough that a hand-over costs nothing beside hashing it
 constexpr size_t kMaxSteps = 8192;          // entries in a batch: bounds the memory of scans that read nothing
-constexpr size_t kBatches = 5;              // two being worked on, two waiting, one being stored
+constexpr size_t kBatches = 5;              // one being filled, two being worked on, two waiting
 constexpr unsigned kMaxWorkers = 4;         // a commit is not alone on the machine
 
 }  // namespace
@@ -71,19 +71,47 @@ void ChunkPipeline::Work() {
 }
 
 absl::Status ChunkPipeline::Process(Batch& batch) {
-  auto raw = [&](const Piece& piece) { return std::string_view(batch.data.get() + piece.offset, piece.length); };
-  std::vector<Digest> digests;
-  digests.reserve(batch.pieces.size());
-  for (Piece& piece : batch.pieces) {
-    piece.digest = crypto::Sha256(raw(piece));
-    digests.push_back(piece.digest);
+  const size_t n = batch.pieces.size();
+  std::vector<std::string_view> raw(n);
+  std::vector<std::span<const std::string_view>> messages(n);
+  for (size_t i = 0; i < n; ++i) {
+    raw[i] = {batch.data.get() + batch.pieces[i].offset, batch.pieces[i].length};
+    messages[i] = {&raw[i], 1};
   }
+  std::vector<Digest> digests(n);
+  crypto::Sha256Each(messages, digests);
   BW_ASSIGN_OR_RETURN(std::vector<bool> known, store_->HasMany(digests));
   absl::flat_hash_set<Digest> seen;
+  for (size_t i = 0; i < n; ++i) {
+    Piece& piece = batch.pieces[i];
+    piece.digest = digests[i];
+    piece.fresh = !known[i] && seen.insert(piece.digest).second;
+    if (piece.fresh) piece.packed = store::CompressChunk(raw[i], &piece.bytes);
+  }
+  return Store(batch);
+}
+
+std::string ChunkPipeline::FileOf(const Batch& batch, size_t piece) {
+  for (const Step& step : batch.steps) {
+    if (step.pieces_end > piece && step.kind == Step::kContent) return DisplayPath(step.entry.path);
+  }
+  return "a large file";
+}
+
+absl::Status ChunkPipeline::Store(Batch& batch) {
+  absl::MutexLock lock(&storing_);
   for (size_t i = 0; i < batch.pieces.size(); ++i) {
     Piece& piece = batch.pieces[i];
-    piece.fresh = !known[i] && seen.insert(piece.digest).second;
-    if (piece.fresh) piece.packed = store::CompressChunk(raw(piece), &piece.bytes);
+    if (!piece.fresh) continue;
+    const std::string_view part =
+        piece.packed ? std::string_view(piece.bytes) : std::string_view(batch.data.get() + piece.offset, piece.length);
+    absl::Status put =
+        writer_->PutMissing(piece.digest, {.codec = piece.packed ? store::Codec::kZstd : store::Codec::kRaw,
+                                           .raw_length = static_cast<uint32_t>(piece.length),
+                                           .parts = {&part, 1}});
+    if (absl::IsFailedPrecondition(put)) return Annotate(put, FileOf(batch, i));  // redacted: which file is it?
+    BW_RETURN_IF_ERROR(put);
+    piece.bytes = std::string();
   }
   return absl::OkStatus();
 }
@@ -163,7 +191,7 @@ absl::Status ChunkPipeline::Retire() {
     status = batch->status;
   }
   BW_RETURN_IF_ERROR(status);
-  BW_RETURN_IF_ERROR(Store(*batch));
+  BW_RETURN_IF_ERROR(Sink(*batch));
   batch->size = batch->cut = 0;
   batch->pieces.clear();
   batch->steps.clear();
@@ -171,27 +199,7 @@ absl::Status ChunkPipeline::Retire() {
   return absl::OkStatus();
 }
 
-std::string ChunkPipeline::FileOf(const Batch& batch, size_t piece) {
-  for (const Step& step : batch.steps) {
-    if (step.pieces_end > piece && step.kind == Step::kContent) return DisplayPath(step.entry.path);
-  }
-  return "a large file";
-}
-
-absl::Status ChunkPipeline::Store(Batch& batch) {
-  for (size_t i = 0; i < batch.pieces.size(); ++i) {
-    Piece& piece = batch.pieces[i];
-    if (!piece.fresh) continue;
-    const std::string_view part =
-        piece.packed ? std::string_view(piece.bytes) : std::string_view(batch.data.get() + piece.offset, piece.length);
-    absl::Status put =
-        writer_->PutMissing(piece.digest, {.codec = piece.packed ? store::Codec::kZstd : store::Codec::kRaw,
-                                           .raw_length = static_cast<uint32_t>(piece.length),
-                                           .parts = {&part, 1}});
-    if (absl::IsFailedPrecondition(put)) return Annotate(put, FileOf(batch, i));  // redacted: which file is it?
-    BW_RETURN_IF_ERROR(put);
-    piece.bytes = std::string();
-  }
+absl::Status ChunkPipeline::Sink(Batch& batch) {
   size_t next = 0;
   auto take = [&](size_t end) {
     for (; next < end; ++next) open_file_.push_back({batch.pieces[next].digest, batch.pieces[next].length});

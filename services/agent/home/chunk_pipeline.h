@@ -1,9 +1,10 @@
-// From bytes read to chunks stored and entries built, in order, on several cores: the calling thread reads, cuts and
-// stores; workers hash and compress. Work travels in batches of some MiB that hold the pieces of one large file or of
-// many small ones, so that a small file costs no hand-over of its own.
+// From bytes read to chunks stored and entries built, on several cores: the calling thread reads and cuts; workers hash,
+// compress and store. Work travels in batches of some MiB that hold the pieces of one large file or of many small ones,
+// so that a small file costs no hand-over of its own. Entries come in order, after their chunks are stored; a batch's
+// chunks lie together in a pack, two batches that are worked on at once in either order.
 //
 // Bounds: kBatches batches in flight, so some ten MiB of memory whatever the files' sizes. The public methods belong to
-// one thread, which is also the only one that touches the writer and calls the sink.
+// one thread, which is also the only one that calls the sink.
 #pragma once
 
 #include <atomic>
@@ -79,12 +80,13 @@ class ChunkPipeline {
 
   void StartWorkers();
   void Work() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status Process(Batch& batch);
+  absl::Status Process(Batch& batch) ABSL_LOCKS_EXCLUDED(storing_);
+  absl::Status Store(Batch& batch) ABSL_LOCKS_EXCLUDED(storing_);
   absl::Status AddStep(Step step);
   absl::Status Cut(bool last);
   absl::Status HandOver();  // the current batch to the workers, what is not cut yet to the next batch
-  absl::Status Retire() ABSL_LOCKS_EXCLUDED(mutex_);  // the oldest batch: waits, stores, sinks
-  absl::Status Store(Batch& batch);
+  absl::Status Retire() ABSL_LOCKS_EXCLUDED(mutex_);  // the oldest batch: waits, sinks
+  absl::Status Sink(Batch& batch);
   static std::string FileOf(const Batch& batch, size_t piece);
   std::unique_ptr<Batch> NewBatch();
 
@@ -102,6 +104,7 @@ class ChunkPipeline {
   std::vector<store::Reference> open_file_;  // pieces of the file that goes on in a later batch
   std::vector<std::thread> workers_;
 
+  absl::Mutex storing_;  // held for a batch: what is read together lies together
   absl::Mutex mutex_;
   std::deque<Batch*> queue_ ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;

@@ -82,31 +82,48 @@ absl::Status Flow::FillWants(ReceiveMachine& machine, const Receiving::Part& par
 
 End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer) {
   const auto& data = in.message.data();
+  const auto count = static_cast<size_t>(data.pieces_size());
   PayloadReader payload(in);
-  std::vector<std::string_view> parts;
-  for (const auto& piece : data.pieces()) {
-    auto expected = machine.Next(data.want_id());
-    if (!expected.ok()) return Broken(expected.status());
-    if (piece.absent()) {
-      return {"CORRUPT", absl::StrCat("the source no longer has chunk ", expected->digest.ShortHex()), ""};
+  std::vector<Digest> expected;
+  std::vector<store::ChunkParts> chunks;
+  std::vector<std::string_view> parts;   // of all chunks, one behind the other
+  std::vector<size_t> parts_end(count);  // of each
+  expected.reserve(count);
+  chunks.reserve(count);
+  End end;
+  for (size_t i = 0; i < count && end.complete(); ++i) {
+    const auto& piece = data.pieces(static_cast<int>(i));
+    auto next = machine.Next(data.want_id(), i);
+    if (!next.ok()) {
+      end = Broken(next.status());
+    } else if (piece.absent()) {
+      end = {"CORRUPT", absl::StrCat("the source no longer has chunk ", next->digest.ShortHex()), ""};
+    } else if (next->is_node ? piece.raw_length() > store::kMaxNodeBytes : piece.raw_length() != next->length) {
+      end = {"CORRUPT",
+             absl::StrCat("chunk ", next->digest.ShortHex(), " has another length than its manifest says"), ""};
+    } else if (piece.codec() > 1) {
+      end = {"CORRUPT", absl::StrCat("unknown codec ", piece.codec()), ""};
+    } else {
+      payload.Take(piece.stored_length(), &parts);
+      parts_end[i] = parts.size();
+      expected.push_back(next->digest);
+      chunks.push_back(
+          {.codec = static_cast<store::Codec>(piece.codec()), .raw_length = piece.raw_length(), .parts = {}});
     }
-    if (expected->is_node ? piece.raw_length() > store::kMaxNodeBytes : piece.raw_length() != expected->length) {
-      return {"CORRUPT",
-              absl::StrCat("chunk ", expected->digest.ShortHex(), " has another length than its manifest says"), ""};
-    }
-    if (piece.codec() > 1) return {"CORRUPT", absl::StrCat("unknown codec ", piece.codec()), ""};
-    payload.Take(piece.stored_length(), &parts);
-    const store::ChunkParts chunk{
-        .codec = static_cast<store::Codec>(piece.codec()), .raw_length = piece.raw_length(), .parts = parts};
-    if (absl::Status genuine = store::VerifyChunk(chunk, expected->digest); !genuine.ok()) {
-      return {"CORRUPT", std::string(genuine.message()), ""};
-    }
-    if (!dataset_->redactions->HasChunk(expected->digest)) {  // else ordered since it was asked for
+  }
+  for (size_t i = 0, begin = 0; i < chunks.size(); begin = parts_end[i++]) {
+    chunks[i].parts = std::span(parts).subspan(begin, parts_end[i] - begin);
+  }
+  const std::vector<absl::Status> genuine = store::VerifyEach(chunks, expected);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    if (!genuine[i].ok()) return {"CORRUPT", std::string(genuine[i].message()), ""};
+    if (!dataset_->redactions->HasChunk(expected[i])) {  // else ordered since it was asked for
       // The machine asked for it because the store lacked it.
-      if (absl::Status put = writer.PutMissing(expected->digest, chunk); !put.ok()) return Broken(put);
+      if (absl::Status put = writer.PutMissing(expected[i], chunks[i]); !put.ok()) return Broken(put);
     }
     machine.Stored(data.want_id());
   }
+  if (!end.complete()) return end;
   wire_bytes_ += in.payload_size;
   CountFlowBytes(record_.dataset, PeerSite(), receive_, in.payload_size);
   return End{};

@@ -143,7 +143,6 @@ PayloadReader::PayloadReader(const InFrame& frame) : slices_(frame.slices), offs
 }
 
 void PayloadReader::Take(size_t n, std::vector<std::string_view>* parts) {
-  parts->clear();
   left_ -= n;
   while (n > 0) {
     const grpc::Slice& slice = slices_[slice_];

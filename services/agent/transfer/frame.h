@@ -15,7 +15,7 @@
 
 namespace bailiwick::agent {
 
-inline constexpr size_t kFrameBytes = 1 << 20;      // of payload: measured best on mTLS
+inline constexpr size_t kFrameBytes = 2 << 20;      // of payload: measured best on mTLS
 inline constexpr size_t kMaxFrameBytes = 20 << 20;  // a 16 MiB chunk travels alone
 
 grpc::ByteBuffer EncodeFrame(const transfer::v1::Frame& frame);
@@ -54,7 +54,7 @@ class PayloadReader {
  public:
   explicit PayloadReader(const InFrame& frame);
   size_t left() const { return left_; }
-  // The next n <= left() bytes.
+  // Appends the next n <= left() bytes.
   void Take(size_t n, std::vector<std::string_view>* parts);
 
  private:

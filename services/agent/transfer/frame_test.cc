@@ -66,6 +66,7 @@ TEST(Frame, AFrameInManySlicesGivesTheSameParts) {
     PayloadReader reader(*decoded);
     std::vector<std::string_view> parts;
     for (const std::string& chunk : chunks) {
+      parts.clear();
       reader.Take(chunk.size(), &parts);
       std::string got;
       for (std::string_view part : parts) got.append(part);

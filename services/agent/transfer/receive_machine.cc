@@ -157,10 +157,14 @@ void ReceiveMachine::Found(const std::vector<Have>& have) {
   if (from.pieces.empty()) missing_.erase(missing_.begin());
 }
 
-absl::StatusOr<ReceiveMachine::Expected> ReceiveMachine::Next(uint64_t want_id) const {
+absl::StatusOr<ReceiveMachine::Expected> ReceiveMachine::Next(uint64_t want_id, size_t behind) const {
   auto it = in_flight_.find(want_id);
   if (it == in_flight_.end()) return absl::InvalidArgumentError(absl::StrCat("data for want ", want_id, ", which is not open"));
-  return it->second.want.pieces[it->second.next];
+  const Flight& flight = it->second;
+  if (behind >= flight.want.pieces.size() - flight.next) {
+    return absl::InvalidArgumentError(absl::StrCat("more data for want ", want_id, " than it asked for"));
+  }
+  return flight.want.pieces[flight.next + behind];
 }
 
 void ReceiveMachine::Stored(uint64_t want_id) {

@@ -69,9 +69,10 @@ class ReceiveMachine {
   // What the next want would ask for; `have` matches it. A node that is kHere comes back from NextLoad.
   std::vector<Expected> Ahead() const;
   void Found(const std::vector<Have>& have);
-  // The oldest unanswered piece of a want, which Data frames answer in order. INVALID_ARGUMENT: no such want.
-  absl::StatusOr<Expected> Next(uint64_t want_id) const;
-  // That piece is verified and stored.
+  // A piece of a want, which Data frames answer in order: the oldest unanswered one, or that many behind it.
+  // INVALID_ARGUMENT: no such want, or no such piece of it.
+  absl::StatusOr<Expected> Next(uint64_t want_id, size_t behind = 0) const;
+  // The oldest unanswered piece is verified and stored.
   void Stored(uint64_t want_id);
 
   bool finished() const { return begun_ && loads_.empty() && missing_.empty() && in_flight_.empty(); }

@@ -1,6 +1,7 @@
 #include "services/agent/transfer/stream.h"
 
 #include <deque>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -9,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/status.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -162,18 +164,33 @@ class QueueStream : public FrameStream {
   bool WriteNow(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), false); }
   void Close() override { queues_->Close(); }
   void Abort() override { queues_->Abort(); }
+  // Read out of the certificate once: every window asks, and it costs as much as the window's bytes do.
+  absl::StatusOr<rpc::Peer> peer() override {
+    absl::MutexLock lock(&peer_mutex_);
+    if (!peer_) {
+      auto auth = Auth();
+      if (auth == nullptr) return absl::UnauthenticatedError("the peer has no identity");
+      BW_ASSIGN_OR_RETURN(peer_, rpc::PeerOf(*auth));
+    }
+    return *peer_;
+  }
 
  protected:
+  virtual std::shared_ptr<const grpc::AuthContext> Auth() const = 0;  // null: the handshake is not through
   std::shared_ptr<Queues> queues_;
+
+ private:
+  absl::Mutex peer_mutex_;
+  std::optional<rpc::Peer> peer_ ABSL_GUARDED_BY(peer_mutex_);
 };
 
 class ServerStream : public QueueStream {
  public:
   ServerStream(std::shared_ptr<Queues> queues, std::shared_ptr<const grpc::AuthContext> auth)
       : QueueStream(std::move(queues)), auth_(std::move(auth)) {}
-  absl::StatusOr<rpc::Peer> peer() override { return rpc::PeerOf(*auth_); }
 
  private:
+  std::shared_ptr<const grpc::AuthContext> Auth() const override { return auth_; }
   std::shared_ptr<const grpc::AuthContext> auth_;
 };
 
@@ -256,14 +273,9 @@ class ClientStream : public QueueStream {
       : QueueStream(std::move(queues)), context_(std::move(context)) {}
   // Messages that nobody will read would keep the call open.
   ~ClientStream() override { context_->TryCancel(); }
-  // Valid once the first frame was read.
-  absl::StatusOr<rpc::Peer> peer() override {
-    auto auth = context_->auth_context();
-    if (auth == nullptr) return absl::UnauthenticatedError("the peer has no identity");
-    return rpc::PeerOf(*auth);
-  }
 
  private:
+  std::shared_ptr<const grpc::AuthContext> Auth() const override { return context_->auth_context(); }
   std::shared_ptr<grpc::ClientContext> context_;
 };
 

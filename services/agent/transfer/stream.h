@@ -18,7 +18,7 @@ namespace bailiwick::agent {
 
 class FrameStream {
  public:
-  static constexpr size_t kQueueFrames = 8;  // a direction: 8 MiB at most
+  static constexpr size_t kQueueFrames = 4;  // a direction: 8 MiB at most
 
   virtual ~FrameStream() = default;
   virtual bool Read(grpc::ByteBuffer* out) = 0;    // false: ended
@@ -30,7 +30,8 @@ class FrameStream {
   // Waits until what was written has left (bounded), then ends the stream.
   virtual void Close() = 0;
   virtual void Abort() = 0;  // at once; wakes readers and writers
-  // Who the handshake proved; whether that still counts is for the gate to say, again at every window.
+  // Who the handshake proved (of one that was dialled: once a frame was read). The same for as long as the stream lives;
+  // whether it still counts is for the gate to say, again at every window.
   virtual absl::StatusOr<rpc::Peer> peer() = 0;
 };
 

@@ -309,6 +309,7 @@ void FramePath(benchmark::State& state) {
     const agent::InFrame in = Must(agent::DecodeFrame(frame.Encode(true)));
     agent::PayloadReader payload(in);
     for (size_t i = 0; i < 32; ++i) {
+      parts.clear();
       payload.Take(32 << 10, &parts);
       if (state.range(0) == 1) {
         Must(store::VerifyChunk({.codec = store::Codec::kRaw, .raw_length = 32 << 10, .parts = parts},

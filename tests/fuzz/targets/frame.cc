@@ -22,6 +22,7 @@ FUZZ_TARGET(frame) {
       copy.AddAbsent();
       continue;
     }
+    parts.clear();
     payload.Take(piece.stored_length(), &parts);
     auto held = std::make_shared<std::string>();
     for (std::string_view part : parts) held->append(part);
