@@ -115,11 +115,9 @@ absl::Status Join(const JoinFlags& flags, const Place& place) {
 // Where replicas are laid out: the flag, the Site's replicaPath of the installed policy, or the data directory.
 std::string ReplicaPath(const RunSettings& settings, const Law& law, const std::string& site) {
   if (!settings.replica_path.empty()) return settings.replica_path;
-  if (auto current = law.current(); current != nullptr) {
-    auto it = current->resources.find({"Site", site});
-    if (it != current->resources.end() && !it->second.site().replica_path().empty())
-      return it->second.site().replica_path();
-  }
+  const config::Catalog resources = law.resources();
+  auto it = resources.find({"Site", site});
+  if (it != resources.end() && !it->second.site().replica_path().empty()) return it->second.site().replica_path();
   return os::JoinPath(settings.data_dir, "replicas");
 }
 

@@ -4,6 +4,7 @@ import os
 import re
 
 import fleet as f
+import identities as i
 
 FORBID_ALL = """
 apiVersion: bailiwick/v1
@@ -67,6 +68,28 @@ class Signing(f.FleetTest):
         self.assertIn("eu-data-stays", self.fleet.cli("policy", "show").out)
         self.installed(before + 2)
         self.assertIn("already", self.fleet.cli("policy", "rollback", str(before)).out)
+
+    def test_a_who_joins_anew_after_a_slept_rotation_goes_on(self):
+        """The new join string pins the new root, to which the law that the agent holds does not lead: it waits for the new one."""
+        carol = Signer(self.fleet, "carol")
+        source = f.make_tree(self.fleet.path("slept"), files=10)
+        self.fleet.apply(f.dataset_yaml("slept", source))
+        self.fleet.commit("slept")
+        self.fleet.wait_version("slept", 1, "core")
+        self.fleet.dev("stop", "core")
+        self.fleet.cli("policy", "rotate", "--add", carol.public)
+        i.rejoin(self.fleet, "core")
+        self.fleet.dev("start", "core")
+        self.assertIn("policy-set-aside", self.fleet.log("core"))
+        self.installed(self.revision())
+        f.write(os.path.join(source, "more"), b"after the rotation")
+        self.fleet.commit("slept")
+        self.fleet.wait_version("slept", 2, "core")
+        self.assertSame(source, self.fleet.current("core", "slept"))
+        self.fleet.restart("core")  # under the law that it holds now, of the root that is pinned now
+        self.assertEqual(self.fleet.log("core").count("policy-set-aside"), 1)
+        self.fleet.cli("policy", "rotate", "--remove", carol.public)
+        self.installed(self.revision())
 
     def test_b_two_of_three(self):
         """One signature changes nothing; two do; an agent that slept through every rotation follows."""

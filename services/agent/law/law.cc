@@ -10,6 +10,7 @@
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
+#include "common/telemetry/log.h"
 
 namespace bailiwick::agent {
 
@@ -141,10 +142,13 @@ absl::StatusOr<Law::Records> Law::ReadRecords() {
   return records;
 }
 
-absl::Status Law::Load() {
-  absl::MutexLock one(&install_mutex_);
-  BW_ASSIGN_OR_RETURN(std::string floor, Get(kFloorKey));
-  if (int64_t millis; absl::SimpleAtoi(floor, &millis)) clock_.Raise(absl::FromUnixMillis(millis));
+absl::StatusOr<Law::Floor> Law::FloorOf(const crypto::Envelope& bundle) {
+  resource::v1::PolicyBundle message;
+  if (!message.ParseFromString(bundle.payload)) return absl::DataLossError("the installed policy bundle is unreadable");
+  return Floor{message.revision(), std::string(crypto::Sha256(bundle.payload).view())};
+}
+
+absl::StatusOr<std::optional<LawOffer>> Law::ReadStored() {
   std::string bytes;
   BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
     BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT offer FROM law WHERE id = 1"));
@@ -152,7 +156,7 @@ absl::Status Law::Load() {
     if (row) bytes = select.Blob(0);
     return absl::OkStatus();
   }));
-  if (bytes.empty()) return absl::OkStatus();
+  if (bytes.empty()) return std::nullopt;
   agent::v1::PolicyOffer stored;
   if (!stored.ParseFromString(bytes)) return absl::DataLossError("the installed policy bundle is unreadable");
   LawOffer offer;
@@ -160,9 +164,26 @@ absl::Status Law::Load() {
   for (const auto& root : stored.roots()) offer.roots.push_back(rpc::FromProto(root));
   for (const auto& c : stored.classifications())
     offer.classifications.push_back(rpc::FromProto(c));  // of an older version
+  return offer;
+}
+
+absl::Status Law::Load() {
+  absl::MutexLock one(&install_mutex_);
+  BW_ASSIGN_OR_RETURN(std::string floor, Get(kFloorKey));
+  if (int64_t millis; absl::SimpleAtoi(floor, &millis)) clock_.Raise(absl::FromUnixMillis(millis));
+  BW_ASSIGN_OR_RETURN(const std::optional<LawOffer> offer, ReadStored());
+  if (!offer.has_value()) return absl::OkStatus();
   Draft draft;
   BW_ASSIGN_OR_RETURN(draft.records, ReadRecords());
-  BW_RETURN_IF_ERROR(OpenOffered(offer, &draft));
+  if (absl::Status opened = OpenOffered(*offer, &draft); absl::IsPermissionDenied(opened)) {
+    records_ = std::move(draft.records);  // what they may not fall behind
+    BW_ASSIGN_OR_RETURN(floor_, FloorOf(*offer->bundle));
+    SetAside(*offer->bundle, opened);
+    return absl::OkStatus();
+  } else if (!opened.ok()) {
+    return opened;
+  }
+  floor_ = {draft.snapshot->world.revision, draft.snapshot->world.digest};
   records_ = std::move(draft.records);
   trust_ = draft.trust;
   {
@@ -176,6 +197,19 @@ absl::Status Law::Load() {
   auto timestamp = config::OpenTimestamp(envelope, current()->world);
   if (timestamp.ok()) Vouch(*timestamp);
   return absl::OkStatus();
+}
+
+// Signed by nobody who counts here now; it was when it was installed, so nothing older takes its place.
+void Law::SetAside(const crypto::Envelope& bundle, const absl::Status& why) {
+  auto opened = config::OpenUnsigned(bundle);
+  telemetry::Log(
+      telemetry::Level::kWarning, "policy-set-aside",
+      {{"revision", opened.ok() ? absl::StrCat(opened->world.revision) : "?"},
+       {"why", why},
+       {"remedy", "nothing flows until the coordinator sends a policy of the root pinned at the last join"}});
+  if (!opened.ok()) return;
+  absl::MutexLock lock(&mutex_);
+  aside_ = std::move(opened->resources);
 }
 
 // The bundle and the records, verified, into `draft`, whose records are those known before.
@@ -260,6 +294,19 @@ absl::Status Law::Persist(const Draft& draft) {
   });
 }
 
+absl::Status Law::CheckFloor(const policy::World& world) const {
+  if (!floor_.has_value()) return absl::OkStatus();
+  if (world.revision < floor_->revision) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("policy revision ", world.revision, " is older than the installed ", floor_->revision));
+  }
+  if (world.revision == floor_->revision && world.digest != floor_->digest) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("another bundle claims the installed policy revision ", world.revision));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Law::Install(const LawOffer& offer) {
   absl::MutexLock one(&install_mutex_);
   const std::shared_ptr<const LawSnapshot> before = current();
@@ -267,14 +314,7 @@ absl::Status Law::Install(const LawOffer& offer) {
   draft.records = records_;
   BW_RETURN_IF_ERROR(OpenOffered(offer, &draft));
   const policy::World& world = draft.snapshot->world;
-  if (before != nullptr && world.revision < before->world.revision) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("policy revision ", world.revision, " is older than the installed ", before->world.revision));
-  }
-  if (before != nullptr && world.revision == before->world.revision && world.digest != before->world.digest) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("another bundle claims the installed policy revision ", world.revision));
-  }
+  BW_RETURN_IF_ERROR(CheckFloor(world));
   const bool bundle_moved = before == nullptr || world.digest != before->world.digest;
   if (bundle_moved) {
     draft.offer.emplace();
@@ -287,6 +327,7 @@ absl::Status Law::Install(const LawOffer& offer) {
     BW_RETURN_IF_ERROR(Persist(draft));
     records_ = std::move(draft.records);
     trust_ = draft.trust;
+    floor_ = {world.revision, world.digest};
     absl::MutexLock lock(&mutex_);
     root_now_ = draft.root;
     current_ = std::move(draft.snapshot);
@@ -392,6 +433,11 @@ absl::Time Law::called_current() const {
 std::shared_ptr<const LawSnapshot> Law::current() const {
   absl::MutexLock lock(&mutex_);
   return current_;
+}
+
+config::Catalog Law::resources() const {
+  absl::MutexLock lock(&mutex_);
+  return current_ != nullptr ? current_->resources : aside_;
 }
 
 uint64_t Law::revision() const {

@@ -4,7 +4,8 @@
 // Invariants: the revision never goes down, nor the number of the root, nor the revision of any classification, nor the
 // age of the newest timestamp, also across restarts; what is installed was verified against the root hash that came
 // with the join string or against a root that it leads to; it is durable before it takes effect; a refused offer
-// changes nothing. Thread-safe.
+// changes nothing. An agent that joined anew may be pinned to a root that the stored law does not lead to: that law is
+// set aside and nothing flows until a newer one, or the same with a chain that leads there, is installed. Thread-safe.
 #pragma once
 
 #include <map>
@@ -60,7 +61,7 @@ class Law {
   Law(std::string root_sha256, sql::Database* db, const os::Clock* clock)
       : root_sha256_(std::move(root_sha256)), db_(db), clock_(clock) {}
 
-  absl::Status Load();  // what was installed before the restart
+  absl::Status Load();  // what was installed before the restart; PERMISSION_DENIED never: see above
   // FAILED_PRECONDITION: older than what is installed, or there is no bundle yet. Others as config::OpenBundle.
   // Offering the same again is OK. A classification or timestamp that cannot be believed is left out: a dataset without
   // one is unknown in law and nothing of it flows.
@@ -75,6 +76,8 @@ class Law {
   absl::Status KeepTime();  // makes durable that it is at least now
 
   std::shared_ptr<const LawSnapshot> current() const;  // null: none yet
+  // Of the law in force, else of the one set aside: for where things lie here, never for what may flow.
+  config::Catalog resources() const;
   uint64_t revision() const;
   absl::Time vouched_until() const;  // by the newest timestamp; the infinite past: by none
   // When a signed word last said that the law in force is the current one: its newest timestamp, or where it asks for
@@ -90,9 +93,17 @@ class Law {
   };
   using Records = std::map<DatasetId, Known>;
   struct Draft;  // what an Install is about to make durable
+  struct Floor {  // the newest bundle ever installed, also one set aside
+    uint64_t revision = 0;
+    std::string digest;
+  };
 
   absl::StatusOr<Records> ReadRecords() ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
   absl::StatusOr<std::string> Get(const char* key);
+  static absl::StatusOr<Floor> FloorOf(const crypto::Envelope& bundle);
+  absl::StatusOr<std::optional<LawOffer>> ReadStored();
+  void SetAside(const crypto::Envelope& bundle, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status CheckFloor(const policy::World& world) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
   absl::Status OpenOffered(const LawOffer& offer, Draft* draft) ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
   static void Reopen(const std::string& trust, Draft* draft);
   static void Take(const std::vector<crypto::Envelope>& offered, Draft* draft);
@@ -106,8 +117,10 @@ class Law {
   absl::Mutex install_mutex_;  // one change at a time
   Records records_ ABSL_GUARDED_BY(install_mutex_);
   std::string trust_ ABSL_GUARDED_BY(install_mutex_);  // which keys the records were verified with
+  std::optional<Floor> floor_ ABSL_GUARDED_BY(install_mutex_);
   mutable absl::Mutex mutex_;
   std::shared_ptr<const LawSnapshot> current_ ABSL_GUARDED_BY(mutex_);
+  config::Catalog aside_ ABSL_GUARDED_BY(mutex_);                     // resources of the law that was set aside
   std::string root_now_ ABSL_GUARDED_BY(mutex_);                      // hash of the newest root that was installed
   absl::Time issued_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // newest timestamp ever believed
   std::string vouched_digest_ ABSL_GUARDED_BY(mutex_);                // of the bundle that it is for

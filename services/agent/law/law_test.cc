@@ -64,7 +64,7 @@ class LawTest : public ::testing::Test {
     auto db = sql::Database::Open({files_, directory_ + "/agent.db", migrations});
     ASSERT_TRUE(db.ok()) << db.status();
     db_ = *std::move(db);
-    law_ = std::make_unique<Law>(config::PolicyRootSha256(first_), db_.get(), &clock_);
+    law_ = std::make_unique<Law>(config::PolicyRootSha256(pinned_.value_or(first_)), db_.get(), &clock_);
     ASSERT_TRUE(law_->Load().ok());
   }
 
@@ -138,6 +138,7 @@ class LawTest : public ::testing::Test {
   std::vector<crypto::SigningKey> keys_;
   const crypto::SigningKey timestamp_key_ = *crypto::SigningKey::Generate();
   config::PolicyRoot first_, root_;
+  std::optional<config::PolicyRoot> pinned_;  // when it is not the first
   config::RootChain chain_;
   std::unique_ptr<sql::Database> db_;
   std::unique_ptr<Law> law_;
@@ -232,6 +233,33 @@ TEST_F(LawTest, AnAgentThatSleptWalksTheChainOfRoots) {
   chain_.clear();
   EXPECT_TRUE(absl::IsPermissionDenied(law_->Install(Offer(Bundle(10)))));
   EXPECT_EQ(law_->revision(), 9u);
+}
+
+TEST_F(LawTest, AnAgentThatJoinsAnewAfterASleptRotationWaitsForItsLaw) {
+  ASSERT_TRUE(law_->Install(Offer(Bundle(3))).ok());
+  ASSERT_TRUE(Records({Record("telemetry", 1), Record("health", 2)}).ok());
+  const auto first_offer = Offer(Bundle(4));
+  Rotate({0, 1}, 1, {0, 1});
+  pinned_ = root_;  // of the new join string
+  for (int round = 0; round < 2; ++round) {
+    Restart();
+    EXPECT_EQ(law_->current(), nullptr);
+    EXPECT_EQ(law_->CheckFresh().code, "POLICY_DENIED");
+    EXPECT_EQ(law_->resources().count({"Site", "factory"}), 1u) << "where things lie here is known all the same";
+    EXPECT_TRUE(absl::IsPermissionDenied(law_->Install(first_offer))) << "of the root before";
+    EXPECT_TRUE(absl::IsFailedPrecondition(law_->Install(Offer(Bundle(2))))) << "an older law under the new root";
+    EXPECT_TRUE(absl::IsFailedPrecondition(law_->Install(Offer(Bundle(3))))) << "another law of the same revision";
+    EXPECT_EQ(law_->current(), nullptr);
+  }
+  LawOffer offer = Offer(Bundle(5), 1);
+  offer.classifications = {Record("telemetry", 1)};
+  ASSERT_TRUE(law_->Install(offer).ok());
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(law_->revision(), 5u);
+    EXPECT_EQ(ClassOf(), "health") << "nor did any label go back";
+    EXPECT_TRUE(law_->CheckFresh().permitted) << law_->CheckFresh().message;
+    Restart();
+  }
 }
 
 TEST_F(LawTest, ARootThatOldOrNewKeysDidNotSignIsRefused) {
