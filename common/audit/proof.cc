@@ -91,12 +91,10 @@ absl::StatusOr<Verdict> VerifyProof(std::string_view text, const Trust& trust) {
   if (!newest.ok()) return tampered(newest.status());
   verdict.origin = newest->checkpoint.origin;
   verdict.size = newest->checkpoint.size;
-  const NoteKey* key = trust.FindLog(verdict.origin);
-  if (key == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the trust file has no key for the log ", verdict.origin, "; add a line: log VKEY"));
-  }
-  auto signed_by_log = OpenCheckpoint(proof.checkpoint, *key);
+  const absl::StatusOr<const NoteKey*> key = trust.KeyOf(*newest);
+  if (absl::IsDataLoss(key.status())) return tampered(key.status());
+  BW_RETURN_IF_ERROR(key.status());
+  auto signed_by_log = OpenCheckpoint(proof.checkpoint, **key);
   if (!signed_by_log.ok()) return tampered(signed_by_log.status());
   auto entry = EntryOf(proof.line, proof.sequence);
   if (!entry.ok()) return tampered(entry.status());
@@ -104,6 +102,9 @@ absl::StatusOr<Verdict> VerifyProof(std::string_view text, const Trust& trust) {
       VerifyInclusion(proof.sequence, verdict.size, LeafHash(*entry), proof.hashes, newest->checkpoint.root);
   if (!included.ok()) return tampered(included);
   verdict.witnesses = trust.Witnesses(newest->note);
+  if (const std::vector<std::string> altered = trust.Altered(newest->note); !altered.empty()) {
+    return tampered(absl::DataLossError(absl::StrCat("the signature of ", altered[0], " was changed")));
+  }
   if (trust.Suffices(verdict.witnesses)) {
     verdict.witnessed = trust.wants_witnesses() ? verdict.size : 0;
   } else {

@@ -14,6 +14,11 @@ namespace {
 
 absl::Status Bad(absl::string_view why) { return absl::InvalidArgumentError(why); }
 
+// Of a cosignature (its first eight bytes are seconds, big-endian): millions of years from now.
+bool HasImpossibleTime(const NoteSignature& s) {
+  return s.signature.size() == 8 + crypto::kSignatureSize && (s.signature[0] != 0 || s.signature[1] != 0);
+}
+
 }  // namespace
 
 absl::Status Trust::CheckNew(const std::string& name) const {
@@ -102,10 +107,36 @@ const NoteKey* Trust::FindLog(std::string_view origin) const {
   return nullptr;
 }
 
+absl::StatusOr<const NoteKey*> Trust::KeyOf(const SignedCheckpoint& newest) const {
+  const std::string& origin = newest.checkpoint.origin;
+  if (const NoteKey* key = FindLog(origin); key != nullptr) return key;
+  for (const NoteSignature& s : newest.note.signatures) {
+    const NoteKey* signer = FindLog(s.name);
+    if (signer == nullptr || s.id != signer->Id()) continue;
+    return absl::DataLossError(
+        absl::StrCat("the checkpoint says that it is of the log ", origin, ", but is signed in the name of ", s.name));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("the trust file has no key for the log ", origin, "; add a line: log VKEY"));
+}
+
 std::vector<std::string> Trust::Witnesses(const Note& note) const {
   std::vector<std::string> out;
   for (const auto& [name, key] : witnesses_) {
     if (SignedBy(note, key).has_value()) out.push_back(name);
+  }
+  return out;
+}
+
+std::vector<std::string> Trust::Altered(const Note& note) const {
+  std::vector<std::string> out;
+  for (const NoteSignature& s : note.signatures) {
+    auto is_of = [&s](const NoteKey& key) { return s.name == key.name && s.id == key.Id(); };
+    if (std::any_of(logs_.begin(), logs_.end(), is_of)) continue;
+    for (const auto& [name, key] : witnesses_) {
+      const bool true_one = SignedBy({note.text, {{key.name, key.Id(), s.signature}}}, key).has_value();
+      if (is_of(key) != true_one || (s.name == key.name && HasImpossibleTime(s))) out.push_back(name);
+    }
   }
   return out;
 }

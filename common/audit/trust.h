@@ -26,11 +26,18 @@ class Trust {
   static absl::StatusOr<Trust> Parse(std::string_view text, const std::string& file);
 
   const NoteKey* FindLog(std::string_view origin) const;  // null: none of these
+  // The key of the log that a checkpoint is of; its signature is the caller's to check. INVALID_ARGUMENT: none of
+  // these. DATA_LOSS: it is signed in the name of one of these logs and says that it is of another: it was changed.
+  absl::StatusOr<const NoteKey*> KeyOf(const SignedCheckpoint& newest) const;
   const std::vector<NoteKey>& logs() const { return logs_; }
   bool wants_witnesses() const { return quorum_ != "none"; }
   // Names of the witnesses that signed, and whether they are the quorum.
   std::vector<std::string> Witnesses(const Note& note) const;
   bool Suffices(const std::vector<std::string>& witnesses) const;
+  // Names of the witnesses whose signature on the note was changed: it is in their name and by their key, but false; or
+  // true, but not under their name; or of a time that no witness can have said. (A signature by a key that is not
+  // known, say a witness's former one, is neither.)
+  std::vector<std::string> Altered(const Note& note) const;
 
  private:
   struct Group {

@@ -82,11 +82,13 @@ class Verifier {
     checkpoint_ = last_->checkpoint;
     verdict_.origin = checkpoint_.origin;
     verdict_.size = checkpoint_.size;
-    const NoteKey* key = trust_.FindLog(checkpoint_.origin);
-    if (key == nullptr) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the trust file has no key for the log ", checkpoint_.origin, "; add a line: log VKEY"));
+    if (options_.any_signer) return true;
+    absl::StatusOr<const NoteKey*> known = trust_.KeyOf(*last_);
+    if (absl::IsDataLoss(known.status())) {
+      Problem(Annotate(known.status(), Path("checkpoint")));
+      return false;
     }
+    BW_ASSIGN_OR_RETURN(const NoteKey* const key, known);
     if (!SignedBy(last_->note, *key).has_value() || !OnlyValid(last_->note, *key)) {
       Problem(Finding::kTampered,
               absl::StrCat(Path("checkpoint"), " is not signed by the key of ", checkpoint_.origin));
@@ -298,7 +300,13 @@ class Verifier {
                                                cosigned_->checkpoint.size, " records are not those that they saw"));
       return;
     }
-    if (cosigned_.has_value()) verdict_.witnesses = trust_.Witnesses(cosigned_->note);
+    if (options_.any_signer) return;
+    if (cosigned_.has_value()) {
+      verdict_.witnesses = trust_.Witnesses(cosigned_->note);
+      for (const std::string& name : trust_.Altered(cosigned_->note)) {
+        Problem(Finding::kTampered, absl::StrCat(Path("witnessed"), ": the signature of ", name, " was changed"));
+      }
+    }
     if (!trust_.Suffices(verdict_.witnesses)) {
       Problem(Finding::kUnwitnessed, cosigned_.has_value()
                                          ? absl::StrCat("only ", verdict_.witnesses.size(),

@@ -35,6 +35,8 @@ struct Verdict {
 
 struct VerifyOptions {
   bool commitments_only = false;  // records that are kept elsewhere are not missed
+  // Whether all is as the checkpoint in the directory says, whoever signed it: finds damage, not who rewrote the whole.
+  bool any_signer = false;
 };
 
 // Errors are of reading, or INVALID_ARGUMENT: the trust policy knows no such log.

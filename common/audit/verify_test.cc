@@ -132,12 +132,7 @@ TEST_F(VerifyTest, WitnessesAreCountedAndASecondHistoryIsFound) {
   EXPECT_EQ(verdict.witnesses, std::vector<std::string>{"w"});
   log.reset();
 
-  // A cosignature that is changed does not count.
   const std::string witnessed = File("witnessed");
-  Note changed = note;
-  changed.signatures[1].signature[20] = static_cast<char>(changed.signatures[1].signature[20] ^ 1);
-  Set("witnessed", changed.Encode());
-  EXPECT_EQ(Verified(Believe(quorum)).finding, Finding::kUnwitnessed);
 
   // The owner of the key writes the log anew: by itself it is true, but not what the witness saw.
   ASSERT_TRUE(files_->RemoveTree(path_).ok());
@@ -152,6 +147,68 @@ TEST_F(VerifyTest, WitnessesAreCountedAndASecondHistoryIsFound) {
   verdict = Verified(trust);
   EXPECT_EQ(verdict.finding, Finding::kTampered);
   EXPECT_NE(verdict.problems[0].find("another history"), std::string::npos) << verdict.problems[0];
+}
+
+TEST_F(VerifyTest, AnyByteOfAWitnesssSignatureMattersEvenWhereNoQuorumAsksForIt) {
+  const NoteKey witness = {"w.example", NoteKey::Type::kCosigner, Key('w').public_key()};
+  const std::string witnesses = "witness w " + witness.ToVkey() + "\n";
+  auto log = Fill(3);
+  ASSERT_TRUE(log->Sign().ok());
+  Note note = *Note::Parse(log->checkpoint());
+  note.signatures.push_back(Cosign(note.text, "w.example", Key('w'), clock_.Now()));
+  ASSERT_TRUE(log->PutWitnessed(note).ok());
+  log.reset();
+  const Trust none = Believe(witnesses + "quorum none\n"), quorum = Believe(witnesses + "quorum w\n");
+  ASSERT_EQ(Verified(none).finding, Finding::kTrue);
+  const std::string whole = File("witnessed");
+  for (size_t i = 0; i < whole.size(); ++i) {
+    std::string changed = whole;
+    changed[i] = static_cast<char>(changed[i] ^ 0x11);
+    Set("witnessed", changed);
+    for (const Trust* trust : {&none, &quorum}) {
+      const Verdict verdict = Verified(*trust);
+      ASSERT_EQ(verdict.finding, Finding::kTampered) << "byte " << i;
+      ASSERT_FALSE(verdict.problems.empty());
+    }
+  }
+  // A key that the witness had before is not known; that is nobody's lie.
+  note.signatures.push_back(Cosign(note.text, "w.example", Key('o'), clock_.Now()));
+  Set("witnessed", note.Encode());
+  EXPECT_EQ(Verified(none).finding, Finding::kTrue);
+  EXPECT_EQ(Verified(quorum).finding, Finding::kTrue);
+}
+
+TEST_F(VerifyTest, ACheckpointThatNamesAnotherLogThanItsSignerIsTampered) {
+  { auto log = Fill(3); }
+  const Trust trust = Believe();
+  const std::string whole = File("checkpoint"), proof = ProveRecord(files_, path_, 1)->Encode();
+  for (size_t i = 0; i < Origin().size(); ++i) {
+    std::string changed = whole;
+    changed[i] = static_cast<char>(changed[i] ^ 0x01);
+    Set("checkpoint", changed);
+    auto verdict = VerifyLog(files_, path_, trust);
+    ASSERT_TRUE(verdict.ok()) << "byte " << i << ": " << verdict.status();
+    ASSERT_EQ(verdict->finding, Finding::kTampered) << "byte " << i;
+    std::string lie = proof;
+    lie.replace(lie.find(whole), whole.size(), changed);
+    auto said = VerifyProof(lie, trust);
+    ASSERT_TRUE(said.ok() && said->finding == Finding::kTampered) << "byte " << i;
+    Set("checkpoint", whole);
+  }
+}
+
+TEST_F(VerifyTest, DamageIsFoundWithoutAnyKey) {
+  { auto log = Fill(3); }
+  const Trust nobody = *Trust::Parse("quorum none\n", "trust");
+  const VerifyOptions options = {.any_signer = true};
+  ASSERT_EQ(Verified(nobody, files_, options).finding, Finding::kTrue);
+  const std::string name = PayloadPath(0), whole = File(name);
+  const std::vector<std::string> l = LinesOf(whole);
+  Record forged{.sequence = 2, .at = clock_.Now(), .kind = "nothing-happened", .detail = "{}"};
+  Set(name, l[0] + l[1] + Encode(forged, std::string(kSaltBytes, 's')).line + l[3]);
+  EXPECT_EQ(Verified(nobody, files_, options).finding, Finding::kTampered);
+  Set(name, l[0] + l[1]);
+  EXPECT_EQ(Verified(nobody, files_, options).finding, Finding::kIncomplete);
 }
 
 TEST_F(VerifyTest, OneRecordIsProvedWithoutTheOthers) {

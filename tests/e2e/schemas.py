@@ -79,7 +79,8 @@ AGENT = obj(site=TEXT, identity=TEXT, state=one_of("revoked", "expired", "unappr
             approved=FLAG, lastSeen=TIME, certificateExpires=TIME, renewed=TIME, policyRevision=COUNT, policyCalledCurrent=TIME,
             recoveriesLeft=COUNT, revokedAt=TIME, revokedBy=TEXT, revokedReason=TEXT)
 RECORD = obj(id=TEXT, sequence=COUNT, at=MOMENT, kind=TEXT, subject=TEXT, detail=ANYTHING)
-VERDICT = doc(finding=one_of("true", "tampered", "incomplete", "unwitnessed"), log=TEXT, records=COUNT, witnessed=COUNT, unsigned=COUNT,
+FINDING = one_of("true", "tampered", "incomplete", "unwitnessed")
+VERDICT = doc(finding=FINDING, log=TEXT, records=COUNT, witnessed=COUNT, unsigned=COUNT,
               payloadMissing=COUNT, before=COUNT, witnesses=rows(TEXT), problems=rows(TEXT))
 RULE_RESULT = obj(rule=TEXT, effect=one_of("permit", "forbid"), guardrail=FLAG, applies=FLAG, error=FLAG, failing=TEXT)
 EXPLAINED = obj(action=one_of("transfer", "reside", "transit", "relabel"), permitted=FLAG, reason=TEXT, rule=TEXT, basis=TEXT,
@@ -94,10 +95,10 @@ SUITE = obj(law=TEXT, policy=TEXT, rules=COUNT, rulesWithoutCase=rows(TEXT),
             tests=rows(obj(name=TEXT, kind=one_of("case", "invariant"), passed=FLAG, message=TEXT)))
 LINT = obj(severity=one_of("error", "warning"), code=TEXT, resource=TEXT, path=TEXT, file=TEXT, line=COUNT, column=COUNT, message=TEXT)
 CHECK = obj(name=TEXT, result=one_of("ok", "warn", "fail"), found=TEXT, remedy=TEXT)
-MOVE = obj(at=TIME, version=TEXT, to=TEXT, rule=TEXT, basis=TEXT, purpose=TEXT, classes=TEXT, record=TEXT, **{"from": TEXT})
-SENT = obj(recipient=TEXT, region=TEXT, dataset=TEXT, classes=TEXT, basis=TEXT, rule=TEXT, purpose=TEXT, versions=TEXT, data=TEXT, sent=TEXT,
-           **{"from": TEXT})
-
+MOVE = obj(at=TIME, version=TEXT, to=TEXT, result=TEXT, rule=TEXT, basis=TEXT, purpose=TEXT, classes=TEXT, record=TEXT, **{"from": TEXT})
+SENT = obj(recipient=TEXT, region=TEXT, dataset=TEXT, classes=TEXT, basis=TEXT, rule=TEXT, purpose=TEXT, versions=TEXT, interrupted=TEXT,
+           data=TEXT, sent=TEXT, **{"from": TEXT})
+CONTRADICTION = obj(at=TIME, dataset=TEXT, transfer=TEXT, what=TEXT, records=TEXT)
 
 
 def gone(**identity):
@@ -122,9 +123,9 @@ SCHEMAS = {
     "audit list": doc(records=rows(RECORD)),
     "audit logs": doc(logs=rows(obj(log=TEXT, origin=TEXT, entries=COUNT, cosignedBy=rows(TEXT), problem=TEXT, checkpoint=TEXT))),
     "audit report": either(
-        doc(title=TEXT, notes=rows(TEXT), sites=rows(obj(site=TEXT, how=TEXT)), moves=rows(MOVE),
+        doc(title=TEXT, finding=FINDING, notes=rows(TEXT), contradictions=rows(CONTRADICTION), sites=rows(obj(site=TEXT, how=TEXT)), moves=rows(MOVE),
             removals=rows(obj(at=TIME, site=TEXT, what=TEXT, receipt=TEXT, record=TEXT))),
-        doc(title=TEXT, notes=rows(TEXT), transfers=rows(SENT))),
+        doc(title=TEXT, finding=FINDING, notes=rows(TEXT), contradictions=rows(CONTRADICTION), transfers=rows(SENT))),
     "audit verify": VERDICT,
     "ca rotate": either(doc(signsFrom=TIME), TRIED),
     "console": doc(link=TEXT),

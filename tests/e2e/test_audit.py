@@ -1,6 +1,9 @@
 """Audit logs: what is recorded, that it verifies here and by an independent implementation, and that lies are found."""
+import hashlib
+import json
 import os
 import shutil
+import subprocess
 import unittest
 
 import fleet as f
@@ -24,6 +27,19 @@ def flip(path, at):
     content[at] ^= 0x11
     with open(path, "wb") as out:
         out.write(content)
+
+
+def forge(directory, old, new):
+    """Changes a record of an export and makes its salted hash right again."""
+    path = os.path.join(directory, "payload", "000")
+    lines = f.read(path).split(b"\n")
+    at = next(i for i, line in enumerate(lines) if old in line and b'"kind":"version-received"' in line)
+    said, salted = lines[at].replace(old, new).split(b',"salt":')
+    salt = json.loads(b'{"salt":' + salted)["salt"]
+    digest = hashlib.sha256(b"bailiwick-audit-v2\0" + bytes.fromhex(salt) + said).hexdigest()
+    lines[at] = said + f',"salt":"{salt}","hash":"{digest}"}}'.encode()
+    with open(path, "wb") as out:
+        out.write(b"\n".join(lines))
 
 
 class Audit(unittest.TestCase):
@@ -137,6 +153,15 @@ class Audit(unittest.TestCase):
         offline = self.fleet.cli("audit", "prove", row["id"], "--dir", out).out
         f.write(self.fleet.path("offline.tlog-proof"), offline.encode())
         self.fleet.cli("audit", "verify", self.fleet.path("offline.tlog-proof"), "--trust", agents)
+        # Of the log that was asked for, or not at all; and written, or not a success.
+        number = row["id"].split("/")[1]
+        said = self.fleet.cli("audit", "prove", "factory/" + number, "--dir", out, expect=f.USAGE)
+        self.assertIn("the log of core", said.err)
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            lost = subprocess.run([os.path.join(f.BIN, "bailiwick"), "audit", "prove", row["id"], "--dir", out], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        self.assertEqual(lost.returncode, 1)
+        self.assertIn("cannot write to standard output", lost.stderr)
 
     def test_what_an_auditor_saved_is_how_the_log_begins(self):
         agents = self.trust("trust-agents", "--agents")
@@ -146,6 +171,37 @@ class Audit(unittest.TestCase):
         said = self.fleet.cli("audit", "consistency", os.path.join(before, "checkpoint"), after, "--trust", agents)
         self.assertIn("begins with", said.out)
         self.fleet.cli("audit", "consistency", after, before, "--trust", agents, expect=TAMPERED)
+        flip(os.path.join(after, "payload", "000"), 20)
+        self.fleet.cli("audit", "consistency", before, after, "--trust", agents, expect=TAMPERED)
+        self.cosigned()
+        own = self.export("coordinator", "unwitnessed")
+        self.fleet.cli("audit", "consistency", own, own, "--trust", self.trust("trust"))
+        os.remove(os.path.join(own, "witnessed"))
+        self.fleet.cli("audit", "consistency", own, own, "--trust", self.trust("trust"), expect=UNWITNESSED)
+
+    def test_a_report_counts_only_what_verifies(self):
+        agents = self.trust("trust-agents", "--agents")
+        core, factory = self.export("core", "report-core"), self.export("factory", "report-factory")
+        both = ("--dir", core, "--dir", factory, "--trust", agents)
+        ask = lambda expect, *more: self.fleet.json("audit", "report", *more, *both, expect=expect)
+        whole = ask(f.OK, "--dataset", "seen")
+        self.assertEqual((whole["finding"], whole["notes"], whole["contradictions"]), ("true", [], []))
+        self.assertEqual([m["record"].split("/")[0] for m in whole["moves"]], ["core"])
+        self.fleet.cli("audit", "report", "--transfers", "--dir", core, expect=f.USAGE)
+        self.fleet.cli("audit", "list", "--dir", core)
+        rule = whole["moves"][0]["rule"].encode()
+        forge(core, b'"rule":"' + rule, b'"rule":"acme/lie')
+        for about in (("--dataset", "seen"), ("--transfers",)):
+            said = ask(TAMPERED, *about)
+            self.assertEqual(said["finding"], "tampered")
+            self.assertIn(core, said["notes"][0])
+            self.assertNotIn("acme/lie", json.dumps(said))
+        self.assertEqual([m["record"].split("/")[0] for m in ask(TAMPERED, "--dataset", "seen")["moves"]], ["factory"],
+                         "the other end tells of it")
+        self.assertIn("not the one that was signed", self.fleet.cli("audit", "list", "--dir", core, expect=TAMPERED).err)
+        os.remove(os.path.join(core, "payload", "000"))
+        self.assertEqual(ask(INCOMPLETE, "--transfers")["finding"], "incomplete")
+        self.fleet.cli("audit", "list", "--dir", core, expect=INCOMPLETE)
 
     def test_reports_tell_who_got_what_and_why(self):
         report = self.fleet.json("audit", "report", "--dataset", "seen")
@@ -162,6 +218,8 @@ class Audit(unittest.TestCase):
         self.fleet.cli("audit", "report", "--dataset", "seen", "--html", page)
         self.assertIn(b"<td>core (eu/de)</td>", f.read(page))
         self.fleet.cli("audit", "report", expect=f.USAGE)
+        said = self.fleet.cli("audit", "report", "--transfers", "--from", "2026-04-01", "--to", "2026-01-01", expect=f.USAGE)
+        self.assertIn("the period is empty", said.err)
         self.assertIn("mistyped", self.fleet.cli("audit", "report", "--dataset", "sene", expect=f.NOT_FOUND).err)
 
     def test_records_stay_in_their_region(self):

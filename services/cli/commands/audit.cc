@@ -15,20 +15,6 @@
 namespace bailiwick::cli {
 namespace {
 
-// Beside those of all commands; documented in their help.
-int ExitCodeOf(audit::Finding finding) {
-  switch (finding) {
-    case audit::Finding::kTrue:
-      return 0;
-    case audit::Finding::kTampered:
-      return 10;
-    case audit::Finding::kIncomplete:
-      return 11;
-    case audit::Finding::kUnwitnessed:
-      return 12;
-  }
-  return 1;
-}
 constexpr char kExitCodes[] =
     "Exit codes beside the usual: 10 tampered (something is not what was signed), 11 incomplete (something signed is\n"
     "missing), 12 unwitnessed (true by the log's own word, but too few of the witnesses have signed).\n";
@@ -59,11 +45,24 @@ Fields FieldsOf(const std::vector<AuditRecord>& records) {
   return {{"records", List(std::move(items))}};
 }
 
-absl::Status ListRecords(const Globals& globals, ListFlags flags) {
+// Whether a log in a directory is whole, whoever signed it: 0, or the exit code, said on standard error.
+absl::StatusOr<int> DamageOf(const std::string& directory) {
+  os::Files* files = os::Files::System();
+  BW_ASSIGN_OR_RETURN(const bool exists, files->Exists(directory));
+  if (!exists) return absl::NotFoundError(absl::StrCat(directory, " does not exist"));
+  BW_ASSIGN_OR_RETURN(const audit::Trust nobody, audit::Trust::Parse("quorum none\n", "trust"));
+  BW_ASSIGN_OR_RETURN(const audit::Verdict verdict, audit::VerifyLog(files, directory, nobody, {.any_signer = true}));
+  for (const std::string& p : verdict.problems) std::cerr << "bailiwick: " << FormatMessage(p) << "\n";
+  return ExitCodeOf(verdict.finding);
+}
+
+absl::StatusOr<int> ListRecords(const Globals& globals, ListFlags flags) {
   BW_RETURN_IF_ERROR(ParseAuditTime(flags.since, &flags.filter.since));
   BW_RETURN_IF_ERROR(ParseAuditTime(flags.until, &flags.filter.until));
   std::vector<AuditRecord> records;
   if (!flags.directory.empty()) {
+    BW_ASSIGN_OR_RETURN(const int damage, DamageOf(flags.directory));
+    if (damage != 0) return damage;
     BW_ASSIGN_OR_RETURN(records, RecordsIn(flags.directory, flags.filter));
   } else {
     BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
@@ -72,14 +71,14 @@ absl::Status ListRecords(const Globals& globals, ListFlags flags) {
   KeepNewest(flags.limit, &records);
   if (!globals.table()) {
     PrintJson(globals.format(), FieldsOf(records));
-    return absl::OkStatus();
+    return 0;
   }
   Rows rows;
   for (const auto& [site, r] : records) {
     rows.push_back({absl::StrCat(site, "/", r.sequence), TimeOf(r.at), r.kind, r.subject, r.detail});
   }
   PrintTable({"ID", "AT", "KIND", "SUBJECT", "DETAIL"}, rows);
-  return absl::OkStatus();
+  return 0;
 }
 
 std::string NameOf(const control::v1::AuditLog& log) { return log.site().empty() ? kCoordinatorLog : log.site(); }
@@ -110,11 +109,6 @@ absl::Status ListLogs(const Globals& globals) {
   }
   PrintTable({"LOG", "ORIGIN", "ENTRIES", "COSIGNED BY", "PROBLEM"}, rows);
   return absl::OkStatus();
-}
-
-absl::StatusOr<audit::Trust> ReadTrust(const std::string& file) {
-  BW_ASSIGN_OR_RETURN(const std::string text, os::ReadFile(os::Files::System(), file, audit::kMaxTrustFile));
-  return audit::Trust::Parse(text, file);
 }
 
 // To standard output, or to a file that is not there yet.
@@ -169,12 +163,23 @@ absl::StatusOr<std::pair<std::string, uint64_t>> ParseId(const std::string& id) 
   return std::make_pair(site, sequence);
 }
 
+// That a proof is of the log that was asked for.
+absl::Status CheckSite(const audit::RecordProof& proof, const std::string& site) {
+  BW_ASSIGN_OR_RETURN(const audit::SignedCheckpoint newest, audit::ReadCheckpoint(proof.checkpoint));
+  const std::string of = SiteOf(newest.checkpoint.origin);
+  if (of == site) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("record ", proof.sequence, " of ", site,
+                                                 " was asked for, but this is the log of ", of, ": ",
+                                                 newest.checkpoint.origin));
+}
+
 absl::Status Prove(const Globals& globals, const std::string& id, const std::string& directory,
                    const std::string& out) {
   BW_ASSIGN_OR_RETURN(const auto parsed, ParseId(id));
   audit::RecordProof proof;
   if (!directory.empty()) {
     BW_ASSIGN_OR_RETURN(proof, audit::ProveRecord(os::Files::System(), directory, parsed.second));
+    BW_RETURN_IF_ERROR(CheckSite(proof, parsed.first));
   } else {
     BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
     BW_ASSIGN_OR_RETURN(proof, ProveOf(*admin, id));
@@ -189,18 +194,14 @@ absl::StatusOr<audit::SignedCheckpoint> ReadNote(const std::string& path, const 
   if (!note.ok()) note = os::ReadFile(files, os::JoinPath(path, "checkpoint"), audit::kMaxNote);
   if (!note.ok()) return Annotate(note.status(), absl::StrCat(path, " is no checkpoint and no log"));
   BW_ASSIGN_OR_RETURN(audit::SignedCheckpoint read, audit::ReadCheckpoint(*note));
-  const audit::NoteKey* key = trust.FindLog(read.checkpoint.origin);
-  if (key == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the trust file has no key for the log ", read.checkpoint.origin, "; add a line: log VKEY"));
-  }
+  BW_ASSIGN_OR_RETURN(const audit::NoteKey* const key, trust.KeyOf(read));
   return audit::OpenCheckpoint(*note, *key);
 }
 
+// That the log is true, and begins with what the older checkpoint signed.
 absl::StatusOr<int> Consistency(const Globals& globals, const std::string& before, const std::string& now,
-                                const std::string& trust_file) {
+                                const std::string& trust_file, bool commitments_only) {
   BW_ASSIGN_OR_RETURN(const audit::Trust trust, ReadTrust(trust_file));
-  audit::Verdict verdict;
   auto old_note = ReadNote(before, trust), newest = ReadNote(now, trust);
   for (const auto& note : {old_note, newest}) {
     if (!note.ok() && !absl::IsDataLoss(note.status())) return note.status();
@@ -209,12 +210,11 @@ absl::StatusOr<int> Consistency(const Globals& globals, const std::string& befor
   status.Update(newest.status());
   if (status.ok()) status = audit::CheckConsistency(os::Files::System(), now, *old_note, *newest);
   if (!status.ok() && !absl::IsDataLoss(status) && !absl::IsNotFound(status)) return status;
-  if (newest.ok()) {
-    verdict.origin = newest->checkpoint.origin;
-    verdict.size = newest->checkpoint.size;
-  }
+  BW_ASSIGN_OR_RETURN(audit::Verdict verdict,
+                      audit::VerifyLog(os::Files::System(), now, trust, {.commitments_only = commitments_only}));
   if (!status.ok()) {
-    verdict.finding = absl::IsNotFound(status) ? audit::Finding::kIncomplete : audit::Finding::kTampered;
+    verdict.finding =
+        std::max(verdict.finding, absl::IsNotFound(status) ? audit::Finding::kIncomplete : audit::Finding::kTampered);
     verdict.problems.push_back(std::string(status.message()));
   } else if (globals.table()) {
     std::cout << "the log of " << newest->checkpoint.size << " records begins with the " << old_note->checkpoint.size
@@ -264,14 +264,38 @@ void RegisterList(CLI::App* audit, Globals& globals) {
   list->add_option("--since", flags->since, "only from this time on");
   list->add_option("--until", flags->until, "only before this time");
   list->add_option("--limit", flags->limit, "only the newest so many");
-  list->footer("Example:\n  bailiwick audit list --site core --kind transfer-refused --since 2026-03-01");
-  OnRun(list, globals, [&globals, flags] { return ListRecords(globals, *flags); });
+  list->footer(
+      "With --dir the records are compared with the log's own checkpoint first: exit code 10 when something was "
+      "changed,\n"
+      "11 when something is missing. Who signed it is not looked at; see audit verify.\nExample:\n  bailiwick audit "
+      "list --site core --kind transfer-refused --since 2026-03-01");
+  OnRunCode(list, globals, [&globals, flags] { return ListRecords(globals, *flags); });
   auto* logs = audit->add_subcommand("logs", "the logs that the coordinator knows of, and who cosigned its own");
   logs->footer("Example:\n  bailiwick audit logs");
   OnRun(logs, globals, [&globals] { return ListLogs(globals); });
 }
 
 }  // namespace
+
+// Beside those of all commands; documented in their help.
+int ExitCodeOf(audit::Finding finding) {
+  switch (finding) {
+    case audit::Finding::kTrue:
+      return 0;
+    case audit::Finding::kTampered:
+      return 10;
+    case audit::Finding::kIncomplete:
+      return 11;
+    case audit::Finding::kUnwitnessed:
+      return 12;
+  }
+  return 1;
+}
+
+absl::StatusOr<audit::Trust> ReadTrust(const std::string& file) {
+  BW_ASSIGN_OR_RETURN(const std::string text, os::ReadFile(os::Files::System(), file, audit::kMaxTrustFile));
+  return audit::Trust::Parse(text, file);
+}
 
 absl::Status ParseAuditTime(const std::string& text, absl::Time* out) {
   std::string problem;
@@ -323,6 +347,7 @@ absl::StatusOr<audit::RecordProof> ProveOf(Admin& admin, const std::string& id) 
     if (chunk.lines_size() > 0) proof.line = chunk.lines(0);
     return absl::OkStatus();
   }));
+  BW_RETURN_IF_ERROR(CheckSite(proof, site));
   return proof;
 }
 
@@ -377,7 +402,7 @@ void RegisterAudit(CLI::App& app, Globals& globals) {
   OnRun(prove, globals, [&globals, flags] { return Prove(globals, flags->id, flags->directory, flags->out); });
 
   auto* consistency =
-      audit->add_subcommand("consistency", "whether a log begins as it was when an older checkpoint was signed");
+      audit->add_subcommand("consistency", "whether a log is true and begins as when an older checkpoint was signed");
   consistency->add_option("OLD", flags->before, "a checkpoint that was saved, or the directory of an older export")
       ->type_name("PATH")
       ->required();
@@ -385,10 +410,13 @@ void RegisterAudit(CLI::App& app, Globals& globals) {
   consistency->add_option("--trust", flags->trust, "whom to believe: a trust file; see audit trust")
       ->type_name("PATH")
       ->required();
+  consistency->add_flag("--commitments-only", flags->commitments_only,
+                        "do not miss the records: only their commitments are here");
   consistency->footer(
       absl::StrCat(kExitCodes, "Example:\n  bailiwick audit consistency march/checkpoint april --trust trust.txt"));
-  OnRunCode(consistency, globals,
-            [&globals, flags] { return Consistency(globals, flags->before, flags->path, flags->trust); });
+  OnRunCode(consistency, globals, [&globals, flags] {
+    return Consistency(globals, flags->before, flags->path, flags->trust, flags->commitments_only);
+  });
 
   auto* take = audit->add_subcommand("export", "a log as a directory that verifies offline");
   take->add_option("--site", flags->site, "of the agent of this site (default: coordinator)")->type_name("SITE");

@@ -2,6 +2,7 @@
 #include "services/cli/core/audit_report.h"
 
 #include <algorithm>
+#include <functional>
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
@@ -11,11 +12,10 @@
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/views.h"
+#include "services/cli/core/audit_read.h"
 
 namespace bailiwick::cli {
 namespace {
-
-constexpr int kIncomplete = 11;  // as of audit verify
 
 using Section = AuditReport::Section;
 
@@ -33,41 +33,26 @@ absl::StatusOr<absl::Time> ParseDay(const std::string& text, absl::Time otherwis
       absl::StrCat("\"", text, "\" is no time; write 2026-03-01 or 2026-03-01T10:00:00Z"));
 }
 
-// All logs: those given, or the coordinator's and that of every site. Those that cannot be read are named.
-absl::StatusOr<std::vector<AuditRecord>> ReadAll(Admin* admin, const ReportQuestion& question,
-                                                 std::vector<std::string>* missing) {
-  std::vector<AuditRecord> all;
-  auto take = [&all](std::vector<AuditRecord> records) {
-    for (AuditRecord& r : records) all.push_back(std::move(r));
-  };
-  for (const std::string& directory : question.directories) {
-    BW_ASSIGN_OR_RETURN(std::vector<AuditRecord> records, RecordsIn(directory, {}));
-    take(std::move(records));
-  }
-  if (!question.directories.empty()) return all;
-  BW_ASSIGN_OR_RETURN(std::vector<AuditRecord> own, RecordsOf(*admin, kCoordinatorLog, {}));
-  take(std::move(own));
-  BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
-  for (const auto& [site, status] : sites) {
-    auto records = RecordsOf(*admin, site, {});
-    if (records.ok()) {
-      take(*std::move(records));
-    } else {
-      missing->push_back(
-          absl::StrCat("the log of ", site, " could not be read: ", std::string(records.status().message())));
-    }
-  }
-  return all;
-}
-
 std::string Or(const std::string& text) { return text.empty() ? "-" : text; }
+
+Section Contradictions(const AuditHistory& history, const std::function<bool(const AuditContradiction&)>& concerned) {
+  Section out{"Contradictions between logs",
+              "contradictions",
+              {"AT", "DATASET", "TRANSFER", "WHAT", "RECORDS"},
+              {"at", "dataset", "transfer", "what", "records"},
+              {}};
+  for (const AuditContradiction& c : history.contradictions) {
+    if (concerned(c)) out.rows.push_back({TimeOf(c.at), c.dataset, c.transfer, c.what, c.by});
+  }
+  return out;
+}
 
 std::vector<Section> OfDataset(const AuditHistory& history, const std::string& dataset) {
   Section sites{"Sites that ever held it", "sites", {"SITE", "HOW"}, {"site", "how"}, {}};
   Section moves{"Moves, and the rule that allowed each",
                 "moves",
-                {"AT", "VERSION", "FROM", "TO", "RULE", "BASIS", "PURPOSE", "CLASSES", "RECORD"},
-                {"at", "version", "from", "to", "rule", "basis", "purpose", "classes", "record"},
+                {"AT", "VERSION", "FROM", "TO", "RESULT", "RULE", "BASIS", "PURPOSE", "CLASSES", "RECORD"},
+                {"at", "version", "from", "to", "result", "rule", "basis", "purpose", "classes", "record"},
                 {}};
   Section removals{"Removals",
                    "removals",
@@ -79,18 +64,22 @@ std::vector<Section> OfDataset(const AuditHistory& history, const std::string& d
     for (const std::string& site : homes->second) held[site] = "committed it";
   }
   for (const AuditMove& m : history.moves) {
+    if (m.dataset == dataset && m.whole()) held.try_emplace(m.to, "received it");
+  }
+  for (const AuditMove& m : history.moves) {
     if (m.dataset != dataset) continue;
     held.try_emplace(m.from, "sent it");
-    held.try_emplace(m.to, "received it");
+    if (m.wire_bytes != 0) held.try_emplace(m.to, "received a part of it");
     moves.rows.push_back({TimeOf(m.at), absl::StrCat(m.number), absl::StrCat(m.from, " (", m.from_region, ")"),
-                          absl::StrCat(m.to, " (", m.to_region, ")"), Or(m.rule), Or(m.basis), Or(m.purpose),
+                          absl::StrCat(m.to, " (", m.to_region, ")"), m.result, Or(m.rule), Or(m.basis), Or(m.purpose),
                           Or(m.classes), m.by});
   }
   for (const AuditRemoval& r : history.removals) {
     if (r.dataset == dataset) removals.rows.push_back({TimeOf(r.at), r.site, r.what, Or(r.receipt), r.by});
   }
   for (const auto& [site, how] : held) sites.rows.push_back({site, how});
-  return {sites, moves, removals};
+  return {sites, moves, removals,
+          Contradictions(history, [&](const AuditContradiction& c) { return c.dataset == dataset; })};
 }
 
 std::vector<Section> OfTransfers(const AuditHistory& history, absl::Time from, absl::Time to) {
@@ -98,19 +87,20 @@ std::vector<Section> OfTransfers(const AuditHistory& history, absl::Time from, a
   for (const AuditMove& m : history.moves) {
     if (m.at >= from && m.at < to) inside.push_back(m);
   }
-  Section out{
-      "Transfers by recipient",
-      "transfers",
-      {"RECIPIENT", "REGION", "FROM", "DATASET", "CLASSES", "BASIS", "RULE", "PURPOSE", "VERSIONS", "DATA", "SENT"},
-      {"recipient", "region", "from", "dataset", "classes", "basis", "rule", "purpose", "versions", "data", "sent"},
-      {}};
+  Section out{"Transfers by recipient",
+              "transfers",
+              {"RECIPIENT", "REGION", "FROM", "DATASET", "CLASSES", "BASIS", "RULE", "PURPOSE", "VERSIONS",
+               "INTERRUPTED", "DATA", "SENT"},
+              {"recipient", "region", "from", "dataset", "classes", "basis", "rule", "purpose", "versions",
+               "interrupted", "data", "sent"},
+              {}};
   for (const AuditTotal& t : Totals(inside)) {
     const AuditMove& m = t.like;
     out.rows.push_back({m.to, m.to_region, absl::StrCat(m.from, " (", m.from_region, ")"), m.dataset, Or(m.classes),
-                        Or(m.basis), Or(m.rule), Or(m.purpose), absl::StrCat(t.moves), FormatBytes(t.logical_bytes),
-                        FormatBytes(t.wire_bytes)});
+                        Or(m.basis), Or(m.rule), Or(m.purpose), absl::StrCat(t.moves), absl::StrCat(t.interrupted),
+                        FormatBytes(t.logical_bytes), FormatBytes(t.wire_bytes)});
   }
-  return {out};
+  return {out, Contradictions(history, [&](const AuditContradiction& c) { return c.at >= from && c.at < to; })};
 }
 
 void Print(const AuditReport& report) {
@@ -136,6 +126,10 @@ absl::StatusOr<Period> PeriodOf(const ReportQuestion& question) {
   Period period;
   BW_ASSIGN_OR_RETURN(period.from, ParseDay(question.from, absl::InfinitePast()));
   BW_ASSIGN_OR_RETURN(period.to, ParseDay(question.to, absl::InfiniteFuture()));
+  if (period.from >= period.to) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the period is empty: --from ", question.from, " is not before --to ", question.to));
+  }
   return period;
 }
 
@@ -153,13 +147,13 @@ absl::StatusOr<int> Report(const Globals& globals, const ReportQuestion& questio
   } else {
     PrintJson(globals.format(), report.ToFields());
   }
-  return report.incomplete ? kIncomplete : 0;
+  return ExitCodeOf(report.finding);
 }
 
 }  // namespace
 
 Fields AuditReport::ToFields() const {
-  Fields out = {{"title", Text(title)}};
+  Fields out = {{"title", Text(title)}, {"finding", Text(std::string(audit::FindingWord(finding)))}};
   std::vector<Json> sentences;
   for (const std::string& s : notes) sentences.push_back(Text(s));
   out.emplace_back("notes", List(std::move(sentences)));
@@ -184,9 +178,12 @@ std::string AuditReport::ToHtml() const {
 absl::StatusOr<AuditReport> ReportOf(Admin* admin, const ReportQuestion& question) {
   BW_ASSIGN_OR_RETURN(const Period period, PeriodOf(question));
   AuditReport report;
-  BW_ASSIGN_OR_RETURN(const std::vector<AuditRecord> records, ReadAll(admin, question, &report.notes));
-  report.incomplete = !report.notes.empty();
-  const AuditHistory history = HistoryOf(records);
+  BW_ASSIGN_OR_RETURN(VerifiedLogs logs, question.directories.empty()
+                                             ? VerifiedLogsOf(*admin)
+                                             : VerifiedLogsIn(question.directories, question.trusts));
+  report.notes = std::move(logs.notes);
+  report.finding = logs.finding;
+  const AuditHistory history = HistoryOf(logs.records);
   if (question.transfers) {
     report.title = absl::StrCat("Transfers from ", question.from.empty() ? "the beginning" : question.from, " to ",
                                 question.to.empty() ? "now" : question.to);
@@ -197,7 +194,7 @@ absl::StatusOr<AuditReport> ReportOf(Admin* admin, const ReportQuestion& questio
     const bool nothing = std::all_of(report.sections.begin(), report.sections.end(),
                                      [](const Section& section) { return section.rows.empty(); });
     // "Nowhere" is an answer that an auditor relies on: not one to a mistyped name.
-    if (nothing && !report.incomplete) {
+    if (nothing && report.finding <= audit::Finding::kUnwitnessed) {
       return absl::NotFoundError(absl::StrCat("no record of the logs names a version of dataset ", question.dataset,
                                               ": mistyped, or never committed"));
     }
@@ -209,6 +206,7 @@ void RegisterAuditReport(CLI::App& audit, Globals& globals) {
   auto* report = audit.add_subcommand("report", "where a dataset has been; who received what over a period");
   auto flags = std::make_shared<ReportQuestion>();
   auto html = std::make_shared<std::string>();
+  auto trust = std::make_shared<std::vector<std::string>>();
   report
       ->add_option("--dataset", flags->dataset,
                    "every site that ever held it, which rule allowed each move, receipts of removals")
@@ -220,11 +218,26 @@ void RegisterAuditReport(CLI::App& audit, Globals& globals) {
   report
       ->add_option("--dir", flags->directories, "directory of a log, again for each (default: all logs, over the wire)")
       ->type_name("PATH");
+  report
+      ->add_option("--trust", *trust,
+                   "of --dir: whom to believe, again for each file; see audit trust, with and without --agents")
+      ->type_name("PATH");
   report->add_option("--html", *html, "write a printable page to this file")->type_name("PATH");
   report->footer(
-      "Exit code 11: a log could not be read, so something may be missing; the report says which.\n"
+      "Each log is verified first, over the wire by the keys that the signed law pins; one that is not true is left "
+      "out.\n"
+      "Exit codes beside the usual: 10 a log is tampered with, 11 a log is incomplete or could not be read, so "
+      "something\n"
+      "may be missing, 12 too few witnesses (of --trust) have signed; the report says which.\n"
       "Example:\n  bailiwick audit report --transfers --from 2026-01-01 --to 2026-04-01 --html q1.html");
-  OnRunCode(report, globals, [&globals, flags, html] { return Report(globals, *flags, *html); });
+  OnRunCode(report, globals, [&globals, flags, trust, html]() -> absl::StatusOr<int> {
+    flags->trusts.clear();
+    for (const std::string& file : *trust) {
+      BW_ASSIGN_OR_RETURN(audit::Trust read, ReadTrust(file));
+      flags->trusts.push_back(std::move(read));
+    }
+    return Report(globals, *flags, *html);
+  });
 }
 
 }  // namespace bailiwick::cli

@@ -14,6 +14,7 @@ void OnRunCode(CLI::App* command, Globals& globals, std::function<absl::StatusOr
   command->callback([&globals, body = std::move(body)] {
     absl::StatusOr<int> code = body();
     std::cout.flush();
+    if (code.ok() && !std::cout) code = absl::UnknownError("cannot write to standard output");
     if (code.ok()) {
       globals.exit_code = *code;
       return;

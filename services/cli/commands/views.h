@@ -56,8 +56,12 @@ absl::Status ParseAuditTime(const std::string& text, absl::Time* out);
 absl::StatusOr<audit::RecordProof> ProveOf(Admin& admin, const std::string& id);
 Fields VerdictFields(const audit::Verdict& verdict);  // audit verify
 
-// audit report: about one dataset, or about the transfers of a period. `incomplete`: a log could not be read; `notes`
-// say which.
+// The exit code of what a verification found: 0, or 10 to 12 as the help of audit verify says.
+int ExitCodeOf(audit::Finding finding);
+absl::StatusOr<audit::Trust> ReadTrust(const std::string& file);
+
+// audit report: about one dataset, or about the transfers of a period, from logs that were verified. `finding`: the
+// worst that is wrong with one of them; `notes` say which.
 struct AuditReport {
   struct Section {
     std::string title, name;  // name: in JSON
@@ -67,7 +71,7 @@ struct AuditReport {
   std::string title;
   std::vector<std::string> notes;
   std::vector<Section> sections;
-  bool incomplete = false;
+  audit::Finding finding = audit::Finding::kTrue;
   Fields ToFields() const;
   std::string ToHtml() const;
 };
@@ -75,6 +79,7 @@ struct ReportQuestion {
   std::string dataset, from, to;
   bool transfers = false;
   std::vector<std::string> directories;  // of logs; empty: all logs, over the wire
+  std::vector<audit::Trust> trusts;      // by which directories are verified
 };
 // `admin` may be null when directories are given.
 absl::StatusOr<AuditReport> ReportOf(Admin* admin, const ReportQuestion& question);

@@ -16,14 +16,6 @@ namespace {
 
 constexpr absl::Duration kPatience = absl::Minutes(10);
 
-// NAME/audit/ID, NAME being td/site/SITE or td/coordinator.
-std::string SiteOf(const std::string& origin) {
-  const size_t at = origin.find("/site/");
-  if (at == std::string::npos) return kCoordinatorLog;
-  const std::string rest = origin.substr(at + 6);
-  return rest.substr(0, rest.find('/'));
-}
-
 absl::Status AddLine(const std::string& site, uint64_t sequence, std::string_view line, const AuditFilter& filter,
                      std::vector<AuditRecord>* out) {
   absl::StatusOr<audit::Decoded> decoded = audit::Decode(line, sequence);
@@ -73,6 +65,13 @@ absl::Status Read(Stub& stub, const agent::v1::ReadAuditRequest& request,
 }
 
 }  // namespace
+
+std::string SiteOf(const std::string& origin) {
+  const size_t at = origin.find("/site/");
+  if (at == std::string::npos) return kCoordinatorLog;
+  const std::string rest = origin.substr(at + 6);
+  return rest.substr(0, rest.find('/'));
+}
 
 absl::Status ReadAudit(Admin& admin, const std::string& site, const agent::v1::ReadAuditRequest& request,
                        const std::function<absl::Status(const agent::v1::AuditChunk&)>& each) {

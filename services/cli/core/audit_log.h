@@ -17,6 +17,9 @@ namespace bailiwick::cli {
 
 inline constexpr char kCoordinatorLog[] = "coordinator";  // in the place of a site
 
+// The site of a log by its origin, NAME/audit/ID, NAME being TRUST-DOMAIN/site/SITE or TRUST-DOMAIN/coordinator.
+std::string SiteOf(const std::string& origin);
+
 // Asks an agent, or the coordinator; `each` for every chunk.
 absl::Status ReadAudit(Admin& admin, const std::string& site, const agent::v1::ReadAuditRequest& request,
                        const std::function<absl::Status(const agent::v1::AuditChunk&)>& each);

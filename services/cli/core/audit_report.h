@@ -12,30 +12,41 @@
 
 namespace bailiwick::cli {
 
-struct AuditMove {  // a version that came to a site
+struct AuditMove {  // a version that came to a site, or a part of it
   absl::Time at;
-  std::string dataset, from, to, from_region, to_region;  // sites and regions
+  std::string dataset, transfer, from, to, from_region, to_region;  // sites and regions
   uint64_t number = 0;
   std::string rule, basis, purpose, classes;  // classes: the labels of the data then, a=1,b=2
   uint64_t logical_bytes = 0, wire_bytes = 0;
-  std::string by;  // the record: SITE/SEQUENCE
+  std::string by;      // the record: SITE/SEQUENCE
+  std::string result;  // received; had it already; interrupted: CODE
+  bool whole() const { return result == "received"; }
+};
+// Two ends that do not say the same of one transfer.
+struct AuditContradiction {
+  absl::Time at;
+  std::string dataset, transfer, what, by;
 };
 struct AuditRemoval {
   absl::Time at;
   std::string dataset, site, what, receipt, by;  // receipt: empty where none is given (retention)
 };
-// Of all logs together. A move is told by the receiver's log; where that was not read, by the source's.
+// Of all logs together. What both ends say of a transfer is one move, told by the receiver's record where there is one;
+// what only one end says is a move as well, and a contradiction if the log of the other was read. Of attempts that were
+// interrupted those of the end that counts more bytes are told.
 struct AuditHistory {
   std::map<std::string, std::set<std::string>> homes;  // sites that committed, by dataset
   std::vector<AuditMove> moves;                        // oldest first
   std::vector<AuditRemoval> removals;
+  std::vector<AuditContradiction> contradictions;
 };
 AuditHistory HistoryOf(const std::vector<AuditRecord>& records);
 
-// Totals of moves that have all but the bytes in common.
+// Totals of moves that have all but bytes and result in common. Bytes that were sent are those of all attempts,
+// versions and their size those of whole ones.
 struct AuditTotal {
   AuditMove like;
-  uint64_t moves = 0, logical_bytes = 0, wire_bytes = 0;
+  uint64_t moves = 0, interrupted = 0, logical_bytes = 0, wire_bytes = 0;
 };
 std::vector<AuditTotal> Totals(const std::vector<AuditMove>& moves);
 

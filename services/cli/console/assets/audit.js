@@ -99,7 +99,7 @@ async function report(box, query) {
     try {
       const q = Object.fromEntries(query);
       const r = await get('audit/report', q);
-      replace(out, h('h2', {}, r.title), r.notes.length ? h('div', { class: 'notice bad' }, h('strong', {}, 'Something may be missing.'), h('ul', {}, r.notes.map((n) => h('li', {}, n)))) : h('p', { class: 'quiet' }, 'Every log was read.'),
+      replace(out, h('h2', {}, r.title), r.notes.length ? h('div', { class: 'notice bad' }, h('strong', {}, r.finding === 'tampered' ? 'A log is tampered with.' : 'Something may be missing.'), h('ul', {}, r.notes.map((n) => h('li', {}, n)))) : h('p', { class: 'quiet' }, 'Every log was read and verified.'),
         Object.entries(r).filter(([, rows]) => Array.isArray(rows)).filter(([name]) => name !== 'notes').map(([name, rows]) => section(name, rows)),
         h('p', {}, h('a', { href: link('audit/report', { ...q, html: 1 }), download: 'bailiwick-report.html' }, 'Save as a printable page')));
     } catch (error) {

@@ -1,0 +1,30 @@
+// Audit logs for those who draw conclusions from them: read and verified before a record of them counts. Nothing here
+// prints.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/audit/trust.h"
+#include "common/audit/verify.h"
+#include "services/cli/core/audit_log.h"
+
+namespace bailiwick::cli {
+
+// What was read of some logs, and what is wrong with it.
+struct VerifiedLogs {
+  std::vector<AuditRecord> records;  // that are signed, of logs of which all is as it was signed
+  std::vector<std::string> notes;    // a sentence for each log that is not, or is not there: its records are left out
+  audit::Finding finding = audit::Finding::kTrue;  // the worst of them
+};
+
+// Of the directories, each by the trust file that knows it. INVALID_ARGUMENT: none does.
+absl::StatusOr<VerifiedLogs> VerifiedLogsIn(const std::vector<std::string>& directories,
+                                            const std::vector<audit::Trust>& trusts);
+
+// Over the wire: the coordinator's, that of every site, and all that the coordinator keeps commitments of, by the keys
+// that the signed law pins; against what the coordinator keeps as well. Witnesses are not asked for.
+absl::StatusOr<VerifiedLogs> VerifiedLogsOf(Admin& admin);
+
+}  // namespace bailiwick::cli
