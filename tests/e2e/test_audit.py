@@ -270,6 +270,16 @@ class Histories(unittest.TestCase):
         fleet.cli("audit", "export", "--out", out)
         return out
 
+    def test_the_log_of_a_site_that_was_deleted_is_missed(self):
+        with f.Fleet(f.CORE) as fleet:
+            logs = lambda: {log["log"] for log in fleet.json("audit", "logs")["logs"]}
+            f.wait_until(lambda: "core" in logs(), timeout=PATIENCE, what="the coordinator knows the log")
+            fleet.cli("audit", "report", "--transfers")
+            fleet.cli("delete", "site", "core")
+            said = fleet.json("audit", "report", "--transfers", expect=INCOMPLETE)
+            self.assertEqual(said["finding"], "incomplete")
+            self.assertIn("the log of core", said["notes"][0])
+
     def test_an_agent_whose_log_went_back_is_found_by_the_coordinator(self):
         with f.Fleet(f.CORE) as fleet:
             entries = lambda: int({log["log"]: log for log in fleet.json("audit", "logs")["logs"]}.get("core", {}).get("entries", 0))
