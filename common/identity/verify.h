@@ -15,7 +15,8 @@
 namespace bailiwick::identity {
 
 // Refusal codes: NO_CERTIFICATE, UNREADABLE, UNKNOWN_CA, EXPIRED, NOT_YET_VALID, BAD_CERTIFICATE, NOT_ONE_IDENTITY,
-// MALFORMED_IDENTITY, FOREIGN_DOMAIN, WRONG_KIND, WRONG_PEER, WRONG_REGION, UNKNOWN_SITE, REVOKED, NOT_ALLOWED.
+// MALFORMED_IDENTITY, FOREIGN_DOMAIN, WRONG_KIND, WRONG_PEER, WRONG_REGION, UNKNOWN_SITE, REVOKED, NOT_ALLOWED,
+// TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED.
 absl::Status Refuse(std::string_view code, std::string_view sentence);  // UNAUTHENTICATED
 absl::Status Forbid(std::string_view code, std::string_view sentence);  // PERMISSION_DENIED
 std::string RefusalCode(const absl::Status& status);                    // empty: not one of these

@@ -117,7 +117,7 @@ SCHEMAS = {
     "agent list": doc(agents=rows(AGENT)),
     "agent revoke": either(doc(revoked=TEXT), TRIED),
     "apply": CHANGES,
-    "approve": either(doc(done=TEXT, login=TEXT), doc(applied=FLAG, policyRevision=COUNT), TRIED),
+    "approve": either(doc(done=TEXT), doc(applied=FLAG, policyRevision=COUNT), TRIED),
     "audit consistency": VERDICT,
     "audit export": doc(directory=TEXT, site=TEXT, records=COUNT),
     "audit list": doc(records=rows(RECORD)),

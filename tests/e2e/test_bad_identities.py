@@ -134,6 +134,29 @@ class BadIdentities(f.FleetTest):
                 self.assertIn("handshake failed", known["unknown", "TLS_FAILED"])
                 self.assertLess(len([r for r in i.records(self.fleet, recorder) if r["subject"] == "peer/unknown"]), 20)
 
+    def test_a_token_that_does_not_count_is_recorded_and_knocking_is_one_record(self):
+        join = self.fleet.json("site", "join-token", "core")
+        login = self.fleet.json("login-token", "carol")["login"]
+        home = self.fleet.path("carol")
+
+        def knock(token):
+            parts = ["--coordinator", join["coordinator"], "--ca-sha256", join["caSha256"], "--policy-root-sha256", join["policyRootSha256"]]
+            return f.run([f.AGENT, "join", "--data-dir", self.fleet.path("knocker"), *parts, "--token", token]).code
+        self.assertEqual(knock(join["token"]), f.OK)
+        self.fleet.cli("login", "--token", login, "--to", home)
+        before = i.refusals(self.fleet, "coordinator")
+        for _ in range(5):
+            self.assertNotEqual(knock(join["token"]), f.OK)
+            self.assertNotEqual(knock("x" * 43), f.OK)
+        new = {k: v for k, v in i.refusals(self.fleet, "coordinator").items() if k not in before}
+        self.assertEqual(set(new), {("unknown", "TOKEN_USED"), ("unknown", "TOKEN_UNKNOWN")})
+        self.assertIn("the token for core was used already", new["unknown", "TOKEN_USED"])
+        self.assertIn("the token for core was used already", self.fleet.log("coordinator"))
+        refused = self.fleet.cli("login", "--token", login, "--to", home + "2", expect=None)
+        self.assertIn("the token for carol was used already", refused.err)
+        kept = [r for r in i.records(self.fleet, "coordinator") if r["kind"] == "peer-refused" and r["detail"]["code"].startswith("TOKEN_")]
+        self.assertEqual(len(kept), 2, kept)
+
     def test_knocking_does_not_fill_the_log(self):
         identity = self.forger.make(self.name(GOOD, "knocker", domain="evil.example"))
         before = len(i.records(self.fleet, "coordinator"))

@@ -38,7 +38,11 @@ absl::Status LoginToken(const Globals& globals, const std::string& person, const
   }
   control::v1::Proposal proposal;
   BW_ASSIGN_OR_RETURN(std::string login, MakeLoginString(*admin, person, life, &proposal));
-  if (login.empty()) return SayProposed(globals, proposal);
+  if (login.empty()) {
+    BW_RETURN_IF_ERROR(SayProposed(globals, proposal));
+    if (globals.table()) std::cout << "then say this once more: the login string is for you alone\n";
+    return absl::OkStatus();
+  }
   if (globals.table()) {
     std::cout << login << "\n";
   } else {
@@ -125,7 +129,10 @@ absl::Status Proposals(const Globals& globals) {
     const auto& p = pending.pending();
     add(IdOf(p), absl::StrCat("a change of resources: ", p.missing()), p.by(), p.since());
   }
-  for (const auto& p : proposals.proposals()) add(p.id(), p.what(), p.by(), p.since());
+  for (const auto& p : proposals.proposals()) {
+    const std::string approved = p.approved_by().empty() ? "" : absl::StrCat(", approved by ", p.approved_by());
+    add(p.id(), absl::StrCat(p.what(), approved), p.by(), p.since());
+  }
   if (globals.table()) {
     PrintTable({"ID", "SINCE", "BY", "WHAT"}, rows);
   } else {
@@ -172,17 +179,14 @@ absl::Status Approve(const Globals& globals, const std::string& id, bool yes, bo
   request.set_id(id);
   control::v1::ApproveResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().Approve(Admin::Call().get(), request, &response)));
-  std::string login;
-  if (response.has_login_token()) {
-    control::v1::GetInfoResponse info;
-    BW_RETURN_IF_ERROR(admin->Check(admin->control().GetInfo(Admin::Call().get(), {}, &info)));
-    login = LoginString(admin->context(), info, response.done().create_login_token().person(),
-                        response.login_token().token());
-  }
-  if (globals.table()) {
-    std::cout << "done: " << response.done().what() << "\n" << login << (login.empty() ? "" : "\n");
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"done", Text(response.done().what())}});
+  } else if (response.done().has_create_login_token()) {
+    std::cout << "approved: " << response.done().what() << "; " << response.done().by()
+              << " gets the login string with: bailiwick login-token " << response.done().create_login_token().person()
+              << "\n";
   } else {
-    PrintJson(globals.format(), {{"done", Text(response.done().what())}, {"login", Text(login)}});
+    std::cout << "done: " << response.done().what() << "\n";
   }
   return absl::OkStatus();
 }

@@ -1,4 +1,6 @@
 // Agents, people, what was revoked, tokens.
+#include "absl/strings/str_cat.h"
+#include "common/identity/verify.h"
 #include "services/coordinator/catalog/sqlite_catalog.h"
 
 namespace bailiwick::coordinator {
@@ -63,10 +65,13 @@ absl::StatusOr<std::string> SqliteCatalog::SpendToken(const std::string& sha256,
       BW_ASSIGN_OR_RETURN(auto select, db.Prepare("SELECT site, expires, used FROM tokens WHERE sha256 = ?"));
       select.BindBlob(1, sha256);
       BW_ASSIGN_OR_RETURN(bool row, select.Step());
-      if (!row) return absl::UnauthenticatedError("the join token is not known here");
-      if (select.Int(2) != 0) return absl::UnauthenticatedError("the join token was used already; ask for a new one");
+      if (!row) return identity::Refuse("TOKEN_UNKNOWN", "the token is not known here");
+      if (select.Int(2) != 0)
+        return identity::Refuse("TOKEN_USED",
+                                absl::StrCat("the token for ", select.Text(0), " was used already; ask for a new one"));
       if (select.Int(1) < absl::ToUnixMillis(now))
-        return absl::UnauthenticatedError("the join token has expired; ask for a new one");
+        return identity::Refuse("TOKEN_EXPIRED",
+                                absl::StrCat("the token for ", select.Text(0), " has expired; ask for a new one"));
       site = select.Text(0);
     }
     BW_ASSIGN_OR_RETURN(auto spend, db.Prepare("UPDATE tokens SET used = 1 WHERE sha256 = ?"));

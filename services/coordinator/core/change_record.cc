@@ -2,7 +2,9 @@
 
 #include <map>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/crypto/digest.h"
 #include "common/telemetry/line.h"
@@ -41,20 +43,67 @@ std::string OneChange(const config::ResourceKey& key, const std::string& before,
                       "\",\"sha256After\":\"", crypto::Sha256(after).Hex(), "\"}");
 }
 
+std::string KeyLine(const char* of, const types::v1::PublicKey& key) {
+  return absl::StrCat(of, " ", absl::BytesToHexString(key.ed25519()), key.name().empty() ? "" : " ", key.name(), "\n");
+}
+
+std::string RootLines(const std::string& encoded) {
+  resource::v1::PolicyRoot root;
+  if (!root.ParseFromString(encoded)) return "root unreadable\n";
+  std::string out = absl::StrCat("root threshold ", root.threshold(), "\n");
+  for (const auto& key : root.keys()) absl::StrAppend(&out, KeyLine("root key", key));
+  return out;
+}
+
+std::string ClassifierLine(const resource::v1::Classifier& classifier) {
+  std::vector<std::string> limits;
+  for (const auto& label : classifier.labels()) {
+    limits.push_back(absl::StrCat("label ", label.key(), "=", absl::StrJoin(label.values(), "|")));
+  }
+  for (const std::string& dataset : classifier.datasets()) limits.push_back(absl::StrCat("dataset ", dataset));
+  for (const std::string& region : classifier.home_regions()) limits.push_back(absl::StrCat("home region ", region));
+  return absl::StrCat("delegated ", classifier.key().name(), " ", absl::BytesToHexString(classifier.key().ed25519()),
+                      ": ", absl::StrJoin(limits, ", "), "\n");
+}
+
+// A line for each thing that the bundle says beside its resources.
+std::string TrustLines(const resource::v1::PolicyBundle& law) {
+  std::string out = RootLines(law.root());
+  for (const auto& pinned : law.enrolment_keys()) {
+    absl::StrAppend(&out, "agent of ", pinned.site(), " ", absl::BytesToHexString(pinned.ed25519()), "\n");
+  }
+  for (const auto& key : law.grant_keys()) absl::StrAppend(&out, KeyLine("grant key", key));
+  for (const auto& key : law.timestamp_keys()) absl::StrAppend(&out, KeyLine("timestamp key", key));
+  for (const auto& key : law.classifier_keys()) absl::StrAppend(&out, KeyLine("classifier key", key));
+  for (const auto& classifier : law.classifiers()) absl::StrAppend(&out, ClassifierLine(classifier));
+  if (law.has_max_age()) absl::StrAppend(&out, "maxAge ", law.max_age().seconds(), "s\n");
+  if (law.has_timestamp_life()) absl::StrAppend(&out, "timestampLife ", law.timestamp_life().seconds(), "s\n");
+  return out;
+}
+
 }  // namespace
 
-std::vector<std::string> ChangeRecords(const std::string& who, const Change& change, const config::Catalog& before) {
+std::vector<std::string> ChangeRecords(const std::string& who, const Change& change, const config::Catalog& before,
+                                       const resource::v1::PolicyBundle* law) {
   std::vector<std::string> parts(1);
-  auto add = [&](const config::ResourceKey& key, const std::string& after) {
-    const auto old_one = before.find(key);
-    std::string one = OneChange(key, old_one == before.end() ? "" : config::ToYaml(old_one->second), after);
+  auto add_texts = [&](const config::ResourceKey& key, const std::string& old_text, const std::string& after) {
+    std::string one = OneChange(key, old_text, after);
     if (parts.back().size() + one.size() > kMaxPart) parts.emplace_back();
     absl::StrAppend(&parts.back(), parts.back().empty() ? "" : ",", one);
+  };
+  auto add = [&](const config::ResourceKey& key, const std::string& after) {
+    const auto old_one = before.find(key);
+    add_texts(key, old_one == before.end() ? "" : config::ToYaml(old_one->second), after);
   };
   for (const auto& resource : change.upserts) {
     add({config::KindOf(resource), resource.metadata().name()}, config::ToYaml(resource));
   }
   for (const auto& key : change.deletes) add(key, "");
+  resource::v1::PolicyBundle next;
+  if (change.bundle.has_value() && next.ParseFromString(change.bundle->payload)) {
+    const std::string was = law == nullptr ? "" : TrustLines(*law), is = TrustLines(next);
+    if (was != is) add_texts({"PolicyBundle", "keys"}, was, is);
+  }
   for (size_t i = 0; i < parts.size(); ++i) {
     parts[i] = absl::StrCat("{\"by\":", telemetry::JsonString(who), ",\"policyRevision\":", change.bundle_revision,
                             ",\"part\":", i + 1, ",\"parts\":", parts.size(), ",\"changes\":[", parts[i], "]}");

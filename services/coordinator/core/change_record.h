@@ -12,7 +12,10 @@ namespace bailiwick::coordinator {
 // Details of one record or more, each small enough for the log:
 // {"by":..., "policyRevision":N, "part":1, "parts":N, "changes":[{"resource":"KIND/NAME", "diff":"-...\n+..."}, ...]}
 // A diff has the lines of YAML that only one side has; empty: signed again as it was. One that is too long for a record
-// is given by the SHA-256 of both texts. Pure function.
-std::vector<std::string> ChangeRecords(const std::string& who, const Change& change, const config::Catalog& before);
+// is given by the SHA-256 of both texts. What the bundle says beside resources (the root's keys and threshold, pinned
+// and other keys, delegated classifiers, how long it counts) is the resource "PolicyBundle/keys". `law` is the bundle
+// before; null: none. Pure function.
+std::vector<std::string> ChangeRecords(const std::string& who, const Change& change, const config::Catalog& before,
+                                       const resource::v1::PolicyBundle* law);
 
 }  // namespace bailiwick::coordinator

@@ -34,6 +34,7 @@
 #include "common/rpc/redaction.h"
 #include "services/coordinator/ca/authority.h"
 #include "services/coordinator/catalog/catalog.h"
+#include "services/coordinator/core/danger.h"
 #include "services/coordinator/core/rate_meter.h"
 #include "services/coordinator/core/rehearsal.h"
 #include "services/coordinator/planner/compiled_law.h"
@@ -244,7 +245,14 @@ class Core {
   // People: core_people.cc.
   static rpc::People PeopleOf(const config::Catalog& resources);
   void ApplyPeople() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);     // to the gate, and to those who are connected
-  bool TakesTwo() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // dangerous acts need a second person
+  // Dangerous acts need a second person: there is one who could say yes, not counting who was revoked.
+  bool TakesTwo() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasRole(const std::string& who, unsigned roles) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether what they said then still counts. FAILED_PRECONDITION: they were revoked since, or lost these roles.
+  absl::Status CheckStands(const std::string& who, absl::Time since, unsigned roles) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Stakes StakesOf(const Change& change) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasPast(const std::string& dataset, DatasetId id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckMayApply(const std::string& who, const control::v1::ApplyRequest& request,
                              const config::Catalog& after) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Why the change waits for another person than who gave it first; empty: it does not. `completes`: it is the
@@ -260,6 +268,14 @@ class Core {
   absl::StatusOr<control::v1::AllowRecoveriesResponse> AllowRecoveriesNow(
       const std::string& who, const control::v1::AllowRecoveriesRequest& request, Rehearsal* dry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Their proposal to let the person log in, approved or not; null: none.
+  const control::v1::Proposal* FindLogin(const std::string& who, const std::string& person) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<control::v1::CreateLoginTokenResponse> ProposeLogin(
+      const std::string& who, const control::v1::CreateLoginTokenRequest& request, Rehearsal* dry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status ApproveLogin(const std::string& who, control::v1::Proposal proposal, Rehearsal* dry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::CreateLoginTokenResponse> CreateLoginTokenNow(
       const std::string& who, const control::v1::CreateLoginTokenRequest& request, Rehearsal* dry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -268,6 +284,8 @@ class Core {
   absl::StatusOr<enroll::v1::JoinResponse> Certify(const identity::SpiffeId& id, const std::string& csr_der,
                                                    absl::Duration life) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Lift(const std::string& spiffe_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // who was revoked joins anew
+  // A token that does not count, recorded as every refusal is.
+  absl::StatusOr<std::string> SpendToken(const std::string& sha256) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckNotRevoked(const std::string& spiffe_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   agent::v1::CoordinatorMessage TrustMessage() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ApplyDenied() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // to the gate, and to those who are connected

@@ -305,7 +305,8 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, c
     absl::StrAppend(&names, names.empty() ? "" : ", ", config::KindOf(r), "/", r.metadata().name());
   for (const auto& key : change.deletes)
     absl::StrAppend(&names, names.empty() ? "-" : ", -", key.first, "/", key.second);
-  for (const std::string& detail : ChangeRecords(who, change, state_.resources)) {
+  for (const std::string& detail :
+       ChangeRecords(who, change, state_.resources, bundle_.has_value() ? &bundle_->message : nullptr)) {
     BW_RETURN_IF_ERROR(Audit("resources-changed", absl::StrCat("generation/", change.generation), detail));
   }
   change.by = who;

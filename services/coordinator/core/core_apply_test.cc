@@ -210,6 +210,25 @@ TEST_F(ApplyTest, TheDecisionIsInTheAuditLog) {
   EXPECT_THAT(records->at(0).detail, HasSubstr("\"resource\":\"Region/audited\",\"diff\":\"+apiVersion"));
 }
 
+TEST_F(ApplyTest, KeysAndAgesOfTheLawAreRecordedAsTheyChange) {
+  ASSERT_TRUE(Apply(kLaw).ok());
+  control::v1::ApplyRequest request;
+  request.set_expected_generation(core_->Info().generation());
+  auto bundle = BundleOf(Catalogued(), core_->Info().policy_revision() + 1);
+  bundle.mutable_max_age()->set_seconds(3600);
+  auto* pinned = bundle.add_enrolment_keys();
+  pinned->set_site("core");
+  pinned->set_agent("core");
+  pinned->set_ed25519(std::string(32, '\x11'));
+  *request.mutable_bundle() = Signed(crypto::kBundleType, bundle);
+  ASSERT_TRUE(core_->Apply("spiffe://acme/admin/alice", request).ok());
+  auto records = audit_->Read(2, 10);
+  ASSERT_TRUE(records.ok());
+  ASSERT_EQ(records->size(), 1u);
+  EXPECT_THAT(records->at(0).detail, HasSubstr("\"resource\":\"PolicyBundle/keys\",\"diff\":\"+agent of core 1111"));
+  EXPECT_THAT(records->at(0).detail, HasSubstr("+maxAge 3600s"));
+}
+
 TEST_F(ApplyTest, ABigChangeIsRecordedInPartsAndWhole) {
   ASSERT_TRUE(Apply(kLaw).ok());
   std::string yaml;

@@ -54,10 +54,11 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
   const absl::Time now = clock_->Now();
   // A request that cannot succeed must not cost the token.
   BW_RETURN_IF_ERROR(identity::CheckRequest(request.csr_der()));
-  BW_ASSIGN_OR_RETURN(std::string site, catalog_->SpendToken(std::string(crypto::Sha256(request.token()).view()), now));
+  BW_ASSIGN_OR_RETURN(std::string site, SpendToken(std::string(crypto::Sha256(request.token()).view())));
   auto resource = state_.resources.find({"Site", site});
   if (resource == state_.resources.end()) {
-    return absl::UnauthenticatedError(absl::StrCat("site ", site, " no longer exists"));
+    return config_.identities.gate->Refused(
+        "unknown", identity::Refuse("UNKNOWN_SITE", absl::StrCat("site ", site, " no longer exists")));
   }
   identity::SpiffeId id{.kind = identity::Kind::kAgent,
                         .trust_domain = config_.identities.trust_domain,
@@ -83,6 +84,12 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
   Event("agent-joined", site, "", 0, absl::StrCat(id.str(), Approved(site) ? "" : "; its key is not approved yet"));
   Wake();
   return response;
+}
+
+absl::StatusOr<std::string> Core::SpendToken(const std::string& sha256) {
+  auto spent = catalog_->SpendToken(sha256, clock_->Now());
+  if (!absl::IsUnauthenticated(spent.status())) return spent;
+  return config_.identities.gate->Refused("unknown", spent.status());
 }
 
 absl::StatusOr<agent::v1::RenewResponse> Core::Renew(const rpc::Peer& peer, const agent::v1::RenewRequest& request) {
@@ -273,6 +280,11 @@ absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
                                    .site = "",
                                    .name = request.admin()};
     BW_RETURN_IF_ERROR(identity::ParseSpiffeId(admin.str()).status());
+    if (!HasRole(who, rpc::kPolicyAdmin)) {
+      return config_.identities.gate->Refused(
+          who,
+          identity::Forbid("NOT_ALLOWED", absl::StrCat(who, " may not revoke people: it needs the role policy-admin")));
+    }
     id = admin.str();
     if (id == who) return absl::FailedPreconditionError("that is you: ask another admin to revoke you");
   } else {

@@ -10,7 +10,6 @@
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
 #include "services/coordinator/core/core.h"
-#include "services/coordinator/core/danger.h"
 
 namespace bailiwick::coordinator {
 namespace {
@@ -50,7 +49,61 @@ void Core::ApplyPeople() {
   for (const auto& [site, session] : sessions_) session->Send(TrustMessage());
 }
 
-bool Core::TakesTwo() const { return people_.bound && people_.Count(rpc::kPolicyAdmin) >= 2; }
+bool Core::TakesTwo() const {
+  size_t could = 0;
+  for (const auto& [name, roles] : people_.roles) {
+    const identity::SpiffeId id{.kind = identity::Kind::kAdmin,
+                                .trust_domain = config_.identities.trust_domain,
+                                .region = "",
+                                .site = "",
+                                .name = name};
+    if ((roles & rpc::kPolicyAdmin) != 0 && CheckNotRevoked(id.str()).ok()) ++could;
+  }
+  return people_.bound && could >= 2;
+}
+
+bool Core::HasRole(const std::string& who, unsigned roles) const {
+  return (people_.RolesOf(PersonOf(who)) & roles) != 0;
+}
+
+absl::Status Core::CheckStands(const std::string& who, absl::Time since, unsigned roles) const {
+  auto denied = state_.denied.find(who);
+  if (denied != state_.denied.end() &&
+      (!denied->second.has_lifted() || since <= rpc::FromProto(denied->second.lifted()))) {
+    return absl::FailedPreconditionError(absl::StrCat(who, " was revoked since"));
+  }
+  if (HasRole(who, roles)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(who, " is not ", rpc::RoleNames(roles), " any more"));
+}
+
+// Of the dataset or of any stream of the family, also of those that no site has any more.
+bool Core::HasPast(const std::string& dataset, DatasetId id) const {
+  for (const auto& [of, versions] : state_.versions) {
+    if (versions.empty()) continue;
+    const std::string& name = versions.rbegin()->second.record.dataset;
+    const size_t at = name.rfind('@');
+    if (of == id || (at != std::string::npos && config::StreamId(id, name.substr(at + 1)) == of)) return true;
+  }
+  return std::any_of(state_.holds.begin(), state_.holds.end(), [&](const auto& hold) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    auto of = DatasetId::From(hold.second.dataset_id());
+    if (!of.ok()) return false;
+    auto stream = streams_.find(*of);
+    return *of == id || (stream != streams_.end() && stream->second.family == dataset);
+  });
+}
+
+Stakes Core::StakesOf(const Change& change) const {
+  Stakes stakes;
+  for (const auto& [site, agent] : state_.agents) {
+    if (!agent.spiffe_id.empty()) stakes.joined.insert(site);
+  }
+  for (const auto& [name, id] : state_.dataset_ids) {
+    auto stays = change.dataset_ids.find(name);
+    const bool same = stays != change.dataset_ids.end() && stays->second == id;
+    if (!same && HasPast(name, id)) stakes.dropped.insert(name);
+  }
+  return stakes;
+}
 
 absl::Status Core::CheckMayApply(const std::string& who, const control::v1::ApplyRequest& request,
                                  const config::Catalog& after) const {
@@ -64,8 +117,7 @@ absl::Status Core::CheckMayApply(const std::string& who, const control::v1::Appl
   };
   const bool people_change = bindings(after) != bindings(state_.resources);
   const std::string name = PersonOf(who);
-  if ((people_change || request.has_bundle() || !request.roots().empty()) &&
-      (people_.RolesOf(name) & rpc::kPolicyAdmin) == 0) {
+  if ((people_change || request.has_bundle() || !request.roots().empty()) && !HasRole(who, rpc::kPolicyAdmin)) {
     return config_.identities.gate->Refused(
         who, identity::Forbid("NOT_ALLOWED",
                               absl::StrCat(name, " may not change law or people: it needs the role policy-admin")));
@@ -82,14 +134,21 @@ std::string Core::NeedsSecond(const std::string& who, const Change& change, cons
                               bool completes) const {
   if (!TakesTwo()) return "";
   const std::string& first = completes ? state_.pending->by : who;
-  if (PersonOf(first) != PersonOf(who)) return "";
+  const bool another = PersonOf(first) != PersonOf(who) && HasRole(who, rpc::kPolicyAdmin);
   std::vector<config::Classification> changed;
   for (const auto& [id, envelope] : change.classifications) {
     auto c = config::ReadKeptClassification(envelope);
     if (c.ok()) changed.push_back(*std::move(c));
   }
-  const std::vector<std::string> dangers = Dangers(state_.resources, after, classifications_, changed);
+  const std::vector<std::string> dangers =
+      Dangers(state_.resources, after, classifications_, changed, StakesOf(change));
   if (dangers.empty()) return "";
+  if (another) {
+    const absl::Status stands = CheckStands(first, state_.pending->since, rpc::kOperator | rpc::kPolicyAdmin);
+    return stands.ok() ? ""
+                       : absl::StrCat("it ", absl::StrJoin(dangers, ", "), ", and ", stands.message(),
+                                      "; reject it and apply it anew: bailiwick policy reject");
+  }
   return absl::StrCat("it ", absl::StrJoin(dangers, ", "), ", which needs the approval of another policy-admin than ",
                       first, ": bailiwick approve");
 }
@@ -136,6 +195,11 @@ absl::StatusOr<control::v1::ApproveResponse> Core::Approve(const std::string& wh
   if (PersonOf(proposal.by()) == PersonOf(who)) {
     return absl::FailedPreconditionError("that is your own proposal: another policy-admin must approve it");
   }
+  BW_RETURN_IF_ERROR(Annotate(CheckStands(proposal.by(), rpc::FromProto(proposal.since()), rpc::kPolicyAdmin),
+                              absl::StrCat("withdraw the proposal: bailiwick withdraw ", proposal.id())));
+  if (!proposal.approved_by().empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(proposal.approved_by(), " approved it already"));
+  }
   if (dry == nullptr)
     BW_RETURN_IF_ERROR(Audit("proposal-approved", absl::StrCat("proposal/", proposal.id()),
                              absl::StrCat("{\"by\":\"", who, "\",\"proposedBy\":\"", proposal.by(), "\"}")));
@@ -147,7 +211,8 @@ absl::StatusOr<control::v1::ApproveResponse> Core::Approve(const std::string& wh
   } else if (proposal.has_allow_recoveries()) {
     BW_RETURN_IF_ERROR(AllowRecoveriesNow(both, proposal.allow_recoveries(), dry).status());
   } else if (proposal.has_create_login_token()) {
-    BW_ASSIGN_OR_RETURN(*response.mutable_login_token(), CreateLoginTokenNow(both, proposal.create_login_token(), dry));
+    BW_RETURN_IF_ERROR(ApproveLogin(who, proposal, dry));
+    return response;
   }
   if (dry != nullptr) return response;
   BW_RETURN_IF_ERROR(catalog_->RemoveProposal(proposal.id()));
@@ -185,15 +250,57 @@ absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::CreateLoginToken(
   }
   absl::MutexLock lock(&mutex_);
   // Who could log in as the second person would be two.
-  if (TakesTwo() && (people_.RolesOf(request.person()) & rpc::kPolicyAdmin) != 0) {
+  if (TakesTwo() && HasRole(request.person(), rpc::kPolicyAdmin)) return ProposeLogin(who, request, dry);
+  return CreateLoginTokenNow(who, request, dry);
+}
+
+const control::v1::Proposal* Core::FindLogin(const std::string& who, const std::string& person) const {
+  for (const auto& [id, proposal] : state_.proposals) {
+    if (proposal.by() == who && proposal.create_login_token().person() == person) return &proposal;
+  }
+  return nullptr;
+}
+
+// The secret is made when who proposed it comes back for it: nobody else ever sees it, nor is it kept.
+absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::ProposeLogin(
+    const std::string& who, const control::v1::CreateLoginTokenRequest& request, Rehearsal* dry) {
+  control::v1::CreateLoginTokenResponse response;
+  const control::v1::Proposal* found = FindLogin(who, request.person());
+  if (found == nullptr) {
     control::v1::Proposal proposal;
     *proposal.mutable_create_login_token() = request;
-    control::v1::CreateLoginTokenResponse response;
     BW_ASSIGN_OR_RETURN(*response.mutable_proposal(),
                         Propose(who, std::move(proposal), absl::StrCat("let ", request.person(), " log in"), dry));
     return response;
   }
-  return CreateLoginTokenNow(who, request, dry);
+  const control::v1::Proposal proposal = *found;
+  if (proposal.approved_by().empty()) {
+    *response.mutable_proposal() = proposal;
+    if (dry != nullptr) dry->waits = "it waits for the approval of another policy-admin already: bailiwick approve";
+    return response;
+  }
+  BW_RETURN_IF_ERROR(
+      Annotate(CheckStands(proposal.approved_by(), rpc::FromProto(proposal.approved()), rpc::kPolicyAdmin),
+               absl::StrCat("the approval does not count; propose it anew after: bailiwick withdraw ", proposal.id())));
+  if (dry == nullptr) {  // before the token: it is for once
+    BW_RETURN_IF_ERROR(catalog_->RemoveProposal(proposal.id()));
+    state_.proposals.erase(proposal.id());
+  }
+  return CreateLoginTokenNow(absl::StrCat(who, " and ", proposal.approved_by()), proposal.create_login_token(), dry);
+}
+
+absl::Status Core::ApproveLogin(const std::string& who, control::v1::Proposal proposal, Rehearsal* dry) {
+  const std::string& person = proposal.create_login_token().person();
+  if (dry != nullptr) {
+    dry->effects.push_back(absl::StrCat(proposal.by(), " can make a string with which ", person, " logs in once"));
+    return absl::OkStatus();
+  }
+  proposal.set_approved_by(who);
+  rpc::ToProto(clock_->Now(), proposal.mutable_approved());
+  BW_RETURN_IF_ERROR(catalog_->PutProposal(proposal));
+  state_.proposals[proposal.id()] = proposal;
+  Event("proposal-approved", "", "", 0, absl::StrCat(proposal.what(), ", by ", proposal.by(), " and ", who));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::CreateLoginTokenNow(
@@ -222,7 +329,7 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Login(const enroll::v1::LoginRequ
   absl::MutexLock lock(&mutex_);
   if (config_.control_address.empty() || stopping_)
     return absl::UnavailableError("the coordinator is starting or stopping; try again");
-  BW_ASSIGN_OR_RETURN(std::string person, catalog_->SpendToken(TokenHash(request.token()), clock_->Now()));
+  BW_ASSIGN_OR_RETURN(std::string person, SpendToken(TokenHash(request.token())));
   const identity::SpiffeId id{.kind = identity::Kind::kAdmin,
                               .trust_domain = config_.identities.trust_domain,
                               .region = "",

@@ -140,7 +140,7 @@ TEST(Danger, ALimitThatComesToBindOtherDataShortensTheirRetention) {
       EXPECT_TRUE(parsed.ok()) << parsed.status();
       for (const auto& one : *parsed) catalogs[i][{"SovereigntyPolicy", "p"}] = one.resource;
     }
-    return Dangers(catalogs[0], catalogs[1], {}, {});
+    return Dangers(catalogs[0], catalogs[1], {}, {}, {});
   };
   const std::string week = "obligations: [{maxRetention: 7d}]", month = "obligations: [{maxRetention: 30d}]";
   const std::string health = "data: {matchLabels: {class: health}}, ", any = "", us = "to: {in: [us]}, ";
@@ -150,6 +150,91 @@ TEST(Danger, ALimitThatComesToBindOtherDataShortensTheirRetention) {
   EXPECT_THAT(dangers(any + week, any + month), IsEmpty());
   EXPECT_THAT(dangers(any + week, "basis: scc, " + week), IsEmpty());
   EXPECT_THAT(dangers(health + week, "purposes: [care]"), IsEmpty()) << "no limit any more";
+}
+
+TEST(Danger, RedactionsThatComeToOverrideHolds) {
+  const auto dangers = [](const std::string& before, const std::string& after) {
+    config::Catalog catalogs[2];
+    for (int i = 0; i < 2; ++i) {
+      resource::v1::Resource& policy = catalogs[i][{"SovereigntyPolicy", "p"}];
+      auto* redaction = policy.mutable_sovereignty_policy()->mutable_redaction();
+      const std::string& says = i == 0 ? before : after;
+      redaction->set_overrides_locks(!says.empty());
+      if (!says.empty() && says != "all") (*redaction->mutable_data()->mutable_match_labels())["class"] = says;
+    }
+    return Dangers(catalogs[0], catalogs[1], {}, {}, {});
+  };
+  EXPECT_THAT(dangers("", "all"), ElementsAre("lets redactions override holds by policy p"));
+  EXPECT_THAT(dangers("health", "all"), ElementsAre("lets redactions override holds by policy p"));
+  EXPECT_THAT(dangers("all", "all"), IsEmpty());
+  EXPECT_THAT(dangers("all", ""), IsEmpty());
+}
+
+TEST(Danger, DeletingWhatHasAPast) {
+  config::Catalog before;
+  before[{"Site", "joined"}].mutable_site();
+  before[{"Site", "empty"}].mutable_site();
+  EXPECT_THAT(Dangers(before, {}, {}, {}, {.joined = {"joined", "other"}, .dropped = {}}),
+              ElementsAre("deletes site joined, as which an agent joined"));
+  EXPECT_THAT(Dangers(before, before, {}, {}, {.joined = {"joined"}, .dropped = {"planner"}}),
+              ElementsAre("deletes dataset planner, which has versions or holds"));
+}
+
+TEST_F(PeopleTest, ADatasetWithAHoldIsDeletedByTwo) {
+  TwoAdmins();
+  control::v1::ApplyRequest request;
+  request.set_expected_generation(core_->Info().generation());
+  request.add_deletes()->set_kind("Dataset");
+  request.mutable_deletes(0)->set_name(Held());
+  auto first = core_->Apply(kAlice, request);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_THAT(first->pending().missing(), HasSubstr("deletes dataset planner"));
+  auto operators = core_->Apply(kOlga, request);
+  ASSERT_TRUE(operators.ok()) << operators.status();
+  EXPECT_TRUE(operators->has_pending()) << "an operator is no second policy-admin";
+  auto second = core_->Apply(kBob, request);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_FALSE(second->has_pending());
+}
+
+TEST_F(PeopleTest, WhoWasRevokedProposesNothingAndIsNotWaitedFor) {
+  TwoAdmins();
+  control::v1::ReleaseRequest release;
+  release.set_dataset(Held());
+  auto proposed = core_->Release(kBob, release);
+  ASSERT_TRUE(proposed.ok());
+  ASSERT_TRUE(proposed->has_proposal());
+  control::v1::RevokeRequest revoke;
+  revoke.set_admin("bob");
+  revoke.set_reason("laptop stolen");
+  EXPECT_TRUE(absl::IsPermissionDenied(core_->Revoke(kOlga, revoke).status())) << "an operator";
+  ASSERT_TRUE(core_->Revoke(kAlice, revoke).ok());
+  control::v1::ApproveRequest approve;
+  approve.set_id(proposed->proposal().id());
+  EXPECT_TRUE(absl::IsFailedPrecondition(core_->Approve(kAlice, approve).status()));
+  EXPECT_EQ(core_->Holds("planner")->holds_size(), 1);
+  auto released = core_->Release(kAlice, release);
+  ASSERT_TRUE(released.ok()) << "nobody else could approve";
+  EXPECT_EQ(released->released(), 1u);
+}
+
+TEST_F(PeopleTest, ALoginTokenThatTookTwoIsForWhoProposedIt) {
+  TwoAdmins();
+  control::v1::CreateLoginTokenRequest request;
+  request.set_person("bob");
+  auto proposed = core_->CreateLoginToken(kAlice, request);
+  ASSERT_TRUE(proposed.ok());
+  EXPECT_EQ(core_->CreateLoginToken(kAlice, request)->proposal().id(), proposed->proposal().id()) << "asked again";
+  control::v1::ApproveRequest approve;
+  approve.set_id(proposed->proposal().id());
+  auto approved = core_->Approve(kBob, approve);
+  ASSERT_TRUE(approved.ok()) << approved.status();
+  EXPECT_FALSE(approved->has_login_token());
+  EXPECT_TRUE(absl::IsFailedPrecondition(core_->Approve(kBob, approve).status())) << "once";
+  Restart();
+  EXPECT_EQ(core_->CreateLoginToken(kBob, request)->token(), "") << "a proposal of their own";
+  EXPECT_NE(core_->CreateLoginToken(kAlice, request)->token(), "");
+  EXPECT_EQ(core_->CreateLoginToken(kAlice, request)->token(), "") << "once";
 }
 
 TEST_F(PeopleTest, NobodyMakesThemselvesASecondPerson) {

@@ -57,11 +57,40 @@ std::set<std::string> PolicyAdmins(const config::Catalog& catalog) {
   return names;
 }
 
+// Whether more of what holds keep can be erased than before. That a selector became narrower is not worth guessing.
+bool OverridesMore(const resource::v1::RedactionLaw& before, const resource::v1::RedactionLaw& after) {
+  return after.overrides_locks() && (!before.overrides_locks() ||
+                                     !google::protobuf::util::MessageDifferencer::Equals(before.data(), after.data()));
+}
+
+void AddDeletions(const config::Catalog& before, const config::Catalog& after, const Stakes& stakes,
+                  std::vector<std::string>* dangers) {
+  for (const auto& [key, resource] : before) {
+    if (resource.has_site() && stakes.joined.count(key.second) != 0 && after.count(key) == 0) {
+      dangers->push_back(absl::StrCat("deletes site ", key.second, ", as which an agent joined"));
+    }
+  }
+  for (const std::string& name : stakes.dropped) {
+    dangers->push_back(absl::StrCat("deletes dataset ", name, ", which has versions or holds"));
+  }
+}
+
+void AddOverrides(const config::Catalog& before, const config::Catalog& after, std::vector<std::string>* dangers) {
+  for (const auto& [key, resource] : after) {
+    auto old = before.find(key);
+    const resource::v1::RedactionLaw was =
+        old == before.end() ? resource::v1::RedactionLaw() : old->second.sovereignty_policy().redaction();
+    if (resource.has_sovereignty_policy() && OverridesMore(was, resource.sovereignty_policy().redaction())) {
+      dangers->push_back(absl::StrCat("lets redactions override holds by policy ", key.second));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> Dangers(const config::Catalog& before, const config::Catalog& after,
                                  const std::map<DatasetId, config::Classification>& known,
-                                 const std::vector<config::Classification>& changed) {
+                                 const std::vector<config::Classification>& changed, const Stakes& stakes) {
   std::vector<std::string> dangers;
   for (const auto& [key, resource] : after) {
     auto old = before.find(key);
@@ -74,6 +103,8 @@ std::vector<std::string> Dangers(const config::Catalog& before, const config::Ca
       dangers.push_back(absl::StrCat("shortens the retention of dataset ", key.second));
     }
   }
+  AddDeletions(before, after, stakes, &dangers);
+  AddOverrides(before, after, &dangers);
   const auto limits = Limits(before);
   for (const auto& [rule, limit] : Limits(after)) {
     auto old = limits.find(rule);
