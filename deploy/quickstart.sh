@@ -48,7 +48,7 @@ say "$("$cli" --version)"
 
 if [ -e "$fleet" ]; then
   step "An earlier quickstart is there: taking it down and removing it"
-  "$cli" dev down --dir "$fleet" --purge >/dev/null || fail "could not take down the fleet in $fleet"
+  "$cli" dev down --dir "$fleet" --purge --yes >/dev/null || fail "could not take down the fleet in $fleet"
 fi
 # Only what this script made is removed: its own directory under build/.
 if [ -e "$base" ]; then chmod -R u+w "$base" && rm -rf "$base"; fi

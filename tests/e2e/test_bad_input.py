@@ -22,7 +22,7 @@ COMMANDS = [
     (["status", "-o", "xml"], f.USAGE, r"xml.*json|json.*xml"),
     (["get", "dataset", "nosuch"], f.NOT_FOUND, r"nosuch"),
     (["describe", "site", "nosuch"], f.NOT_FOUND, r"nosuch"),
-    (["delete", "dataset", "nosuch"], f.NOT_FOUND, r"nosuch"),
+    (["delete", "dataset", "nosuch", "--yes"], f.NOT_FOUND, r"nosuch"),
     (["dataset"], f.USAGE, r"(?i)commit|subcommand"),
     (["dataset", "commit"], f.USAGE, r"(?i)name|required"),
     (["dataset", "commit", "nosuch"], f.NOT_FOUND, r"nosuch"),
@@ -237,7 +237,7 @@ class Sources(f.FleetTest):
         source = self.dataset("deleted")
         self.fleet.commit("deleted")
         before = f.fingerprint(source)
-        self.fleet.cli("delete", "dataset", "deleted")
+        self.fleet.cli("delete", "dataset", "deleted", "--yes")
         self.fleet.cli("get", "dataset", "deleted", expect=f.NOT_FOUND)
         self.assertEqual(f.fingerprint(source), before)
 

@@ -22,7 +22,7 @@ class Bandwidth(f.FleetTest):
         self.fleet.apply(f.dataset_yaml(name, source))
 
     def lift(self):
-        self.fleet.cli("delete", "bandwidthpolicy", "line", expect=None)
+        self.fleet.cli("delete", "bandwidthpolicy", "line", "--yes", expect=None)
 
     def setUp(self):
         self.addCleanup(self.lift)

@@ -35,7 +35,7 @@ class FanOut(f.FleetTest):
         """Slow enough to be caught on the way."""
         self.fleet.apply("apiVersion: bailiwick/v1\nkind: BandwidthPolicy\nmetadata: {name: slow}\n"
                          f"spec: {{caps: [{{site: {site}, limit: {limit}}}]}}\n")
-        self.addCleanup(self.fleet.cli, "delete", "bandwidthpolicy", "slow", expect=None)
+        self.addCleanup(self.fleet.cli, "delete", "bandwidthpolicy", "slow", "--yes", expect=None)
 
     @contextlib.contextmanager
     def frozen(self, site):

@@ -279,7 +279,7 @@ class Hostile(HostilePeer):
                              "from: {in: [eu]}, to: {siteSelector: {matchLabels: {tier: onprem}}}, "
                              f"obligations: [{{maxRetention: {seconds}s}}]}}\n")
             self.setUp()
-        self.addCleanup(self.fleet.cli, "delete", "sovereigntypolicy", "brief")
+        self.addCleanup(self.fleet.cli, "delete", "sovereigntypolicy", "brief", "--yes")
         keep(3600)
         flow = self.flow()
         flow.send(hello=self.hello(self.grant("unwanted"), dataset="unwanted"))
@@ -306,7 +306,7 @@ class Hostile(HostilePeer):
             f.wait_until(lambda: w.sites(self.fleet)["stranger"].connected, what="the stranger is connected")
             self.assertFalse(w.sites(self.fleet)["stranger"].approved)
             self.fleet.apply(f.replication_yaml("to-stranger", to="[{site: stranger}]"))
-            self.addCleanup(self.fleet.cli, "delete", "replicationpolicy", "to-stranger")
+            self.addCleanup(self.fleet.cli, "delete", "replicationpolicy", "to-stranger", "--yes")
             why = f.wait_until(lambda: (lambda r: r if "approve" in r.text else None)(
                 self.fleet.cli("why", "prize", "stranger", expect=None)), timeout=15, what="why names the missing approval")
             self.assertIn("stranger", why.text)

@@ -73,7 +73,7 @@ class Rotation(f.FleetTest):
     def test_everything_is_renewed_while_one_transfer_runs(self):
         rotate_under_load(self, "10s", 120 << 20, "5MiB")
         # The same processes go on with certificates of a day once they have joined anew; also over a restart.
-        self.fleet.cli("delete", "bandwidthpolicy", "slow")
+        self.fleet.cli("delete", "bandwidthpolicy", "slow", "--yes")
         for site in ("factory", "core"):
             self.fleet.dev("stop", site)
             i.rejoin(self.fleet, site)

@@ -66,7 +66,7 @@ class Ingest(f.FleetTest):
         """Five versions, of which three are committed while the first is on its slow way to the relay."""
         self.fleet.apply("apiVersion: bailiwick/v1\nkind: BandwidthPolicy\nmetadata: {name: slow}\n"
                          "spec: {caps: [{site: factory, limit: 2MiB}]}\n")
-        self.addCleanup(self.fleet.cli, "delete", "bandwidthpolicy", "slow", expect=None)
+        self.addCleanup(self.fleet.cli, "delete", "bandwidthpolicy", "slow", "--yes", expect=None)
         source = self.dataset(name, ("relay",), more, commit="onRequest: true")
         rng = random.Random(1)
         f.write(source + "/data", rng.randbytes(10 * MIB))

@@ -115,7 +115,7 @@ class People(f.FleetTest):
     def test_what_takes_two(self):
         hold = self.fleet.json("dataset", "hold", "data", "--reason", "court")
         self.assertTrue(hold)
-        proposed = self.fleet.cli("dataset", "release", "data", "--all")
+        proposed = self.fleet.cli("dataset", "release", "data", "--all", "--yes")
         self.assertIn("bailiwick approve", proposed.out, proposed)
         ident = re.search(r"approve (\w+)", proposed.out).group(1)
         self.assertIn("own proposal", self.fleet.cli("approve", ident, "--yes", expect=None).err)

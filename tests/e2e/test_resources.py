@@ -69,11 +69,11 @@ class Resources(f.FleetTest):
 
     def test_delete_refuses_what_others_stand_on(self):
         for kind, name in (("region", "eu/de"), ("region", "eu")):
-            result = self.fleet.cli("delete", kind, name, expect=None)
+            result = self.fleet.cli("delete", kind, name, "--yes", expect=None)
             self.assertIn(result.code, (f.FAILED, f.CONFLICT, f.USAGE), result)
         self.fleet.cli("get", "site", "core")
         self.fleet.apply("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: eu/fr}\nspec: {}\n")
-        self.fleet.cli("delete", "region", "eu/fr")
+        self.fleet.cli("delete", "region", "eu/fr", "--yes")
         self.fleet.cli("get", "region", "eu/fr", expect=f.NOT_FOUND)
 
     def test_chunk_size_is_fixed_at_creation(self):

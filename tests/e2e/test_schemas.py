@@ -206,10 +206,10 @@ class Schemas(f.FleetTest):
     def sign(self):
         alice = Signer(self.fleet, "alice")
         for command, *more in (("policy refresh",), ("policy delegate", alice.public, "--label", "class=telemetry"),
-                               ("policy rotate", "--add", alice.public)):
+                               ("policy rotate", "--add", alice.public, "--yes")):
             self.ask(command, *more, "--dry-run")
             self.ask(command, *more)
-        self.ask("policy rotate", "--threshold", "2")
+        self.ask("policy rotate", "--threshold", "2", "--yes")
         self.ask("policy pending")
         self.ask("policy approve", "--yes", "--dry-run", context=alice.dir)
         self.ask("policy approve", "--yes", context=alice.dir)
@@ -227,7 +227,7 @@ class Schemas(f.FleetTest):
         self.ask("policy rollback", str(revision), "--dry-run")
 
     def identities(self):
-        for command, *more in (("ca rotate",), ("site join-token", "core"), ("site approve", "core"),
+        for command, *more in (("ca rotate", "--yes"), ("site join-token", "core"), ("site approve", "core"),
                                ("agent revoke", "core", "--reason", "lost", "--yes")):
             self.ask(command, *more, "--dry-run")
             self.ask(command, *more)

@@ -87,6 +87,31 @@ class Shells(f.FleetTest):
         self.assertIn("--yes", refused.err)
         self.fleet.cli("delete", "replicationpolicy", "nothing", "--no-input", "--yes", expect=f.NOT_FOUND)
 
+    def test_without_a_terminal_nothing_dangerous_goes_through_unasked(self):
+        for act in (("delete", "dataset", "telemetry"), ("ca", "rotate"), ("policy", "rotate", "--threshold", "1"),
+                    ("dataset", "release", "telemetry", "--all"), ("agent", "revoke", "core", "--reason", "x"),
+                    ("dev", "down", "--purge", "--dir", self.fleet.dir)):
+            for said in ("", "n\n", "y\n"):
+                with self.subTest(" ".join(act), said=said):
+                    refused = self.fleet.cli(*act, stdin=said, expect=f.USAGE)
+                    self.assertRegex(refused.err, r"terminal.*--yes")
+        self.assertEqual(self.fleet.cli("get", "dataset", "telemetry", "-o", "name").out, "telemetry\n")
+        self.assertEqual(self.fleet.json("agent", "list")["agents"][0]["state"], "connected")
+
+    def test_at_a_terminal_it_asks_and_does_as_told(self):
+        self.fleet.apply(f.replication_yaml(name="spare"))
+        for answer, code, shown in (("n", f.FAILED, "spare\n"), ("y", f.OK, "")):
+            master, slave = os.openpty()
+            os.write(master, answer.encode() + b"\n")
+            asked = subprocess.run([f.CLI, "delete", "replicationpolicy", "spare"], env=self.fleet.env, stdin=slave, capture_output=True,
+                                   text=True, timeout=60, check=False)
+            os.close(master)
+            os.close(slave)
+            self.assertIn("Delete ReplicationPolicy spare? [y/N]", asked.stderr)
+            self.assertEqual(asked.returncode, code, asked.stderr)
+            left = self.fleet.cli("get", "replicationpolicies", "-o", "name").out
+            self.assertEqual("spare" in left, shown != "", left)
+
 
 if __name__ == "__main__":
     f.main()

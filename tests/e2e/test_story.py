@@ -355,7 +355,7 @@ class Hourglass(unittest.TestCase):
             f.write(fleet.path("kept", "more"), b"after the restart")
             fleet.commit("kept")
             fleet.wait_version("kept", 2, "core")
-            f.run([f.CLI, "dev", "down", "--dir", fleet.dir, "--purge"])
+            f.run([f.CLI, "dev", "down", "--dir", fleet.dir, "--purge", "--yes"])
             self.assertFalse(os.path.exists(os.path.join(fleet.dir, "sites")))
             self.assertTrue(os.path.exists(fleet.path("kept", "more")), "the source is nobody's to delete")
 

@@ -104,13 +104,14 @@ absl::Status AllowRecoveries(const Globals& globals, const std::string& site, ui
   return absl::OkStatus();
 }
 
-absl::Status RotateAuthority(const Globals& globals, bool dry_run) {
+absl::Status RotateAuthority(const Globals& globals, bool yes, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   if (dry_run) {
     control::v1::DryRunRequest act;
     act.mutable_rotate_authority();
     return TryAct(globals, *admin, act);
   }
+  BW_RETURN_IF_ERROR(Confirm(globals, yes, "Make a new CA, which signs in place of this one?", "not rotated"));
   control::v1::RotateAuthorityResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().RotateAuthority(Admin::Call().get(), {}, &response)));
   if (globals.table()) {
@@ -125,11 +126,10 @@ void RegisterRevoke(CLI::App* agent, Globals& globals) {
   auto* c = agent->add_subcommand("revoke", "certificates and key of a site's agent count no more, everywhere at once");
   auto site = std::make_shared<std::string>(), admin = std::make_shared<std::string>(),
        reason = std::make_shared<std::string>();
-  auto yes = std::make_shared<bool>(false);
+  auto yes = YesFlag(c);
   c->add_option("SITE", *site, "the site whose agent is out")->type_name("SITE");
   c->add_option("--admin", *admin, "or: the name of an admin");
   c->add_option("--reason", *reason, "why; for the audit log")->required();
-  c->add_flag("--yes", *yes, "do not ask");
   auto dry_run = DryRunFlag(c);
   c->footer("Example:\n  bailiwick agent revoke robot-17 --reason 'stolen in Lyon'");
   OnRun(c, globals, [&globals, site, admin, reason, yes, dry_run] {
@@ -167,9 +167,10 @@ void RegisterAgents(CLI::App& app, Globals& globals) {
   ca->footer("Example:\n  bailiwick ca rotate");
   auto* rotate =
       ca->add_subcommand("rotate", "replace the CA: both are trusted until the last certificate of the old one ends");
+  auto yes = YesFlag(rotate);
   auto try_rotation = DryRunFlag(rotate);
   rotate->footer("Example:\n  bailiwick ca rotate");
-  OnRun(rotate, globals, [&globals, try_rotation] { return RotateAuthority(globals, *try_rotation); });
+  OnRun(rotate, globals, [&globals, yes, try_rotation] { return RotateAuthority(globals, *yes, *try_rotation); });
 }
 
 }  // namespace bailiwick::cli

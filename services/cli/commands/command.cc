@@ -139,10 +139,18 @@ absl::StatusOr<uint64_t> ParseVersion(const std::string& text, uint64_t least) {
   return number;
 }
 
+std::shared_ptr<bool> YesFlag(CLI::App* command) {
+  auto yes = std::make_shared<bool>(false);
+  command->add_flag("--yes", *yes, "do not ask");
+  return yes;
+}
+
 absl::Status Confirm(const Globals& globals, bool yes, const std::string& question, const std::string& otherwise) {
   if (yes) return absl::OkStatus();
   if (globals.no_input) return absl::InvalidArgumentError(absl::StrCat(otherwise, ": with --no-input it needs --yes"));
-  if (!IsTerminal(0)) return absl::OkStatus();
+  if (!IsTerminal(0)) {
+    return absl::InvalidArgumentError(absl::StrCat(otherwise, ": without a terminal to ask at it needs --yes"));
+  }
   std::cerr << question << " [y/N] ";
   std::string answer;
   std::getline(std::cin, answer);

@@ -152,7 +152,7 @@ absl::Status ListHolds(const Globals& globals, const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const std::string& hold, bool all,
+absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const std::string& hold, bool all, bool yes,
                           bool dry_run) {
   if (hold.empty() == !all)
     return absl::InvalidArgumentError("say which hold with --hold ID (bailiwick dataset holds), or --all");
@@ -162,6 +162,10 @@ absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const
   request.set_dataset(name);
   request.set_hold_id(hold);
   if (dry_run) return TryAct(globals, *admin, act);
+  if (all) {
+    BW_RETURN_IF_ERROR(
+        Confirm(globals, yes, absl::StrCat("Release every hold of ", name, "?"), "nothing was released"));
+  }
   control::v1::ReleaseResponse response;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().Release(Admin::Call().get(), request, &response)));
   if (response.has_proposal()) return SayProposed(globals, response.proposal());
@@ -274,10 +278,12 @@ void RegisterHolds(CLI::App& dataset, Globals& globals) {
     c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->add_option("--hold", *hold, "from: bailiwick dataset holds");
     c->add_flag("--all", *all, "every hold of the dataset");
+    auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick dataset release planner --all");
-    OnRun(c, globals,
-          [&globals, name, hold, all, dry_run] { return ReleaseHolds(globals, *name, *hold, *all, *dry_run); });
+    OnRun(c, globals, [&globals, name, hold, all, yes, dry_run] {
+      return ReleaseHolds(globals, *name, *hold, *all, *yes, *dry_run);
+    });
   }
 }
 

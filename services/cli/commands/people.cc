@@ -72,7 +72,8 @@ absl::Status LogIn(const Globals& globals, const std::string& token, std::string
     key = std::filesystem::absolute(key, error).string();
     if (auto there = os::ReadFile(os::Files::System(), key, 64 << 10); !there.ok()) return there.status();
   }
-  if (!way_out.credentials.empty()) way_out.credentials = std::filesystem::absolute(way_out.credentials, error).string();
+  if (!way_out.credentials.empty())
+    way_out.credentials = std::filesystem::absolute(way_out.credentials, error).string();
   BW_ASSIGN_OR_RETURN(std::string name, Login(token, to, replace, policy_keys, way_out));
   if (globals.table()) {
     std::cout << "logged in as " << name << "; the context is in " << to << "\n";
@@ -214,9 +215,8 @@ void RegisterProposals(CLI::App& app, Globals& globals) {
   {
     auto* c = app.add_subcommand("approve", "be the second person: what somebody else proposed is done");
     auto id = std::make_shared<std::string>();
-    auto yes = std::make_shared<bool>(false);
+    auto yes = YesFlag(c);
     c->add_option("ID", *id, "as proposals lists it")->required();
-    c->add_flag("--yes", *yes, "do not ask");
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick approve 9f86d081884c7d65");
     OnRun(c, globals, [&globals, id, yes, dry_run] { return Approve(globals, *id, *yes, *dry_run); });

@@ -222,7 +222,7 @@ struct RotateFlags {
   uint32_t threshold = 0;
 };
 
-absl::Status Rotate(const Globals& globals, const RotateFlags& flags, bool dry_run) {
+absl::Status Rotate(const Globals& globals, const RotateFlags& flags, bool yes, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin->ReadBundle());
   if (bundle.world.revision == 0)
@@ -242,6 +242,12 @@ absl::Status Rotate(const Globals& globals, const RotateFlags& flags, bool dry_r
   if (!checked.ok()) return checked.status();
   CatalogChange change;
   change.law.root = root;
+  if (!dry_run) {
+    BW_RETURN_IF_ERROR(Confirm(
+        globals, yes,
+        absl::StrCat("Let ", root.keys.size(), " keys sign the law from now on, of which ", root.threshold, " must?"),
+        "not rotated"));
+  }
   return ApplyLaw(globals, *admin, change, dry_run);
 }
 
@@ -301,11 +307,10 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
         policy->add_subcommand("approve", "show what waits for signatures, sign it with the context's keys, submit it");
     auto revision = std::make_shared<uint64_t>(0);
     auto file = std::make_shared<std::string>();
-    auto yes = std::make_shared<bool>(false);
+    auto yes = YesFlag(c);
     c->add_option("REV", *revision, "policy revision that it would make; anything else that waits is refused");
     c->add_option("--file", *file, "a change that was signed elsewhere, instead of the one that waits")
         ->type_name("PATH");
-    c->add_flag("--yes", *yes, "do not ask");
     auto dry_run = DryRunFlag(c);
     c->footer("Examples:\n  bailiwick policy approve\n  bailiwick policy approve --file change.bin");
     OnRun(c, globals,
@@ -322,8 +327,7 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
   }
   {
     auto* c = policy->add_subcommand("reject", "drop the change that waits for signatures");
-    auto yes = std::make_shared<bool>(false);
-    c->add_flag("--yes", *yes, "do not ask");
+    auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick policy reject");
     OnRun(c, globals, [&globals, yes, dry_run] { return Reject(globals, *yes, *dry_run); });
@@ -335,11 +339,12 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
         ->type_name("PATH");
     c->add_option("--remove", flags->remove, "the same")->type_name("PATH");
     c->add_option("--threshold", flags->threshold, "how many keys must sign (default: as now)");
+    auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
     c->footer(
         "Signed by old and new keys; agents follow from the root that they pinned, however long they slept.\n"
         "Example:\n  bailiwick policy rotate --add alice.pub --add bob.pub --threshold 2");
-    OnRun(c, globals, [&globals, flags, dry_run] { return Rotate(globals, *flags, *dry_run); });
+    OnRun(c, globals, [&globals, flags, yes, dry_run] { return Rotate(globals, *flags, *yes, *dry_run); });
   }
   {
     auto* c = policy->add_subcommand("refresh", "sign the law anew as it is, so that its age begins again");

@@ -407,9 +407,8 @@ void RegisterRedactions(CLI::App& app, Globals& globals) {
   {
     auto* c = redaction->add_subcommand("approve", "add this context's signature to an order that waits for it");
     auto id = std::make_shared<std::string>();
-    auto yes = std::make_shared<bool>(false);
+    auto yes = YesFlag(c);
     c->add_option("ORDER", *id, "from: bailiwick redaction list")->required();
-    c->add_flag("--yes", *yes, "do not ask");
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick redaction approve 5f2b9c0d1e3a4b5c6d7e8f9001122334");
     OnRun(c, globals, [&globals, id, yes, dry_run] { return Approve(globals, *id, *yes, *dry_run); });

@@ -327,13 +327,12 @@ void RegisterResources(CLI::App& app, Globals& globals) {
   {
     auto* c = app.add_subcommand("delete", "take a resource back; no replica and no version is deleted by it");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
-    auto yes = std::make_shared<bool>(false);
+    auto yes = YesFlag(c);
     c->add_option("KIND", *kind,
                   "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
         ->type_name("KIND")
         ->required();
     c->add_option("NAME", *name, "its name")->type_name("RESOURCE")->required();
-    c->add_flag("--yes", *yes, "do not ask");
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick delete replicationpolicy everywhere");
     OnRun(c, globals, [&globals, kind, name, yes, dry_run]() -> absl::Status {

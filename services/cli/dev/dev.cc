@@ -106,12 +106,16 @@ void RegisterDev(CLI::App& app, Globals& globals) {
   {
     auto* c = dev->add_subcommand("down", "stop every process of the fleet");
     auto purge = std::make_shared<bool>(false);
+    auto yes = YesFlag(c);
     add_dir(c);
     c->add_flag("--purge", *purge, "remove the directory too, with all data in it");
     c->footer("Example:\n  bailiwick dev down --dir fleet --purge");
-    OnRun(c, globals, [&globals, dir, purge]() -> absl::Status {
+    OnRun(c, globals, [&globals, dir, purge, yes]() -> absl::Status {
       BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Open(DirectoryOf(*dir, globals)));
-      return *purge ? fleet.Purge() : fleet.Down();
+      if (!*purge) return fleet.Down();
+      BW_RETURN_IF_ERROR(Confirm(globals, *yes, absl::StrCat("Remove ", fleet.directory(), " with all data in it?"),
+                                 "nothing was stopped or removed"));
+      return fleet.Purge();
     });
   }
 }
