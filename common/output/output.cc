@@ -249,7 +249,8 @@ std::string FormatNames(const Fields& fields) {
     for (const Json& item : value.items) absl::StrAppend(&lines, Escape(NameOf(item), false), "\n");
     return lines;
   }
-  return absl::StrCat(Escape(NameOf(Object(fields)), false), "\n");
+  const bool wrapped = fields.size() == 1 && fields[0].second.kind == Json::Kind::kObject;  // {"site": {"name": ...}}
+  return absl::StrCat(Escape(NameOf(wrapped ? fields[0].second : Object(fields)), false), "\n");
 }
 
 Format ParseFormat(const std::string& word) {

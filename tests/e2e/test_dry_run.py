@@ -1,6 +1,7 @@
 """--dry-run: what an act would do, by the coordinator's own checks; nothing of it is done or recorded, and who may not act may not try."""
 import json
 import os
+import re
 
 import fleet as f
 import identities as i
@@ -74,6 +75,21 @@ class DryRun(f.FleetTest):
         (("policy", "rotate", "--add", "ab" * 32), r"the law is revision \d+"),
         (("policy", "rollback", "1"), r"nothing was changed"),
     )
+
+    # What needs another to act before it can be tried: tried beside the real act, in test_schemas.py.
+    TRIED_ELSEWHERE = {"policy approve", "policy sign", "policy reject", "redaction approve"}
+
+    def test_whatever_can_be_tried_is(self):
+        def takers(words):
+            shown = self.fleet.cli(*words, "--help").out
+            below = re.search(r"(?ms)^Subcommands:\n(.*?)(^\S|\Z)", shown)
+            if below:
+                return set().union(*(takers([*words, name]) for name in re.findall(r"(?m)^  (\w\S*)", below.group(1))))
+            return {" ".join(words)} if "--dry-run" in shown else set()
+        can = takers([])
+        tried = {"approve", *(" ".join(act[:n]) for act, _ in self.ACTS for n in (1, 2))} | self.TRIED_ELSEWHERE
+        self.assertGreater(len(can), 15)
+        self.assertEqual(can - tried, set(), "say in ACTS what it would do")
 
     def words(self, act):
         return [{"LAW": self.law, "PROPOSAL": self.proposal}.get(word, word) for word in act]

@@ -132,6 +132,8 @@ class Revocation(f.FleetTest):
         row = i.agents(self.fleet)["core"]
         self.assertEqual((row["state"], row["revokedReason"]), ("revoked", "stolen in Lyon"))
         self.assertFalse(row["connected"])
+        for command in (("get", "sites"), ("describe", "site", "core")):
+            self.assertRegex(self.fleet.cli(*command).out, r"(?m)^(core|State:) .*revoked")
 
         def shut_out():   # at another agent, by its own deny list
             with self.assertRaises(w.grpc.RpcError):

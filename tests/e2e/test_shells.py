@@ -82,6 +82,26 @@ class Shells(f.FleetTest):
         self.assertEqual(self.fleet.cli("get", "sites", "-o", "name").out, "core\nfactory\n")
         self.assertEqual(self.fleet.cli("dataset", "list", "-o", "name").out, "telemetry\n")
 
+    def test_names_with_their_kind_go_from_command_to_command(self):
+        everything = self.fleet.cli("get", "all", "-o", "name").out.splitlines()
+        self.assertLessEqual({"Dataset/telemetry", "Site/core", "Region/eu/de"}, set(everything))
+        spare = f.replication_yaml(name="passing", to="[{site: core}]")
+        self.assertEqual(self.fleet.cli("apply", "-f", "-", "-o", "name", stdin=spare).out, "ReplicationPolicy/passing\n")
+        self.assertEqual(self.fleet.cli("describe", "ReplicationPolicy/passing", "-o", "name").out, "passing\n")
+        self.assertEqual(self.fleet.cli("get", "ReplicationPolicy/passing", "-o", "name").out, "passing\n")
+        self.fleet.cli("delete", "ReplicationPolicy/passing", "--yes")
+        self.fleet.cli("get", "replicationpolicy", "passing", expect=f.NOT_FOUND)
+        self.assertIn("Region/eu/de", self.fleet.cli("diff", "-f", "-", stdin="apiVersion: bailiwick/v1\nkind: Region\n"
+                                                     "metadata: {name: eu/de}\nspec: {description: x}\n", expect=f.FAILED).out)
+        self.assertIn("KIND/NAME", self.fleet.cli("delete", "site", "--yes", expect=f.USAGE).err)
+
+    def test_a_trust_file_is_no_json(self):
+        self.assertIn("trust file", self.fleet.cli("audit", "trust", "-o", "json", expect=f.USAGE).err)
+
+    def test_a_mistyped_site_is_told_the_nearest(self):
+        for command in (("describe", "site", "cor"), ("get", "site", "cor"), ("describe", "site/cor")):
+            self.assertIn("did you mean core?", self.fleet.cli(*command, expect=f.NOT_FOUND).err)
+
     def test_no_input_never_asks_and_never_guesses(self):
         refused = self.fleet.cli("delete", "replicationpolicy", "nothing", "--no-input", expect=f.USAGE)
         self.assertIn("--yes", refused.err)
@@ -99,8 +119,8 @@ class Shells(f.FleetTest):
         self.assertEqual(self.fleet.json("agent", "list")["agents"][0]["state"], "connected")
 
     def test_at_a_terminal_it_asks_and_does_as_told(self):
-        self.fleet.apply(f.replication_yaml(name="spare"))
-        for answer, code, shown in (("n", f.FAILED, "spare\n"), ("y", f.OK, "")):
+        self.fleet.apply(f.replication_yaml(name="spare", to="[{site: core}]"))
+        for answer, code, stays in (("n", f.CONFLICT, True), ("y", f.OK, False)):
             master, slave = os.openpty()
             os.write(master, answer.encode() + b"\n")
             asked = subprocess.run([f.CLI, "delete", "replicationpolicy", "spare"], env=self.fleet.env, stdin=slave, capture_output=True,
@@ -110,7 +130,7 @@ class Shells(f.FleetTest):
             self.assertIn("Delete ReplicationPolicy spare? [y/N]", asked.stderr)
             self.assertEqual(asked.returncode, code, asked.stderr)
             left = self.fleet.cli("get", "replicationpolicies", "-o", "name").out
-            self.assertEqual("spare" in left, shown != "", left)
+            self.assertEqual("spare" in left, stays, left)
 
 
 if __name__ == "__main__":

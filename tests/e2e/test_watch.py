@@ -56,6 +56,34 @@ class Watch(f.FleetTest):
         f.write(os.path.join(path, "one"), name.encode())
         self.fleet.apply(f.dataset_yaml(name, path))
 
+    def test_sites_say_how_they_are_and_names_are_names(self):
+        watched, names = self.watch("sites", "-o", "json"), self.watch("sites", "-o", "name")
+        for name in ("core", "factory"):
+            self.assertEqual(names.until(lambda line: True), name + "\n")
+        watched.until(lambda a: a["resource"]["metadata"]["name"] == "core" and a["resource"]["state"] == "connected")
+        self.fleet.dev("stop", "core")
+        self.addCleanup(self.fleet.dev, "start", "core")
+        watched.until(lambda a: a["resource"]["metadata"]["name"] == "core" and a["resource"]["state"] == "offline")
+
+    def test_a_replica_that_is_offline_is_told_once(self):
+        self.dataset("away")
+        self.fleet.commit("away")
+        self.fleet.dev("stop", "core")
+        self.addCleanup(self.fleet.dev, "start", "core")
+        f.write(self.fleet.path("away", "two"), b"2")
+        self.fleet.commit("away", wait=False)
+        watched, clock = self.watch("replicas", "away"), self.watch("region", "-o", "name")
+        watched.until(lambda line: " core " in line and "offline since" in line)
+        since = self.offline("away")
+        f.wait_until(lambda: self.offline("away") not in ("", since), what="its reason counts on")
+        self.fleet.apply("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: later}\nspec: {}\n")
+        clock.until(lambda line: line == "later\n")   # the watch has looked several times by now
+        told = [watched.lines.get() for _ in range(watched.lines.qsize())]
+        self.assertEqual([line for line in told if " core " in line], [])
+
+    def offline(self, dataset):
+        return "".join(r["reason"] for r in f.rows_of(self.fleet.json("get", "replicas", dataset)) if r["site"] == "core")
+
     def test_resources_come_change_and_go(self):
         watched, table = self.watch("regions", "-o", "json"), self.watch("region")
         watched.until(lambda a: a["resource"]["metadata"]["name"] == "eu")

@@ -7,6 +7,7 @@
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/yes_flag.h"
 
 namespace bailiwick::cli {
 namespace {

@@ -433,6 +433,9 @@ void RegisterAudit(CLI::App& app, Globals& globals) {
   trust->footer(
       "It is as good as the policy root that this context trusts.\nExample:\n  bailiwick audit trust --out trust.txt");
   OnRun(trust, globals, [&globals, flags]() -> absl::Status {
+    if (!globals.table()) {
+      return absl::InvalidArgumentError("audit trust writes a trust file (c2sp.org/tlog-policy); leave -o out");
+    }
     BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
     BW_ASSIGN_OR_RETURN(const std::string text,
                         flags->agents ? MakeAgentsTrustFile(*admin) : MakeTrustFile(*admin, flags->quorum));

@@ -139,12 +139,6 @@ absl::StatusOr<uint64_t> ParseVersion(const std::string& text, uint64_t least) {
   return number;
 }
 
-std::shared_ptr<bool> YesFlag(CLI::App* command) {
-  auto yes = std::make_shared<bool>(false);
-  command->add_flag("--yes", *yes, "do not ask");
-  return yes;
-}
-
 absl::Status Confirm(const Globals& globals, bool yes, const std::string& question, const std::string& otherwise) {
   if (yes) return absl::OkStatus();
   if (globals.no_input) return absl::InvalidArgumentError(absl::StrCat(otherwise, ": with --no-input it needs --yes"));

@@ -111,10 +111,8 @@ absl::Status GetVersions(const Globals& globals, const std::string& dataset, boo
 // What waits for a second person now, and what to do.
 absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal);
 
-// A flag --yes; what it says is for Confirm.
-std::shared_ptr<bool> YesFlag(CLI::App* command);
-// OK with `yes`, else by the answer of who sits at the terminal. ABORTED, with `otherwise`: the answer was no.
-// INVALID_ARGUMENT: there is nobody to ask, or --no-input forbids it.
+// OK with `yes`, else as answered at the terminal. ABORTED, with `otherwise`: the answer was no. INVALID_ARGUMENT:
+// there is no terminal to ask at, or --no-input forbids it.
 absl::Status Confirm(const Globals& globals, bool yes, const std::string& question, const std::string& otherwise);
 
 }  // namespace bailiwick::cli

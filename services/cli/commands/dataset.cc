@@ -74,12 +74,7 @@ absl::Status Commit(const Globals& globals, const agent::v1::CommitRequest& requ
       if (event.has_progress()) {
         const auto& p = event.progress();
         const std::string more = absl::StrCat(p.files(), " files, ", FormatBytes(p.new_bytes()), " new");
-        if (p.scanned_bytes() < dataset.logical_bytes()) {
-          progress.Update(p.scanned_bytes(), dataset.logical_bytes(),
-                          more);  // the version before says how much to expect
-        } else {
-          progress.Update(p.read_bytes(), 0, more);
-        }
+        progress.Update(p.read_bytes(), 0, more);  // nobody knows the end of a walk before it
       } else {
         result = event.result();
       }
@@ -152,7 +147,8 @@ absl::Status Versions(const Globals& globals, const std::string& name, bool watc
                                        FormatBytes(v.logical_bytes()), IdentityOf(v).substr(0, 12),
                                        v.sites().empty() ? "-" : absl::StrJoin(v.sites(), ","), v.message()},
                                .json = JsonOf(v),
-                               .essence = ""});
+                               .essence = "",
+                               .name = ""});
     }
     return listing;
   });
@@ -512,7 +508,7 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>(),
          site = std::make_shared<std::string>();
     c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
-    c->add_option("N", *number, "version, or latest")->required();
+    c->add_option("N", *number, "version, or latest")->type_name("VERSION")->required();
     c->add_option("--site", *site, "at one site (default: at every replica that holds it)")->type_name("SITE");
     auto timeout = TimeoutFlag(c, "how long to wait until it is shown (default 30s)", "30s");
     auto dry_run = DryRunFlag(c);

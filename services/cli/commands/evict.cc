@@ -12,6 +12,7 @@
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/listing.h"
 #include "services/cli/commands/views.h"
+#include "services/cli/commands/yes_flag.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -215,7 +216,8 @@ absl::Status GetEvictions(const Globals& globals, const std::string& dataset, co
            .row = {e.dataset(), e.site(), e.state(), Numbers(e.versions()), FormatBytes(e.bytes()), TimeText(e.since()),
                    e.receipt_id().empty() ? "-" : e.receipt_id(), e.cause().empty() ? e.reason() : e.cause()},
            .json = JsonOf(e),
-           .essence = ""});
+           .essence = "",
+           .name = ""});
     }
     return listing;
   });

@@ -38,7 +38,7 @@ class Watcher {
       auto known = before_.find(key);
       if (known == before_.end() || known->second.essence != item.essence) {
         rows.push_back(item.row);
-        if (!globals_.table()) PrintNext(globals_.format(), {{listing.one, item.json}});
+        if (!globals_.table()) Print(listing.one, item.json, item.name);
       }
       now[key] = std::move(item);
     }
@@ -47,7 +47,7 @@ class Watcher {
       rows.push_back(GoneRow(listing, item.row));
       Fields gone = item.identity;
       gone.emplace_back("state", Text("gone"));
-      if (!globals_.table()) PrintNext(globals_.format(), {{listing.one, Object(std::move(gone))}});
+      if (!globals_.table()) Print(listing.one, Object(std::move(gone)), item.name);
     }
     if (globals_.table() && (first_ || !rows.empty())) {
       std::cout << FormatTable(first_ ? listing.header : std::vector<std::string>(), rows, &widths_) << std::flush;
@@ -58,6 +58,11 @@ class Watcher {
   bool first() const { return first_; }
 
  private:
+  void Print(const std::string& one, Json json, const std::string& name) {
+    const bool named = globals_.format() == Format::kName && !name.empty();
+    PrintNext(globals_.format(), {{one, named ? Object({{"name", Text(name)}}) : std::move(json)}});
+  }
+
   const Globals& globals_;
   std::map<std::string, Listing::Item> before_;
   std::vector<size_t> widths_;
@@ -71,7 +76,8 @@ void PrintListing(const Globals& globals, Listing listing) {
   std::vector<Json> json;
   for (Listing::Item& item : listing.items) {
     rows.push_back(std::move(item.row));
-    json.push_back(std::move(item.json));
+    const bool named = globals.format() == Format::kName && !item.name.empty();
+    json.push_back(named ? Object({{"name", Text(item.name)}}) : std::move(item.json));
   }
   if (globals.table()) {
     PrintTable(listing.header, rows);

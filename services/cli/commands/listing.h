@@ -19,6 +19,7 @@ struct Listing {
     std::vector<std::string> row;
     Json json;
     std::string essence;  // what makes it worth telling again when it changes; empty: all of `json`
+    std::string name;     // for -o name; empty: by `json`
   };
   std::vector<Item> items;
 };

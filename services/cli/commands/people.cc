@@ -15,6 +15,7 @@
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/views.h"
+#include "services/cli/commands/yes_flag.h"
 #include "services/cli/core/change.h"
 
 namespace bailiwick::cli {
@@ -216,14 +217,14 @@ void RegisterProposals(CLI::App& app, Globals& globals) {
     auto* c = app.add_subcommand("approve", "be the second person: what somebody else proposed is done");
     auto id = std::make_shared<std::string>();
     auto yes = YesFlag(c);
-    c->add_option("ID", *id, "as proposals lists it")->required();
+    c->add_option("ID", *id, "as proposals lists it")->type_name("PROPOSAL")->required();
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick approve 9f86d081884c7d65");
     OnRun(c, globals, [&globals, id, yes, dry_run] { return Approve(globals, *id, *yes, *dry_run); });
   }
   auto* c = app.add_subcommand("withdraw", "drop a proposal");
   auto id = std::make_shared<std::string>();
-  c->add_option("ID", *id, "as proposals lists it")->required();
+  c->add_option("ID", *id, "as proposals lists it")->type_name("PROPOSAL")->required();
   auto dry_run = DryRunFlag(c);
   c->footer("Example:\n  bailiwick withdraw 9f86d081884c7d65");
   OnRun(c, globals, [&globals, id, dry_run] { return Withdraw(globals, *id, *dry_run); });

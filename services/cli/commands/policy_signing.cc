@@ -13,6 +13,7 @@
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/yes_flag.h"
 #include "services/cli/core/change.h"
 #include "services/cli/core/pending.h"
 

@@ -16,6 +16,7 @@
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/listing.h"
 #include "services/cli/commands/views.h"
+#include "services/cli/commands/yes_flag.h"
 #include "services/cli/core/change.h"
 
 namespace bailiwick::cli {
@@ -354,7 +355,8 @@ absl::Status GetRedactions(const Globals& globals, const std::string& dataset, b
            .row = {r.order_id(), r.dataset(), r.state(), absl::StrCat(done, "/", r.sites_size()),
                    absl::StrCat(r.chunks()), TimeText(r.issued_at()), r.missing().empty() ? r.reason() : r.missing()},
            .json = JsonOf(r),
-           .essence = ""});
+           .essence = "",
+           .name = ""});
     }
     return listing;
   });

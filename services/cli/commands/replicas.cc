@@ -1,4 +1,8 @@
 // get replicas: what lies where, once or as it changes.
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "services/cli/commands/command.h"
@@ -36,9 +40,21 @@ std::vector<std::string> RowOf(const control::v1::Replica& r) {
           shown,       lag,      r.reason()};
 }
 
-// What makes a line worth printing again: everything but the lag, which always grows.
+// "offline since 1h2m3s" -> "offline since ": what grows while nothing happens.
+std::string WithoutSpans(const std::string& text) {
+  std::vector<std::string> words = absl::StrSplit(text, ' ');
+  for (std::string& word : words) {
+    const std::string bare(absl::StripSuffix(absl::StripSuffix(word, ","), ";"));
+    if (!bare.empty() && absl::ascii_isdigit(static_cast<unsigned char>(bare[0])) && ParseDuration(bare).ok())
+      word = "";
+  }
+  return absl::StrJoin(words, " ");
+}
+
+// What makes a line worth printing again: everything but the spans of time, which always grow.
 std::string Essence(control::v1::Replica r) {
   r.clear_lag();
+  r.set_reason(WithoutSpans(r.reason()));
   return r.SerializeAsString();
 }
 
@@ -61,7 +77,8 @@ absl::Status GetReplicas(const Globals& globals, const std::string& dataset, con
       listing.items.push_back({.identity = {{"dataset", Text(r.dataset())}, {"site", Text(r.site())}},
                                .row = RowOf(r),
                                .json = JsonOf(r),
-                               .essence = Essence(r)});
+                               .essence = Essence(r),
+                               .name = ""});
     }
     return listing;
   });

@@ -3,6 +3,7 @@
 #include <iostream>
 #include <map>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
@@ -11,8 +12,10 @@
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/listing.h"
+#include "services/cli/commands/named.h"
 #include "services/cli/commands/policy_impact.h"
 #include "services/cli/commands/views.h"
+#include "services/cli/commands/yes_flag.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -40,6 +43,10 @@ absl::Status ExpectEvictions(const std::optional<ImpactReport>& impact, int64_t 
 
 void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_run,
                  const std::optional<ImpactReport>& impact = std::nullopt) {
+  if (globals.format() == Format::kName) {
+    for (const auto& line : report.lines) std::cout << line.kind << "/" << line.name << "\n";
+    return;
+  }
   if (globals.format() != Format::kTable) {
     std::vector<Json> lines;
     for (const auto& line : report.lines) {
@@ -80,7 +87,8 @@ absl::StatusOr<control::v1::ListResourcesResponse> ListOf(Admin& admin, const st
   request.set_kind(kind);
   request.set_name(name);
   control::v1::ListResourcesResponse response;
-  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListResources(Admin::Call().get(), request, &response)));
+  const absl::Status listed = admin.Check(admin.control().ListResources(Admin::Call().get(), request, &response));
+  if (!listed.ok()) return name.empty() ? listed : WithNearest(admin, kind, name, listed);
   return response;
 }
 
@@ -98,26 +106,28 @@ std::string DetailOf(const config::Resource& resource) {
   return absl::StrCat(resource.sovereignty_policy().rules_size(), " rules");
 }
 
-std::vector<std::string> SiteRow(const control::v1::SiteStatus& site) {
+std::vector<std::string> SiteRow(const control::v1::SiteStatus& site, const std::string& state) {
   const bool joined = !site.agent().empty();
   return {site.name(),
           site.region(),
           LabelText(site.labels()),
-          joined ? (site.connected() ? "connected" : "offline") : "not joined",
+          state,
           joined ? (site.approved() ? "yes" : "no") : "-",
           absl::StrCat(site.policy_revision()),
           site.endpoint().empty() ? "outbound-only" : site.endpoint()};
 }
 
-// Sites as a table show how they are, everything else what was declared.
+// Sites as a table, and those that are watched, show how they are, everything else what was declared.
 absl::StatusOr<Listing> ResourceListing(const Globals& globals, Admin& admin, const std::string& kind,
-                                        const std::string& name) {
+                                        const std::string& name, bool watch) {
   BW_ASSIGN_OR_RETURN(auto response, ListOf(admin, kind, name));
   Listing listing{"resource", "resources", {"KIND", "NAME", "LABELS", "DETAIL"}, 2, {}};
-  std::map<std::string, control::v1::SiteStatus> sites;
-  const bool states = kind == "Site" && globals.table();
-  if (states) {
-    BW_ASSIGN_OR_RETURN(sites, SitesByName(admin));
+  SiteStates states;
+  const bool row = kind == "Site" && globals.table(), field = kind == "Site" && watch && !globals.table();
+  if (row || field) {
+    BW_ASSIGN_OR_RETURN(states, ReadSiteStates(admin));
+  }
+  if (row) {
     listing.named = 1;
     listing.header = {"NAME", "REGION", "LABELS", "STATE", "APPROVED", "POLICY", "ENDPOINT"};
   }
@@ -127,10 +137,15 @@ absl::StatusOr<Listing> ResourceListing(const Globals& globals, Admin& admin, co
         .identity = {{"kind", Text(config::KindOf(resource))}, {"name", Text(called)}},
         .row = {config::KindOf(resource), called, LabelText(resource.metadata().labels()), DetailOf(resource)},
         .json = ResourceJson(resource),
-        .essence = ""};
-    if (states) {
+        .essence = "",
+        .name = kind.empty() ? absl::StrCat(config::KindOf(resource), "/", called) : called};
+    if (field) {
+      item.json.names.push_back("state");
+      item.json.items.push_back(Text(states.Of(called)));
+    }
+    if (row) {
       item.identity = {{"name", Text(called)}};
-      item.row = SiteRow(sites[called]);
+      item.row = SiteRow(states.sites[called], states.Of(called));
       item.essence = absl::StrJoin(item.row, "\n");
     }
     listing.items.push_back(std::move(item));
@@ -138,7 +153,8 @@ absl::StatusOr<Listing> ResourceListing(const Globals& globals, Admin& admin, co
   return listing;
 }
 
-absl::Status Get(const Globals& globals, const std::string& kind_text, const std::string& name, bool watch) {
+absl::Status Get(const Globals& globals, std::string kind_text, std::string name, bool watch) {
+  if (name.empty() && absl::StrContains(kind_text, '/')) BW_RETURN_IF_ERROR(SplitNamed(&kind_text, &name));
   std::string kind;
   if (kind_text != "all") {
     BW_ASSIGN_OR_RETURN(kind, config::ParseKind(kind_text, {"all", "replicas", "versions", "evictions", "redactions"}));
@@ -154,7 +170,7 @@ absl::Status Get(const Globals& globals, const std::string& kind_text, const std
     return absl::OkStatus();
   }
   return ShowListing(globals, watch, [&]() -> absl::StatusOr<Listing> {
-    auto listing = ResourceListing(globals, *admin, kind, name);
+    auto listing = ResourceListing(globals, *admin, kind, name, watch);
     // One that is watched by its name may come and go.
     if (watch && !name.empty() && absl::IsNotFound(listing.status())) {
       return Listing{"resource", "resources", {"KIND", "NAME", "LABELS", "DETAIL"}, 2, {}};
@@ -163,14 +179,15 @@ absl::Status Get(const Globals& globals, const std::string& kind_text, const std
   });
 }
 
-absl::Status Describe(const Globals& globals, const std::string& kind_text, const std::string& name) {
+absl::Status Describe(const Globals& globals, std::string kind_text, std::string name) {
+  BW_RETURN_IF_ERROR(SplitNamed(&kind_text, &name));
   BW_ASSIGN_OR_RETURN(std::string kind, config::ParseKind(kind_text));
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  control::v1::ListResourcesRequest request;
-  request.set_kind(kind);
-  request.set_name(name);
-  control::v1::ListResourcesResponse response;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListResources(Admin::Call().get(), request, &response)));
+  BW_ASSIGN_OR_RETURN(auto response, ListOf(*admin, kind, name));
+  if (globals.format() == Format::kName) {
+    std::cout << name << "\n";
+    return absl::OkStatus();
+  }
   if (globals.format() == Format::kJson) {
     PrintJson(globals.format(), {{"resource", ResourceJson(response.resources(0))}});
     return absl::OkStatus();
@@ -178,10 +195,11 @@ absl::Status Describe(const Globals& globals, const std::string& kind_text, cons
   std::cout << config::ToYaml(response.resources(0));
   if (globals.format() == Format::kYaml) return absl::OkStatus();
   if (kind == "Site") {
-    BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
-    const auto& site = sites[name];
-    std::cout << "\nState:       "
-              << (site.agent().empty() ? "no agent has joined" : (site.connected() ? "connected" : "offline")) << "\n"
+    BW_ASSIGN_OR_RETURN(SiteStates states, ReadSiteStates(*admin));
+    const auto& site = states.sites[name];
+    std::cout << "\nState:       " << (site.agent().empty() ? "no agent has joined" : states.Of(name))
+              << (states.Revoked(name) ? absl::StrCat("; it can join anew: bailiwick site join-token ", name) : "")
+              << "\n"
               << "Agent:       " << site.agent() << (site.approved() ? "" : " (key not approved)") << "\n"
               << "Endpoint:    " << (site.endpoint().empty() ? "none (outbound-only)" : site.endpoint()) << "\n"
               << "Policy:      revision " << site.policy_revision()
@@ -320,7 +338,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
                   "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
         ->type_name("KIND")
         ->required();
-    c->add_option("NAME", *name, "its name")->type_name("RESOURCE")->required();
+    c->add_option("NAME", *name, "its name; or both as one word, KIND/NAME")->type_name("RESOURCE");
     c->footer("Example:\n  bailiwick describe site core");
     OnRun(c, globals, [&globals, kind, name] { return Describe(globals, *kind, *name); });
   }
@@ -332,12 +350,13 @@ void RegisterResources(CLI::App& app, Globals& globals) {
                   "region, site, dataset, replicationpolicy, sovereigntypolicy, bandwidthpolicy or rolebinding")
         ->type_name("KIND")
         ->required();
-    c->add_option("NAME", *name, "its name")->type_name("RESOURCE")->required();
+    c->add_option("NAME", *name, "its name; or both as one word, KIND/NAME")->type_name("RESOURCE");
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick delete replicationpolicy everywhere");
     OnRun(c, globals, [&globals, kind, name, yes, dry_run]() -> absl::Status {
       CatalogChange change;
       control::v1::ResourceName resource;
+      BW_RETURN_IF_ERROR(SplitNamed(kind.get(), name.get()));
       BW_ASSIGN_OR_RETURN(std::string full, config::ParseKind(*kind));
       resource.set_kind(full);
       resource.set_name(*name);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/os/files.h"
+#include "services/cli/commands/yes_flag.h"
 #include "services/cli/dev/fleet.h"
 
 namespace bailiwick::cli {
@@ -85,6 +86,7 @@ void RegisterDev(CLI::App& app, Globals& globals) {
   {
     auto* c = dev->add_subcommand("status", "which processes run");
     add_dir(c);
+    c->footer("Example:\n  bailiwick dev status --dir fleet");
     OnRun(c, globals, [&globals, dir] { return Status(globals, DirectoryOf(*dir, globals)); });
   }
   auto single = [&](const char* verb, const char* help, std::function<absl::Status(Fleet&, const std::string&)> act) {

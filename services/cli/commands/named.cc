@@ -1,0 +1,51 @@
+#include "services/cli/commands/named.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace bailiwick::cli {
+
+absl::Status SplitNamed(std::string* kind, std::string* name) {
+  if (const size_t slash = kind->find('/'); name->empty() && slash != std::string::npos) {
+    *name = kind->substr(slash + 1);
+    kind->resize(slash);
+  }
+  if (name->empty()) return absl::InvalidArgumentError(absl::StrCat("say which ", *kind, ": KIND NAME, or KIND/NAME"));
+  return absl::OkStatus();
+}
+
+bool SiteStates::Revoked(const std::string& site) const {
+  const auto agent = agents.find(site);
+  return agent != agents.end() && agent->second.has_revoked();
+}
+
+std::string SiteStates::Of(const std::string& name) const {
+  const auto site = sites.find(name);
+  if (site == sites.end() || site->second.agent().empty()) return "not joined";
+  if (Revoked(name)) return "revoked";
+  return site->second.connected() ? "connected" : "offline";
+}
+
+absl::StatusOr<SiteStates> ReadSiteStates(Admin& admin) {
+  SiteStates states;
+  BW_ASSIGN_OR_RETURN(states.sites, SitesByName(admin));
+  control::v1::ListAgentsResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListAgents(Admin::Call().get(), {}, &response)));
+  for (const auto& agent : response.agents()) states.agents[agent.site()] = agent;
+  return states;
+}
+
+absl::Status WithNearest(Admin& admin, const std::string& kind, const std::string& name, absl::Status status) {
+  if (!absl::IsNotFound(status)) return status;
+  control::v1::ListResourcesRequest request;
+  request.set_kind(kind);
+  control::v1::ListResourcesResponse response;
+  if (!admin.control().ListResources(Admin::Call().get(), request, &response).ok()) return status;
+  std::vector<std::string> names;
+  for (const auto& resource : response.resources()) names.push_back(resource.metadata().name());
+  const std::string near = config::Suggest(name, names);
+  if (near.empty()) return status;
+  return absl::NotFoundError(absl::StrCat(std::string(status.message()), "; did you mean ", near, "?"));
+}
+
+}  // namespace bailiwick::cli

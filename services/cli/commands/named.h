@@ -1,0 +1,26 @@
+// What is named on the command line and in answers: KIND/NAME, sites and how they are.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "services/cli/commands/command.h"
+
+namespace bailiwick::cli {
+
+// "site/core" as one word is kind and name. INVALID_ARGUMENT: there is no name.
+absl::Status SplitNamed(std::string* kind, std::string* name);
+
+// Sites by their name, and a word for each: connected, offline, revoked, "not joined".
+struct SiteStates {
+  std::map<std::string, control::v1::SiteStatus> sites;
+  std::map<std::string, control::v1::AgentStatus> agents;
+  bool Revoked(const std::string& site) const;
+  std::string Of(const std::string& site) const;
+};
+absl::StatusOr<SiteStates> ReadSiteStates(Admin& admin);
+
+// NOT_FOUND with what is nearest among the declared resources of the kind; any other status as it is.
+absl::Status WithNearest(Admin& admin, const std::string& kind, const std::string& name, absl::Status status);
+
+}  // namespace bailiwick::cli
