@@ -275,7 +275,7 @@ class Histories(unittest.TestCase):
             logs = lambda: {log["log"] for log in fleet.json("audit", "logs")["logs"]}
             f.wait_until(lambda: "core" in logs(), timeout=PATIENCE, what="the coordinator knows the log")
             fleet.cli("audit", "report", "--transfers")
-            fleet.cli("delete", "site", "core")
+            fleet.cli("delete", "site", "core", "--yes")
             said = fleet.json("audit", "report", "--transfers", expect=INCOMPLETE)
             self.assertEqual(said["finding"], "incomplete")
             self.assertIn("the log of core", said["notes"][0])

@@ -77,7 +77,7 @@ class Signing(f.FleetTest):
         self.fleet.commit("slept")
         self.fleet.wait_version("slept", 1, "core")
         self.fleet.dev("stop", "core")
-        self.fleet.cli("policy", "rotate", "--add", carol.public)
+        self.fleet.cli("policy", "rotate", "--add", carol.public, "--yes")
         i.rejoin(self.fleet, "core")
         self.fleet.dev("start", "core")
         self.assertIn("policy-set-aside", self.fleet.log("core"))
@@ -88,7 +88,7 @@ class Signing(f.FleetTest):
         self.assertSame(source, self.fleet.current("core", "slept"))
         self.fleet.restart("core")  # under the law that it holds now, of the root that is pinned now
         self.assertEqual(self.fleet.log("core").count("policy-set-aside"), 1)
-        self.fleet.cli("policy", "rotate", "--remove", carol.public)
+        self.fleet.cli("policy", "rotate", "--remove", carol.public, "--yes")
         self.installed(self.revision())
 
     def test_b_two_of_three(self):
