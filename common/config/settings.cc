@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/host_port.h"
 #include "common/base/status.h"
+#include "common/base/suggest.h"
 #include "common/base/units.h"
 #include "common/config/yaml.h"
 #include "common/config/yaml_tree.h"
@@ -36,6 +37,8 @@ std::string Placeholder(const Setting& setting) {
       return "HOST:PORT";
     case Form::kDuration:
       return "a duration";
+    case Form::kBytes:
+      return "a size, as 512MiB";
     case Form::kWord:
       return absl::StrJoin(setting.words, ", ");
   }
@@ -176,6 +179,8 @@ absl::Status Settings::Check(const Setting& setting, const std::string& value) {
       return ParseHostPort(value).status();
     case Form::kDuration:
       return ParseDuration(value).status();
+    case Form::kBytes:
+      return ParseBytes(value).status();
     case Form::kWord:
       if (std::find(setting.words.begin(), setting.words.end(), value) != setting.words.end()) return absl::OkStatus();
       const std::string near = Suggest(value, setting.words);

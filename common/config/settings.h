@@ -16,7 +16,7 @@ namespace bailiwick::config {
 inline constexpr size_t kMaxSettingsBytes = 256 << 10;  // a file of a dozen keys and what people write beside them
 
 struct Setting {
-  enum class Form { kText, kPath, kHost, kHostPort, kDuration, kWord };
+  enum class Form { kText, kPath, kHost, kHostPort, kDuration, kBytes, kWord };
   std::string flag;  // "control-listen"
   Form form = Form::kText;
   std::string* value = nullptr;    // holds the default until something else is said; outlives the table

@@ -15,7 +15,7 @@ using ::testing::Not;
 using ::testing::StartsWith;
 
 struct Values {
-  std::string data_dir, listen = "127.0.0.1:0", name, life = "24h", level = "info";
+  std::string data_dir, listen = "127.0.0.1:0", name, life = "24h", level = "info", free;
 };
 
 Settings TableOf(Values* v) {
@@ -31,6 +31,7 @@ Settings TableOf(Values* v) {
        {.flag = "listen", .form = Form::kHostPort, .value = &v->listen, .help = "for peers", .shipped = "[::]:7443"},
        {.flag = "name", .value = &v->name, .help = "what it is called", .otherwise = "the host's"},
        {.flag = "certificate-life", .form = Form::kDuration, .value = &v->life, .help = "how long"},
+       {.flag = "keep-free", .form = Form::kBytes, .value = &v->free, .help = "how much stays free"},
        {.flag = "log-level",
         .form = Form::kWord,
         .value = &v->level,
@@ -49,7 +50,9 @@ std::string Problems(std::string_view text) {
 TEST(Settings, AFileSetsWhatItNames) {
   Values values;
   Settings settings = TableOf(&values);
-  ASSERT_TRUE(settings.ReadText("# x\ndataDir: /data\nlisten: \"[::1]:7443\"\ncertificateLife: 12h\n", "x.yaml").ok());
+  ASSERT_TRUE(settings.ReadText("# x\ndataDir: /data\nlisten: \"[::1]:7443\"\ncertificateLife: 12h\n"
+                                "keepFree: 2 GiB\n", "x.yaml").ok());
+  EXPECT_EQ(values.free, "2 GiB");
   EXPECT_EQ(values.data_dir, "/data");
   EXPECT_EQ(values.listen, "[::1]:7443");
   EXPECT_EQ(values.life, "12h");
@@ -122,6 +125,7 @@ TEST(Settings, WhatAFileMayNotSay) {
       {"\xff: x\n", "x.yaml:1:1"},
       {"logLevel: INFO\n", "did you mean info?"},
       {"certificateLife: -1h\n", "certificateLife"},
+      {"keepFree: 3 cups\n", "keepFree"},
   };
   for (const auto& [text, expected] : cases) EXPECT_THAT(Problems(text), HasSubstr(expected)) << text;
 }

@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/suggest.h"
 #include "common/config/check.h"
 #include "common/config/obligations.h"
 #include "common/config/policy_tests.h"

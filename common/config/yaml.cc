@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/suggest.h"
 #include "common/base/units.h"
 #include "common/config/check.h"
 #include "common/config/fields.h"

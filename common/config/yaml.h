@@ -43,7 +43,4 @@ const std::vector<std::string>& Kinds();
 // words that the caller takes beside kinds.
 absl::StatusOr<std::string> ParseKind(std::string_view text, const std::vector<std::string>& beside = {});
 
-// The closest of `options` to `text`, or empty when none is near.
-std::string Suggest(std::string_view text, const std::vector<std::string>& options);
-
 }  // namespace bailiwick::config

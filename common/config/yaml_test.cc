@@ -406,12 +406,5 @@ TEST(KindTest, AcceptsHowPeopleSayThem) {
   EXPECT_THAT(std::string(ParseKind("pod").status().message()), HasSubstr("expected one of: region, site"));
 }
 
-TEST(SuggestTest, FindsNearMissesOnly) {
-  EXPECT_EQ(Suggest("regoin", {"region", "entity"}), "region");
-  EXPECT_EQ(Suggest("outbound", {"any", "outbound-only"}), "outbound-only");
-  EXPECT_EQ(Suggest("xyz", {"region", "entity"}), "");
-  EXPECT_EQ(Suggest("", {"region"}), "");
-}
-
 }  // namespace
 }  // namespace bailiwick::config

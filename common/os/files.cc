@@ -221,6 +221,11 @@ Files* Files::System() {
   return files;
 }
 
+void StartWriteback(int fd, uint64_t offset, uint64_t length) {
+  if (fd < 0) return;
+  static_cast<void>(::sync_file_range(fd, static_cast<off64_t>(offset), static_cast<off64_t>(length), SYNC_FILE_RANGE_WRITE));
+}
+
 absl::StatusOr<std::string> ReadFile(Files* files, const std::string& path, uint64_t limit) {
   BW_ASSIGN_OR_RETURN(std::unique_ptr<File> file, files->OpenRead(path));
   BW_ASSIGN_OR_RETURN(uint64_t size, file->Size());

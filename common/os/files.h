@@ -53,6 +53,10 @@ class Files {
   static Files* System();
 };
 
+// A hint: the kernel begins to bring these bytes to the disk, so that a Sync later waits for less of them. Nothing is
+// durable by it, and no error of the disk is taken by it: Sync still says so. -1: does nothing.
+void StartWriteback(int fd, uint64_t offset, uint64_t length);
+
 // Whole file; at most `limit` bytes, else OUT_OF_RANGE.
 absl::StatusOr<std::string> ReadFile(Files* files, const std::string& path, uint64_t limit = 64 << 20);
 // temp in the same directory, write, fsync, rename, fsync directory: old or new, never half; durable on OK.

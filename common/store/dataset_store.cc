@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/os/random.h"
 #include "common/store/store_impl.h"
 
@@ -314,11 +315,22 @@ absl::StatusOr<std::string> StoreImpl::ReadRaw(const Digest& digest) {
   return Decompress(chunk.codec, chunk.raw_length, chunk.bytes);
 }
 
-std::unique_ptr<DatasetStore::Writer> StoreImpl::NewWriter() {
+std::unique_ptr<DatasetStore::Writer> StoreImpl::NewWriter() { return MakeWriter(PackWriter::Room::kAboveReserve); }
+
+std::unique_ptr<PackWriter> StoreImpl::MakeWriter(PackWriter::Room room) {
   absl::MutexLock lock(&mutex_);
   const uint64_t ticket = next_ticket_++;
   writers_.insert(ticket);
-  return std::make_unique<PackWriter>(this, ticket);
+  return std::make_unique<PackWriter>(this, ticket, room);
+}
+
+absl::Status StoreImpl::CheckRoom() {
+  if (options_.disk_reserve == 0) return absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(const uint64_t free, options_.files->FreeBytes(options_.directory));
+  if (free >= options_.disk_reserve) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(FormatBytes(free), " are free where ", options_.directory,
+                                                   " lies, less than its disk reserve of ",
+                                                   FormatBytes(options_.disk_reserve)));
 }
 
 absl::StatusOr<uint64_t> StoreImpl::CountStored(std::span<const Digest> digests) {

@@ -98,6 +98,7 @@ class DatasetStore {
     DatasetId dataset;
     KeyProvider* keys = nullptr;  // null: an encrypted dataset is locked
     os::Random* random = os::Random::System();
+    uint64_t disk_reserve = 0;  // bytes of the file system that new content leaves free, for what must be written
     std::shared_ptr<const RedactionBook> redactions;  // null: nothing is redacted
   };
   // Creates the directory if needed; recovers unfinished packs; indexes sealed packs that the index does not know.
@@ -109,7 +110,7 @@ class DatasetStore {
    public:
     virtual ~Writer() = default;  // what Flush did not cover is dropped (after a crash the next Open keeps it)
     // Stores the chunk unless the dataset has it. Returns true if it was new. The caller has checked the digest.
-    // RESOURCE_EXHAUSTED: the disk is full. After an error the writer takes no more; Flush still saves what it can.
+    // RESOURCE_EXHAUSTED: the disk is full, or down to its reserve. After an error the writer takes no more; Flush still saves what it can.
     virtual absl::StatusOr<bool> Put(const Digest& digest, const ChunkParts& chunk) = 0;
     absl::StatusOr<bool> Put(const Digest& digest, const StoredChunk& chunk) {
       const std::string_view part = chunk.bytes;
@@ -124,6 +125,8 @@ class DatasetStore {
     virtual uint64_t stored_bytes() const = 0;  // new bytes written, as stored
   };
   virtual std::unique_ptr<Writer> NewWriter() = 0;
+  // RESOURCE_EXHAUSTED: no more than the reserve is free. A look of some microseconds.
+  virtual absl::Status CheckRoom() = 0;
 
   // Sealed, durable chunks only: nobody may build on what another writer has not made durable yet.
   virtual absl::StatusOr<bool> Has(const Digest& digest) = 0;

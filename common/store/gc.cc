@@ -154,8 +154,7 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
   while (next < candidates.size()) {
     // A group at a time, so that the room of one is there for the copies of the next. Survivors are durable before
     // anything goes.
-    std::unique_ptr<Writer> owned = NewWriter();
-    auto* writer = static_cast<PackWriter*>(owned.get());
+    std::unique_ptr<PackWriter> writer = MakeWriter(PackWriter::Room::kAll);
     absl::flat_hash_set<Digest> copied;
     std::vector<Candidate> group;
     auto fits = [&] {
@@ -166,7 +165,7 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
     };
     while (next < candidates.size() && fits()) {
       const Candidate& candidate = candidates[next++];
-      BW_ASSIGN_OR_RETURN(bool whole, CopySurvivors(candidate.pack, live, writer, &copied));
+      BW_ASSIGN_OR_RETURN(bool whole, CopySurvivors(candidate.pack, live, writer.get(), &copied));
       if (whole || candidate.to_encrypt) group.push_back(candidate);
     }
     BW_RETURN_IF_ERROR(writer->Flush());
@@ -185,7 +184,7 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
         }
         LiveSet more;
         for (const Digest& digest : missing) more.insert(Head(digest));
-        BW_ASSIGN_OR_RETURN(bool copied_all, CopySurvivors(candidate.pack, more, writer, &copied));
+        BW_ASSIGN_OR_RETURN(bool copied_all, CopySurvivors(candidate.pack, more, writer.get(), &copied));
         whole = copied_all || candidate.to_encrypt;
         handled.insert(missing.begin(), missing.end());
         BW_RETURN_IF_ERROR(writer->Flush());

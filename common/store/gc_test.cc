@@ -56,6 +56,29 @@ TEST_F(GarbageTest, FreesWhatIsDeadAndKeepsWhatIsLive) {
   EXPECT_FALSE(Has(149));
 }
 
+// A disk down to its reserve takes nothing new, and can still be made roomy.
+TEST_F(GarbageTest, MakesRoomOutOfTheReserve) {
+  PutRange(0, 100);
+  PutRange(100, 200);
+  disk_reserve_ = uint64_t{1} << 62;
+  Open();
+  std::unique_ptr<DatasetStore::Writer> writer = store_->NewWriter();
+  absl::Status refused = Put(*writer, 300).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(refused.message().find("disk reserve"), std::string::npos) << refused;
+  EXPECT_EQ(writer->Flush().code(), absl::StatusCode::kResourceExhausted);
+  writer.reset();
+  EXPECT_TRUE(absl::IsResourceExhausted(store_->CheckRoom()));
+  EXPECT_GT(Collect(Live({{50, 60}, {110, 120}})).freed_bytes, 150u * 3000);
+  ExpectThere(50, 60);
+  ExpectThere(110, 120);
+  disk_reserve_ = 1;
+  Open();
+  EXPECT_TRUE(store_->CheckRoom().ok());
+  PutRange(300, 301);
+  ExpectThere(300, 301);
+}
+
 TEST_F(GarbageTest, AMarkThatFailsDeletesNothing) {
   PutRange(0, 100);
   EXPECT_FALSE(store_->CollectGarbage([](const auto&) { return absl::DataLossError("unreadable"); }).ok());

@@ -54,6 +54,11 @@ uint64_t OpenPack::written() {
   return written_;
 }
 
+size_t OpenPack::buffered() {
+  absl::MutexLock lock(&mutex_);
+  return buffer_.size();
+}
+
 absl::StatusOr<std::optional<StoredChunk>> OpenPack::Read(const Digest& digest) {
   ChunkLocation at;
   std::string bytes;  // an encrypted pack's whole record
@@ -120,6 +125,7 @@ absl::Status OpenPack::WriteOut(size_t at_least) {
     file_->Truncate(written_).IgnoreError();  // a failure here leaves a tail that the next Open cuts off
     return status;
   }
+  os::StartWriteback(file_->fd(), written_, buffer_.size());  // the disk works while we hash, not only at the barrier
   written_ += buffer_.size();
   buffer_.clear();
   return absl::OkStatus();
@@ -151,6 +157,7 @@ PackWriter::~PackWriter() {
 }
 
 absl::Status PackWriter::Begin() {
+  if (room_ == Room::kAboveReserve) BW_RETURN_IF_ERROR(store_->CheckRoom());
   BW_ASSIGN_OR_RETURN(const std::shared_ptr<const DatasetCipher> cipher, store_->Cipher());
   const PackId id = store_->NewPackId();
   const DatasetId dataset = store_->options_.dataset;
@@ -216,7 +223,8 @@ absl::Status PackWriter::AppendLocked(const Digest& digest, const ChunkParts& ch
   const uint64_t size = pack_->Append(digest, chunk);
   stored_bytes_.fetch_add(chunk.size(), std::memory_order_relaxed);
   CountStored(chunk);
-  failed_ = pack_->WriteOut(kBufferBytes);
+  if (room_ == Room::kAboveReserve && pack_->buffered() >= kBufferBytes) failed_ = store_->CheckRoom();
+  if (failed_.ok()) failed_ = pack_->WriteOut(kBufferBytes);
   if (failed_.ok() && size > kPackBytes) failed_ = Seal();
   return failed_;
 }

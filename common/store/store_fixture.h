@@ -114,7 +114,7 @@ class StoreFixture : public ::testing::Test {
 
   absl::Status TryOpen(os::Files* files) {
     store_ = nullptr;
-    auto store = DatasetStore::Open({files, index_.get(), dir_.path() + "/set", dataset_, keys_, os::Random::System(), redactions_});
+    auto store = DatasetStore::Open({files, index_.get(), dir_.path() + "/set", dataset_, keys_, os::Random::System(), disk_reserve_, redactions_});
     if (!store.ok()) return store.status();
     store_ = *std::move(store);
     return absl::OkStatus();
@@ -175,6 +175,7 @@ class StoreFixture : public ::testing::Test {
   TempDir dir_;
   DatasetId dataset_;
   KeyProvider* keys_ = nullptr;
+  uint64_t disk_reserve_ = 0;
   std::shared_ptr<RedactionBook> redactions_;
   std::unique_ptr<ChunkIndex> index_ = std::make_unique<FakeChunkIndex>();
   std::unique_ptr<DatasetStore> store_;

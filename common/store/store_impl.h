@@ -21,7 +21,41 @@
 namespace bailiwick::store {
 
 class OpenPack;
-class PackWriter;
+class StoreImpl;
+
+// Threads take turns; its mutex is taken before the store's.
+class PackWriter : public DatasetStore::Writer {
+ public:
+  static constexpr size_t kBufferBytes = 1 << 20;
+  enum class Room { kAboveReserve, kAll /* for what makes room */ };
+
+  PackWriter(StoreImpl* store, uint64_t ticket, Room room) : store_(store), ticket_(ticket), room_(room) {}
+  ~PackWriter() override;
+  using Writer::Put;
+  absl::StatusOr<bool> Put(const Digest& digest, const ChunkParts& chunk) override ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status PutMissing(const Digest& digest, const ChunkParts& chunk) override ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Flush() override ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t stored_bytes() const override { return stored_bytes_.load(std::memory_order_relaxed); }
+  // Whether the store has it or not, only not twice into one pack.
+  absl::Status Append(const Digest& digest, const ChunkParts& chunk) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  absl::Status Check(const Digest& digest, const ChunkParts& chunk) const;
+  absl::Status AppendLocked(const Digest& digest, const ChunkParts& chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Begin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Abandon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SaveWhatIsThere() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  StoreImpl* const store_;
+  const uint64_t ticket_;
+  const Room room_;
+  std::atomic<uint64_t> stored_bytes_{0};
+  absl::Mutex mutex_;
+  absl::Status failed_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<OpenPack> pack_ ABSL_GUARDED_BY(mutex_);
+  bool has_sidecar_ ABSL_GUARDED_BY(mutex_) = false;  // the pack is sealed on disk
+};
 
 class StoreImpl : public DatasetStore {
  public:
@@ -31,6 +65,7 @@ class StoreImpl : public DatasetStore {
   absl::Status Recover();
 
   std::unique_ptr<Writer> NewWriter() override;
+  absl::Status CheckRoom() override;
   absl::StatusOr<bool> Has(const Digest& digest) override;
   absl::StatusOr<std::vector<bool>> HasMany(std::span<const Digest> digests) override;
   absl::StatusOr<StoredChunk> Read(const Digest& digest) override;
@@ -48,6 +83,7 @@ class StoreImpl : public DatasetStore {
 
  private:
   friend class PackWriter;
+  std::unique_ptr<PackWriter> MakeWriter(PackWriter::Room room);
   // Null: not redacted.
   std::shared_ptr<const Redaction> Redacted(const Digest& digest) const {
     return options_.redactions == nullptr ? nullptr : options_.redactions->FindChunk(digest);
@@ -163,6 +199,7 @@ class OpenPack {
   absl::Status CutBack(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   const PackEntries& entries() const { return entries_; }
   uint64_t written() ABSL_LOCKS_EXCLUDED(mutex_);
+  size_t buffered() ABSL_LOCKS_EXCLUDED(mutex_);  // bytes that wait to be written
 
  private:
   const PackId id_;
@@ -170,43 +207,11 @@ class OpenPack {
   const std::shared_ptr<os::File> file_;
   const std::shared_ptr<const PackCipher> cipher_;
   uint64_t EndOf(const ChunkLocation& at) const;
-  PackEntries entries_;  // in order; the writer's thread only
+  PackEntries entries_;  // in order; guarded by the writer
   absl::Mutex mutex_;
   absl::flat_hash_map<Digest, ChunkLocation> chunks_ ABSL_GUARDED_BY(mutex_);
   std::string buffer_ ABSL_GUARDED_BY(mutex_);
   uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;  // bytes of the file
-};
-
-// Threads take turns; its mutex is taken before the store's.
-class PackWriter : public DatasetStore::Writer {
- public:
-  static constexpr size_t kBufferBytes = 1 << 20;
-
-  PackWriter(StoreImpl* store, uint64_t ticket) : store_(store), ticket_(ticket) {}
-  ~PackWriter() override;
-  using Writer::Put;
-  absl::StatusOr<bool> Put(const Digest& digest, const ChunkParts& chunk) override ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status PutMissing(const Digest& digest, const ChunkParts& chunk) override ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status Flush() override ABSL_LOCKS_EXCLUDED(mutex_);
-  uint64_t stored_bytes() const override { return stored_bytes_.load(std::memory_order_relaxed); }
-  // Whether the store has it or not, only not twice into one pack.
-  absl::Status Append(const Digest& digest, const ChunkParts& chunk) ABSL_LOCKS_EXCLUDED(mutex_);
-
- private:
-  absl::Status Check(const Digest& digest, const ChunkParts& chunk) const;
-  absl::Status AppendLocked(const Digest& digest, const ChunkParts& chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Begin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Seal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Abandon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SaveWhatIsThere() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-
-  StoreImpl* const store_;
-  const uint64_t ticket_;
-  std::atomic<uint64_t> stored_bytes_{0};
-  absl::Mutex mutex_;
-  absl::Status failed_ ABSL_GUARDED_BY(mutex_);
-  std::shared_ptr<OpenPack> pack_ ABSL_GUARDED_BY(mutex_);
-  bool has_sidecar_ ABSL_GUARDED_BY(mutex_) = false;  // the pack is sealed on disk
 };
 
 }  // namespace bailiwick::store

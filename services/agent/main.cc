@@ -13,7 +13,9 @@
 #include "absl/strings/strip.h"
 #include "common/base/host_port.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/base/version.h"
+#include "common/cli/complaint.h"
 #include "common/config/service_commands.h"
 #include "common/config/settings_flags.h"
 #include "common/http/server.h"
@@ -136,6 +138,7 @@ absl::Status Run(const RunSettings& settings) {
 
   Environment env;
   env.key_directory = settings.key_dir;
+  env.disk_reserve = DiskReserve(settings).value_or(kGiB);  // Open says what is wrong with the directory
   BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(env, settings.data_dir));
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
   BW_RETURN_IF_ERROR(state->audit()->SignAs(absl::StrCat(identity->trust_domain(), "/site/", identity->site()),
@@ -362,8 +365,7 @@ int Main(int argc, char** argv) {
     app.parse(own, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);
-    std::cerr << "bailiwick-agent: " << e.what() << "; see bailiwick-agent --help\n";
-    return 2;
+    return cli::Complain(app, e, std::cerr);
   }
   if (!*exec) os::KeepMemoryPrivate();  // what exec becomes is not ours
   if (*run) {

@@ -9,6 +9,7 @@
 #include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
+#include "common/cli/complaint.h"
 #include "common/config/service_commands.h"
 #include "common/config/settings_flags.h"
 #include "common/http/server.h"
@@ -234,8 +235,7 @@ int Main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);
-    std::cerr << "bailiwick-coordinator: " << e.what() << "; see bailiwick-coordinator --help\n";
-    return 2;
+    return cli::Complain(app, e, std::cerr);
   }
   if (*init) {
     if (if_missing) {

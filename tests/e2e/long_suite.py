@@ -238,6 +238,8 @@ class FullDisk(unittest.TestCase):
             why = f.wait_until(lambda: (lambda r: r if "space" in r.text or "full" in r.text else None)(
                 fleet.cli("why", "toobig", "core", expect=None)), timeout=60, what="why says that the disk is full")
             self.assertIn("core", why.text)
+            room = os.statvfs(data)
+            self.assertGreater(room.f_bavail * room.f_frsize, 2 << 20, "the records of the agent have their reserve")
             self.assertFalse(f.differences(small, fleet.current("core", "small")))
             fleet.cli("status")
             subprocess.run(["mount", "-o", "remount,size=900m", data], check=True)

@@ -202,6 +202,31 @@ class Redaction(unittest.TestCase):
             self.assertEqual(sums(fleet.current("core", "twins")), {"b": hashlib.sha256(block + b"b" * 10).hexdigest()})
             fleet.verify("twins", "core")
 
+    def test_one_that_was_declared_again_is_not_the_one_before(self):
+        """Under one name: what is checked out, verified and redacted is of the dataset that has it now."""
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(f.documents(PERMIT, f.replication_yaml(to="[{site: core}]")))
+            source = fleet.path("twice")
+            for generation in range(5):     # whichever comes first by its id
+                content = random.Random(f"generation {generation}").randbytes(50_000)
+                f.write(os.path.join(source, "file"), content)
+                fleet.apply(f.dataset_yaml("twice", source))
+                fleet.commit("twice")
+                for site in ("factory", "core"):
+                    out = fleet.path(f"out-{site}-{generation}")
+                    fleet.cli("dataset", "checkout", "twice", "1", out, "--site", site)
+                    self.assertEqual(f.read(os.path.join(out, "file")), content)
+                    report = fleet.json("dataset", "verify", "twice", "--site", site)["sites"][0]
+                    self.assertEqual((int(report["versions"]), int(report["problemCount"])), (1, 0), report)
+                if generation < 4:
+                    fleet.cli("delete", "dataset", "twice", "--yes")
+            self.needles = [content[20_000:20_064]]
+            self.assertTrue(self.holders(fleet, "factory"))
+            order, _ = self.redact(fleet, "twice", path="file")
+            done(fleet, order, "factory", "core")
+            for site in ("factory", "core"):
+                self.assertEqual(self.holders(fleet, site), [], f"nothing of it is left at {site}")
+
     def test_two_keys_and_nobody_else(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:
             self.start(fleet, "signed", to="[{site: core}]", versions=1)

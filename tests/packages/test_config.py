@@ -48,7 +48,7 @@ class Files(unittest.TestCase):
 
     def test_each_key_is_taken(self):
         values = {"listen": "127.0.0.1:1", "controlListen": "127.0.0.1:1", "joinListen": "127.0.0.1:2", "healthListen": "a:3", "metricsListen": "127.0.0.1:4",
-                  "coordinator": "a.example:2", "certificateLife": "1h", "caRotateEvery": "30d", "proxy": "http://a.example:3", "noProxy": "b.example",
+                  "coordinator": "a.example:2", "certificateLife": "1h", "caRotateEvery": "30d", "diskReserve": "2GiB", "proxy": "http://a.example:3", "noProxy": "b.example",
                   "logFormat": "json", "logLevel": "debug"}
         for program, _, name in PROCESSES:
             for key in keys(f.read(os.path.join(ROOT, "deploy", "packages", name)).decode()):

@@ -59,6 +59,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- mergeOverwrite (deepCopy .root.Values.agentDefaults) (default dict (get .root.Values.agents .site)) | toYaml -}}
 {{- end -}}
 
+{{/* Where sources are mounted: each in a place of its own that is not the agent's. Takes (dict "of" "agents.core.sources" "mounts" LIST). */}}
+{{- define "bailiwick.checkMounts" -}}
+{{- $of := .of -}}
+{{- $seen := dict -}}
+{{- range $mount := .mounts -}}
+{{- $path := $mount.mountPath -}}
+{{- if hasKey $seen $path -}}
+{{- fail (printf "%s: two of them have the mountPath %s" $of $path) -}}
+{{- end -}}
+{{- $_ := set $seen $path true -}}
+{{- range $own := list "/var/lib/bailiwick/" "/etc/bailiwick/" -}}
+{{- if or (hasPrefix $own (printf "%s/" $path)) (hasPrefix (printf "%s/" $path) $own) -}}
+{{- fail (printf "%s: the mountPath %s is where the agent's own files are" $of $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Pod security level `restricted`, in every pod. `groups`: supplemental groups. */}}
 {{- define "bailiwick.podSecurity" -}}
 automountServiceAccountToken: false

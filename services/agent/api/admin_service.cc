@@ -89,9 +89,9 @@ grpc::Status AdminService::Diff(grpc::ServerContext* context, const agent::v1::D
                                 grpc::ServerWriter<agent::v1::DiffEntry>* writer) {
   auto run = [&]() -> absl::Status {
     BW_RETURN_IF_ERROR(Authorize(*context, "Diff").status());
-    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
-    BW_ASSIGN_OR_RETURN(store::CatalogVersion from, agent_->HeldVersion(request->dataset(), request->from()));
-    BW_ASSIGN_OR_RETURN(store::CatalogVersion to, agent_->HeldVersion(request->dataset(), request->to()));
+    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset(), request->dataset_id()));
+    BW_ASSIGN_OR_RETURN(store::CatalogVersion from, agent_->HeldVersion(*dataset, request->from()));
+    BW_ASSIGN_OR_RETURN(store::CatalogVersion to, agent_->HeldVersion(*dataset, request->to()));
     return store::DiffManifests(dataset->nodes.get(), from.record.manifest_root, to.record.manifest_root,
                                 [&](const store::Entry* before, const store::Entry* after) -> absl::Status {
                                   agent::v1::DiffEntry entry;
@@ -115,12 +115,12 @@ grpc::Status AdminService::Checkout(grpc::ServerContext* context, const agent::v
     if (request->directory().empty() || request->directory()[0] != '/') {
       return absl::InvalidArgumentError("checkout needs an absolute directory");
     }
-    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
-    BW_ASSIGN_OR_RETURN(store::CatalogVersion version, agent_->HeldVersion(request->dataset(), request->number()));
+    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset(), request->dataset_id()));
+    BW_ASSIGN_OR_RETURN(store::CatalogVersion version, agent_->HeldVersion(*dataset, request->number()));
     BW_RETURN_IF_ERROR(agent_->MayLayOut(*dataset, request->directory()));
     uint64_t redacted = 0;
     BW_RETURN_IF_ERROR(agent::Checkout(
-        *dataset, version, request->directory(), agent_->records_owner(request->dataset()),
+        *dataset, version, request->directory(), agent_->records_owner(*dataset),
         [&](uint64_t done_bytes) {
           if (context->IsCancelled()) cancelled = true;
           if (!pace.Due()) return;
@@ -147,10 +147,10 @@ grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1:
   Pace pace(clock_);
   auto run = [&]() -> absl::Status {
     BW_RETURN_IF_ERROR(Authorize(*context, "Verify").status());
-    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
+    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset(), request->dataset_id()));
     std::vector<store::CatalogVersion> versions;
     if (request->number() != 0) {
-      BW_ASSIGN_OR_RETURN(store::CatalogVersion one, agent_->HeldVersion(request->dataset(), request->number()));
+      BW_ASSIGN_OR_RETURN(store::CatalogVersion one, agent_->HeldVersion(*dataset, request->number()));
       versions.push_back(std::move(one));
     } else {
       BW_ASSIGN_OR_RETURN(versions, dataset->catalog->List(dataset->id));
@@ -174,7 +174,7 @@ grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1:
         &report));
     if (request->number() == 0) BW_RETURN_IF_ERROR(agent_->NoteReadBack(*dataset, report));
     std::vector<std::string> tree;
-    BW_RETURN_IF_ERROR(agent_->VerifyTree(request->dataset(), &tree));
+    BW_RETURN_IF_ERROR(agent_->VerifyTree(*dataset, &tree));
     for (auto& problem : tree) report.Add(std::move(problem));
     agent::v1::WorkEvent event;
     event.set_finished(true);
@@ -196,7 +196,7 @@ grpc::Status AdminService::FindContent(grpc::ServerContext* context, const agent
                                        grpc::ServerWriter<agent::v1::FoundContent>* writer) {
   auto run = [&]() -> absl::Status {
     BW_RETURN_IF_ERROR(Authorize(*context, "FindContent").status());
-    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset()));
+    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset(), request->dataset_id()));
     if (request->paths_size() == 0) return absl::InvalidArgumentError("name at least one path");
     BW_ASSIGN_OR_RETURN(agent::FoundContent found,
                         agent::FindContent(*dataset, {request->paths().begin(), request->paths().end()}));

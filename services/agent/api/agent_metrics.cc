@@ -41,6 +41,8 @@ void CollectAgent(Agent& agent, const Law& law, AgentState& state, telemetry::Ex
     out->Gauge("bailiwick_agent_disk_free_bytes", "Free space where the data directory lies.", {},
                static_cast<double>(*free));
   }
+  out->Gauge("bailiwick_agent_disk_reserve_bytes", "Space there that new content leaves free.", {},
+             static_cast<double>(state.env().disk_reserve));
 }
 
 }  // namespace bailiwick::agent

@@ -110,6 +110,7 @@ class DatasetFixture {
     options.index = index_.get();
     options.directory = handle_.directory;
     options.dataset = handle_.id;
+    options.disk_reserve = disk_reserve;
     BW_ASSIGN_OR_RETURN(handle_.store, store::DatasetStore::Open(options));
     handle_.nodes = store::NewStoreNodeSource(handle_.store.get());
     return absl::OkStatus();
@@ -160,6 +161,7 @@ class DatasetFixture {
   DatasetHandle& handle() { return handle_; }
   const crypto::SigningKey& key() const { return key_; }
   std::atomic<bool> cancelled{false};
+  uint64_t disk_reserve = 0;  // from the next Open on
 
  private:
   const std::string directory_;

@@ -57,6 +57,7 @@ struct ReplicaTree::Impl {
   absl::Status Load();
   absl::Status ReadCurrent();
   absl::Status ForgetLostSlots();
+  absl::Status ForgetForeignSlots(DatasetHandle& dataset);
   absl::Status SaveState(int n, const SlotState& state);
   absl::Status ForgetState(int n);
   absl::Status Swap(int n);
@@ -100,6 +101,17 @@ absl::Status ReplicaTree::Impl::ForgetLostSlots() {
     if (stat.ok() && stat->type == os::NodeType::kDirectory) continue;
     if (!stat.ok() && !absl::IsNotFound(stat.status())) return stat.status();
     if (slots[n]) BW_RETURN_IF_ERROR(ForgetState(n));
+  }
+  return absl::OkStatus();
+}
+
+// What cannot be compared with its manifest is nothing to build on. So it is with the tree of a dataset that was deleted
+// and declared again: the new one is laid out at the same place.
+absl::Status ReplicaTree::Impl::ForgetForeignSlots(DatasetHandle& dataset) {
+  for (int n = 0; n < kSlots; ++n) {
+    if (!slots[n]) continue;
+    BW_ASSIGN_OR_RETURN(const bool known, dataset.store->Has(slots[n]->manifest));
+    if (!known) BW_RETURN_IF_ERROR(ForgetState(n));
   }
   return absl::OkStatus();
 }
@@ -210,6 +222,7 @@ absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersi
   BW_ASSIGN_OR_RETURN(impl.dir, os::OpenTree(impl.root));  // the one of before may be gone
   BW_RETURN_IF_ERROR(impl.ReadCurrent());
   BW_RETURN_IF_ERROR(impl.ForgetLostSlots());
+  BW_RETURN_IF_ERROR(impl.ForgetForeignSlots(dataset));
   SlotState wanted;
   wanted.version = version.record.number;
   wanted.identity = version.identity;
@@ -235,6 +248,7 @@ absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersi
 
 absl::Status ReplicaTree::PrepareSpare(DatasetHandle& dataset, const std::atomic<bool>& cancelled) {
   Impl& impl = *impl_;
+  BW_RETURN_IF_ERROR(impl.ForgetForeignSlots(dataset));
   const int spare = PlanSpare(impl.slots, impl.current);
   if (spare < 0) return absl::OkStatus();
   std::unique_ptr<os::DirLock> lock;
@@ -260,6 +274,7 @@ std::vector<VersionNumber> ReplicaTree::laid_out() const {
 
 absl::Status ReplicaTree::Verify(DatasetHandle& dataset, std::vector<std::string>* problems) {
   Impl& impl = *impl_;
+  BW_RETURN_IF_ERROR(impl.ForgetForeignSlots(dataset));
   if (impl.current < 0 || !impl.slots[impl.current]) {
     return absl::NotFoundError(absl::StrCat("no version is laid out in ", impl.root));
   }
@@ -306,6 +321,7 @@ absl::Status ReplicaTree::Forget(const std::vector<VersionNumber>& versions) {
 
 absl::Status ReplicaTree::Redact(DatasetHandle& dataset) {
   Impl& impl = *impl_;
+  BW_RETURN_IF_ERROR(impl.ForgetForeignSlots(dataset));
   for (int n = 0; n < kSlots; ++n) {
     absl::StatusOr<std::unique_ptr<os::TreeDir>> slot = impl.dir->OpenDir(impl.SlotName(n));
     if (absl::IsNotFound(slot.status())) continue;

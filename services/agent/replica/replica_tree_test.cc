@@ -334,6 +334,54 @@ TEST_F(ReplicaTreeTest, AFailureOfAnyStateOperationLeavesCurrentWhole) {
   }
 }
 
+// A dataset that was deleted and declared again is laid out where the one of before lies.
+TEST_F(ReplicaTreeTest, TheTreeOfADatasetOfBeforeIsNoGroundToBuildOn) {
+  for (int i = 0; i < 3; ++i) {
+    WriteText(At("x"), "before" + std::to_string(i));
+    WriteText(At("same"), "same");
+    ASSERT_TRUE(Show(Commit()).ok());
+  }
+  WriteText(At("x"), "after");
+  fs::remove(At("same"));
+  DatasetFixture again(temp_ / "again");
+  SourceSpec spec;
+  spec.path = source_;
+  for (int i = 0; i < 3; ++i) {
+    WriteText(At("y"), std::to_string(i));
+    auto outcome = again.Commit(spec);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    absl::Status shown = tree_->Show(again.handle(), outcome->version, {}, nullptr, again.cancelled);
+    ASSERT_TRUE(shown.ok()) << shown;
+    ExpectEqualToSource();
+    std::vector<std::string> problems;
+    EXPECT_TRUE(tree_->Verify(again.handle(), &problems).ok());
+    EXPECT_THAT(problems, IsEmpty());
+  }
+}
+
+TEST_F(ReplicaTreeTest, TheDiskReserveIsNotLaidOutInto) {
+  WriteText(At("small"), "1");
+  WriteText(At("large"), std::string(1 << 20, 'x'));
+  store::CatalogVersion first = Commit();
+  ASSERT_TRUE(Show(first).ok());
+  for (const char* changed : {"small", "large"}) {
+    WriteText(At(changed), std::string(fs::file_size(At(changed)) + 1, 'y'));
+    store::CatalogVersion version = Commit();
+    dataset_.Close();
+    dataset_.disk_reserve = uint64_t{1} << 62;
+    ASSERT_TRUE(dataset_.Open().ok());
+    absl::Status refused = Show(version);
+    EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("disk reserve"));
+    EXPECT_EQ(tree_->current(), version.record.number - 1);
+    dataset_.Close();
+    dataset_.disk_reserve = 0;
+    ASSERT_TRUE(dataset_.Open().ok());
+    EXPECT_TRUE(Show(version).ok());
+    ExpectEqualToSource();
+  }
+}
+
 TEST_F(ReplicaTreeTest, APlantedSymlinkLeadsNowhere) {
   WriteText(At("d/sub/x"), "1");
   ASSERT_TRUE(Show(Commit()).ok());

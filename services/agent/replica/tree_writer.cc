@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/os/files.h"
 #include "services/agent/home/display_path.h"
 #include "services/agent/replica/file_content.h"
 
@@ -116,6 +117,10 @@ absl::Status TreeWriter::Failure() {
 absl::Status TreeWriter::CheckCancelled() const {
   if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("laying out was cancelled");
   return absl::OkStatus();
+}
+
+absl::Status TreeWriter::CheckRoom() const {
+  return shares_disk_ ? dataset_->store->CheckRoom() : absl::OkStatus();
 }
 
 absl::Status TreeWriter::Named(const absl::Status& status, std::string_view path) const {
@@ -249,9 +254,13 @@ absl::Status TreeWriter::CreateInParts(const store::Entry& entry, const LevelRef
     pool_.Submit([this, open, bytes = part_bytes, part = std::move(part), place = part_placement]() mutable {
       auto write = [&]() -> absl::Status {
         BW_RETURN_IF_ERROR(CheckCancelled());
+        BW_RETURN_IF_ERROR(CheckRoom());
         BW_ASSIGN_OR_RETURN(RawChunks raw, ReadChunks(*dataset_->store, part));
+        const uint64_t begin = place.at();
         absl::MutexLock lock(&open->writing);
-        return WriteChunks(*open->file, raw.bytes, &place);
+        BW_RETURN_IF_ERROR(WriteChunks(*open->file, raw.bytes, &place));
+        os::StartWriteback(open->file->fd(), begin, place.at() - begin);  // else all of it waits for the end
+        return absl::OkStatus();
       };
       if (absl::Status status = write(); status.ok()) {
         Advanced(bytes);
@@ -402,6 +411,7 @@ void TreeWriter::CreateSmall(std::vector<SmallFile> files) {
       pieces.insert(pieces.end(), file.entry.chunks.begin(), file.entry.chunks.end());
     }
   }
+  if (absl::Status room = to_write.empty() ? absl::OkStatus() : CheckRoom(); !room.ok()) Fail(room);
   absl::StatusOr<RawChunks> raw = ReadChunks(*dataset_->store, pieces);
   size_t next = 0;
   for (SmallFile* file : to_write) {
@@ -466,6 +476,10 @@ absl::Status TreeWriter::Change(const store::Entry* before, const store::Entry* 
 absl::Status TreeWriter::Apply(const Digest& before, const Digest& after) {
   after_root_ = after;
   removed_.clear();
+  BW_ASSIGN_OR_RETURN(const std::unique_ptr<os::TreeDir> records, os::OpenTree(dataset_->directory));
+  BW_ASSIGN_OR_RETURN(const os::NodeStat records_stat, records->Stat(""));
+  BW_ASSIGN_OR_RETURN(const os::NodeStat target_stat, target_->Stat(""));
+  shares_disk_ = records_stat.device == target_stat.device;
   auto root = std::make_shared<Level>();
   root->dir = target_;
   levels_ = {std::move(root)};

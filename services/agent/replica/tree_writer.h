@@ -102,6 +102,7 @@ class TreeWriter {
   void ClosePart(const std::shared_ptr<OpenFile>& open);
   static std::string NameIn(const Level& level, std::string_view path);
   absl::Status CheckCancelled() const;
+  absl::Status CheckRoom() const;  // RESOURCE_EXHAUSTED: what is written here would take the agent's reserve
   absl::Status Named(const absl::Status& status, std::string_view path) const;
   void Advanced(uint64_t bytes);
   void Fail(const absl::Status& status);  // of a thread that writes; the first error counts
@@ -113,6 +114,7 @@ class TreeWriter {
   const Advance advance_;
   const std::atomic<bool>* const cancelled_;
   TreeDonor donor_;
+  bool shares_disk_ = false;  // with the agent's own records
   std::atomic<bool> clones_{true};  // until the file system says no
   Digest after_root_;
   std::vector<LevelRef> levels_;

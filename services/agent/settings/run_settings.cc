@@ -1,10 +1,13 @@
 #include "services/agent/settings/run_settings.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/host_port.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
+#include "common/os/host.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -64,7 +67,13 @@ config::Settings SettingsTable(RunSettings* s) {
                         .form = Form::kPath,
                         .value = &s->key_dir,
                         .help = "where the storage keys are",
-                        .otherwise = "DATA/keys"}},
+                        .otherwise = "DATA/keys"},
+                       {.flag = "disk-reserve",
+                        .form = Form::kBytes,
+                        .value = &s->disk_reserve,
+                        .help = "space that commits, transfers and laid-out copies leave free where the data "
+                                "directory lies, so that audit log and database can still be written",
+                        .otherwise = "1 GiB, or a fiftieth of the file system where that is less"}},
                       s, "the coordinator renews it"));
 }
 
@@ -77,6 +86,12 @@ absl::Status CheckSettings(const RunSettings& settings) {
         " needs --advertise HOST:PORT with the name or address that others dial"));
   }
   return rpc::Proxy::Parse(os::Files::System(), settings.way_out).status();
+}
+
+absl::StatusOr<uint64_t> DiskReserve(const RunSettings& settings) {
+  if (!settings.disk_reserve.empty()) return ParseBytes(settings.disk_reserve);
+  BW_ASSIGN_OR_RETURN(const os::Space space, os::SpaceOf(settings.data_dir));
+  return std::min(kGiB, space.total_bytes / 50);
 }
 
 absl::Status FindPlace(os::Files* files, const std::string& standard, Place* place) {

@@ -17,6 +17,7 @@ struct RunSettings : config::ProcessSettings {
   std::string coordinator;
   std::string replica_path;
   std::string key_dir;
+  std::string disk_reserve;
   rpc::Proxy::Settings way_out;
 };
 
@@ -27,6 +28,9 @@ config::Settings SettingsTable(RunSettings* settings);
 inline const std::vector<std::string> kJoinSettings = {"data-dir", "proxy", "proxy-credentials", "no-proxy"};
 // What the table cannot say of one setting alone. INVALID_ARGUMENT.
 absl::Status CheckSettings(const RunSettings& settings);
+
+// Bytes that the data directory's file system keeps free; the directory exists. Errors of the file system.
+absl::StatusOr<uint64_t> DiskReserve(const RunSettings& settings);
 
 // Where an agent's things are, for the commands beside `run`.
 struct Place {

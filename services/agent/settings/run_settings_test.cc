@@ -58,5 +58,16 @@ TEST_F(FindPlaceTest, NobodySaysIt) {
   EXPECT_THAT(std::string(FindPlace(files_, standard_, &wrong).message()), HasSubstr("did you mean"));
 }
 
+TEST(DiskReserveTest, AsToldOrAPartOfTheDisk) {
+  RunSettings settings;
+  settings.data_dir = ::testing::TempDir();
+  auto own = DiskReserve(settings);
+  ASSERT_TRUE(own.ok()) << own.status();
+  EXPECT_GT(*own, 0u);
+  EXPECT_LE(*own, uint64_t{1} << 30);
+  settings.disk_reserve = "20MiB";
+  EXPECT_EQ(*DiskReserve(settings), 20u << 20);
+}
+
 }  // namespace
 }  // namespace bailiwick::agent

@@ -133,6 +133,7 @@ absl::StatusOr<DatasetHandle*> AgentState::Load(DatasetId id, const std::string&
                                                                 .dataset = id,
                                                                 .keys = keys_.get(),
                                                                 .random = env_.random,
+                                                                .disk_reserve = env_.disk_reserve,
                                                                 .redactions = Redactions(id)}));
   handle->redactions = Redactions(id);
   handle->nodes = store::NewStoreNodeSource(handle->store.get());
@@ -175,12 +176,13 @@ DatasetHandle* AgentState::FindDataset(DatasetId id) {
   return it == datasets_.end() ? nullptr : it->second.get();
 }
 
-DatasetHandle* AgentState::FindDataset(const std::string& name) {
+std::vector<DatasetHandle*> AgentState::FindDatasets(const std::string& name) {
   absl::MutexLock lock(&mutex_);
+  std::vector<DatasetHandle*> found;
   for (const auto& [id, handle] : datasets_) {
-    if (handle->name == name) return handle.get();
+    if (handle->name == name) found.push_back(handle.get());
   }
-  return nullptr;
+  return found;
 }
 
 std::vector<DatasetHandle*> AgentState::Datasets() {

@@ -30,6 +30,7 @@ struct Environment {
   os::Files* files = os::Files::System();
   os::Clock* clock = os::Clock::System();
   os::Random* random = os::Random::System();
+  uint64_t disk_reserve = 0;  // see DatasetStore::Options
   std::string key_directory;  // of the wrapping keys; empty: keys/ in the data directory
 };
 // Where the wrapping keys of a data directory are.
@@ -59,7 +60,7 @@ class AgentState {
   // DatasetStore::Encrypt; from the first on, builds that know nothing of it refuse the directory.
   absl::Status Encrypt(DatasetHandle& dataset, const std::string& wrapping_key);
   DatasetHandle* FindDataset(DatasetId id);  // null when not here
-  DatasetHandle* FindDataset(const std::string& name);
+  std::vector<DatasetHandle*> FindDatasets(const std::string& name);  // one that was declared again has its name too
   std::vector<DatasetHandle*> Datasets();  // all that ever had a place here, by id
   std::shared_ptr<store::RedactionBook> Redactions(DatasetId id);  // the same as the handle's, also of what is not here yet
 

@@ -78,13 +78,15 @@ class Agent {
   absl::StatusOr<CommitOutcome> CommitNow(const std::string& dataset, const CommitOptions& options,
                                           const std::function<void(const CommitProgress&)>& progress,
                                           const std::atomic<bool>& cancelled);
-  absl::StatusOr<DatasetHandle*> Held(const std::string& dataset);
+  // `id`: which of those that have had the name, as bytes; empty: the one that this site works on, or the only one.
+  // NOT_FOUND; FAILED_PRECONDITION: without an id nobody can tell.
+  absl::StatusOr<DatasetHandle*> Held(const std::string& dataset, const std::string& id);
   // PERMISSION_DENIED: the copy is fenced.
-  absl::StatusOr<store::CatalogVersion> HeldVersion(const std::string& dataset, VersionNumber number);
-  absl::Status VerifyTree(const std::string& dataset, std::vector<std::string>* problems);
+  absl::StatusOr<store::CatalogVersion> HeldVersion(const DatasetHandle& dataset, VersionNumber number);
+  absl::Status VerifyTree(const DatasetHandle& dataset, std::vector<std::string>* problems);
   // All versions of it were read back.
   absl::Status NoteReadBack(DatasetHandle& dataset, const VerifyReport& report);
-  bool records_owner(const std::string& dataset);
+  bool records_owner(const DatasetHandle& dataset);
   // FAILED_PRECONDITION: files of it may not lie in that directory, with the reason.
   absl::Status MayLayOut(const DatasetHandle& dataset, const std::string& directory) const;
 

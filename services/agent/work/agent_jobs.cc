@@ -351,27 +351,37 @@ void Agent::PrepareSpare(Work& work) {
       {{"dataset", work.dataset->name}, {"code", absl::StatusCodeToString(status.code())}});
 }
 
-absl::StatusOr<DatasetHandle*> Agent::Held(const std::string& name) {
-  DatasetHandle* dataset = state_->FindDataset(name);
-  if (dataset == nullptr)
-    return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " holds nothing of ", name));
-  return dataset;
+absl::StatusOr<DatasetHandle*> Agent::Held(const std::string& name, const std::string& id) {
+  const absl::Status nothing = absl::NotFoundError(absl::StrCat("site ", identity_->site(), " holds nothing of ", name));
+  if (!id.empty()) {
+    BW_ASSIGN_OR_RETURN(const DatasetId wanted, DatasetId::From(id));
+    DatasetHandle* dataset = state_->FindDataset(wanted);
+    if (dataset == nullptr) return nothing;
+    return dataset;
+  }
+  // Who asks by name alone means the one that this site works on; of several others none is taken for it.
+  if (std::shared_ptr<Work> work = FindWork(name); work != nullptr) return work->dataset;
+  const std::vector<DatasetHandle*> named = state_->FindDatasets(name);
+  if (named.empty()) return nothing;
+  if (named.size() == 1) return named.front();
+  return absl::FailedPreconditionError(absl::StrCat("site ", identity_->site(), " holds ", named.size(),
+                                                    " datasets that were called ", name,
+                                                    "; ask with a bailiwick that says which, of this version or newer"));
 }
 
-absl::StatusOr<store::CatalogVersion> Agent::HeldVersion(const std::string& name, VersionNumber number) {
-  BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, Held(name));
-  BW_ASSIGN_OR_RETURN(std::optional<store::CatalogVersion> version, dataset->catalog->Find(dataset->id, number));
+absl::StatusOr<store::CatalogVersion> Agent::HeldVersion(const DatasetHandle& dataset, VersionNumber number) {
+  BW_ASSIGN_OR_RETURN(std::optional<store::CatalogVersion> version, dataset.catalog->Find(dataset.id, number));
   if (!version.has_value()) {
     return absl::NotFoundError(
-        absl::StrCat("site ", identity_->site(), " does not hold version ", number, " of ", name));
+        absl::StrCat("site ", identity_->site(), " does not hold version ", number, " of ", dataset.name));
   }
   std::string sentence, rule;
-  if (evictor_.Withheld(dataset->id, number, &sentence, &rule)) return absl::PermissionDeniedError(sentence);
+  if (evictor_.Withheld(dataset.id, number, &sentence, &rule)) return absl::PermissionDeniedError(sentence);
   return *std::move(version);
 }
 
-absl::Status Agent::VerifyTree(const std::string& name, std::vector<std::string>* problems) {
-  std::shared_ptr<Work> work = FindWork(name);
+absl::Status Agent::VerifyTree(const DatasetHandle& dataset, std::vector<std::string>* problems) {
+  std::shared_ptr<Work> work = FindWork(dataset.id);
   if (work == nullptr) return absl::OkStatus();
   {
     absl::MutexLock lock(&mutex_);
@@ -379,7 +389,8 @@ absl::Status Agent::VerifyTree(const std::string& name, std::vector<std::string>
   }
   absl::MutexLock lock(&work->tree_mutex);
   if (work->tree == nullptr || work->tree->current() == 0) return absl::OkStatus();
-  return work->tree->Verify(*work->dataset, problems);
+  const absl::Status verified = work->tree->Verify(*work->dataset, problems);
+  return work->tree->current() == 0 ? absl::OkStatus() : verified;  // what lay there was of another dataset
 }
 
 absl::Status Agent::NoteReadBack(DatasetHandle& dataset, const VerifyReport& report) {
@@ -407,8 +418,8 @@ absl::Status Agent::MayLayOut(const DatasetHandle& dataset, const std::string& d
                                                     ", the replica path, which is declared an encrypted volume"));
 }
 
-bool Agent::records_owner(const std::string& name) {
-  std::shared_ptr<Work> work = FindWork(name);
+bool Agent::records_owner(const DatasetHandle& dataset) {
+  std::shared_ptr<Work> work = FindWork(dataset.id);
   if (work == nullptr) return false;
   absl::MutexLock lock(&mutex_);
   return work->assignment.spec().owner();

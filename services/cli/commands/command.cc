@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "common/base/suggest.h"
 #include "common/base/units.h"
 
 namespace bailiwick::cli {
@@ -82,7 +83,7 @@ absl::StatusOr<control::v1::DatasetStatus> FindDataset(Admin& admin, const std::
         " is a family of datasets without a stream: no site matches its siteSelector; see: bailiwick describe dataset ",
         name));
   }
-  const std::string near = config::Suggest(name, names);
+  const std::string near = Suggest(name, names);
   return absl::NotFoundError(
       absl::StrCat("dataset ", name, " does not exist; ",
                    near.empty() ? "see: bailiwick dataset list" : absl::StrCat("did you mean ", near, "?")));

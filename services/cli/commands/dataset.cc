@@ -161,6 +161,7 @@ absl::Status Diff(const Globals& globals, const std::string& name, uint64_t from
   BW_ASSIGN_OR_RETURN(auto agent, AgentOf(*admin, site));
   agent::v1::DiffRequest request;
   request.set_dataset(name);
+  request.set_dataset_id(dataset.dataset_id());
   request.set_from(from);
   request.set_to(to);
   auto call = Admin::Call(kLongCall);
@@ -194,6 +195,7 @@ absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t 
   BW_ASSIGN_OR_RETURN(auto agent, AgentOf(*admin, site));
   agent::v1::CheckoutRequest request;
   request.set_dataset(name);
+  request.set_dataset_id(dataset.dataset_id());
   request.set_number(number);
   request.set_directory(std::filesystem::absolute(directory).lexically_normal());
   auto call = Admin::Call(kLongCall);
@@ -224,17 +226,18 @@ absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t 
   return absl::OkStatus();
 }
 
-absl::StatusOr<agent::v1::WorkEvent> VerifyAt(Admin& admin, const std::string& name, uint64_t number,
+absl::StatusOr<agent::v1::WorkEvent> VerifyAt(Admin& admin, const control::v1::DatasetStatus& dataset, uint64_t number,
                                               const std::string& site) {
   BW_ASSIGN_OR_RETURN(SiteAgent agent, AgentOf(admin, site));
   agent::v1::VerifyRequest request;
-  request.set_dataset(name);
+  request.set_dataset(dataset.name());
+  request.set_dataset_id(dataset.dataset_id());
   request.set_number(number);
   auto call = Admin::Call(kLongCall);
   auto stream = agent->Verify(call.get(), request);
   agent::v1::WorkEvent event, last;
   {
-    Progress progress(absl::StrCat("verifying ", name, " at ", site));
+    Progress progress(absl::StrCat("verifying ", dataset.name(), " at ", site));
     while (stream->Read(&event)) {
       progress.Update(event.done_bytes(), event.total_bytes());
       last = event;
@@ -269,13 +272,13 @@ absl::StatusOr<std::vector<std::string>> SitesToVerify(Admin& admin, const std::
 // A site that cannot be asked does not keep the others from being checked; the answer is then its error.
 absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint64_t number, const std::string& site) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_RETURN_IF_ERROR(FindDataset(*admin, name).status());
+  BW_ASSIGN_OR_RETURN(const control::v1::DatasetStatus dataset, FindDataset(*admin, name));
   BW_ASSIGN_OR_RETURN(std::vector<std::string> sites, SitesToVerify(*admin, name, number, site));
   absl::Status unasked;
   uint64_t problems = 0;
   std::vector<Json> json;
   for (const std::string& s : sites) {
-    auto result = VerifyAt(*admin, name, number, s);
+    auto result = VerifyAt(*admin, dataset, number, s);
     if (!result.ok()) {
       if (sites.size() == 1) return result.status();
       std::cerr << "warning: " << s << " was not checked: " << FormatMessage(std::string(result.status().message()))

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/base/suggest.h"
 
 namespace bailiwick::cli {
 
@@ -43,7 +44,7 @@ absl::Status WithNearest(Admin& admin, const std::string& kind, const std::strin
   if (!admin.control().ListResources(Admin::Call().get(), request, &response).ok()) return status;
   std::vector<std::string> names;
   for (const auto& resource : response.resources()) names.push_back(resource.metadata().name());
-  const std::string near = config::Suggest(name, names);
+  const std::string near = Suggest(name, names);
   if (near.empty()) return status;
   return absl::NotFoundError(absl::StrCat(std::string(status.message()), "; did you mean ", near, "?"));
 }

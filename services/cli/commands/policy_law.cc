@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "common/base/suggest.h"
 #include "common/config/when.h"
 #include "common/os/clock.h"
 #include "common/os/files.h"
@@ -210,7 +211,7 @@ absl::StatusOr<policy::NamedData> ChooseData(const Law& law, const Question& que
     names.push_back(data.name);
   }
   if (known == nullptr) {
-    const std::string near = config::Suggest(name, names);
+    const std::string near = Suggest(name, names);
     return absl::NotFoundError(absl::StrCat("dataset ", question.dataset, " does not exist or nobody signed what it is",
                                             near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
   }

@@ -45,10 +45,12 @@ absl::Status Collect(const google::protobuf::RepeatedPtrField<std::string>& from
   return absl::OkStatus();
 }
 
-absl::Status AskSite(Admin& admin, const RedactFlags& flags, const std::string& site, Found* found) {
+absl::Status AskSite(Admin& admin, const RedactFlags& flags, const control::v1::DatasetStatus& dataset,
+                     const std::string& site, Found* found) {
   BW_ASSIGN_OR_RETURN(SiteAgent agent, AgentOf(admin, site));
   agent::v1::FindContentRequest request;
   request.set_dataset(flags.dataset);
+  request.set_dataset_id(dataset.dataset_id());
   for (const std::string& path : flags.paths) request.add_paths(path);
   auto call = Admin::Call(kLongCall);
   auto stream = agent->FindContent(call.get(), request);
@@ -81,13 +83,13 @@ absl::StatusOr<Found> FindAll(Admin& admin, const RedactFlags& flags) {
     if (replica.site() == dataset.home_site()) covered.insert(replica.versions().begin(), replica.versions().end());
   }
   Found found;
-  absl::Status at_home = AskSite(admin, flags, dataset.home_site(), &found);
+  absl::Status at_home = AskSite(admin, flags, dataset, dataset.home_site(), &found);
   if (!at_home.ok() && !absl::IsNotFound(at_home)) return at_home;
   for (const auto& replica : replicas) {
     const bool more = std::any_of(replica.versions().begin(), replica.versions().end(),
                                   [&](uint64_t version) { return covered.count(version) == 0; });
     if (replica.site() == dataset.home_site() || !more) continue;
-    absl::Status asked = AskSite(admin, flags, replica.site(), &found);
+    absl::Status asked = AskSite(admin, flags, dataset, replica.site(), &found);
     if (!asked.ok() && !absl::IsNotFound(asked))
       return Annotate(asked, "that site keeps versions which the home does not");
     covered.insert(replica.versions().begin(), replica.versions().end());

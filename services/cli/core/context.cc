@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/host_port.h"
 #include "common/base/status.h"
+#include "common/base/suggest.h"
 #include "common/config/yaml.h"
 #include "common/config/yaml_tree.h"
 #include "common/os/files.h"
@@ -71,7 +72,7 @@ class Reader {
   absl::Status NothingLeft(const std::vector<std::string>& known) const {
     if (fields_.empty()) return absl::OkStatus();
     const auto& [name, field] = *fields_.begin();
-    const std::string near = config::Suggest(name, known);
+    const std::string near = Suggest(name, known);
     return Fail(field.first, absl::StrCat("unknown field ", absl::CEscape(name.substr(0, 80)),
                                           near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
   }
