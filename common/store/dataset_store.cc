@@ -328,8 +328,8 @@ absl::Status StoreImpl::CheckRoom() {
   if (options_.disk_reserve == 0) return absl::OkStatus();
   BW_ASSIGN_OR_RETURN(const uint64_t free, options_.files->FreeBytes(options_.directory));
   if (free >= options_.disk_reserve) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(FormatBytes(free), " are free where ", options_.directory,
-                                                   " lies, less than its disk reserve of ",
+  return absl::ResourceExhaustedError(absl::StrCat("no space: ", FormatBytes(free), " are free where ",
+                                                   options_.directory, " lies, less than its disk reserve of ",
                                                    FormatBytes(options_.disk_reserve)));
 }
 
