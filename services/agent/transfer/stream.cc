@@ -164,7 +164,7 @@ class QueueStream : public FrameStream {
   bool WriteNow(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), false); }
   void Close() override { queues_->Close(); }
   void Abort() override { queues_->Abort(); }
-  // Read out of the certificate once: every window asks, and it costs as much as the window's bytes do.
+  // Read out of the certificate once: every window asks, and OpenSSL takes its time to parse one.
   absl::StatusOr<rpc::Peer> peer() override {
     absl::MutexLock lock(&peer_mutex_);
     if (!peer_) {

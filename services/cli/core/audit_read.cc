@@ -1,9 +1,9 @@
 #include "services/cli/core/audit_read.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
