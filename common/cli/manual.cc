@@ -37,7 +37,7 @@ std::string Options(const CLI::App& command) {
   std::string out;
   for (const CLI::Option* option : command.get_options()) {
     if (option->get_group().empty()) continue;
-    std::string name = option->get_name(option->get_positional());
+    std::string name = option->get_name(option->get_positional(), option->nonpositional());
     if (option->nonpositional()) {
       name = absl::StrReplaceAll(name, {{",", ", "}});
       if (option->get_items_expected_max() > 0) absl::StrAppend(&name, " ", option->get_type_name());

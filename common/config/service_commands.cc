@@ -13,7 +13,7 @@ ServiceCommands::ServiceCommands(CLI::App* app, Settings* table, std::string fil
     : app_(app), table_(table), installed_file_(std::move(file)), whole_(std::move(whole)), file_(installed_file_) {
   check_ = app->add_subcommand("check-config", absl::StrCat("says what is wrong with a configuration file, before ",
                                                             table->command(), " would"));
-  check_->add_option("FILE", file_, absl::StrCat("the file (default: ", installed_file_, ")"));
+  check_->add_option("FILE,--config", file_, absl::StrCat("the file (default: ", installed_file_, ")"));
   check_->add_flag("--example", example_, "print a file with every setting instead");
   check_->footer(absl::StrCat("Example:\n  ", app->get_name(), " check-config ", installed_file_));
   manual_ = app->add_subcommand("__manual", "writes the manual page")->group("");

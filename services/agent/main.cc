@@ -235,6 +235,7 @@ void AddPlace(CLI::App* command, Place* place) {
 void RegisterKeys(CLI::App& app, KeyFlags& flags, Place& place, std::function<absl::Status(KeyCommands&)>& run) {
   auto* key = app.add_subcommand("key", "the storage keys of this site, which protect data at rest");
   key->require_subcommand(1);
+  key->footer("Example:\n  bailiwick-agent key list");
   auto add = [&](const char* verb, const char* help, std::function<absl::Status(KeyCommands&)> act) {
     auto* c = key->add_subcommand(verb, help);
     AddPlace(c, &place);
@@ -245,11 +246,13 @@ void RegisterKeys(CLI::App& app, KeyFlags& flags, Place& place, std::function<ab
   add("generate", "make this site's first key", [](KeyCommands& keys) {
     return keys.Generate();
   })->footer("Example:\n  bailiwick-agent key generate");
-  add("list", "which keys there are, and how many datasets each protects", [&flags](KeyCommands& keys) {
-    return keys.List(flags.json);
-  })->add_flag("--json", flags.json, "as JSON");
+  auto* list = add("list", "which keys there are, and how many datasets each protects",
+                   [&flags](KeyCommands& keys) { return keys.List(flags.json); });
+  list->add_flag("--json", flags.json, "as JSON");
+  list->footer("Example:\n  bailiwick-agent key list --json");
   add("rotate", "make a further key; once it is declared the agent wraps its data keys under it",
-      [](KeyCommands& keys) { return keys.Rotate(); });
+      [](KeyCommands& keys) { return keys.Rotate(); })
+      ->footer("Example:\n  bailiwick-agent key rotate");
   auto* out = add("export", "write a key to a new file, to be kept safe",
                   [&flags](KeyCommands& keys) { return keys.Export(flags.id, flags.file); });
   out->add_option("--id", flags.id, "the key, by how its id begins (not needed when there is one)");
@@ -258,6 +261,7 @@ void RegisterKeys(CLI::App& app, KeyFlags& flags, Place& place, std::function<ab
   auto* in = add("import", "bring a key back from a file that export wrote",
                  [&flags](KeyCommands& keys) { return keys.Import(flags.file); });
   in->add_option("FILE", flags.file, "the file")->required();
+  in->footer("Example:\n  bailiwick-agent key import /media/safe/core.key");
 }
 
 int Report(const absl::Status& status) {
@@ -278,6 +282,7 @@ int Main(int argc, char** argv) {
                "bailiwick-agent"};
   app.set_version_flag("--version", std::string("bailiwick-agent ") + std::string(kBuildVersion));
   app.require_subcommand(1);
+  app.footer("Start with:\n  bailiwick-agent join --join-file /etc/bailiwick/join-string\n  bailiwick-agent run");
 
   Place place;
   JoinFlags join_flags;

@@ -193,6 +193,10 @@ int Main(int argc, char** argv) {
                "bailiwick-coordinator"};
   app.set_version_flag("--version", std::string("bailiwick-coordinator ") + std::string(kBuildVersion));
   app.require_subcommand(1);
+  app.footer(
+      "Start with:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick --trust-domain acme.example --admin-dir "
+      "~/.config/bailiwick/admin\n  bailiwick-coordinator serve --data-dir /var/lib/bailiwick --control-listen "
+      "0.0.0.0:7440 --join-listen 0.0.0.0:7441");
 
   std::string data_dir, trust_domain, admin_dir, admin_name = "admin";
   bool if_missing = false;

@@ -197,6 +197,7 @@ NO_JSON = {
     "audit prove": "a proof, in its own format",
     "audit trust": "a trust file, in its own format",
     "completion": "a script of a shell",
+    "help": "text",
     "dev down": "says nothing",
     "dev kill": "says nothing",
     "dev start": "says nothing",

@@ -132,8 +132,11 @@ class Revocation(f.FleetTest):
         row = i.agents(self.fleet)["core"]
         self.assertEqual((row["state"], row["revokedReason"]), ("revoked", "stolen in Lyon"))
         self.assertFalse(row["connected"])
-        for command in (("get", "sites"), ("describe", "site", "core")):
+        for command in (("status",), ("get", "sites"), ("describe", "site", "core")):
             self.assertRegex(self.fleet.cli(*command).out, r"(?m)^(core|State:) .*revoked")
+        examined = self.fleet.cli("doctor", expect=None).out
+        self.assertRegex(examined, r"agent core +.*revoked by .*stolen in Lyon")
+        self.assertIn("bailiwick site join-token core", examined)
 
         def shut_out():   # at another agent, by its own deny list
             with self.assertRaises(w.grpc.RpcError):

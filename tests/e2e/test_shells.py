@@ -1,5 +1,6 @@
 """Completion in real shells, manual pages as man shows them, -o name and --no-input."""
 import os
+import re
 import subprocess
 import unittest
 
@@ -77,6 +78,8 @@ class Shells(f.FleetTest):
                                    timeout=60, check=False)
             self.assertEqual((shown.returncode, shown.stderr), (0, ""), name)
             self.assertIn(name.split(".")[0], shown.stdout)
+            if name == "bailiwick-get.1":
+                self.assertIn("-w, --watch", re.sub(r".\x08", "", shown.stdout))
 
     def test_names_alone_are_for_the_next_command(self):
         self.assertEqual(self.fleet.cli("get", "sites", "-o", "name").out, "core\nfactory\n")
@@ -94,6 +97,39 @@ class Shells(f.FleetTest):
         self.assertIn("Region/eu/de", self.fleet.cli("diff", "-f", "-", stdin="apiVersion: bailiwick/v1\nkind: Region\n"
                                                      "metadata: {name: eu/de}\nspec: {description: x}\n", expect=f.FAILED).out)
         self.assertIn("KIND/NAME", self.fleet.cli("delete", "site", "--yes", expect=f.USAGE).err)
+
+    def test_what_names_nothing_refuses_to_be_a_list_of_names(self):
+        way = ("--dataset", "telemetry", "--from", "factory", "--to", "core")
+        for question in (("why", "telemetry", "core"), ("policy", "can-i", *way), ("policy", "explain", *way), ("policy", "show")):
+            with self.subTest(question):
+                refused = self.fleet.cli(*question, "-o", "name", expect=f.USAGE)
+                self.assertEqual(refused.out, "")
+                self.assertIn("-o name", refused.err)
+
+    def test_help_of_a_command_is_what_its_flag_says(self):
+        self.assertEqual(self.fleet.cli("help", "dataset", "commit").out, self.fleet.cli("dataset", "commit", "--help").out)
+        self.assertEqual(self.fleet.cli("help").out, self.fleet.cli("--help").out)
+        self.assertIn("did you mean commit?", self.fleet.cli("help", "dataset", "comit", expect=f.USAGE).err)
+
+    def test_versions_and_proposals_complete_and_a_flag_is_offered_once(self):
+        self.fleet.commit("telemetry")
+        self.assertEqual(self.bash("bailiwick dataset rollback telemetry "), ["latest", "1"])
+        self.assertEqual(self.bash("bailiwick dataset diff telemetry "), ["1"])
+        self.assertEqual(self.bash("bailiwick dataset diff telemetry 1 "), ["1"])
+        self.assertEqual(self.bash("bailiwick approve "), [])
+        self.assertEqual(self.bash("bailiwick dataset commit --hel"), ["--help"])
+
+    def test_a_file_is_checked_whichever_way_it_is_named(self):
+        bad = self.fleet.path("bad.yaml")
+        f.write(bad, b"kind: Nothing\n")
+        named, flagged = (self.fleet.cli("policy", "check", *way, expect=f.FAILED).out for way in ((bad,), ("-f", bad)))
+        self.assertEqual(named, flagged)
+        for service in (f.AGENT, f.COORDINATOR):
+            settings = self.fleet.path("settings.yaml")
+            f.write(settings, f.run([service, "check-config", "--example"]).out.encode())
+            for way in ((settings,), ("--config", settings)):
+                checked = f.run([service, "check-config", *way])
+                self.assertIn(settings, checked.out + checked.err)
 
     def test_a_trust_file_is_no_json(self):
         self.assertIn("trust file", self.fleet.cli("audit", "trust", "-o", "json", expect=f.USAGE).err)

@@ -183,7 +183,6 @@ void ChangeRun::Absent(const std::string& path) {
 
 absl::Status ChangeRun::VisitFile(const WalkItem& item, const store::Entry* previous) {
   ++counts_.files;
-  counts_.scanned_bytes += item.stat.size;
   if (item.stat.links > 1) {
     const SourceWatch::Link link = context_.watch->LookAgain(MakeScanRecord(item.path, item.stat));
     if (link == SourceWatch::Link::kSame) return absl::OkStatus();

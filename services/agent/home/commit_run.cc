@@ -1,5 +1,6 @@
 #include "services/agent/home/commit_run.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -42,7 +43,9 @@ void CommitRun::Report() {
   if (!context_.progress) return;
   counts_.read_bytes = reader_ != nullptr ? reader_->read_bytes() : 0;
   counts_.new_bytes = writer_->stored_bytes();
-  context_.progress(counts_);
+  CommitProgress now = counts_;  // a file that is read twice, because it changed, counts once
+  now.scanned_bytes += std::min(file_bytes_, counts_.read_bytes - read_before_);
+  context_.progress(now);
 }
 
 absl::StatusOr<std::unique_ptr<os::TreeDir>> CommitRun::OpenSource() const {
@@ -135,8 +138,13 @@ void CommitRun::WatchLinks(const std::string& path, const os::NodeStat& stat) {
 
 absl::StatusOr<ReadResult> CommitRun::ReadContent(const WalkItem& item, os::NodeStat* stat) {
   *stat = item.stat;
-  return reader_->Read({item.dir, item.name, Label(item.path), context_.options.allow_changing},
-                       MakeEntry(item, store::EntryType::kFile), stat);
+  read_before_ = reader_->read_bytes();
+  file_bytes_ = item.stat.size;
+  auto result = reader_->Read({item.dir, item.name, Label(item.path), context_.options.allow_changing},
+                              MakeEntry(item, store::EntryType::kFile), stat);
+  counts_.scanned_bytes += std::exchange(file_bytes_, 0);
+  read_before_ = reader_->read_bytes();
+  return result;
 }
 
 absl::StatusOr<std::optional<store::Entry>> CommitRun::ReadSymlink(const WalkItem& item) const {

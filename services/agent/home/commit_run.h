@@ -84,6 +84,8 @@ class CommitRun {
   std::unique_ptr<ChunkPipeline> pipeline_;
   std::unique_ptr<ContentReader> reader_;
   CommitProgress counts_;
+  uint64_t file_bytes_ = 0;   // of the file that is being read; 0: none is
+  uint64_t read_before_ = 0;  // bytes read when it was begun
   CommitOutcome outcome_;
 };
 

@@ -131,11 +131,11 @@ void ScanRun::LeaveForLater(const std::string& path) {
 
 absl::Status ScanRun::VisitFile(WalkItem& item, const store::Entry* previous) {
   ++counts_.files;
-  counts_.scanned_bytes += item.stat.size;
   const bool was_file = previous != nullptr && previous->type == store::EntryType::kFile;
   // Looked up for every file: the cache is read in step with the walk.
   const bool same = cache_->Unchanged(item.path, item.stat) && was_file && previous->size == item.stat.size;
   if (same) {
+    counts_.scanned_bytes += item.stat.size;
     store::Entry entry = MakeEntry(item, store::EntryType::kFile);
     entry.size = previous->size;
     entry.holes = previous->holes;
@@ -146,6 +146,7 @@ absl::Status ScanRun::VisitFile(WalkItem& item, const store::Entry* previous) {
     return Emit(std::move(entry));
   }
   if (Unsettled(item.stat)) {
+    counts_.scanned_bytes += item.stat.size;
     LeaveForLater(item.path);
     ++taken_;
     return was_file ? Emit(*previous) : absl::OkStatus();

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <grp.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
@@ -150,6 +151,19 @@ TEST_F(CommitterTest, SecondCommitReadsAndMakesNothing) {
   EXPECT_EQ(progress_.read_bytes, 0u);
   EXPECT_EQ(progress_.files, 2u);
   EXPECT_EQ(dataset_.handle().catalog->List(dataset_.handle().id)->size(), 1u);
+}
+
+TEST_F(CommitterTest, ALargeFileCountsAsItIsRead) {
+  const uint64_t size = 24 << 20;
+  WriteText(At("big"), Noise(size));
+  std::vector<uint64_t> told;
+  auto outcome = dataset_.Commit(
+      Spec(), {}, [&](const CommitProgress& p) { told.push_back(p.scanned_bytes); }, &clock_);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  ASSERT_FALSE(told.empty());
+  EXPECT_EQ(told.back(), size);
+  EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+  EXPECT_TRUE(std::any_of(told.begin(), told.end(), [&](uint64_t bytes) { return bytes > 0 && bytes < size; }));
 }
 
 TEST_F(CommitterTest, LosingTheScanCacheCostsOnlyReading) {

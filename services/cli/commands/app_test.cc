@@ -203,6 +203,7 @@ const std::set<std::string>& Readers() {
                                                                "doctor",
                                                                "version",
                                                                "completion",
+                                                               "help",
                                                                "__complete",
                                                                "__manual",
                                                                "whoami",

@@ -1,5 +1,6 @@
 #include "services/cli/commands/completion.h"
 
+#include <algorithm>
 #include <iostream>
 
 #include "absl/strings/match.h"
@@ -81,6 +82,25 @@ std::vector<std::string> Resources(Admin& admin, const std::string& kind) {
   return names;
 }
 
+// Newest first.
+std::vector<std::string> Versions(Admin& admin, const std::string& dataset) {
+  control::v1::ListVersionsRequest request;
+  request.set_dataset(dataset);
+  control::v1::ListVersionsResponse versions;
+  if (!admin.control().ListVersions(Admin::Call(kPatience).get(), request, &versions).ok()) return {};
+  std::vector<std::string> numbers;
+  for (const auto& version : versions.versions()) numbers.push_back(absl::StrCat(version.number()));
+  return numbers;
+}
+
+std::vector<std::string> Proposals(Admin& admin) {
+  control::v1::ListProposalsResponse proposals;
+  if (!admin.control().ListProposals(Admin::Call(kPatience).get(), {}, &proposals).ok()) return {};
+  std::vector<std::string> ids;
+  for (const auto& proposal : proposals.proposals()) ids.push_back(proposal.id());
+  return ids;
+}
+
 std::vector<std::string> Kinds(const CLI::App& command) {
   std::vector<std::string> kinds = {
       "region", "site", "dataset", "replicationpolicy", "sovereigntypolicy", "bandwidthpolicy", "rolebinding"};
@@ -99,11 +119,19 @@ std::vector<std::string> Values(const Place& place, const CLI::Option& option, b
   const std::string type = option.get_type_name();
   *paths = absl::StartsWith(type, "PATH");
   if (type == "KIND") return Kinds(*place.command);
-  if (type != "DATASET" && type != "SITE" && type != "RESOURCE") return Listed(type);
+  static const auto* const live =
+      new std::vector<std::string>{"DATASET", "SITE", "RESOURCE", "VERSION", "PROPOSAL"};  // asked of the coordinator
+  if (std::find(live->begin(), live->end(), type) == live->end()) return Listed(type);
   auto admin = Connect(place.globals);
   if (!admin.ok()) return {};
   if (type == "DATASET") return Datasets(**admin);
   if (type == "SITE") return Resources(**admin, "site");
+  if (type == "VERSION") {
+    std::vector<std::string> numbers = Versions(**admin, place.given.empty() ? "" : place.given[0]);
+    if (place.command->check_name("rollback")) numbers.insert(numbers.begin(), "latest");
+    return numbers;
+  }
+  if (type == "PROPOSAL") return Proposals(**admin);
   const std::string kind = place.given.empty() ? "" : place.given[0];
   return config::ParseKind(kind).ok() ? Resources(**admin, kind) : Datasets(**admin);
 }
@@ -112,7 +140,11 @@ std::vector<Completion::Choice> Flags(const CLI::App* command) {
   std::vector<Completion::Choice> flags;
   for (; command != nullptr; command = command->get_parent()) {
     for (const CLI::Option* option : command->get_options()) {
-      for (const std::string& name : option->get_lnames()) flags.push_back({"--" + name, option->get_description()});
+      for (const std::string& name : option->get_lnames()) {
+        const bool known =
+            std::any_of(flags.begin(), flags.end(), [&](const auto& f) { return f.word == "--" + name; });
+        if (!known) flags.push_back({"--" + name, option->get_description()});  // --help is of every command
+      }
     }
   }
   return flags;

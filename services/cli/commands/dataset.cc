@@ -467,8 +467,8 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     auto name = std::make_shared<std::string>(), from = std::make_shared<std::string>(),
          to = std::make_shared<std::string>(), site = std::make_shared<std::string>();
     c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
-    c->add_option("N", *from, "older version")->required();
-    c->add_option("M", *to, "newer version")->required();
+    c->add_option("N", *from, "older version")->type_name("VERSION")->required();
+    c->add_option("M", *to, "newer version")->type_name("VERSION")->required();
     c->add_option("--site", *site, "ask this site (default: the home)")->type_name("SITE");
     c->footer("Example:\n  bailiwick dataset diff planner 3 4");
     OnRun(c, globals, [&globals, name, from, to, site]() -> absl::Status {
@@ -482,7 +482,7 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>(),
          directory = std::make_shared<std::string>(), site = std::make_shared<std::string>();
     c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
-    c->add_option("N", *number, "version")->required();
+    c->add_option("N", *number, "version")->type_name("VERSION")->required();
     c->add_option("DIR", *directory, "new or empty directory")->type_name("PATH")->required();
     c->add_option("--site", *site, "at this site (default: the home)")->type_name("SITE");
     c->footer("Example:\n  bailiwick dataset checkout planner 3 /tmp/planner-3");
@@ -497,7 +497,7 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     auto name = std::make_shared<std::string>(), number = std::make_shared<std::string>("0"),
          site = std::make_shared<std::string>();
     c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
-    c->add_option("--version", *number, "one version (default: all)");
+    c->add_option("--version", *number, "one version (default: all)")->type_name("VERSION");
     c->add_option("--site", *site, "one site (default: every site that holds it)")->type_name("SITE");
     c->footer("Example:\n  bailiwick dataset verify planner --site core");
     OnRunCode(c, globals, [&globals, name, number, site]() -> absl::StatusOr<int> {

@@ -8,7 +8,7 @@
 #include "common/os/deadline.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
-#include "services/cli/commands/command.h"
+#include "services/cli/commands/named.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -53,9 +53,14 @@ bool CheckCoordinator(doctor::Report& report, Admin& admin) {
   return true;
 }
 
-void CheckState(doctor::Report& report, const control::v1::SiteStatus& site) {
+void CheckState(doctor::Report& report, const SiteStates& states, const control::v1::SiteStatus& site) {
   const std::string check = absl::StrCat("agent ", site.name());
-  if (!site.connected()) {
+  if (states.Revoked(site.name())) {
+    const auto& revoked = states.agents.at(site.name()).revoked();
+    report.Warn(check,
+                absl::StrCat("revoked by ", revoked.by(), " at ", TimeText(revoked.at()), ": ", revoked.reason()),
+                absl::StrCat("to have one there again, let it join anew: bailiwick site join-token ", site.name()));
+  } else if (!site.connected()) {
     report.Warn(check, absl::StrCat("offline since ", TimeText(site.last_seen())),
                 "on its machine: bailiwick-agent doctor --data-dir DIR");
   } else if (!site.approved()) {
@@ -86,7 +91,8 @@ void CheckWay(doctor::Report& report, Admin& admin, const control::v1::SiteStatu
 }
 
 absl::Status CheckAgents(doctor::Report& report, Admin& admin, const std::vector<std::string>& named) {
-  BW_ASSIGN_OR_RETURN(auto sites, SitesByName(admin));
+  BW_ASSIGN_OR_RETURN(const SiteStates states, ReadSiteStates(admin));
+  const auto& sites = states.sites;
   for (const std::string& name : named) {
     if (sites.count(name) == 0)
       return absl::NotFoundError(absl::StrCat("site ", name, " does not exist; see: bailiwick get sites"));
@@ -104,7 +110,7 @@ absl::Status CheckAgents(doctor::Report& report, Admin& admin, const std::vector
       report.Warn(absl::StrCat("agent ", name), "none has joined", absl::StrCat("bailiwick site join-token ", name));
       continue;
     }
-    CheckState(report, site);
+    CheckState(report, states, site);
     if (!site.build().empty()) doctor::JudgeVersion(report, absl::StrCat("agent ", name), {site.build()});
     if (site.connected() && !site.admin_endpoint().empty()) CheckWay(report, admin, site);
   }

@@ -36,6 +36,12 @@ absl::StatusOr<SiteStates> ReadSiteStates(Admin& admin) {
   return states;
 }
 
+absl::Status NeedsNoName(const Globals& globals, const std::string& command) {
+  if (globals.format() != Format::kName) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("bailiwick ", command, " answers with no names, so there is no -o name; use -o json or -o yaml"));
+}
+
 absl::Status WithNearest(Admin& admin, const std::string& kind, const std::string& name, absl::Status status) {
   if (!absl::IsNotFound(status)) return status;
   control::v1::ListResourcesRequest request;

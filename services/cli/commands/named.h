@@ -20,6 +20,9 @@ struct SiteStates {
 };
 absl::StatusOr<SiteStates> ReadSiteStates(Admin& admin);
 
+// For commands whose answer names nothing that another could take. INVALID_ARGUMENT with -o name.
+absl::Status NeedsNoName(const Globals& globals, const std::string& command);
+
 // NOT_FOUND with what is nearest among the declared resources of the kind; any other status as it is.
 absl::Status WithNearest(Admin& admin, const std::string& kind, const std::string& name, absl::Status status);
 

@@ -220,7 +220,7 @@ void RegisterPolicyCheck(CLI::App& policy, Globals& globals) {
   {
     auto* c = policy.add_subcommand("check", "what a law says wrongly or in vain");
     auto files = std::make_shared<std::vector<std::string>>();
-    c->add_option("-f,--file", *files,
+    c->add_option("FILE,-f,--file", *files,
                   "file or directory, not asking the coordinator; a directory of directories is several laws")
         ->type_name("PATH");
     c->footer(

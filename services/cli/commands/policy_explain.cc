@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "services/cli/commands/named.h"
 #include "services/cli/commands/policy_law.h"
 #include "services/cli/commands/views.h"
 
@@ -35,6 +36,7 @@ absl::StatusOr<std::vector<policy::Action>> Actions(const std::string& text) {
 }
 
 absl::StatusOr<int> CanI(const Globals& globals, const Question& question) {
+  BW_RETURN_IF_ERROR(NeedsNoName(globals, "policy can-i"));
   BW_ASSIGN_OR_RETURN(absl::Time now, ParseAt(question.at));
   BW_ASSIGN_OR_RETURN(Law law, LoadLaw(globals, question.files, now));
   BW_ASSIGN_OR_RETURN(policy::NamedData data, ChooseData(law, question));
@@ -148,6 +150,7 @@ absl::StatusOr<Explained> ExplainAll(Law law, const Question& question) {
 }
 
 absl::StatusOr<int> Explain(const Globals& globals, const Question& question) {
+  BW_RETURN_IF_ERROR(NeedsNoName(globals, "policy explain"));
   BW_ASSIGN_OR_RETURN(absl::Time now, ParseAt(question.at));
   BW_ASSIGN_OR_RETURN(Law law, LoadLaw(globals, question.files, now));
   BW_ASSIGN_OR_RETURN(const Explained e, ExplainAll(std::move(law), question));

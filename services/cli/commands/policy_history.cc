@@ -6,6 +6,7 @@
 #include "common/base/status.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/named.h"
 #include "services/cli/commands/views.h"
 #include "services/cli/core/change.h"
 
@@ -39,6 +40,7 @@ absl::Status History(const Globals& globals, uint32_t limit) {
 }
 
 absl::Status Show(const Globals& globals, uint64_t revision) {
+  BW_RETURN_IF_ERROR(NeedsNoName(globals, "policy show"));
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin->ReadPolicy(revision));
   const policy::World& world = policy.bundle.world;

@@ -7,6 +7,7 @@
 #include "common/os/clock.h"
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/named.h"
 #include "services/cli/commands/views.h"
 
 namespace bailiwick::cli {
@@ -14,21 +15,21 @@ namespace {
 
 struct Overview {
   control::v1::GetInfoResponse info;
-  std::map<std::string, control::v1::SiteStatus> sites;
+  SiteStates states;
   control::v1::ListDatasetsResponse datasets;
 };
 
 absl::StatusOr<Overview> ReadOverview(Admin& admin) {
   Overview o;
   BW_RETURN_IF_ERROR(admin.Check(admin.control().GetInfo(Admin::Call().get(), {}, &o.info)));
-  BW_ASSIGN_OR_RETURN(o.sites, SitesByName(admin));
+  BW_ASSIGN_OR_RETURN(o.states, ReadSiteStates(admin));
   BW_RETURN_IF_ERROR(admin.Check(admin.control().ListDatasets(Admin::Call().get(), {}, &o.datasets)));
   return o;
 }
 
 Fields FieldsOf(const Overview& o) {
   std::vector<Json> site_rows, dataset_rows;
-  for (const auto& [name, s] : o.sites) {
+  for (const auto& [name, s] : o.states.sites) {
     site_rows.push_back(Object({{"name", Text(name)},
                                 {"region", Text(s.region())},
                                 {"connected", Bool(s.connected())},
@@ -68,18 +69,16 @@ absl::Status Status(const Globals& globals) {
     PrintJson(globals.format(), FieldsOf(overview));
     return absl::OkStatus();
   }
-  const auto& [info, sites, datasets] = overview;
+  const auto& [info, states, datasets] = overview;
   control::v1::ListReplicasResponse replicas;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().ListReplicas(Admin::Call().get(), {}, &replicas)));
   std::cout << "coordinator " << admin->context().coordinator << ", trust domain " << info.trust_domain()
             << ", policy revision " << info.policy_revision() << "\n\n";
   std::vector<std::vector<std::string>> rows;
   const absl::Time now = os::Clock::System()->Now();
-  for (const auto& [name, s] : sites) {
-    std::string state = s.connected() ? "connected" : "offline";
-    if (s.agent().empty()) {
-      state = "not joined";
-    } else if (!s.connected() && s.has_last_seen()) {
+  for (const auto& [name, s] : states.sites) {
+    std::string state = states.Of(name);
+    if (state == "offline" && s.has_last_seen()) {
       absl::StrAppend(&state, " for ", FormatAge(now - rpc::FromProto(s.last_seen())));
     }
     rows.push_back({name, s.region(), state, s.agent().empty() ? "-" : (s.approved() ? "yes" : "no"),
@@ -128,6 +127,7 @@ Fields FieldsOf(const control::v1::WhyResponse& why) {
 }
 
 absl::StatusOr<int> Why(const Globals& globals, const std::string& dataset, const std::string& site) {
+  BW_RETURN_IF_ERROR(NeedsNoName(globals, "why"));
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(control::v1::WhyResponse why, AskWhy(*admin, dataset, site));
   if (globals.format() != Format::kTable) {
