@@ -82,12 +82,7 @@ class FileLog : public Log {
 
   absl::StatusOr<uint64_t> Append(const std::string& kind, const std::string& subject,
                                   const std::string& detail) override {
-    BW_RETURN_IF_ERROR(CheckNames(kind, subject));
-    Waiter waiter;
-    waiter.record.kind = kind;
-    waiter.record.subject = subject;
-    BW_ASSIGN_OR_RETURN(waiter.record.detail, CompactDetail(detail));
-    waiter.salt = random_->Bytes(kSaltBytes);
+    BW_ASSIGN_OR_RETURN(Waiter waiter, Prepare(kind, subject, detail));
     bool sign = false;
     {
       absl::MutexLock lock(&mutex_);
@@ -109,6 +104,17 @@ class FileLog : public Log {
       }
     }
     return waiter.record.sequence;
+  }
+
+  absl::Status AppendOrOwe(const std::string& kind, const std::string& subject, const std::string& detail) override {
+    const absl::Status full = Append(kind, subject, detail).status();
+    if (!absl::IsResourceExhausted(full)) return full;
+    BW_ASSIGN_OR_RETURN(Waiter waiter, Prepare(kind, subject, detail));
+    waiter.record.at = clock_->Now();
+    absl::MutexLock lock(&mutex_);
+    if (owed_.size() >= kMaxOwed) return full;
+    owed_.push_back(std::move(waiter));
+    return absl::OkStatus();
   }
 
   absl::StatusOr<std::vector<Record>> Read(uint64_t from, uint64_t limit) override {
@@ -156,6 +162,7 @@ class FileLog : public Log {
     std::optional<Signer> signer;
     {
       absl::MutexLock lock(&mutex_);
+      if (!owed_.empty() && !writing_) WriteBatch();  // there may be space again
       while (signing_) changed_.Wait(&mutex_);
       if (!signer_.has_value() || (signed_ == tree_.size() && !checkpoint_.empty())) return absl::OkStatus();
       signing_ = true;
@@ -254,6 +261,16 @@ class FileLog : public Log {
     crypto::SigningKey key;
   };
 
+  absl::StatusOr<Waiter> Prepare(const std::string& kind, const std::string& subject, const std::string& detail) const {
+    BW_RETURN_IF_ERROR(CheckNames(kind, subject));
+    Waiter waiter;
+    waiter.record.kind = kind;
+    waiter.record.subject = subject;
+    BW_ASSIGN_OR_RETURN(waiter.record.detail, CompactDetail(detail));
+    waiter.salt = random_->Bytes(kSaltBytes);
+    return waiter;
+  }
+
   absl::StatusOr<std::string> ReadNote(const char* name) const {
     auto bytes = os::ReadFile(files_, os::JoinPath(directory_, name), kMaxNote);
     if (absl::IsNotFound(bytes.status())) return std::string();
@@ -271,7 +288,7 @@ class FileLog : public Log {
     return payload_.Read(from, from + std::min({limit, kMaxRead, end - from}), each);
   }
 
-  // Writes what waits, one fsync for all, and tells the waiters. Releases the mutex meanwhile.
+  // Writes what is owed and what waits, one fsync for all, and tells the waiters. Releases the mutex meanwhile.
   void WriteBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     writing_ = true;
     std::vector<Waiter*> batch;
@@ -280,27 +297,34 @@ class FileLog : public Log {
     const absl::Time now = clock_->Now();
     const uint64_t first = tree_.size();
     const uint64_t end = (first / kPayloadRecords + 1) * kPayloadRecords;  // a file is durable before the next begins
-    while (!queue_.empty() && bytes.size() < kMaxBatch && first + batch.size() < end) {
-      Waiter* waiter = queue_.front();
-      queue_.pop_front();
-      waiter->record.sequence = first + batch.size();
-      waiter->record.at = now;
-      Encoded encoded = Encode(waiter->record, waiter->salt);
+    const auto room = [&] { return bytes.size() < kMaxBatch && first + entries.size() < end; };
+    const auto take = [&](Waiter& waiter) {
+      waiter.record.sequence = first + entries.size();
+      Encoded encoded = Encode(waiter.record, waiter.salt);
       bytes += encoded.line;
       entries.push_back(std::move(encoded.entry));
+    };
+    size_t owed = 0;
+    for (; owed < owed_.size() && room(); ++owed) take(owed_[owed]);
+    while (!queue_.empty() && room()) {
+      Waiter* waiter = queue_.front();
+      queue_.pop_front();
+      waiter->record.at = now;
+      take(*waiter);
       batch.push_back(waiter);
     }
     absl::Status status = broken_;
     bool final = false;
     mutex_.Unlock();
     if (status.ok()) {
-      status = Annotate(payload_.Append(bytes, batch.size(), &final),
+      status = Annotate(payload_.Append(bytes, entries.size(), &final),
                         "the audit log cannot be written, so nothing that it must record is done");
     }
     mutex_.Lock();
     if (final) broken_ = status;
     if (status.ok()) {
       for (const std::string& entry : entries) tree_.Add(entry);
+      owed_.erase(owed_.begin(), owed_.begin() + static_cast<std::ptrdiff_t>(owed));
     }
     for (Waiter* waiter : batch) {
       waiter->status = status;
@@ -323,6 +347,7 @@ class FileLog : public Log {
   std::string witnessed_ ABSL_GUARDED_BY(mutex_);
   std::string id_ ABSL_GUARDED_BY(mutex_);
   std::optional<Signer> signer_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Waiter> owed_ ABSL_GUARDED_BY(mutex_);  // AppendOrOwe
   std::deque<Waiter*> queue_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool signing_ ABSL_GUARDED_BY(mutex_) = false;

@@ -204,6 +204,51 @@ TEST_F(AuditTest, AFullDiskRefusesThenGoesOnAFailedSyncIsFinal) {
   EXPECT_EQ(Open(&faults)->size(), 3u);
 }
 
+TEST_F(AuditTest, OnAFullDiskTheRecordOfAReadIsOwedAndWrittenBeforeAnyLaterOne) {
+  os::FaultFiles faults(files_, root_);
+  auto log = Open(&faults);
+  ASSERT_TRUE(log->Append("k", "one", "{}").ok());
+  ASSERT_TRUE(log->Sign().ok());
+  const auto full = [&] { faults.FailAt(faults.operations() + 1, absl::ResourceExhaustedError("no space left")); };
+  clock_.Advance(absl::Seconds(5));
+  const absl::Time then = clock_.Now();
+  full();
+  EXPECT_TRUE(log->AppendOrOwe("read", "first", "{}").ok());
+  full();
+  EXPECT_TRUE(log->AppendOrOwe("read", "second", "{\"n\":1}").ok());
+  full();
+  EXPECT_TRUE(absl::IsResourceExhausted(log->Append("k", "an act", "{}").status())) << "acts are refused as before";
+  EXPECT_EQ(log->size(), 2u);
+  EXPECT_TRUE(absl::IsInvalidArgument(log->AppendOrOwe("no kind", "", "{}")));
+  clock_.Advance(absl::Seconds(60));
+  EXPECT_EQ(*log->Append("k", "later", "{}"), 4u);
+  auto records = log->Read(2, 10);
+  ASSERT_EQ(records->size(), 3u);
+  EXPECT_EQ(records->at(0).subject, "first");
+  EXPECT_EQ(records->at(0).at, then);
+  EXPECT_EQ(records->at(1).detail, "{\"n\":1}");
+  EXPECT_EQ(records->at(2).subject, "later");
+  ASSERT_TRUE(log->Sign().ok());
+  EXPECT_EQ(Verified(Believe(), &faults).finding, Finding::kTrue);
+}
+
+TEST_F(AuditTest, WhatIsOwedIsWrittenByTheNextSignatureAndIsBounded) {
+  os::FaultFiles faults(files_, root_);
+  auto log = Open(&faults);
+  ASSERT_TRUE(log->Sign().ok());
+  const auto owe = [&] {
+    faults.FailAt(faults.operations() + 1, absl::ResourceExhaustedError("no space left"));
+    return log->AppendOrOwe("read", "s", "{}");
+  };
+  for (size_t i = 0; i < kMaxOwed; ++i) ASSERT_TRUE(owe().ok()) << i;
+  EXPECT_TRUE(absl::IsResourceExhausted(owe()));
+  ASSERT_TRUE(log->Sign().ok());
+  EXPECT_EQ(log->size(), 1 + kMaxOwed);
+  EXPECT_EQ(Verified(Believe(), &faults).size, 1 + kMaxOwed);
+  log.reset();
+  EXPECT_EQ(Open(&faults)->size(), 1 + kMaxOwed) << "once";
+}
+
 TEST_F(AuditTest, ACheckpointThatCannotBeWrittenIsMadeAgain) {
   os::FaultFiles faults(files_, root_);
   auto log = Open(&faults);

@@ -29,6 +29,21 @@ void KeepMemoryPrivate() {
   SetSoft(core, [](const rlimit&) -> rlim_t { return 0; });
 }
 
+std::vector<std::string> TakeArguments(int argc, char** argv, const std::vector<std::string>& secrets) {
+  std::vector<std::string> taken(argv, argv + argc);
+  const auto hide = [&](int i, size_t from) {
+    if (taken[i] == "-") return;  // from standard input: no secret
+    for (size_t at = from; at < taken[i].size(); ++at) argv[i][at] = 'x';
+  };
+  for (int i = 1; i < argc && taken[i] != "--"; ++i) {
+    for (const std::string& option : secrets) {
+      if (taken[i] == option && i + 1 < argc) hide(i + 1, 0);
+      if (taken[i].compare(0, option.size() + 1, option + "=") == 0) hide(i, option.size() + 1);
+    }
+  }
+  return taken;
+}
+
 void RaiseOpenFiles() {
   SetSoft(open_files, [](const rlimit& limit) { return limit.rlim_max; });
 }

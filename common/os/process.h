@@ -4,12 +4,19 @@
 
 #include <sys/types.h>
 
+#include <string>
+#include <vector>
+
 namespace bailiwick::os {
 
 // Nobody but root gets at this process's memory any more: it leaves no core dump (not on disk, and not with a program
 // that the kernel hands dumps to), and processes of the same user can neither trace it nor read /proc/PID/mem or
 // environ. What this process executes is not affected, but for the size of its own core dumps: GiveBackLimits.
 void KeepMemoryPrivate();
+
+// The arguments of main, the first one too. The values of these options ("--token X", "--token=X"; up to "--") are then
+// overwritten where lists of processes read them: what they held is seen from the start of the process until here only.
+std::vector<std::string> TakeArguments(int argc, char** argv, const std::vector<std::string>& secrets);
 
 // As many open files as the system lets this process have. Who opens connections and leaves them lying then does not
 // take from the data the few that are left of the default of 1024.

@@ -37,6 +37,19 @@ TEST(ProcessTest, MemoryIsPrivateAndLeavesNoCore) {
             0);
 }
 
+TEST(ProcessTest, SecretArgumentsAreTakenAndNotLeftToBeSeen) {
+  std::vector<std::string> words = {"agent", "join",    "--token", "s3cret", "--token=t0p", "--tokens=kept",
+                                    "-",     "--token", "-",       "--",     "--token",     "of the child"};
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  const std::vector<std::string> before = words;
+  EXPECT_EQ(TakeArguments(static_cast<int>(argv.size()), argv.data(), {"--token", "--join"}), before);
+  std::vector<std::string> after = before;
+  after[3] = "xxxxxx";
+  after[4] = "--token=xxx";
+  EXPECT_EQ(words, after);
+}
+
 TEST(ProcessTest, OpenFilesRiseAndChildrenGetWhatWasThereBefore) {
   EXPECT_EQ(InChild([] {
               rlimit limit{};

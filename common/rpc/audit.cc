@@ -6,6 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/telemetry/log.h"
 
 namespace bailiwick::rpc {
 namespace {
@@ -17,10 +18,14 @@ constexpr uint64_t kReadAtOnce = 1024;  // records
 
 absl::Status ServeAudit(audit::Log& log, const agent::v1::ReadAuditRequest& request, const std::string& who,
                         const std::function<bool(const agent::v1::AuditChunk&)>& write) {
-  BW_RETURN_IF_ERROR(log.Append("audit-read", absl::StrCat("by/", who),
-                                absl::StrCat("{\"from\":", request.from(), ",\"limit\":", request.limit(), "}"))
-                         .status());
-  BW_RETURN_IF_ERROR(log.Sign());
+  BW_RETURN_IF_ERROR(
+      log.AppendOrOwe("audit-read", absl::StrCat("by/", who),
+                      absl::StrCat("{\"from\":", request.from(), ",\"limit\":", request.limit(), "}")));
+  if (absl::Status done = log.Sign(); !done.ok()) {
+    // On a full disk what was signed before is served: it is true all the same.
+    if (!absl::IsResourceExhausted(done) || log.checkpoint().empty()) return done;
+    telemetry::Log(telemetry::Level::kWarning, "audit-log-not-signed", {{"error", done}});
+  }
   agent::v1::AuditChunk chunk;
   chunk.set_checkpoint(log.checkpoint());
   chunk.set_witnessed(log.witnessed());

@@ -15,6 +15,7 @@ namespace bailiwick::rpc {
 inline constexpr uint64_t kMaxAuditEntries = 2048;  // of one report
 
 // Answers a ReadAuditRequest of `who` in chunks, until `write` returns false. That it was read is in the log before.
+// On a full disk that record is owed (audit::Log::AppendOrOwe) and the last signed checkpoint is served, with all records.
 absl::Status ServeAudit(audit::Log& log, const agent::v1::ReadAuditRequest& request, const std::string& who,
                         const std::function<bool(const agent::v1::AuditChunk&)>& write);
 

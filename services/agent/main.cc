@@ -415,4 +415,9 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace bailiwick::agent
 
-int main(int argc, char** argv) { return bailiwick::agent::Main(argc, argv); }
+int main(int argc, char** argv) {
+  std::vector<std::string> words = bailiwick::os::TakeArguments(argc, argv, {"--join", "--token"});
+  std::vector<char*> taken;
+  for (std::string& word : words) taken.push_back(word.data());
+  return bailiwick::agent::Main(argc, taken.data());
+}

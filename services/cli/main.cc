@@ -11,5 +11,8 @@ int main(int argc, char** argv) {
   os::KeepMemoryPrivate();  // it reads keys
   telemetry::InitLogging("cli", telemetry::Format::kText, telemetry::Level::kError);
   rpc::RouteGrpcLog();
-  return cli::RunCommandLine(argc, argv, {cli::RegisterConsole, cli::RegisterDev});
+  const std::vector<std::string> words = os::TakeArguments(argc, argv, {"--token"});
+  std::vector<const char*> taken;
+  for (const std::string& word : words) taken.push_back(word.c_str());
+  return cli::RunCommandLine(argc, taken.data(), {cli::RegisterConsole, cli::RegisterDev});
 }

@@ -1,6 +1,8 @@
 """What takes minutes: a Linux-source-sized tree, trees of odd shapes, 2 GiB with ten random kills, a disk that fills up."""
+import contextlib
 import os
 import random
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -248,6 +250,57 @@ class FullDisk(unittest.TestCase):
             self.assertFalse(f.differences(source, fleet.current("core", "toobig")))
             fleet.verify("small", "core")
             fleet.dev("stop", "core")
+
+    def test_a_disk_without_a_byte_left_still_answers_and_owes_the_record(self):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
+            fleet.dev("stop", "core")
+            data, aside = fleet.data("core"), fleet.path("core-before")
+            subprocess.run(["cp", "-a", data, aside], check=True)
+            self.mount(data, "160m")
+            subprocess.run(["cp", "-a", aside + "/.", data], check=True)
+            fleet.dev("start", "core")
+            small = f.make_tree(fleet.path("small"), files=10)
+            fleet.apply(f.dataset_yaml("small", small))
+            fleet.commit("small")
+            fleet.wait_version("small", 1, "core")
+            ballast = os.path.join(data, "ballast")
+
+            def fill():
+                with open(ballast, "wb", buffering=0) as out, contextlib.suppress(OSError):
+                    while out.write(bytes(4096)) == 4096:
+                        pass
+                self.assertEqual(os.statvfs(data).f_bavail, 0)
+            fill()
+            reads = "audit", "list", "--site", "core", "--kind", "audit-read"
+            told = len([fleet.json(*reads) for _ in range(40)][0]["records"])  # the last page of a file has room for some
+            exported = fleet.path("exported")
+            fleet.cli("audit", "export", "--site", "core", "--out", exported)
+            fleet.verify("small", "core")
+            fleet.cli("why", "small", "core")
+            self.assertFalse(f.differences(small, fleet.current("core", "small")))
+            # What sends bytes must be recorded first, so it is refused; the home keeps what it has.
+            f.write(os.path.join(small, "more"), b"more")
+            fleet.commit("small", wait=False)
+            os.remove(ballast)
+            fleet.wait_version("small", 2, "core", timeout=120)
+            # The reads of then are in the log: 39 more lists, the export, and this one.
+            self.assertEqual(len(fleet.json(*reads)["records"]), told + 41)
+            trust = fleet.path("trust")
+            fleet.cli("audit", "trust", "--agents", "--quorum", "0", "--out", trust)
+            later = fleet.path("later")
+            fleet.cli("audit", "export", "--site", "core", "--out", later)
+            fleet.cli("audit", "verify", later, "--trust", trust)
+            # Who is revoked while the disk is full is written down when there is room again.
+            fill()
+            fleet.cli("agent", "revoke", "factory", "--reason", "a test", "--yes")
+            f.wait_until(lambda: b"trust-not-kept" in f.read(data + ".log"), what="it cannot be kept")
+            os.remove(ballast)
+            f.wait_until(lambda: b"trust-kept" in f.read(data + ".log"), timeout=60, what="it is kept")
+            fleet.dev("stop", "core")
+            with contextlib.closing(sqlite3.connect(f"file:{data}/agent.db?mode=ro", uri=True)) as db:
+                (trust,) = db.execute("SELECT value FROM meta WHERE key = 'trust'").fetchone()
+            self.assertIn(b"site/factory/agent/factory", trust)
 
     def test_home_disk_full_fails_the_commit_and_loses_nothing(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:

@@ -525,6 +525,7 @@ void Agent::Tick() {
     SendHeartbeat();
     LookAtPolicyAge();
     refusals_->Flush(false);
+    jobs_.Submit("identity", [this] { RetryTrust(); });
   }
   if (identity) jobs_.Submit("identity", [this] { LookAtIdentity(); });
   if (look_at_audit)

@@ -180,6 +180,8 @@ class Agent {
   absl::Status RenewCertificate();
   absl::Status Recover(bool expired);
   void OnTrust(const agent::v1::Trust& trust);
+  void KeepTrust(const agent::v1::Trust& trust) ABSL_EXCLUSIVE_LOCKS_REQUIRED(trust_mutex_);
+  void RetryTrust();  // now and then: a full disk may have room again
   absl::Status LoadTrust();
   absl::Status MoveTo(const std::string& control_address);
   absl::Status InstallRoots(const std::string& roots_pem);
@@ -268,6 +270,8 @@ class Agent {
   absl::Duration next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_signature_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_judgement_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  absl::Mutex trust_mutex_;
+  std::optional<agent::v1::Trust> unkept_trust_ ABSL_GUARDED_BY(trust_mutex_);  // could not be written yet
   absl::Mutex renew_mutex_;  // one renewal at a time
   absl::Duration next_identity_look_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool looking_at_identity_ ABSL_GUARDED_BY(mutex_) = false;

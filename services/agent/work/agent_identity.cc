@@ -2,6 +2,7 @@
 // key when they expired while it slept. And whom it believes, as the coordinator says.
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "bailiwick/enroll/v1/enroll.grpc.pb.h"
@@ -217,15 +218,30 @@ absl::Status Agent::LoadTrust() {
 }
 
 void Agent::OnTrust(const agent::v1::Trust& trust) {
-  auto take = [&]() -> absl::Status {
-    ApplyDenied(trust);  // first: a disk that is full is no reason to talk to who was revoked
+  ApplyDenied(trust);  // first: a disk that is full is no reason to talk to who was revoked
+  absl::MutexLock lock(&trust_mutex_);
+  unkept_trust_.reset();
+  KeepTrust(trust);
+}
+
+void Agent::RetryTrust() {
+  absl::MutexLock lock(&trust_mutex_);
+  if (!unkept_trust_.has_value()) return;
+  KeepTrust(*std::exchange(unkept_trust_, std::nullopt));
+  if (!unkept_trust_.has_value()) Log(Level::kInfo, "trust-kept");
+}
+
+void Agent::KeepTrust(const agent::v1::Trust& trust) {
+  auto keep = [&]() -> absl::Status {
     agent::v1::Trust kept = trust;
     kept.clear_roots_pem();
     BW_RETURN_IF_ERROR(state_->PutMeta({{kTrustKey, kept.SerializeAsString()}, {kJoinAddressKey, trust.join_address()}}));
     return trust.roots_pem().empty() ? absl::OkStatus() : InstallRoots(trust.roots_pem());
   };
-  absl::Status taken = take();
-  if (!taken.ok()) Log(Level::kError, "trust-not-kept", {{"error", taken}});
+  if (absl::Status done = keep(); !done.ok()) {
+    Log(Level::kError, "trust-not-kept", {{"error", done}});
+    unkept_trust_ = trust;
+  }
 }
 
 }  // namespace bailiwick::agent

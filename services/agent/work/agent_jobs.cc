@@ -394,7 +394,9 @@ absl::Status Agent::VerifyTree(const DatasetHandle& dataset, std::vector<std::st
 }
 
 absl::Status Agent::NoteReadBack(DatasetHandle& dataset, const VerifyReport& report) {
-  BW_RETURN_IF_ERROR(scrubber_.Note(dataset, report));
+  if (absl::Status kept = scrubber_.Note(dataset, report); !kept.ok()) {  // a full disk: after a restart it is read again
+    Log(Level::kWarning, "read-back-not-kept", {{"dataset", dataset.name}, {"error", kept}});
+  }
   if (report.problem_count != 0) {
     FoundDamage(dataset, report);
   } else if (auto work = FindWork(dataset.id); work != nullptr) {

@@ -126,11 +126,11 @@ absl::Status Scrubber::Healed(const DatasetHandle& dataset) {
 }
 
 absl::Status Scrubber::Put(const DatasetHandle& dataset, const Result& result) {
-  BW_RETURN_IF_ERROR(
-      state_->PutMeta(KeyOf(dataset), absl::StrCat(absl::ToUnixSeconds(result.at), " ", result.damaged)));
-  absl::MutexLock lock(&mutex_);
-  known_[dataset.id] = result;
-  return absl::OkStatus();
+  {
+    absl::MutexLock lock(&mutex_);
+    known_[dataset.id] = result;
+  }
+  return state_->PutMeta(KeyOf(dataset), absl::StrCat(absl::ToUnixSeconds(result.at), " ", result.damaged));
 }
 
 }  // namespace bailiwick::agent
