@@ -128,7 +128,13 @@ class Checker {
     if (commit.has_every()) AtLeastASecond("spec.commit.every", commit.every());
     if (commit.has_quiet()) AtLeastASecond("spec.commit.quiet", commit.quiet());
     if (spec.ingest() == pb::INGEST_CONSUME && spec.absent() != pb::ABSENT_KEEP) {
-      complain_("spec.ingest", "consume takes files out of the source: it needs `absent: keep`, or the next version would lack them");
+      complain_("spec.ingest",
+                "consume takes files out of the source: it needs `absent: keep`, or the next version would lack them");
+    }
+    if (spec.drop_after_copies() != 0 && spec.ingest() != pb::INGEST_CONSUME) {
+      complain_(
+          "spec.dropAfterCopies",
+          "a home that copies its source keeps the files there whatever its store drops: it needs `ingest: consume`");
     }
     Patterns("spec.include", spec.include());
     Patterns("spec.ignore", spec.ignore());

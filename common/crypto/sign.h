@@ -71,6 +71,7 @@ inline constexpr std::string_view kRootType = "application/vnd.bailiwick.policy-
 inline constexpr std::string_view kTimestampType = "application/vnd.bailiwick.policy-timestamp.v1";
 inline constexpr std::string_view kBindingType = "application/vnd.bailiwick.certificate-binding.v1";
 inline constexpr std::string_view kReceiptType = "application/vnd.bailiwick.erasure-receipt.v1";
+inline constexpr std::string_view kCopyType = "application/vnd.bailiwick.copy-statement.v1";
 inline constexpr std::string_view kRedactionType = "application/vnd.bailiwick.redaction-order.v1";
 
 inline constexpr std::string_view kStorageType = "application/vnd.bailiwick.storage-statement.v1";

@@ -10,16 +10,18 @@ namespace {
 
 constexpr uint32_t kReceiptFormat = 1;
 
-// The keys that may speak for the agent that the receipt names. Nothing else of it is believed before it is verified.
-absl::StatusOr<std::string> PinnedKey(const agent::v1::ErasureReceipt& r, const policy::World& world) {
-  auto id = identity::ParseSpiffeId(r.agent());
-  if (!id.ok() || id->kind != identity::Kind::kAgent || id->site != r.site()) {
-    return absl::PermissionDeniedError("the receipt does not name an agent of its site");
+}  // namespace
+
+// Nothing else of it is believed before it is verified.
+absl::StatusOr<std::string> PinnedAgentKey(const std::string& what, const std::string& agent,
+                                           const std::string& of_site, const policy::World& world) {
+  auto id = identity::ParseSpiffeId(agent);
+  if (!id.ok() || id->kind != identity::Kind::kAgent || id->site != of_site) {
+    return absl::PermissionDeniedError(absl::StrCat(what, " does not name an agent of its site"));
   }
   auto site = world.sites.find(id->site);
   if (site == world.sites.end()) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("site ", id->site, " of the receipt is not in the signed registry"));
+    return absl::PermissionDeniedError(absl::StrCat("site ", id->site, " of ", what, " is not in the signed registry"));
   }
   auto key = site->second.enrolment_keys.find(id->name);
   if (key == site->second.enrolment_keys.end()) {
@@ -28,8 +30,6 @@ absl::StatusOr<std::string> PinnedKey(const agent::v1::ErasureReceipt& r, const 
   }
   return key->second;
 }
-
-}  // namespace
 
 void ToProto(const VersionRef& version, agent::v1::VersionRef* out) {
   out->set_number(version.number);
@@ -63,13 +63,14 @@ std::string EncodeReceipt(const ErasureReceipt& receipt) {
   r.set_method(receipt.method);
   r.set_order_id(receipt.order_id);
   r.set_chunks(receipt.chunks);
+  for (const std::string& site : receipt.held_at) r.add_held_at(site);
   return r.SerializeAsString();
 }
 
 absl::StatusOr<ErasureReceipt> OpenReceipt(const crypto::Envelope& envelope, const policy::World& world) {
   agent::v1::ErasureReceipt r;
   if (!r.ParseFromString(envelope.payload)) return absl::PermissionDeniedError("the receipt cannot be read");
-  BW_ASSIGN_OR_RETURN(std::string key, PinnedKey(r, world));
+  BW_ASSIGN_OR_RETURN(std::string key, PinnedAgentKey("the receipt", r.agent(), r.site(), world));
   BW_RETURN_IF_ERROR(Annotate(crypto::VerifyEnvelope(envelope, crypto::kReceiptType, {key}), "receipt"));
   if (r.format() != kReceiptFormat) {
     return absl::InvalidArgumentError(absl::StrCat("receipt format ", r.format(), " is not known here"));
@@ -99,6 +100,7 @@ absl::StatusOr<ErasureReceipt> OpenReceipt(const crypto::Envelope& envelope, con
   out.method = r.method();
   out.order_id = r.order_id();
   out.chunks = r.chunks();
+  out.held_at.assign(r.held_at().begin(), r.held_at().end());
   return out;
 }
 

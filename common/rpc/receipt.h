@@ -40,7 +40,12 @@ struct ErasureReceipt {  // fields as in agent.v1.ErasureReceipt
   std::string method;
   std::string order_id;  // of a redaction
   uint64_t chunks = 0;
+  std::vector<std::string> held_at;  // of what a home gave up
 };
+
+// The key that the world pins for the agent that `what` names. PERMISSION_DENIED: none, or the agent is not of `site`.
+absl::StatusOr<std::string> PinnedAgentKey(const std::string& what, const std::string& agent, const std::string& site,
+                                           const policy::World& world);
 
 void ToProto(const VersionRef& version, agent::v1::VersionRef* out);
 absl::StatusOr<VersionRef> FromProto(const agent::v1::VersionRef& version);

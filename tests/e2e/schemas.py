@@ -61,7 +61,7 @@ REPLICA = obj(dataset=TEXT, site=TEXT, role=one_of("home", "replica"),
               state=one_of("current", "behind", "transferring", "denied", "blocked", "empty", "offline", "unwanted", "fenced", "erasing",
                            "unconfirmed"),
               version=COUNT, newest=COUNT, current=COUNT, pinned=COUNT, lagSeconds=COUNT, rpoSeconds=SECONDS, rpoBreached=FLAG,
-              rpoBreachedSince=TIME, reason=TEXT, versions=rows(COUNT))
+              rpoBreachedSince=TIME, reason=TEXT, versions=rows(COUNT), givenUp=rows(COUNT), partial=rows(COUNT))
 TRANSFER = obj(id=TEXT, dataset=TEXT, version=COUNT, source=TEXT, destination=TEXT,
                state=one_of("starting", "running", "done", "failed"), doneBytes=COUNT, totalBytes=COUNT, wireBytes=COUNT,
                rateBytesPerSecond=COUNT, etaSeconds=SECONDS, limit=TEXT, limitSite=TEXT, started=TIME, ended=TIME, code=TEXT, message=TEXT)
@@ -142,6 +142,7 @@ SCHEMAS = {
     "dataset release": either(doc(dataset=TEXT, released=COUNT), PROPOSED, TRIED),
     "dataset rollback": either(doc(dataset=TEXT, number=COUNT, sites=rows(TEXT), offline=rows(TEXT)), TRIED),
     "dataset verify": doc(dataset=TEXT, sites=rows(obj(site=TEXT, versions=COUNT, chunks=COUNT, bytes=COUNT, redactedChunks=COUNT,
+                                                       givenUpChunks=COUNT,
                                                        problemCount=COUNT, problems=rows(TEXT)))),
     "dataset versions": doc(versions=rows(VERSION)),
     "delete": CHANGES,

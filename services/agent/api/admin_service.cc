@@ -117,6 +117,7 @@ grpc::Status AdminService::Checkout(grpc::ServerContext* context, const agent::v
     }
     BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset(), request->dataset_id()));
     BW_ASSIGN_OR_RETURN(store::CatalogVersion version, agent_->HeldVersion(*dataset, request->number()));
+    BW_RETURN_IF_ERROR(agent_->CheckWhole(*dataset, request->number()));
     BW_RETURN_IF_ERROR(agent_->MayLayOut(*dataset, request->directory()));
     uint64_t redacted = 0;
     BW_RETURN_IF_ERROR(agent::Checkout(
@@ -186,6 +187,7 @@ grpc::Status AdminService::Verify(grpc::ServerContext* context, const agent::v1:
     for (const auto& problem : report.problems) event.add_problems(problem);
     event.set_problem_count(report.problem_count);
     event.set_redacted(report.redacted_chunks);
+    event.set_dropped(report.dropped_chunks);
     writer->Write(event);
     return absl::OkStatus();
   };

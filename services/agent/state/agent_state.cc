@@ -6,6 +6,7 @@
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/store/node_cache.h"
+#include "services/agent/evict/dropper.h"
 #include "services/agent/evict/evictor.h"
 #include "services/agent/law/law.h"
 #include "services/agent/redact/redactor.h"
@@ -30,6 +31,7 @@ std::vector<std::string> AllMigrations() {
   for (auto& m : Evictor::Migrations()) all.push_back(m);
   all.push_back(store::VersionCatalog::ProvenanceMigration());
   all.push_back(Redactor::Migration());
+  all.push_back(Dropper::Migration());
   return all;
 }
 
@@ -69,7 +71,8 @@ absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& 
   state->keys_ = std::make_unique<store::KeyFiles>(env.files, env.random, KeyDirectory(directory, env.key_directory));
   state->catalog_ = std::make_unique<store::VersionCatalog>(state->db_.get());
   BW_ASSIGN_OR_RETURN(state->index_, store::ChunkIndex::Open(os::JoinPath(directory, "index"), kIndexFilterBytes));
-  BW_ASSIGN_OR_RETURN(state->audit_, audit::Log::Open(env.files, env.clock, env.random, os::JoinPath(directory, "audit")));
+  BW_ASSIGN_OR_RETURN(state->audit_,
+                      audit::Log::Open(env.files, env.clock, env.random, os::JoinPath(directory, "audit")));
   BW_ASSIGN_OR_RETURN(std::string incarnation, state->GetMeta("incarnation"));
   if (incarnation.empty()) {
     incarnation = env.random->Bytes(16);
@@ -86,8 +89,7 @@ absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& 
       known.emplace_back(select.Blob(0), select.Text(1));
     }
   }));
-  BW_RETURN_IF_ERROR(
-      Redactor::LoadBooks(state->db_.get(), [&state](DatasetId id) { return state->Redactions(id); }));
+  BW_RETURN_IF_ERROR(Redactor::LoadBooks(state->db_.get(), [&state](DatasetId id) { return state->Redactions(id); }));
   absl::MutexLock lock(&state->mutex_);
   for (const auto& [id_bytes, name] : known) {
     BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(id_bytes));

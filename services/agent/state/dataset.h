@@ -1,4 +1,5 @@
-// One dataset as the agent holds it: its chunks, its nodes, its versions. Handed to the home, replica and transfer folders.
+// One dataset as the agent holds it: its chunks, its nodes, its versions. Handed to the home, replica and transfer
+// folders.
 #pragma once
 
 #include <map>
@@ -14,6 +15,7 @@
 #include "common/store/manifest.h"
 #include "common/store/redaction.h"
 #include "services/agent/state/damage.h"
+#include "services/agent/state/dropped.h"
 
 namespace bailiwick::agent {
 
@@ -60,6 +62,7 @@ struct DatasetHandle {
   store::VersionCatalog* catalog = nullptr;  // shared by all datasets
   std::shared_ptr<Receiving> receiving = std::make_shared<Receiving>();
   std::shared_ptr<Damage> damage = std::make_shared<Damage>();
+  std::shared_ptr<Dropped> dropped = std::make_shared<Dropped>();
   std::shared_ptr<store::RedactionBook> redactions = std::make_shared<store::RedactionBook>();  // the store's too
 };
 

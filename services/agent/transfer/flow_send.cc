@@ -57,6 +57,8 @@ End Flow::Send() {
       return absl::OkStatus();
     });
     if (!window.complete()) return window;
+    const std::string given_up = dataset_->dropped->Why(record_.dataset, record_.number);
+    if (absl::IsNotFound(served) && !given_up.empty()) return {"NOT_FOUND", given_up, ""};
     if (!served.ok()) return Broken(served);
     Report(TransferUpdate::State::kRunning, End{}, false);
   }

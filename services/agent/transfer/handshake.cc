@@ -140,6 +140,9 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
     if (!held->has_value() || (*held)->identity != identity_) {
       return {"NOT_FOUND", absl::StrCat("this site does not hold version ", record_.number), ""};
     }
+    if (dataset_->dropped->BaseOf(record_.number) == record_.number) {
+      return {"NOT_FOUND", dataset_->dropped->Why(record_.dataset, record_.number), ""};
+    }
   }
   if (end = Withheld(); !end.complete()) return end;
   absl::Status audited = Audit("grant-accepted", End{});

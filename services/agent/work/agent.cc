@@ -45,6 +45,13 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
                 .site = identity->site(),
                 .agent = identity->spiffe_id(),
                 .key = &identity->enrolment_key()}),
+      dropper_({.db = state->db(),
+                .audit = state->audit(),
+                .clock = state->env().clock,
+                .random = state->env().random,
+                .site = identity->site(),
+                .agent = identity->spiffe_id(),
+                .key = &identity->enrolment_key()}),
       redactor_({.db = state->db(),
                  .audit = state->audit(),
                  .clock = state->env().clock,
@@ -209,6 +216,7 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   }
   for (DatasetHandle* dataset : state_->Datasets()) {
     BW_RETURN_IF_ERROR(LoadDamage(*dataset));
+    BW_RETURN_IF_ERROR(dropper_.Load(*dataset));
     auto work = EnsureWork(dataset);
     if (Closed(dataset->id)) Close(work);
   }
@@ -315,6 +323,12 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
     case agent::v1::CoordinatorMessage::kEvict:
       OnEvict(message.evict());
       break;
+    case agent::v1::CoordinatorMessage::kCopyQuestion:
+      OnCopyQuestion(message.copy_question());
+      break;
+    case agent::v1::CoordinatorMessage::kDropOffer:
+      OnDropOffer(message.drop_offer());
+      break;
     case agent::v1::CoordinatorMessage::kRedactions:
       OnRedactions(message.redactions());
       break;
@@ -372,6 +386,7 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
       work->assignment = a;
     }
     if (!a.home() && a.materialize() && pin_changed) QueueShow(work);
+    if (!a.home() && !(*dataset)->dropped->empty()) QueueKeep(work);
     if (is_new) SendReport(work);
   }
   // What is no longer assigned is no longer maintained; it is not deleted.
@@ -414,9 +429,16 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   absl::MutexLock lock(&mutex_);
   for (const auto& v : *versions) {
     if (work->dataset->damage->Has(v.record.number)) continue;
+    const VersionNumber base = work->dataset->dropped->BaseOf(v.record.number);
+    if (base != 0 && !work->assignment.home()) continue;  // no copy that anybody should count on
+    if (base == v.record.number) {
+      report->add_dropped(base);
+      continue;
+    }
     auto* held = report->add_versions();
     held->set_identity(std::string(v.identity.view()));
     held->set_number(v.record.number);
+    held->set_base(base);
     held->set_laid_out(work->laid_out.count(v.record.number) != 0);
     if (work->assignment.home() || v.record.home_site == identity_->site()) {
       held->set_hops(0);

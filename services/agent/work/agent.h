@@ -1,10 +1,11 @@
-// The agent at work: holds the parts together. Assignments say what is home and what is a replica here; commits, transfers and
-// layouts run as jobs; what changed is reported. Everything goes on without a coordinator from what was last assigned. What lies
-// here is judged by the law when a policy arrives and every second: assigned or not, what may not lie here is fenced and erased.
+// The agent at work: holds the parts together. Assignments say what is home and what is a replica here; commits,
+// transfers and layouts run as jobs; what changed is reported. Everything goes on without a coordinator from what was
+// last assigned. What lies here is judged by the law when a policy arrives and every second: assigned or not, what may
+// not lie here is fenced and erased.
 //
-// Jobs of one dataset run one at a time by kind: "commit:", "show:" and "keep:" (retention, erasure, garbage collection: versions
-// are dropped only there, between collections, so a node that a transfer saw complete stays complete until its writer closed).
-// Thread-safe.
+// Jobs of one dataset run one at a time by kind: "commit:", "show:" and "keep:" (retention, erasure, garbage
+// collection: versions are dropped only there, between collections, so a node that a transfer saw complete stays
+// complete until its writer closed). Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -22,14 +23,15 @@
 #include "common/rpc/gate.h"
 #include "common/rpc/refusals.h"
 #include "services/agent/audit/audit_link.h"
+#include "services/agent/evict/dropper.h"
 #include "services/agent/evict/evictor.h"
 #include "services/agent/home/committer.h"
 #include "services/agent/home/source_watch.h"
 #include "services/agent/keys/at_rest.h"
 #include "services/agent/law/law.h"
-#include "services/agent/redact/redactor.h"
 #include "services/agent/offline/self_granter.h"
 #include "services/agent/offline/standing_flows.h"
+#include "services/agent/redact/redactor.h"
 #include "services/agent/replica/replica_tree.h"
 #include "services/agent/session/session_client.h"
 #include "services/agent/state/agent_state.h"
@@ -47,16 +49,16 @@ inline constexpr absl::Duration kPartialPatience = absl::Minutes(30);
 class Agent {
  public:
   struct Options {
-    std::string replicas;                 // where they are laid out
-    std::string external_credentials;     // a directory that somebody else renews them in; empty: renewed by RPC
+    std::string replicas;              // where they are laid out
+    std::string external_credentials;  // a directory that somebody else renews them in; empty: renewed by RPC
     std::shared_ptr<rpc::Gate> gate;
     rpc::Refusals* refusals = nullptr;
     rpc::Proxy proxy;  // the way to the coordinator and to peers
   };
   Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options& options);
   ~Agent();
-  // `endpoint`: what peers dial ("" when the site is outbound-only). An empty address of the coordinator: the one that it
-  // told, at join or since.
+  // `endpoint`: what peers dial ("" when the site is outbound-only). An empty address of the coordinator: the one that
+  // it told, at join or since.
   absl::Status Start(const std::string& endpoint, const std::string& coordinator_address);
   void Stop();
 
@@ -83,6 +85,8 @@ class Agent {
   absl::StatusOr<DatasetHandle*> Held(const std::string& dataset, const std::string& id);
   // PERMISSION_DENIED: the copy is fenced.
   absl::StatusOr<store::CatalogVersion> HeldVersion(const DatasetHandle& dataset, VersionNumber number);
+  // NOT_FOUND: the home gave up some of its content, with where that lies.
+  absl::Status CheckWhole(const DatasetHandle& dataset, VersionNumber number) const;
   absl::Status VerifyTree(const DatasetHandle& dataset, std::vector<std::string>* problems);
   // All versions of it were read back.
   absl::Status NoteReadBack(DatasetHandle& dataset, const VerifyReport& report);
@@ -95,7 +99,7 @@ class Agent {
     bool parts = false;  // the dataset had some lying about before
     std::string to;      // site, of a flow that leaves
   };
-  struct Work {  // one dataset that has a place here
+  struct Work {             // one dataset that has a place here
     bool assigned = false;  // by the coordinator; guarded by Agent::mutex_, as the assignment
     agent::v1::Assignment assignment;
     DatasetHandle* dataset = nullptr;
@@ -122,13 +126,16 @@ class Agent {
     bool erase_queued = false;
     bool redact_queued = false;
     absl::Duration next_redact = absl::ZeroDuration();  // after one that did not get through
-    absl::Duration next_erase = absl::ZeroDuration();  // after one that failed
-    absl::Duration collect_at = absl::ZeroDuration();  // what broken transfers left
+    absl::Duration next_erase = absl::ZeroDuration();   // after one that failed
+    absl::Duration collect_at = absl::ZeroDuration();   // what broken transfers left
     std::map<std::shared_ptr<FlowControl>, RunningFlow> flows;
     int receiving = 0;
-    bool stopped_by_law = false;  // one of the flows into it
-    std::string alarm;  // said last
-    std::string source_path;  // with the assignment's spec
+    bool stopped_by_law = false;                         // one of the flows into it
+    std::string alarm;                                   // said last
+    std::string source_path;                             // with the assignment's spec
+    std::map<Digest, std::set<std::string>> copies;      // which other sites said that they hold a version
+    absl::Duration copies_until = absl::ZeroDuration();  // their word counts
+    absl::Duration next_drop = absl::ZeroDuration();
   };
 
   void OnMessage(const agent::v1::CoordinatorMessage& message);
@@ -215,6 +222,13 @@ class Agent {
                  const std::shared_ptr<FlowControl>& control);
   void FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control, const FlowEnd& end);
   bool CollectParts(const std::shared_ptr<Work>& work);
+  // What other sites hold and the home gives up: agent_drop.cc.
+  void OnCopyQuestion(const agent::v1::CopyQuestion& question);
+  void OnDropOffer(const agent::v1::DropOffer& offer);
+  Keeps Kept(const std::shared_ptr<Work>& work);
+  std::vector<HeldElsewhere> Droppable(const std::shared_ptr<Work>& work);
+  void GiveUp(const std::shared_ptr<Work>& work);
+  void CareForDropped(const std::shared_ptr<Work>& work);
   // Of damage on disk: agent_damage.cc.
   absl::Status LoadDamage(DatasetHandle& dataset);
   absl::Status SetDamage(DatasetHandle& dataset, const std::set<VersionNumber>& damaged);
@@ -247,6 +261,7 @@ class Agent {
   std::string caps_;  // as said last; the session's thread
   TransferEnvironment transfer_env_;
   Evictor evictor_;
+  Dropper dropper_;
   Redactor redactor_;
   SelfGranter granter_;
   StandingFlows standing_;
@@ -275,7 +290,7 @@ class Agent {
   absl::Mutex renew_mutex_;  // one renewal at a time
   absl::Duration next_identity_look_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool looking_at_identity_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Duration away_since_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();    // without a session
+  absl::Duration away_since_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // without a session
   absl::Duration next_recovery_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   std::string identity_error_ ABSL_GUARDED_BY(mutex_);  // as last said
   absl::Duration next_time_kept_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();

@@ -13,8 +13,8 @@ namespace {
 using telemetry::Level;
 using telemetry::Log;
 
-constexpr absl::Duration kKeepEvery = absl::Minutes(10);       // retention by age, without a commit
-constexpr absl::Duration kKeepOften = absl::Seconds(30);        // after a new law: what was in the way at first is done then
+constexpr absl::Duration kKeepEvery = absl::Minutes(10);  // retention by age, without a commit
+constexpr absl::Duration kKeepOften = absl::Seconds(30);  // after a new law: what was in the way at first is done then
 constexpr int kCollectionShare = 50;  // collections of a dataset take at most one part in so many of the time
 constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);  // collects the drops of a burst of commits at once
 
@@ -107,6 +107,8 @@ int Agent::DropExpired(const std::shared_ptr<Work>& work) {
   int dropped = 0;
   for (VersionNumber number : store::Expired(times, RetentionOf(assignment.spec()), state_->env().clock->Now())) {
     if (in_use.count(number) != 0 || evictor_.Held(dataset.id, number)) continue;
+    auto base = Dropper::IsBase(dataset, number);
+    if (!base.ok() || *base) continue;  // it has no content, and newer ones are known by it
     // A home keeps what the coordinator has not heard of yet.
     if (assignment.home() && number > assignment.acknowledged()) continue;
     absl::Status status =
@@ -134,13 +136,15 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
   DatasetHandle& dataset = *work->dataset;
   const bool to_encrypt = KeepAtRest(work);
   if (Closed(dataset.id)) return;  // erased in its own time, with a receipt
+  CareForDropped(work);
+  GiveUp(work);
   const int dropped = DropExpired(work);
   if (dropped != 0) SendReport(work);
   const bool garbage = CollectionDue(work, dropped);
   const bool parts = CollectParts(work);
   if (!garbage && !parts && !to_encrypt) return;
   const absl::Duration began = state_->env().clock->BootTime();
-  auto collected = dataset.store->CollectGarbage(MarkLive(dataset));
+  auto collected = dataset.store->CollectGarbage(MarkKept(dataset, Kept(work)));
   {
     absl::MutexLock lock(&mutex_);
     const absl::Duration now = state_->env().clock->BootTime();
@@ -153,8 +157,7 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
   }
   absl::Status noted = parts ? evictor_.NotePartial(dataset.id, false) : absl::OkStatus();
   if (!noted.ok()) Log(Level::kError, "collection-not-noted", {{"dataset", dataset.name}, {"error", noted}});
-  Log(Level::kInfo,
-      garbage ? "garbage-collected" : (to_encrypt ? "dataset-rewritten-encrypted" : "parts-collected"),
+  Log(Level::kInfo, garbage ? "garbage-collected" : (to_encrypt ? "dataset-rewritten-encrypted" : "parts-collected"),
       {{"dataset", dataset.name},
        {"versions", dropped},
        {"freed_bytes", collected->freed_bytes},

@@ -6,15 +6,36 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
+#include "services/agent/evict/dropper.h"
 
 namespace bailiwick::agent {
+namespace {
+
+// The first 8 bytes: a clash only means that a chunk is read once instead of twice, or is said to be missing.
+uint64_t HeadOf(const Digest& digest) {
+  uint64_t head;
+  std::copy_n(digest.bytes.begin(), sizeof head, reinterpret_cast<uint8_t*>(&head));
+  return head;
+}
+
+// What must be here of a dataset of which content was given up; of others all must.
+absl::StatusOr<absl::flat_hash_set<uint64_t>> Expected(DatasetHandle& dataset) {
+  absl::flat_hash_set<uint64_t> expected;
+  if (dataset.dropped->empty()) return expected;
+  const auto mark = MarkKept(dataset, [](VersionNumber) { return false; });
+  BW_RETURN_IF_ERROR(mark([&](const Digest& digest) { expected.insert(HeadOf(digest)); }));
+  return expected;
+}
+
+}  // namespace
 
 absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::CatalogVersion>& versions,
                             const std::function<absl::Status(const VerifyReport&)>& progress, VerifyReport* report) {
   for (const auto& v : versions) report->total_bytes += v.record.logical_bytes;
   absl::flat_hash_set<Digest> nodes;
-  absl::flat_hash_set<uint64_t>
-      chunks;  // the first 8 bytes: a clash only means that a chunk is read once instead of twice
+  absl::flat_hash_set<uint64_t> chunks;
+  const bool gave_up = !dataset.dropped->empty();
+  BW_ASSIGN_OR_RETURN(const absl::flat_hash_set<uint64_t> expected, Expected(dataset));
   auto check = [&](const Digest& digest) -> absl::StatusOr<bool> {
     if (dataset.redactions->HasChunk(digest)) {
       ++report->redacted_chunks;
@@ -22,6 +43,10 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
     }
     auto stored = dataset.store->Read(digest);
     absl::Status status = stored.status();
+    if (gave_up && absl::IsNotFound(status) && expected.count(HeadOf(digest)) == 0) {
+      ++report->dropped_chunks;
+      return false;
+    }
     if (status.ok()) {
       auto raw = store::DecodeChunk(*stored, digest);
       status = raw.status();
@@ -45,9 +70,7 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
           return check(node);
         },
         [&](const store::NodeChild& chunk) -> absl::Status {
-          uint64_t head;
-          std::copy_n(chunk.digest.bytes.begin(), sizeof head, reinterpret_cast<uint8_t*>(&head));
-          if (!chunks.insert(head).second) return absl::OkStatus();
+          if (!chunks.insert(HeadOf(chunk.digest)).second) return absl::OkStatus();
           BW_RETURN_IF_ERROR(progress(*report));
           return check(chunk.digest).status();
         });

@@ -1,5 +1,5 @@
-// Reads back every chunk of versions and checks it against its digest: what is damaged is found, and quarantined so that a replica
-// fetches it anew.
+// Reads back every chunk of versions and checks it against its digest: what is damaged is found, and quarantined so
+// that a replica fetches it anew.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,7 @@ struct VerifyReport {
   std::vector<std::string> problems;
   uint64_t problem_count = 0;
   uint64_t redacted_chunks = 0;
+  uint64_t dropped_chunks = 0;  // that the home gave up
   void Add(std::string problem) {
     if (problems.size() < kMaxProblems) problems.push_back(std::move(problem));
     ++problem_count;

@@ -295,6 +295,7 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint
                 << (result->problem_count() == 0 ? ", all true"
                                                  : absl::StrCat(", ", result->problem_count(), " PROBLEMS"))
                 << (result->redacted() == 0 ? "" : absl::StrCat("; ", result->redacted(), " chunks are redacted"))
+                << (result->dropped() == 0 ? "" : absl::StrCat("; ", result->dropped(), " chunks were given up here"))
                 << std::endl;
       for (const auto& p : result->problems()) std::cout << "  " << FormatMessage(p) << "\n";
     }
@@ -303,6 +304,7 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint
                            {"chunks", Number(result->checked_chunks())},
                            {"bytes", Number(result->done_bytes())},
                            {"redactedChunks", Number(result->redacted())},
+                           {"givenUpChunks", Number(result->dropped())},
                            {"problemCount", Number(result->problem_count())},
                            {"problems", List(JsonOf(result->problems()))}}));
   }

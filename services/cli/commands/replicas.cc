@@ -13,8 +13,10 @@ namespace bailiwick::cli {
 namespace {
 
 Json JsonOf(const control::v1::Replica& r) {
-  std::vector<Json> versions;
+  std::vector<Json> versions, dropped, partial;
   for (uint64_t v : r.versions()) versions.push_back(Number(v));
+  for (uint64_t v : r.dropped()) dropped.push_back(Number(v));
+  for (uint64_t v : r.partial()) partial.push_back(Number(v));
   return Object({{"dataset", Text(r.dataset())},
                  {"site", Text(r.site())},
                  {"role", Text(r.role())},
@@ -28,7 +30,9 @@ Json JsonOf(const control::v1::Replica& r) {
                  {"rpoBreached", Bool(r.rpo_breached())},
                  {"rpoBreachedSince", Text(r.has_rpo_breached_since() ? TimeText(r.rpo_breached_since()) : "")},
                  {"reason", Text(r.reason())},
-                 {"versions", List(std::move(versions))}});
+                 {"versions", List(std::move(versions))},
+                 {"givenUp", List(std::move(dropped))},
+                 {"partial", List(std::move(partial))}});
 }
 
 std::vector<std::string> RowOf(const control::v1::Replica& r) {

@@ -56,6 +56,9 @@ struct ReplicaRow {  // a dataset at a site, as its agent last said
   std::string source_problem;
   std::optional<agent::v1::Fence> fence;
   uint64_t stored_bytes = 0;
+  // Of a home that gives up content that others hold; no copies.
+  std::set<VersionNumber> dropped;
+  std::map<VersionNumber, VersionNumber> partial;  // there but for what version `second` holds as well
   // How many transfers lie between the home and its versions; those it does not say it does not know. Not stored: the
   // agent says it again when it connects.
   std::map<VersionNumber, uint32_t> hops;
@@ -109,11 +112,11 @@ struct Snapshot {  // everything but events, at start
   std::map<std::string, agent::v1::Hold> holds;                     // by id
   std::map<std::string, RedactionRow> redactions;                   // by order id
   RpoAlarms rpo_alarms;
-  std::map<std::string, agent::v1::Denied> denied;                  // by SPIFFE id
-  std::map<std::string, control::v1::Proposal> proposals;           // by id
-  std::vector<ReceiptRow> receipts;                                 // in the order in which they came
-  std::vector<TransferRow> transfers;                               // in the order of their last Put
-  config::RootChain roots;                                          // of the newest bundle
+  std::map<std::string, agent::v1::Denied> denied;         // by SPIFFE id
+  std::map<std::string, control::v1::Proposal> proposals;  // by id
+  std::vector<ReceiptRow> receipts;                        // in the order in which they came
+  std::vector<TransferRow> transfers;                      // in the order of their last Put
+  config::RootChain roots;                                 // of the newest bundle
   std::optional<PendingRow> pending;
 };
 
@@ -128,7 +131,7 @@ struct Change {  // one apply
   std::map<std::string, DatasetId> dataset_ids;  // the whole map after the change
   config::RootChain roots;                       // the whole chain after the change
   bool drop_pending = false;
-  std::string by, summary;                       // for the history of bundles
+  std::string by, summary;  // for the history of bundles
   absl::Time at;
 };
 
@@ -142,7 +145,7 @@ class Catalog {
   virtual absl::StatusOr<Snapshot> Load() = 0;
   // Rises with every durable change: a coordinator that shows a lower one than before runs on an old copy.
   virtual uint64_t sequence() const = 0;
-  virtual absl::Status Apply(const Change& change) = 0;  // one transaction
+  virtual absl::Status Apply(const Change& change) = 0;            // one transaction
   virtual absl::Status PutPending(const PendingRow* pending) = 0;  // null: none
   // Newest first. `revision` 0: all, at most `limit`.
   virtual absl::StatusOr<std::vector<BundleRow>> Bundles(uint64_t revision, uint32_t limit) = 0;

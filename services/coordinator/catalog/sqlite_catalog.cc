@@ -59,6 +59,9 @@ const char* kIdentity =
 
 const char* kProposals = "CREATE TABLE proposals(id TEXT PRIMARY KEY, proposal BLOB NOT NULL) STRICT;";
 
+// What homes gave up.
+const char* kGivenUp = "ALTER TABLE replicas ADD COLUMN given_up BLOB NOT NULL DEFAULT x'';";
+
 }  // namespace
 
 std::string SqliteCatalog::Pack(const crypto::Envelope& envelope) {
@@ -119,7 +122,7 @@ absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const s
                       sql::Database::Open({.files = files,
                                            .path = path,
                                            .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms,
-                                                          kIdentity, kProposals}}));
+                                                          kIdentity, kProposals, kGivenUp}}));
   auto catalog = std::make_unique<SqliteCatalog>(std::move(db));
   BW_RETURN_IF_ERROR(catalog->Begin());
   return std::unique_ptr<Catalog>(std::move(catalog));

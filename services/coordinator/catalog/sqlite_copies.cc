@@ -16,6 +16,24 @@ absl::StatusOr<std::set<VersionNumber>> UnpackNumbers(const std::string& bytes) 
   return std::set<VersionNumber>(message.versions().begin(), message.versions().end());
 }
 
+std::string PackGivenUp(const ReplicaRow& row) {
+  agent::v1::ReplicaReport message;
+  for (VersionNumber n : row.dropped) message.add_dropped(n);
+  for (const auto& [number, base] : row.partial) {
+    auto* held = message.add_versions();
+    held->set_number(number);
+    held->set_base(base);
+  }
+  return message.SerializeAsString();
+}
+absl::Status UnpackGivenUp(const std::string& bytes, ReplicaRow* row) {
+  agent::v1::ReplicaReport message;
+  if (!message.ParseFromString(bytes)) return absl::DataLossError("the catalog holds an unreadable replica");
+  row->dropped.insert(message.dropped().begin(), message.dropped().end());
+  for (const auto& held : message.versions()) row->partial[held.number()] = held.base();
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status SqliteCatalog::PutVersion(const VersionRow& v) {
@@ -29,10 +47,11 @@ absl::Status SqliteCatalog::PutVersion(const VersionRow& v) {
 
 absl::Status SqliteCatalog::PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& r) {
   return Write([&](sql::Database& db) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(auto put,
-                        db.Prepare("INSERT OR REPLACE INTO replicas(dataset, site, versions, current, problem,"
-                                   " source_problem, fence, stored_bytes) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"));
+    BW_ASSIGN_OR_RETURN(
+        auto put, db.Prepare("INSERT OR REPLACE INTO replicas(dataset, site, versions, current, problem,"
+                             " source_problem, fence, stored_bytes, given_up) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     const std::string numbers = PackNumbers(r.versions);
+    const std::string given_up = PackGivenUp(r);
     const std::string fence = r.fence.has_value() ? r.fence->SerializeAsString() : "";
     return put.BindBlob(1, dataset.view())
         .BindText(2, site)
@@ -42,6 +61,7 @@ absl::Status SqliteCatalog::PutReplica(DatasetId dataset, const std::string& sit
         .BindText(6, r.source_problem)
         .BindBlob(7, fence)
         .Bind(8, r.stored_bytes)
+        .BindBlob(9, given_up)
         .Run();
   });
 }
@@ -130,7 +150,9 @@ absl::Status SqliteCatalog::LoadCopies(sql::Database& db, Snapshot* s) {
     return absl::OkStatus();
   }));
   BW_RETURN_IF_ERROR(
-      ForEach(db, "SELECT dataset, site, versions, current, problem, source_problem, fence, stored_bytes FROM replicas",
+      ForEach(db,
+              "SELECT dataset, site, versions, current, problem, source_problem, fence, stored_bytes, given_up "
+              "FROM replicas",
               [&](sql::Statement& row) -> absl::Status {
                 BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(row.Blob(0)));
                 ReplicaRow r;
@@ -139,6 +161,7 @@ absl::Status SqliteCatalog::LoadCopies(sql::Database& db, Snapshot* s) {
                 r.problem = row.Text(4);
                 r.source_problem = row.Text(5);
                 r.stored_bytes = row.Uint(7);
+                BW_RETURN_IF_ERROR(UnpackGivenUp(row.Blob(8), &r));
                 if (const std::string fence = row.Blob(6); !fence.empty()) {
                   r.fence.emplace();
                   if (!r.fence->ParseFromString(fence)) {

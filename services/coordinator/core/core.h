@@ -39,6 +39,7 @@
 #include "services/coordinator/core/rehearsal.h"
 #include "services/coordinator/planner/compiled_law.h"
 #include "services/coordinator/planner/eviction.h"
+#include "services/coordinator/planner/home_drop.h"
 #include "services/coordinator/planner/planner.h"
 #include "services/coordinator/sessions/session.h"
 
@@ -244,7 +245,7 @@ class Core {
 
   // People: core_people.cc.
   static rpc::People PeopleOf(const config::Catalog& resources);
-  void ApplyPeople() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);     // to the gate, and to those who are connected
+  void ApplyPeople() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // to the gate, and to those who are connected
   // Dangerous acts need a second person: there is one who could say yes, not counting who was revoked.
   bool TakesTwo() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasRole(const std::string& who, unsigned roles) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -307,6 +308,19 @@ class Core {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string NameOf(DatasetId dataset) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // also of what was deleted
 
+  // Homes that give up what others hold: core_home.cc.
+  struct HomeDropState {
+    HomeDrop drop;
+    absl::Duration asked = -absl::InfiniteDuration();
+    std::map<std::string, types::v1::Envelope> words;  // of the sites that answered since
+  };
+  void PlanHomeDrops(const PlanInput& input) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AskForCopies(DatasetId dataset, const std::string& site, const std::set<VersionNumber>& numbers)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnCopies(const std::string& site, const types::v1::Envelope& envelope) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What there is to say of the home: what is wrong with its source, what it gave up and what it keeps for now.
+  std::string HomeReason(const Stream& stream, const ReplicaRow& row) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   // Redaction: core_redact.cc.
   // Whether the site holds something of the dataset, or is to.
   bool HasPart(const std::string& site, DatasetId dataset) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -368,6 +382,9 @@ class Core {
   Planner planner_ ABSL_GUARDED_BY(mutex_);
   Plan plan_ ABSL_GUARDED_BY(mutex_);
   EvictionPlan evictions_ ABSL_GUARDED_BY(mutex_);
+  std::map<DatasetId, HomeDropState> home_drops_ ABSL_GUARDED_BY(mutex_);  // of homes that are connected
+  std::set<std::pair<std::string, DatasetId>> heard_of_
+      ABSL_GUARDED_BY(mutex_);  // what sites reported in their session
   std::map<std::pair<std::string, DatasetId>, std::string> ordered_ ABSL_GUARDED_BY(mutex_);  // fingerprint last sent
   std::map<std::string, std::map<std::string, size_t>> redactions_sent_
       ABSL_GUARDED_BY(mutex_);  // by site and order: with so many signatures, in this session

@@ -67,6 +67,7 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     wanted_of_site_.erase(id.site);
     caps_of_site_.erase(id.site);
     redactions_sent_.erase(id.site);
+    std::erase_if(heard_of_, [&](const auto& of) { return of.first == id.site; });
     for (auto it = ordered_.begin(); it != ordered_.end();) {
       it = it->first.first == id.site ? ordered_.erase(it) : std::next(it);
     }
@@ -159,6 +160,9 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
     case agent::v1::AgentMessage::kReceipt:
       OnReceipt(site, message.receipt());
       break;
+    case agent::v1::AgentMessage::kCopies:
+      OnCopies(site, message.copies());
+      break;
     case agent::v1::AgentMessage::kHello:
     case agent::v1::AgentMessage::kAudit:  // both are the audit desk's
     case agent::v1::AgentMessage::kAuditCosignature:
@@ -240,7 +244,11 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     auto known = versions->second.find(held.number());
     if (known == versions->second.end()) continue;
     if (known->second.identity.view() == held.identity()) {
-      row.versions.insert(held.number());
+      if (held.base() != 0) {
+        row.partial[held.number()] = held.base();
+      } else {
+        row.versions.insert(held.number());
+      }
       if (held.has_hops()) row.hops[held.number()] = held.hops();
     } else if (stream != streams_.end() && stream->second.home_site == site && row.source_problem.empty()) {
       row.source_problem = absl::StrCat("version ", held.number(), " is not the one known here: ", kLostPast);
@@ -249,6 +257,8 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
       }
     }
   }
+  row.dropped.insert(report.dropped().begin(), report.dropped().end());
+  heard_of_.insert({site, *id});
   row.current = report.current();
   row.problem = Short(report.problem());
   if (row.source_problem.empty()) row.source_problem = Short(report.source_problem());
@@ -264,7 +274,8 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   ReplicaRow& before = state_.replicas[*id][site];
   const bool changed = before.versions != row.versions || before.current != row.current ||
                        before.problem != row.problem || before.source_problem != row.source_problem ||
-                       FenceText(before) != FenceText(row) || before.hops != row.hops;
+                       FenceText(before) != FenceText(row) || before.hops != row.hops ||
+                       before.partial != row.partial || before.dropped != row.dropped;
   if (changed || before.stored_bytes != row.stored_bytes) {
     absl::Status stored = catalog_->PutReplica(*id, site, row);
     if (!stored.ok()) Log(Level::kError, "catalog-failed", {{"error", stored}});

@@ -57,7 +57,9 @@ control::v1::Eviction ViewOf(const agent::v1::ErasureReceipt& receipt, const cry
   for (const auto& version : receipt.versions()) view.add_versions(version.number());
   view.set_rule(receipt.rule());
   view.set_reason(receipt.everything() ? "nothing of the dataset is left at the site"
-                                       : "other content of the dataset stays");
+                  : receipt.held_at_size() != 0
+                      ? absl::StrCat("the home gave it up; it lay at ", absl::StrJoin(receipt.held_at(), ", "))
+                      : "other content of the dataset stays");
   *view.mutable_since() = receipt.erased_at();
   view.set_bytes(receipt.bytes());
   view.set_cause(receipt.cause());
@@ -232,7 +234,10 @@ void Core::OnReceipt(const std::string& site, const types::v1::Envelope& envelop
       return;
     }
     const bool redaction = !receipt->order_id.empty();
-    Event(redaction ? "redaction-done" : "replica-erased", site, receipt->dataset, 0,
+    Event(redaction                  ? "redaction-done"
+          : receipt->held_at.empty() ? "replica-erased"
+                                     : "home-content-dropped",
+          site, receipt->dataset, 0,
           redaction ? absl::StrCat("order ", Hex(receipt->order_id), ", ", receipt->chunks, " chunks, ", receipt->bytes,
                                    " bytes; receipt ", Hex(row.id))
                     : absl::StrCat(receipt->versions.empty() ? "parts of a version"

@@ -120,6 +120,7 @@ PlanInput Core::Input() const {
     dataset.name = stream.name;
     dataset.labels = stream.labels;
     dataset.home_site = stream.home_site;
+    dataset.drop_after = stream.spec.drop_after_copies();
     auto replicas = state_.replicas.find(id);
     std::set<VersionNumber> somewhere;
     if (replicas != state_.replicas.end()) {
@@ -127,6 +128,8 @@ PlanInput Core::Input() const {
         if (!Unlawful(&stream, site, row, nullptr)) dataset.held[site] = InUse(row);
         dataset.hops[site] = row.hops;
         somewhere.insert(row.versions.begin(), row.versions.end());
+        for (const auto& [number, base] : row.partial) somewhere.insert(number);
+        if (site == stream.home_site) dataset.partial = row.partial;
         if (!row.problem.empty()) dataset.problems[site] = row.problem;
         if (site == stream.home_site) dataset.source_problem = row.source_problem;
       }
@@ -187,6 +190,7 @@ void Core::PlanOnce() {
   CareForRpo();
   PlanStanding(input);
   PushAssignments();
+  PlanHomeDrops(input);
   PlanEvictionsOnce(std::move(input));
   for (const StartTransfer& start : plan_.start) StartTransferNow(start);
   CareForPriorities();

@@ -155,7 +155,7 @@ absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const std::stri
     rpc::ToProto(row.record.committed_at, v->mutable_committed_at());
     v->set_message(row.record.message);
     for (const auto& [site, replica] : state_.replicas[versions->first]) {
-      if (replica.versions.count(row.record.number) != 0) v->add_sites(site);
+      if (replica.versions.count(row.record.number) + replica.partial.count(row.record.number) != 0) v->add_sites(site);
     }
   }
   return response;
@@ -198,7 +198,11 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
         for (VersionNumber n : row->second.versions) r->add_versions(n);
         if (!row->second.versions.empty()) r->set_version(*row->second.versions.rbegin());
         r->set_current(row->second.current);
-        if (home) r->set_reason(row->second.source_problem);
+        if (home) {
+          for (VersionNumber n : row->second.dropped) r->add_dropped(n);
+          for (const auto& [n, base] : row->second.partial) r->add_partial(n);
+          r->set_reason(HomeReason(*stream, row->second));
+        }
       }
       auto pin = state_.pins.find({stream->id, s});
       if (pin == state_.pins.end()) pin = state_.pins.find({stream->id, ""});

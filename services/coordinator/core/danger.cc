@@ -22,6 +22,11 @@ bool Shortened(const resource::v1::Retain& before, const resource::v1::Retain& a
          Or(after.daily(), kDaily) < Or(before.daily(), kDaily);
 }
 
+bool GivesUpMore(const resource::v1::DatasetSpec& before, const resource::v1::DatasetSpec& after) {
+  const uint32_t was = before.drop_after_copies(), is = after.drop_after_copies();
+  return is != 0 && (was == 0 || is < was);
+}
+
 struct Limit {
   absl::Duration keeps = absl::InfiniteDuration();
   resource::v1::Rule binds;  // what it applies to
@@ -101,6 +106,10 @@ std::vector<std::string> Dangers(const config::Catalog& before, const config::Ca
     }
     if (resource.has_dataset() && Shortened(old->second.dataset().retain(), resource.dataset().retain())) {
       dangers.push_back(absl::StrCat("shortens the retention of dataset ", key.second));
+    }
+    if (resource.has_dataset() && GivesUpMore(old->second.dataset(), resource.dataset())) {
+      dangers.push_back(
+          absl::StrCat("lets the home of dataset ", key.second, " give up content that fewer other sites hold"));
     }
   }
   AddDeletions(before, after, stakes, &dangers);

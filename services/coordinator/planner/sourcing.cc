@@ -192,6 +192,11 @@ Reason View::Explain(const Sourcing& sourcing) {
     case Sourcing::Stage::kNoHolder:
       reason.code = "source-offline";
       reason.sentence = absl::StrCat("no site holds version ", sourcing.version, " any more");
+      if (auto partial = dataset_.partial.find(sourcing.version); partial != dataset_.partial.end()) {
+        reason.sentence =
+            absl::StrCat(dataset_.home_site, ", the home, has of version ", sourcing.version,
+                         " only what differs from version ", partial->second, ", which has to come here first");
+      }
       break;
     case Sourcing::Stage::kOffline:
       reason.code = "source-offline";
@@ -249,7 +254,15 @@ std::vector<std::string> View::Holders(VersionNumber version) const {
   for (const auto& [name, numbers] : dataset_.held) {
     if (name != name_ && numbers.count(version) > 0) holders.push_back(name);
   }
+  if (FitsPartial(version)) holders.push_back(dataset_.home_site);
   return holders;
+}
+
+bool View::FitsPartial(VersionNumber version) const {
+  auto partial = dataset_.partial.find(version);
+  if (partial == dataset_.partial.end() || name_ == dataset_.home_site) return false;
+  auto has = held_.lower_bound(partial->second);
+  return has != held_.end() && *has < version;
 }
 
 Sourcing View::Source(VersionNumber version) {

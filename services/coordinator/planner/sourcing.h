@@ -73,6 +73,8 @@ class View {
   const PlannedVersion& Find(VersionNumber version) const;
   std::vector<VersionNumber> Candidates(Order order) const;
   std::vector<std::string> Holders(VersionNumber version) const;
+  // Whether what the home still has of the version is all that this site lacks of it.
+  bool FitsPartial(VersionNumber version) const;
   Sourcing Source(VersionNumber version);
   bool PermittedFrom(const std::string& source);
   // Whether the law lets the source's copy of the version go this far. Advice: the ends know the hops themselves.

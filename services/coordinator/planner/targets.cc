@@ -99,7 +99,7 @@ std::vector<std::string> Matching(const PlanInput& input, const PlannedTarget& t
   return names;
 }
 
-// The destinations the target wants. The home is a copy already and never a destination.
+// The destinations the target wants. The home is a copy already, unless it gives its up, and never a destination.
 std::vector<std::string> Destinations(const PlanInput& input, const PlannedDataset& dataset,
                                       const PlannedPolicy& policy, const PlannedTarget& target) {
   std::vector<std::string> names = Matching(input, target);
@@ -107,7 +107,7 @@ std::vector<std::string> Destinations(const PlanInput& input, const PlannedDatas
   auto home = std::find(names.begin(), names.end(), dataset.home_site);
   if (home != names.end()) {
     names.erase(home);
-    if (copies > 0 && --copies == 0) return {};
+    if (copies > 0 && dataset.drop_after == 0 && --copies == 0) return {};
   }
   if (copies == 0 || copies >= names.size()) return names;
   // Those that hold something come first: a choice once made does not wander when a site is added.

@@ -107,6 +107,8 @@ const std::vector<Entry>& Entries() {
       {"DatasetSpec.include", "everything", "include: [\"*.parquet\"]", "include: [\"\"]"},
       {"DatasetSpec.ignore", "nothing", "ignore: [\"*.tmp\"]", "ignore: \"*.tmp\""},
       {"DatasetSpec.retain", "last 10, hourly 24, daily 30", "retain: {last: 100}", "retain: 100"},
+      {"DatasetSpec.dropAfterCopies", "0: never", "dropAfterCopies: 2, ingest: consume, absent: keep",
+       "dropAfterCopies: 2"},
       {"DatasetSpec.owner", "false", "owner: true", "owner: root"},
       {"DatasetSpec.writable", "false", "writable: true", "writable: \"true\""},
       {"Home.site", "none", "site: factory", "site: Factory"},

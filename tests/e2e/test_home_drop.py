@@ -1,0 +1,133 @@
+"""dropAfterCopies: a recording home gives up content once enough other sites say, signed, that they hold it; and goes on recording."""
+import contextlib
+import glob
+import json
+import os
+import random
+import shutil
+import signal
+import unittest
+
+import fleet as f
+from test_eviction import evictions, events, replica
+
+SPEC = "commit: {onRequest: true}\ningest: consume\nabsent: keep\ndropAfterCopies: 2"
+SMALL = 600 << 10   # what manifests and the like may take
+
+
+class HomeDrop(unittest.TestCase):
+    def record(self, day, megabytes):
+        """Files that the robot records, and a copy of them to compare with, since they leave the source."""
+        source = random.Random(day)
+        for n in range(megabytes):
+            name = os.path.join(f"day{day}", f"clip{n}.bin")
+            data = source.randbytes(1 << 20)
+            for root in (self.all, self.source):
+                f.write(os.path.join(root, name), data, mtime=1_700_000_000 + n)
+
+    def home(self, fleet):
+        return replica(fleet, "drive", "factory")
+
+    def same(self, fleet, site, number):
+        fleet.wait_version("drive", number, site, timeout=120)
+        f.wait_until(lambda: fleet.cli("get", "replicas", "drive") and
+                     int(replica(fleet, "drive", site)["current"]) == number, what=f"version {number} is shown at {site}")
+        compared = f.run(["diff", "-r", "-q", self.all, fleet.current(site, "drive") + "/"], timeout=120)
+        self.assertEqual(compared.code, 0, f"{site}: {compared}")   # directories changed as files left them
+
+    def given_up(self, fleet, numbers):
+        def there():
+            home = self.home(fleet)
+            return home["givenUp"] == numbers and f.pack_bytes(fleet, "factory") < SMALL
+        f.wait_until(there, timeout=120, what=f"versions {numbers} are given up at the home")
+
+    def pid(self, fleet, name):
+        status = json.loads(fleet.cli("dev", "status", "--dir", fleet.dir, "-o", "json").out)
+        return [p["pid"] for p in status["processes"] if p["name"] == name][0]
+
+    def kill_in_the_act(self, fleet):
+        """kill -9 of the home as soon as its audit log says that it begins."""
+        pid = self.pid(fleet, "factory")
+        fleet.stopped.add("factory")
+        fleet.cli("dataset", "release", "drive", "--all", "--yes")
+        payload = os.path.join(fleet.data("factory"), "audit")
+        f.wait_until(lambda: f.contains(payload, b"drop-started"), timeout=120, step=0.002, what="the home begins to give up")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        fleet.dev("start", "factory")
+
+    def test_a_recording_home_needs_its_disk_once(self):
+        with f.Fleet() as fleet:
+            self.source, self.all = fleet.path("drive"), fleet.path("all")
+            wrong = fleet.apply(f.dataset_yaml("drive", self.source, spec="dropAfterCopies: 2"), expect=f.USAGE)
+            self.assertIn("it needs `ingest: consume`", wrong.text)
+            fleet.apply(f.documents(f.LOOSE_LAW, f.replication_yaml(), f.dataset_yaml("drive", self.source, spec=SPEC)))
+            fleet.dev("stop", "cloud-us")
+            self.record(1, 20)
+            fleet.commit("drive", wait=False)
+            fleet.wait_version("drive", 1, "core", timeout=120)
+            f.wait_until(lambda: "version 1 stays until 2 other sites that are connected hold it, now: core" in
+                         self.home(fleet)["reason"], what="one copy is not two, and it says so")
+            self.assertGreater(f.pack_bytes(fleet, "factory"), 20 << 20)
+
+            fleet.cli("dataset", "hold", "drive", "--version", "1", "--reason", "case 4711")
+            fleet.dev("start", "cloud-us")
+            fleet.wait_version("drive", 1, "cloud-us", timeout=120)
+            f.wait_until(lambda: "a hold or a pin keeps version 1" in self.home(fleet)["reason"], what="the hold is told")
+            self.assertEqual(self.home(fleet)["givenUp"], [])
+            self.assertGreater(f.pack_bytes(fleet, "factory"), 20 << 20)
+            self.assertNotIn("drop-started", fleet.audit("factory"))
+
+            self.kill_in_the_act(fleet)
+            self.given_up(fleet, [1])
+            receipt = f.wait_until(lambda: evictions(fleet, "drive", "factory", "erased"), what="a receipt")
+            self.assertEqual(len(receipt), 1, "one, also when it was killed meanwhile")
+            self.assertEqual((receipt[0]["cause"], receipt[0]["versions"]), ("held-elsewhere", [1]))
+            self.assertIn("cloud-us, core", receipt[0]["reason"])
+            fleet.cli("eviction", "verify", receipt[0]["receipt"])
+            self.assertIn("content-dropped", fleet.audit("factory"))
+            self.assertIn("copies-stated", fleet.audit("core"))
+            self.assertTrue(events(fleet, "home-content-dropped"))
+            self.reads_say_where_it_is(fleet)
+            self.goes_on_recording(fleet)
+            self.a_lost_copy_is_repaired_from_the_other(fleet)
+
+    def reads_say_where_it_is(self, fleet):
+        self.assertIn("version 1 given up here; version 1 lies at cloud-us, core", self.home(fleet)["reason"])
+        refused = fleet.cli("dataset", "checkout", "drive", "1", fleet.path("out"), "--site", "factory", expect=f.NOT_FOUND)
+        self.assertIn("the home gave up its content of version 1", refused.text)
+        self.assertIn("ask there: --site cloud-us", refused.text)
+        fleet.cli("dataset", "checkout", "drive", "1", fleet.path("out"), "--site", "cloud-us")
+        self.assertEqual(len(list(f.files_under(fleet.path("out")))), 20)
+        verified = fleet.json("dataset", "verify", "drive", "--site", "factory")["sites"][0]
+        self.assertEqual(verified["problemCount"], 0)
+        self.assertGreaterEqual(verified["givenUpChunks"], 20)
+
+    def goes_on_recording(self, fleet):
+        self.record(2, 6)
+        fleet.commit("drive", wait=False)
+        for site in ("core", "cloud-us"):
+            self.same(fleet, site, 2)
+            self.assertLess(fleet.wire_bytes("drive", 2, site), 8 << 20, "what is new, no more")
+        self.assertIn("day2/clip5.bin", fleet.cli("dataset", "diff", "drive", "1", "2", "--site", "factory").out)
+        fleet.restart("factory")   # the next drop needs no minute's rest then
+        self.given_up(fleet, [1, 2])
+
+    def a_lost_copy_is_repaired_from_the_other(self, fleet):
+        fleet.dev("stop", "cloud-us")
+        for packs in glob.glob(os.path.join(fleet.data("cloud-us"), "datasets", "*", "packs")):
+            shutil.rmtree(packs)
+        fleet.dev("start", "cloud-us")
+        fleet.cli("dataset", "verify", "drive", "--site", "cloud-us", expect=f.FAILED)
+        self.record(3, 3)
+        fleet.commit("drive", wait=False)   # of which the home has the new files alone
+        for site in ("core", "cloud-us"):
+            self.same(fleet, site, 3)
+        f.wait_until(lambda: replica(fleet, "drive", "cloud-us")["versions"] == [1, 2, 3], timeout=120, what="all come back")
+        for site in ("core", "cloud-us"):
+            fleet.verify("drive", site)
+        self.assertTrue([t for t in fleet.transfers("drive", destination="cloud-us") if t["source"] == "core"])
+
+
+if __name__ == "__main__":
+    f.main()
