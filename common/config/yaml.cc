@@ -28,6 +28,9 @@ using Type = YamlNode::Type;
 
 constexpr size_t kMaxProblemsShown = 100;
 constexpr absl::Duration kMaxDuration = absl::Hours(24 * 36500);
+constexpr char kNoReflink[] =
+    "reflink is not offered: file systems share whole blocks between files, and the store's chunks begin anywhere; use "
+    "copy, or consume to need the space once";
 
 std::string Quoted(std::string_view text) {
   constexpr size_t kShown = 80;
@@ -287,6 +290,10 @@ class Decoder {
       } else {
         message->GetReflection()->SetEnum(message, &field, &value);
       }
+      return;
+    }
+    if (field.enum_type()->name() == "Ingest" && node.text == "reflink") {
+      Fail(node.mark, absl::StrCat(path, ": ", kNoReflink));
       return;
     }
     Fail(node.mark, absl::StrCat(path, ": unknown value ", Quoted(node.text), "; ", Hint(node.text, words)));

@@ -119,6 +119,9 @@ const Broken kBroken[] = {
      "f.yaml:4:58: spec.commit.onRequest: expected true or false, found \"yes\""},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, ingest: move}\n",
      "f.yaml:4:46: spec.ingest: unknown value \"move\"; expected one of: copy, consume"},
+    {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, ingest: reflink}\n",
+     "f.yaml:4:46: spec.ingest: reflink is not offered: file systems share whole blocks between files, and the store's "
+     "chunks begin anywhere; use copy, or consume to need the space once"},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, ingest: consume}\n",
      "f.yaml:4:46: spec.ingest: consume takes files out of the source: it needs `absent: keep`, or the next version "
      "would lack them"},

@@ -91,6 +91,7 @@ class HomeDrop(unittest.TestCase):
             self.reads_say_where_it_is(fleet)
             self.goes_on_recording(fleet)
             self.a_lost_copy_is_repaired_from_the_other(fleet)
+            self.another_home_sends_it_what_it_lacks(fleet)
 
     def reads_say_where_it_is(self, fleet):
         self.assertIn("version 1 given up here; version 1 lies at cloud-us, core", self.home(fleet)["reason"])
@@ -127,6 +128,17 @@ class HomeDrop(unittest.TestCase):
         for site in ("core", "cloud-us"):
             fleet.verify("drive", site)
         self.assertTrue([t for t in fleet.transfers("drive", destination="cloud-us") if t["source"] == "core"])
+
+    def another_home_sends_it_what_it_lacks(self, fleet):
+        fleet.restart("factory")
+        self.given_up(fleet, [1, 2, 3])
+        shutil.copytree(self.all, fleet.path("moved"))
+        fleet.apply(f.documents(f.replication_yaml(to="[{site: factory}, {site: cloud-us}]"),
+                                f.dataset_yaml("drive", fleet.path("moved"), site="core")))
+        f.wait_until(lambda: (replica(fleet, "drive", "factory") or {}).get("versions") == [1, 2, 3], timeout=120,
+                     what="a replica like any other, and whole")
+        self.assertEqual(self.home(fleet)["givenUp"], [])
+        fleet.verify("drive", "factory")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,10 @@ class Flow {
   End SayProvenance(const crypto::Envelope& grant, transfer::v1::Hello* hello);
   rpc::Chain Trail(const policy::Grant& grant);
   absl::Status KeepShorterTrail();
-  bool Healing() const { return dataset_->damage->Has(record_.number); }  // it is here, but something of it is not
+  // It is here, but something of it is not.
+  bool Healing() const {
+    return dataset_->damage->Has(record_.number) || dataset_->dropped->BaseOf(record_.number) != 0;
+  }
   std::optional<End> AlreadyHere();  // the version; nothing: it is not
   End Authorize(const crypto::Envelope& grant);
   absl::StatusOr<store::VersionRecord> OpenRecord(const crypto::Envelope& record);

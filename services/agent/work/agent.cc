@@ -207,6 +207,7 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   session_ = std::make_unique<SessionClient>(state_->env().clock, state_->env().random, std::move(callbacks));
 
   BW_RETURN_IF_ERROR(RestoreCaps());
+  for (DatasetHandle* dataset : state_->Datasets()) BW_RETURN_IF_ERROR(dropper_.Load(*dataset));
   // What was assigned before the restart goes on now, coordinator or not.
   auto assignments = state_->Assignments();
   if (assignments.ok()) {
@@ -216,7 +217,6 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   }
   for (DatasetHandle* dataset : state_->Datasets()) {
     BW_RETURN_IF_ERROR(LoadDamage(*dataset));
-    BW_RETURN_IF_ERROR(dropper_.Load(*dataset));
     auto work = EnsureWork(dataset);
     if (Closed(dataset->id)) Close(work);
   }

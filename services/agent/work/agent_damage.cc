@@ -46,8 +46,10 @@ void Agent::LookForDamage(DatasetHandle& dataset) {
   }
   auto look = [&]() -> absl::Status {
     BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
-    // What was committed here is nobody's copy: it stays announced.
-    std::erase_if(versions, [&](const auto& v) { return v.record.home_site == identity_->site(); });
+    // What was committed here is nobody's copy: it stays announced, unless it was given up while this was the home.
+    std::erase_if(versions, [&](const auto& v) {
+      return v.record.home_site == identity_->site() && !dataset.damage->Has(v.record.number);
+    });
     BW_ASSIGN_OR_RETURN(const auto damaged, DamagedVersions(dataset, versions));
     return SetDamage(dataset, damaged);
   };

@@ -34,7 +34,7 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
   for (const auto& v : versions) report->total_bytes += v.record.logical_bytes;
   absl::flat_hash_set<Digest> nodes;
   absl::flat_hash_set<uint64_t> chunks;
-  const bool gave_up = !dataset.dropped->empty();
+  const Dropped::Versions given_up = dataset.dropped->versions();
   BW_ASSIGN_OR_RETURN(const absl::flat_hash_set<uint64_t> expected, Expected(dataset));
   auto check = [&](const Digest& digest) -> absl::StatusOr<bool> {
     if (dataset.redactions->HasChunk(digest)) {
@@ -43,7 +43,10 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
     }
     auto stored = dataset.store->Read(digest);
     absl::Status status = stored.status();
-    if (gave_up && absl::IsNotFound(status) && expected.count(HeadOf(digest)) == 0) {
+    if (absl::IsNotFound(status) && given_up != dataset.dropped->versions()) {
+      return absl::AbortedError("the home gave up content while it was read; verify it again");
+    }
+    if (absl::IsNotFound(status) && !given_up.empty() && expected.count(HeadOf(digest)) == 0) {
       ++report->dropped_chunks;
       return false;
     }
@@ -75,7 +78,7 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
           return check(chunk.digest).status();
         });
     if (!walked.ok()) {
-      if (absl::IsCancelled(walked)) return walked;
+      if (absl::IsCancelled(walked) || absl::IsAborted(walked)) return walked;
       report->Add(absl::StrCat("version ", v.record.number, ": ", walked.message()));
     }
   }
