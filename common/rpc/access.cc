@@ -52,6 +52,8 @@ const std::vector<AccessRule>& AccessTable() {
       // At an agent. Names of files are for who works with them.
       {"bailiwick.agent.v1.AgentAdmin/Verify", kAnyRole},
       {"bailiwick.agent.v1.AgentAdmin/Commit", kOperator | kPolicyAdmin},
+      {"bailiwick.agent.v1.AgentAdmin/PreviewCommit", kOperator | kPolicyAdmin},
+      {"bailiwick.agent.v1.AgentAdmin/PreviewCheckout", kOperator | kPolicyAdmin},
       {"bailiwick.agent.v1.AgentAdmin/Diff", kOperator | kPolicyAdmin},
       {"bailiwick.agent.v1.AgentAdmin/Checkout", kOperator | kPolicyAdmin},
       {"bailiwick.agent.v1.AgentAdmin/FindContent", kPolicyAdmin},

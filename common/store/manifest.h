@@ -143,6 +143,9 @@ absl::StatusOr<std::optional<Entry>> FindEntry(NodeSource* source, const Digest&
 absl::Status ForEachChunk(NodeSource* source, const Entry& entry,
                           const std::function<absl::Status(const Reference&)>& visit);
 
+// In all that a version says of it but its path.
+bool SameEntry(const Entry& a, const Entry& b);
+
 // Entries that differ between two manifests (empty digest: nothing), in order; skips shared subtrees, so it reads what
 // changed. Exactly one of before/after may be null.
 using DiffVisitor = std::function<absl::Status(const Entry* before, const Entry* after)>;

@@ -24,13 +24,13 @@ bool SameHoles(const std::vector<Hole>& a, const std::vector<Hole>& b) {
   return true;
 }
 
+}  // namespace
+
 bool SameEntry(const Entry& a, const Entry& b) {
   return a.type == b.type && a.mode == b.mode && a.mtime_ns == b.mtime_ns && a.size == b.size && a.target == b.target &&
          a.owner == b.owner && a.list_height == b.list_height && SameReferences(a.chunks, b.chunks) &&
          SameHoles(a.holes, b.holes);
 }
-
-}  // namespace
 
 absl::Status DiffManifests(NodeSource* source, const Digest& before, const Digest& after, const DiffVisitor& visit) {
   if (before == after) return absl::OkStatus();

@@ -32,6 +32,7 @@ class DryRun(f.FleetTest):
         cls.fleet.commit("data")
         f.write(cls.fleet.path("data", "two"), b"2")
         cls.fleet.commit("data")
+        f.write(cls.fleet.path("data", "three"), b"new")
         for name in ("vera", "bob"):
             login = cls.fleet.json("login-token", name)["login"]
             cls.fleet.cli("login", "--token", "-", "--to", cls.fleet.path(name), stdin=login + "\n")
@@ -52,11 +53,14 @@ class DryRun(f.FleetTest):
                  ("get all", "dataset holds", "proposals", "policy history", "events", "get redactions")]
         agents = [{k: a[k] for k in ("site", "state", "recoveriesLeft", "revokedAt")} for a in self.fleet.json("agent", "list")["agents"]]
         pinned = [(r["site"], r["current"], r["pinned"]) for r in self.fleet.json("get", "replicas")["replicas"]]
-        return json.dumps([shown, agents, pinned, self.recorded()], sort_keys=True)
+        versions = self.fleet.json("dataset", "versions", "data")
+        return json.dumps([shown, agents, pinned, versions, os.path.exists(self.fleet.path("out")), self.recorded()], sort_keys=True)
 
     ACTS = (
         (("apply", "-f", "LAW"), r"Region/ap created"),
         (("delete", "replicationpolicy", "everywhere"), r"deleted"),
+        (("dataset", "commit", "data"), r"(?s)\+ three  added.*version 3 of data: 1 added, .* 0 removed.*would read 1 files, 3 B"),
+        (("dataset", "checkout", "data", "1", "OUT"), r"version 1 of data \(1 entries, 1 B\) lies in .*/out on the machine of site factory"),
         (("dataset", "rollback", "data", "1"), r"site core shows version 1 of data"),
         (("dataset", "rollback", "data", "latest"), r"site core follows the newest"),
         (("dataset", "hold", "data", "--version", "1", "--reason", "x"), r"version 1 of data at every site is held"),
@@ -92,7 +96,7 @@ class DryRun(f.FleetTest):
         self.assertEqual(can - tried, set(), "say in ACTS what it would do")
 
     def words(self, act):
-        return [{"LAW": self.law, "PROPOSAL": self.proposal}.get(word, word) for word in act]
+        return [{"LAW": self.law, "PROPOSAL": self.proposal, "OUT": self.fleet.path("out")}.get(word, word) for word in act]
 
     def test_nothing_of_it_is_done(self):
         f.wait_until(lambda: all(a["state"] == "connected" for a in self.fleet.json("agent", "list")["agents"]), what="all is calm")
@@ -110,14 +114,17 @@ class DryRun(f.FleetTest):
                           (("dataset", "release", "data", "--hold", "00"), None), (("site", "join-token", "nowhere"), f.NOT_FOUND),
                           (("agent", "revoke", "--admin", "admin", "--reason", "x"), f.CONFLICT), (("withdraw", "00"), f.NOT_FOUND),
                           (("approve", self.proposal), f.CONFLICT), (("policy", "reject"), f.NOT_FOUND),
-                          (("delete", "region", "eu"), f.USAGE)):
+                          (("delete", "region", "eu"), f.USAGE), (("dataset", "commit", "nothing"), f.NOT_FOUND),
+                          (("dataset", "checkout", "data", "9", "OUT"), f.NOT_FOUND),
+                          (("dataset", "checkout", "data", "1", self.fleet.path("data")), f.CONFLICT)):
             with self.subTest(" ".join(act)):
-                tried = self.fleet.cli(*act, "--dry-run", expect=code)
+                tried = self.fleet.cli(*self.words(act), "--dry-run", expect=code)
                 self.assertNotEqual((tried.code, tried.out), (f.OK, ""))
 
     def test_who_may_not_act_may_not_try(self):
         vera = ("--context", self.fleet.path("vera"))
-        for act in (("dataset", "rollback", "data", "1"), ("dataset", "hold", "data", "--reason", "x"), ("ca", "rotate"),
+        for act in (("dataset", "commit", "data"), ("dataset", "checkout", "data", "1", "/nowhere"),
+                    ("dataset", "rollback", "data", "1"), ("dataset", "hold", "data", "--reason", "x"), ("ca", "rotate"),
                     ("agent", "revoke", "core", "--reason", "x"), ("withdraw", self.proposal), ("login-token", "carl"),
                     ("delete", "replicationpolicy", "everywhere")):
             with self.subTest(" ".join(act)):

@@ -98,6 +98,7 @@ class Schemas(f.FleetTest):
             self.ask("describe", kind, listed[0]["metadata"]["name"])
 
     def work(self):
+        self.ask("dataset commit", "data", "--dry-run")
         self.ask("dataset commit", "data", "--wait")
         f.write(self.fleet.path("data", "two"), b"2")
         self.ask("dataset commit", "data", "--wait", "-m", "two")
@@ -105,6 +106,7 @@ class Schemas(f.FleetTest):
         self.ask("wait dataset", "data", "--site", "core")
         self.ask("dataset diff", "data", "1", "2")
         self.ask("dataset verify", "data")
+        self.ask("dataset checkout", "data", "1", self.fleet.path("out"), "--dry-run")
         self.ask("dataset checkout", "data", "1", self.fleet.path("out"))
         self.ask("dataset rollback", "data", "1", "--dry-run")
         self.ask("dataset rollback", "data", "1")

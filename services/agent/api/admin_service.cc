@@ -32,6 +32,31 @@ class Pace {
   absl::Duration last_ = -absl::InfiniteDuration();
 };
 
+CommitOptions OptionsOf(const agent::v1::CommitRequest& request) {
+  return {.message = request.message(),
+          .allow_changing = request.allow_changing(),
+          .allow_empty = request.allow_empty(),
+          .scan = request.scan()};
+}
+
+// On the disk where the directory is, or will be; 0: not known.
+uint64_t FreeAt(os::Files& files, std::string directory) {
+  while (!directory.empty()) {
+    if (absl::StatusOr<uint64_t> free = files.FreeBytes(directory); free.ok()) return *free;
+    directory.resize(directory.find_last_of('/'));
+  }
+  return files.FreeBytes("/").value_or(0);
+}
+
+void FillChange(const store::Entry* before, const store::Entry* after, agent::v1::DiffEntry* change) {
+  change->set_path(after != nullptr ? after->path : before->path);
+  const bool touched = before != nullptr && after != nullptr && before->type == after->type && Unread(*after) &&
+                       before->size == after->size;
+  change->set_change(touched ? "touched" : DescribeChange(before, after));
+  if (before != nullptr) change->set_old_size(before->size);
+  if (after != nullptr) change->set_new_size(after->size);
+}
+
 }  // namespace
 
 absl::StatusOr<rpc::Peer> AdminService::Authorize(const grpc::ServerContext& context, const char* method) const {
@@ -53,10 +78,7 @@ grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1:
   Pace pace(clock_);
   auto outcome = agent_->CommitNow(
       request->dataset(),
-      {.message = request->message(),
-       .allow_changing = request->allow_changing(),
-       .allow_empty = request->allow_empty(),
-       .scan = request->scan()},
+      OptionsOf(*request),
       [&](const CommitProgress& progress) {
         if (context->IsCancelled()) cancelled = true;
         if (!pace.Due()) return;
@@ -65,6 +87,8 @@ grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1:
         event.mutable_progress()->set_read_bytes(progress.read_bytes);
         event.mutable_progress()->set_new_bytes(progress.new_bytes);
         event.mutable_progress()->set_scanned_bytes(progress.scanned_bytes);
+        event.mutable_progress()->set_total_bytes(progress.total_bytes);
+        event.mutable_progress()->set_total_estimated(progress.total_estimated);
         writer->Write(event);
       },
       cancelled);
@@ -85,6 +109,36 @@ grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1:
   return grpc::Status::OK;
 }
 
+grpc::Status AdminService::PreviewCommit(grpc::ServerContext* context, const agent::v1::CommitRequest* request,
+                                         grpc::ServerWriter<agent::v1::CommitPreviewEvent>* writer) {
+  if (auto peer = Authorize(*context, "PreviewCommit"); !peer.ok()) return rpc::ToGrpc(peer.status());
+  const std::atomic<bool> cancelled{false};
+  auto forecast = agent_->PreviewCommit(
+      request->dataset(), OptionsOf(*request),
+      [&](const store::Entry* before, const store::Entry* after) -> absl::Status {
+        agent::v1::CommitPreviewEvent event;
+        FillChange(before, after, event.mutable_change());
+        return writer->Write(event) ? absl::OkStatus() : absl::CancelledError("the caller went away");
+      },
+      cancelled);
+  if (!forecast.ok()) return rpc::ToGrpc(forecast.status());
+  agent::v1::CommitPreviewEvent event;
+  auto* result = event.mutable_result();
+  result->set_newest(forecast->newest);
+  result->set_unchanged(forecast->unchanged());
+  result->set_added(forecast->added);
+  result->set_changed(forecast->changed);
+  result->set_removed(forecast->removed);
+  result->set_to_read_files(forecast->to_read_files);
+  result->set_to_read_bytes(forecast->to_read_bytes);
+  result->mutable_skipped()->Assign(forecast->skipped.begin(), forecast->skipped.end());
+  result->set_skipped_count(forecast->skipped_count);
+  result->mutable_unsettled()->Assign(forecast->unsettled.begin(), forecast->unsettled.end());
+  result->set_unsettled_count(forecast->unsettled_count);
+  writer->Write(event);
+  return grpc::Status::OK;
+}
+
 grpc::Status AdminService::Diff(grpc::ServerContext* context, const agent::v1::DiffRequest* request,
                                 grpc::ServerWriter<agent::v1::DiffEntry>* writer) {
   auto run = [&]() -> absl::Status {
@@ -95,10 +149,7 @@ grpc::Status AdminService::Diff(grpc::ServerContext* context, const agent::v1::D
     return store::DiffManifests(dataset->nodes.get(), from.record.manifest_root, to.record.manifest_root,
                                 [&](const store::Entry* before, const store::Entry* after) -> absl::Status {
                                   agent::v1::DiffEntry entry;
-                                  entry.set_path(after != nullptr ? after->path : before->path);
-                                  entry.set_change(DescribeChange(before, after));
-                                  if (before != nullptr) entry.set_old_size(before->size);
-                                  if (after != nullptr) entry.set_new_size(after->size);
+                                  FillChange(before, after, &entry);
                                   return writer->Write(entry) ? absl::OkStatus()
                                                               : absl::CancelledError("the caller went away");
                                 });
@@ -138,6 +189,22 @@ grpc::Status AdminService::Checkout(grpc::ServerContext* context, const agent::v
     event.set_total_bytes(version.record.logical_bytes);
     event.set_entries(version.record.entries);
     writer->Write(event);
+    return absl::OkStatus();
+  };
+  return rpc::ToGrpc(run());
+}
+
+grpc::Status AdminService::PreviewCheckout(grpc::ServerContext* context, const agent::v1::CheckoutRequest* request,
+                                           agent::v1::CheckoutPreview* response) {
+  auto run = [&]() -> absl::Status {
+    BW_RETURN_IF_ERROR(Authorize(*context, "PreviewCheckout").status());
+    BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset(), request->dataset_id()));
+    BW_ASSIGN_OR_RETURN(store::CatalogVersion version, agent_->HeldVersion(*dataset, request->number()));
+    BW_RETURN_IF_ERROR(MayCheckOutInto(request->directory()));
+    BW_RETURN_IF_ERROR(agent_->MayLayOut(*dataset, request->directory()));
+    response->set_entries(version.record.entries);
+    response->set_logical_bytes(version.record.logical_bytes);
+    response->set_free_bytes(FreeAt(*dataset->files, request->directory()));
     return absl::OkStatus();
   };
   return rpc::ToGrpc(run());

@@ -12,10 +12,14 @@ class AdminService final : public agent::v1::AgentAdmin::Service {
       : agent_(agent), gate_(std::move(gate)), clock_(clock) {}
   grpc::Status Commit(grpc::ServerContext* context, const agent::v1::CommitRequest* request,
                       grpc::ServerWriter<agent::v1::CommitEvent>* writer) override;
+  grpc::Status PreviewCommit(grpc::ServerContext* context, const agent::v1::CommitRequest* request,
+                             grpc::ServerWriter<agent::v1::CommitPreviewEvent>* writer) override;
   grpc::Status Diff(grpc::ServerContext* context, const agent::v1::DiffRequest* request,
                     grpc::ServerWriter<agent::v1::DiffEntry>* writer) override;
   grpc::Status Checkout(grpc::ServerContext* context, const agent::v1::CheckoutRequest* request,
                         grpc::ServerWriter<agent::v1::WorkEvent>* writer) override;
+  grpc::Status PreviewCheckout(grpc::ServerContext* context, const agent::v1::CheckoutRequest* request,
+                               agent::v1::CheckoutPreview* response) override;
   grpc::Status FindContent(grpc::ServerContext* context, const agent::v1::FindContentRequest* request,
                            grpc::ServerWriter<agent::v1::FoundContent>* writer) override;
   grpc::Status Verify(grpc::ServerContext* context, const agent::v1::VerifyRequest* request,

@@ -18,6 +18,7 @@ class ChangeRun : public CommitRun {
   absl::StatusOr<std::optional<CommitOutcome>> Run();
 
  private:
+  void Expect(const PathChanges& changes);
   absl::Status Look(const PathChanges& changes);
   absl::Status LookAt(const std::string& path, ChangeKind kind);
   // Item of a path below the root; nothing: nothing of the source is there.
@@ -296,6 +297,18 @@ absl::Status ChangeRun::LookAt(const std::string& path, ChangeKind kind) {
   return readable.ok() || absl::IsNotFound(readable) ? absl::OkStatus() : Annotate(readable, Label(path));
 }
 
+void ChangeRun::Expect(const PathChanges& changes) {
+  if (!context_.progress) return;
+  uint64_t bytes = 0;
+  for (const auto& [path, kind] : changes) {
+    if (kind == ChangeKind::kTree) return;  // nobody has counted what is below
+    absl::StatusOr<os::NodeStat> stat = root_->Stat(path);
+    if (stat.ok() && stat->type == os::NodeType::kFile) bytes += stat->size;
+  }
+  counts_.total_bytes = bytes;
+  counts_.total_estimated = true;
+}
+
 absl::Status ChangeRun::Look(const PathChanges& changes) {
   std::string done;  // a tree that was looked at as a whole
   for (const auto& [path, kind] : changes) {
@@ -309,6 +322,7 @@ absl::Status ChangeRun::Look(const PathChanges& changes) {
 }
 
 absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges& changes) {
+  Expect(changes);
   if (absl::Status status = Look(changes); !status.ok()) {
     if (!absl::IsCancelled(status) && !absl::IsResourceExhausted(status)) BW_RETURN_IF_ERROR(CheckSource());
     return Described(status);

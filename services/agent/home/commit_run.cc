@@ -45,6 +45,7 @@ void CommitRun::Report() {
   counts_.new_bytes = writer_->stored_bytes();
   CommitProgress now = counts_;  // a file that is read twice, because it changed, counts once
   now.scanned_bytes += std::min(file_bytes_, counts_.read_bytes - read_before_);
+  if (now.scanned_bytes > now.total_bytes) now.total_bytes = 0;  // it was no guess worth telling
   context_.progress(now);
 }
 

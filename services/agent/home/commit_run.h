@@ -15,6 +15,7 @@
 #include "common/chunk/fastcdc.h"
 #include "common/os/tree.h"
 #include "services/agent/home/chunk_pipeline.h"
+#include "services/agent/home/commit_preview.h"
 #include "services/agent/home/committer.h"
 #include "services/agent/home/content_reader.h"
 #include "services/agent/home/display_path.h"
@@ -34,6 +35,7 @@ struct CommitContext {  // all outlive the run
   const std::function<void(const CommitProgress&)>& progress;
   const std::atomic<bool>& cancelled;
   SourceWatch* watch;  // may be null
+  CommitPreview* preview = nullptr;  // only told what there is: nothing is read, written or watched
 };
 
 class CommitRun {

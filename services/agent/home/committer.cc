@@ -13,6 +13,8 @@
 namespace bailiwick::agent {
 namespace {
 
+constexpr absl::Duration kCounting = absl::Milliseconds(500);  // a count that takes longer is not worth its wait
+
 class ScanRun : public CommitRun {
  public:
   explicit ScanRun(const CommitContext& context) : CommitRun(context) {}
@@ -20,9 +22,14 @@ class ScanRun : public CommitRun {
 
  private:
   absl::Status Prepare();
+  // What there is to scan, for who watches the progress: by the version before, else counted.
+  void Expect();
+  uint64_t Count();  // bytes of files; 0: not in time
+  TreeWalker::Filter Ignore();
   absl::Status Scan();
   absl::Status Visit(WalkItem& item);
   absl::Status VisitFile(WalkItem& item, const store::Entry* previous);
+  absl::Status Foresee(const WalkItem& item, const store::Entry* previous);
   absl::Status VisitSymlink(const WalkItem& item, const store::Entry* previous);
   void KeepRecord(const std::string& path, const os::NodeStat& stat);
   // What is left at its previous content is a change that the next commit looks at.
@@ -37,6 +44,7 @@ class ScanRun : public CommitRun {
   absl::Status FlushPending(std::string_view path);
   bool Included(const WalkItem& item);
   absl::Status CheckNotEmpty();
+  bool preview() const { return context_.preview != nullptr; }
 
   std::unique_ptr<store::ManifestCursor> cursor_;
   store::Entry previous_;
@@ -51,7 +59,14 @@ class ScanRun : public CommitRun {
 };
 
 absl::Status ScanRun::Prepare() {
-  BW_RETURN_IF_ERROR(Open([this](store::Entry entry) { return builder_->Add(std::move(entry)); }));
+  BW_RETURN_IF_ERROR(Open([this](store::Entry entry) {
+    return preview() ? context_.preview->Add(entry) : builder_->Add(std::move(entry));
+  }));
+  if (preview()) {
+    context_.preview->forecast().newest = newest_ ? newest_->record.number : 0;
+    BW_RETURN_IF_ERROR(
+        context_.preview->Begin(dataset_.nodes.get(), newest_ ? newest_->record.manifest_root : Digest()));
+  }
   builder_ = std::make_unique<store::ManifestBuilder>(
       [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
   cache_ = std::make_unique<ScanCache>(dataset_.files, ScanCachePath(dataset_.directory),
@@ -60,6 +75,27 @@ absl::Status ScanRun::Prepare() {
   if (!newest_) return absl::OkStatus();
   cursor_ = std::make_unique<store::ManifestCursor>(dataset_.nodes.get(), newest_->record.manifest_root);
   return NextPrevious();
+}
+
+void ScanRun::Expect() {
+  if (!context_.progress) return;
+  counts_.total_estimated = newest_.has_value() && !context_.source.keep_absent;
+  counts_.total_bytes = counts_.total_estimated ? newest_->record.logical_bytes : Count();
+}
+
+uint64_t ScanRun::Count() {
+  const absl::Duration deadline = context_.clock->BootTime() + kCounting;
+  TreeWalker walker(root_.get(), context_.source.path, Ignore());
+  uint64_t bytes = 0;
+  for (WalkItem item;;) {
+    absl::StatusOr<bool> more = walker.Next(&item);
+    const bool in_vain = !more.ok() || CheckCancelled() != absl::OkStatus() || context_.clock->BootTime() > deadline;
+    if (in_vain) bytes = 0;  // what is wrong, the scan says
+    if (in_vain || !*more) break;
+    if (Included(item) && item.stat.type == os::NodeType::kFile) bytes += item.stat.size;
+  }
+  included_above_.clear();
+  return bytes;
 }
 
 absl::Status ScanRun::NextPrevious() {
@@ -116,6 +152,7 @@ bool ScanRun::Included(const WalkItem& item) {
 }
 
 void ScanRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
+  if (preview()) return;
   if (std::optional<ScanRecord> record = RecordOf(path, stat)) {
     cache_->Keep(*record);
   } else if (context_.source.consume && context_.watch != nullptr) {
@@ -127,6 +164,25 @@ void ScanRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
 void ScanRun::LeaveForLater(const std::string& path) {
   NoteName(path, &outcome_.unsettled, &outcome_.unsettled_count);
   if (context_.watch != nullptr) later_.emplace(path, ChangeKind::kItself);
+}
+
+// What a commit would read.
+absl::Status ScanRun::Foresee(const WalkItem& item, const store::Entry* previous) {
+  absl::Status readable = item.dir->OpenRead(item.name).status();
+  if (absl::IsNotFound(readable)) return previous != nullptr ? Absent(*previous) : absl::OkStatus();
+  if (!readable.ok()) return Annotate(readable, Label(item.path));
+  ++context_.preview->forecast().to_read_files;
+  context_.preview->forecast().to_read_bytes += item.stat.size;
+  ++taken_;
+  store::Entry entry = MakeEntry(item, store::EntryType::kFile);
+  entry.size = item.stat.size;
+  if (previous != nullptr && previous->type == store::EntryType::kFile && previous->size == entry.size &&
+      previous->mtime_ns == entry.mtime_ns) {  // most likely as it was
+    entry.holes = previous->holes;
+    entry.chunks = previous->chunks;
+    entry.list_height = previous->list_height;
+  }
+  return Emit(std::move(entry));
 }
 
 absl::Status ScanRun::VisitFile(WalkItem& item, const store::Entry* previous) {
@@ -151,6 +207,7 @@ absl::Status ScanRun::VisitFile(WalkItem& item, const store::Entry* previous) {
     ++taken_;
     return was_file ? Emit(*previous) : absl::OkStatus();
   }
+  if (preview()) return Foresee(item, previous);
   if (!pending_.empty()) BW_RETURN_IF_ERROR(FlushPending(item.path));
   os::NodeStat read;
   BW_ASSIGN_OR_RETURN(ReadResult result, ReadContent(item, &read));
@@ -206,11 +263,15 @@ absl::Status ScanRun::Visit(WalkItem& item) {
   return previous != nullptr ? NextPrevious() : absl::OkStatus();
 }
 
-absl::Status ScanRun::Scan() {
-  TreeWalker walker(root_.get(), context_.source.path, [this](std::string_view path, const os::NodeStat& stat) {
+TreeWalker::Filter ScanRun::Ignore() {
+  return [this](std::string_view path, const os::NodeStat& stat) {
     return ignore_.empty() ||
            ignore_.Match(path, stat.type == os::NodeType::kDirectory) != PatternList::Verdict::kMatch;
-  });
+  };
+}
+
+absl::Status ScanRun::Scan() {
+  TreeWalker walker(root_.get(), context_.source.path, Ignore());
   if (context_.watch != nullptr) {
     walker.BeforeListing([this](os::TreeDir& dir, std::string_view path) { context_.watch->Enter(dir, path); });
   }
@@ -244,6 +305,7 @@ absl::Status ScanRun::CheckNotEmpty() {
 absl::StatusOr<CommitOutcome> ScanRun::Run() {
   BW_RETURN_IF_ERROR(CheckCancelled());
   BW_RETURN_IF_ERROR(Prepare());
+  Expect();
   if (absl::Status status = Scan(); !status.ok()) {
     // If the source went away meanwhile, that is the cause, not the odd error it gave.
     if (!absl::IsCancelled(status) && !absl::IsResourceExhausted(status)) BW_RETURN_IF_ERROR(CheckSource());
@@ -251,6 +313,10 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
   }
   BW_RETURN_IF_ERROR(CheckSource());
   BW_RETURN_IF_ERROR(CheckNotEmpty());
+  if (preview()) {
+    BW_RETURN_IF_ERROR(context_.preview->Finish());
+    return std::move(outcome_);
+  }
   absl::StatusOr<store::ManifestSummary> summary = builder_->Finish();
   if (!summary.ok()) return Described(summary.status());
   if (absl::Status status = Publish(*summary, outcome_.skipped_count); !status.ok()) return Described(status);
@@ -267,6 +333,22 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
 }  // namespace
 
 absl::StatusOr<CommitOutcome> CommitByScan(const CommitContext& context) { return ScanRun(context).Run(); }
+
+absl::StatusOr<CommitForecast> ForecastCommit(DatasetHandle& dataset, const SourceSpec& source,
+                                              const CommitOptions& options, const os::Clock* clock,
+                                              const ForecastVisitor& visit, const std::atomic<bool>& cancelled) {
+  const HomeIdentity nobody;  // signs nothing
+  const std::function<void(const CommitProgress&)> untold;
+  CommitPreview preview(visit);
+  const CommitContext context{dataset, source, nobody, options, clock, untold, cancelled, nullptr, &preview};
+  BW_ASSIGN_OR_RETURN(CommitOutcome outcome, CommitByScan(context));
+  CommitForecast forecast = std::move(preview.forecast());
+  forecast.skipped = std::move(outcome.skipped);
+  forecast.skipped_count = outcome.skipped_count;
+  forecast.unsettled = std::move(outcome.unsettled);
+  forecast.unsettled_count = outcome.unsettled_count;
+  return forecast;
+}
 
 absl::StatusOr<CommitOutcome> Commit(DatasetHandle& dataset, const SourceSpec& source, const HomeIdentity& home,
                                      const CommitOptions& options, const os::Clock* clock,

@@ -50,6 +50,8 @@ struct CommitProgress {
   uint64_t scanned_bytes = 0;
   uint64_t read_bytes = 0;
   uint64_t new_bytes = 0;
+  uint64_t total_bytes = 0;      // what scanned_bytes will come to; 0: not known
+  bool total_estimated = false;  // by the version before, or by what was seen to change
 };
 
 struct CommitOutcome {

@@ -26,9 +26,10 @@ policy::Obligations AtRestKeeper::Obliged(DatasetId id, const std::string& name)
   return policy::EvaluateReplication(law->world, flow, now).obligations;
 }
 
-absl::Status AtRestKeeper::Ensure(DatasetHandle& dataset, const policy::Obligations& obligations) {
+absl::StatusOr<std::string> AtRestKeeper::Choose(const DatasetHandle& dataset,
+                                                 const policy::Obligations& obligations) const {
   const store::AtRest now = dataset.store->at_rest();
-  if (obligations.encrypt_key_regions.empty() && now.wrapping_key.empty()) return absl::OkStatus();
+  if (obligations.encrypt_key_regions.empty() && now.wrapping_key.empty()) return "";
   BW_RETURN_IF_ERROR(now.locked);
   auto law = law_->current();
   if (law == nullptr) return absl::FailedPreconditionError("no policy is installed here yet");
@@ -49,9 +50,16 @@ absl::Status AtRestKeeper::Ensure(DatasetHandle& dataset, const policy::Obligati
   const std::string chosen = policy::ChooseKey(obligations, site->second, held);
   if (chosen.empty()) {
     const std::string unmet = policy::UnmetAtRest(obligations, site->second, {.wrapping_key = now.wrapping_key});
-    return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(absl::StrCat(unmet, problem));
+    if (unmet.empty()) return "";
+    return absl::FailedPreconditionError(absl::StrCat(unmet, problem));
   }
-  if (chosen == now.wrapping_key) return absl::OkStatus();
+  return chosen == now.wrapping_key ? "" : chosen;
+}
+
+absl::Status AtRestKeeper::Ensure(DatasetHandle& dataset, const policy::Obligations& obligations) {
+  const store::AtRest now = dataset.store->at_rest();
+  BW_ASSIGN_OR_RETURN(const std::string chosen, Choose(dataset, obligations));
+  if (chosen.empty()) return absl::OkStatus();
   BW_RETURN_IF_ERROR(state_->Encrypt(dataset, chosen));
   BW_RETURN_IF_ERROR(state_->audit()
                          ->Append(now.wrapping_key.empty() ? "dataset-encrypted" : "data-key-rewrapped", dataset.name,

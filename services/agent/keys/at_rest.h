@@ -27,6 +27,10 @@ class AtRestKeeper {
   // a data key whose wrapping key is no longer declared or not the newest: that is how a rotation comes about.
   // FAILED_PRECONDITION: no key would do, or the dataset is locked.
   absl::Status Ensure(DatasetHandle& dataset, const policy::Obligations& obligations);
+  // What Ensure would say before its first effect.
+  absl::Status Check(const DatasetHandle& dataset, const policy::Obligations& obligations) const {
+    return Choose(dataset, obligations).status();
+  }
 
   // For a flow that brings a version here: Ensure for what the grant's flow obliges, then how the dataset is kept.
   // Plain when it is not possible; `problem` says why. Also while plain packs are left.
@@ -40,6 +44,9 @@ class AtRestKeeper {
   std::string LayoutProblem(DatasetId id, const std::string& name) const;
 
  private:
+  // The key that Ensure encrypts under; empty: there is nothing to do.
+  absl::StatusOr<std::string> Choose(const DatasetHandle& dataset, const policy::Obligations& obligations) const;
+
   AgentState* const state_;
   const Law* const law_;
   const std::string site_;

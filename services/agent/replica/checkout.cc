@@ -6,12 +6,23 @@
 
 namespace bailiwick::agent {
 
-absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& version, const std::string& directory,
-                      bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled,
-                      uint64_t* redacted) {
+absl::Status MayCheckOutInto(const std::string& directory) {
   if (directory.empty() || directory.front() != '/') {
     return absl::InvalidArgumentError(absl::StrCat("\"", directory, "\" is not an absolute path"));
   }
+  auto opened = os::OpenTree(directory);
+  if (absl::IsNotFound(opened.status())) return absl::OkStatus();
+  if (!opened.ok()) return opened.status();
+  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, (*opened)->List());
+  if (names.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(directory, " is not empty; check out into a new or empty directory"));
+}
+
+absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& version, const std::string& directory,
+                      bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled,
+                      uint64_t* redacted) {
+  BW_RETURN_IF_ERROR(MayCheckOutInto(directory));
   auto opened = os::OpenTree(directory);
   if (absl::IsNotFound(opened.status())) {
     BW_RETURN_IF_ERROR(dataset.files->MakeDirs(directory));
@@ -19,11 +30,6 @@ absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& versi
   }
   if (!opened.ok()) return opened.status();
   os::TreeDir& target = **opened;
-  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, target.List());
-  if (!names.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(directory, " is not empty; check out into a new or empty directory"));
-  }
   uint64_t done = 0;
   TreeWriter writer(
       &dataset, &target, {.writable = true, .owner = owner},

@@ -58,6 +58,8 @@ class ReplicaTree {
   std::unique_ptr<Impl> impl_;
 };
 
+// FAILED_PRECONDITION: the directory holds something. INVALID_ARGUMENT: its path is not absolute.
+absl::Status MayCheckOutInto(const std::string& directory);
 // Lays a version out in `directory` (absolute; new or empty: FAILED_PRECONDITION otherwise), writable, durable on OK.
 absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& version, const std::string& directory,
                       bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled,

@@ -25,7 +25,7 @@
 #include "services/agent/audit/audit_link.h"
 #include "services/agent/evict/dropper.h"
 #include "services/agent/evict/evictor.h"
-#include "services/agent/home/committer.h"
+#include "services/agent/home/commit_preview.h"
 #include "services/agent/home/source_watch.h"
 #include "services/agent/keys/at_rest.h"
 #include "services/agent/law/law.h"
@@ -80,6 +80,9 @@ class Agent {
   absl::StatusOr<CommitOutcome> CommitNow(const std::string& dataset, const CommitOptions& options,
                                           const std::function<void(const CommitProgress&)>& progress,
                                           const std::atomic<bool>& cancelled);
+  // What CommitNow would make, by ForecastCommit.
+  absl::StatusOr<CommitForecast> PreviewCommit(const std::string& dataset, const CommitOptions& options,
+                                               const ForecastVisitor& visit, const std::atomic<bool>& cancelled);
   // `id`: which of those that have had the name, as bytes; empty: the one that this site works on, or the only one.
   // NOT_FOUND; FAILED_PRECONDITION: without an id nobody can tell.
   absl::StatusOr<DatasetHandle*> Held(const std::string& dataset, const std::string& id);
@@ -175,6 +178,10 @@ class Agent {
   SourceWatch* WatchOf(Work& work);
   absl::StatusOr<absl::Time> LastChange(Work& work, const SourceSpec& source);
   void SayWatchProblem(Work& work);
+  // NOT_FOUND, when it is not there after a while either: a dataset declared a moment ago is on its way.
+  absl::StatusOr<std::shared_ptr<Work>> AwaitWork(const std::string& name, const std::atomic<bool>& cancelled);
+  // FAILED_PRECONDITION elsewhere than at the home.
+  absl::StatusOr<agent::v1::Assignment> HomeAssignment(Work& work);
   std::shared_ptr<Work> FindWork(DatasetId id);
   std::shared_ptr<Work> FindWork(const std::string& name);
   // Runs a flow, or what leads to one, on a thread of its own. False: as many run as may, or one of this id does.

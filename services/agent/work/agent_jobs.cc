@@ -44,19 +44,30 @@ SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) {
 
 }  // namespace
 
+absl::StatusOr<std::shared_ptr<Agent::Work>> Agent::AwaitWork(const std::string& name,
+                                                              const std::atomic<bool>& cancelled) {
+  std::shared_ptr<Work> work = FindWork(name);
+  const absl::Duration deadline = state_->env().clock->BootTime() + kAssignmentPatience;
+  while (work == nullptr && session_->connected() && !cancelled && state_->env().clock->BootTime() < deadline) {
+    state_->env().clock->SleepFor(absl::Milliseconds(20));
+    work = FindWork(name);
+  }
+  if (work != nullptr) return work;
+  return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " has no dataset ", name));
+}
+
+absl::StatusOr<agent::v1::Assignment> Agent::HomeAssignment(Work& work) {
+  absl::MutexLock lock(&mutex_);
+  if (work.assignment.home()) return work.assignment;
+  return absl::FailedPreconditionError(absl::StrCat("site ", identity_->site(), " is not the home of dataset ",
+                                                    work.assignment.dataset(), "; only the home commits"));
+}
+
 absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, const CommitOptions& options,
                                             const std::function<void(const CommitProgress&)>& progress,
                                             const std::atomic<bool>& cancelled) {
   absl::MutexLock one(&work->commit_mutex);
-  agent::v1::Assignment assignment;
-  {
-    absl::MutexLock lock(&mutex_);
-    assignment = work->assignment;
-  }
-  if (!assignment.home()) {
-    return absl::FailedPreconditionError(absl::StrCat("site ", identity_->site(), " is not the home of dataset ",
-                                                      assignment.dataset(), "; only the home commits"));
-  }
+  BW_ASSIGN_OR_RETURN(const agent::v1::Assignment assignment, HomeAssignment(*work));
   absl::Status at_rest = at_rest_.Ensure(*work->dataset, at_rest_.Obliged(work->dataset->id, work->dataset->name));
   if (!at_rest.ok()) {
     bool news;
@@ -163,17 +174,17 @@ void Agent::SayWatchProblem(Work& work) {
 absl::StatusOr<CommitOutcome> Agent::CommitNow(const std::string& dataset, const CommitOptions& options,
                                                const std::function<void(const CommitProgress&)>& progress,
                                                const std::atomic<bool>& cancelled) {
-  std::shared_ptr<Work> work = FindWork(dataset);
-  // A dataset declared a moment ago: its assignment is on its way.
-  const absl::Duration deadline = state_->env().clock->BootTime() + kAssignmentPatience;
-  while (work == nullptr && session_->connected() && !cancelled && state_->env().clock->BootTime() < deadline) {
-    state_->env().clock->SleepFor(absl::Milliseconds(20));
-    work = FindWork(dataset);
-  }
-  if (work == nullptr) {
-    return absl::NotFoundError(absl::StrCat("site ", identity_->site(), " has no dataset ", dataset));
-  }
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<Work> work, AwaitWork(dataset, cancelled));
   return Commit(work, options, progress, cancelled);
+}
+
+absl::StatusOr<CommitForecast> Agent::PreviewCommit(const std::string& dataset, const CommitOptions& options,
+                                                    const ForecastVisitor& visit, const std::atomic<bool>& cancelled) {
+  BW_ASSIGN_OR_RETURN(std::shared_ptr<Work> work, AwaitWork(dataset, cancelled));
+  absl::MutexLock one(&work->commit_mutex);
+  BW_ASSIGN_OR_RETURN(const agent::v1::Assignment assignment, HomeAssignment(*work));
+  BW_RETURN_IF_ERROR(at_rest_.Check(*work->dataset, at_rest_.Obliged(work->dataset->id, work->dataset->name)));
+  return ForecastCommit(*work->dataset, SourceOf(assignment.spec()), options, state_->env().clock, visit, cancelled);
 }
 
 void Agent::QueueCommit(const std::shared_ptr<Work>& work) {
@@ -201,7 +212,7 @@ void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
   }
   if (due) {
     auto outcome = Commit(
-        work, CommitOptions{}, [](const CommitProgress&) {}, stopping_);
+        work, CommitOptions{}, nullptr, stopping_);
     if (!outcome.ok()) {
       Log(Level::kWarning, "commit-failed",
           {{"dataset", work->dataset->name}, {"code", absl::StatusCodeToString(outcome.status().code())}});

@@ -246,8 +246,6 @@ const std::set<std::string>& Readers() {
 // Commands that change something and cannot say beforehand what, and why.
 const std::map<std::string, std::string>& CannotTry() {
   static const auto* const reasons = new std::map<std::string, std::string>{
-      {"dataset commit", "what a version would hold is known once all that changed is read: that is the commit"},
-      {"dataset checkout", "makes a new directory, and refuses one that holds something"},
       {"policy keygen", "makes a new file, and refuses one that is there"},
       {"dev up", "a fleet for trials is itself a trial"},
       {"dev start", "as dev up"},

@@ -113,6 +113,13 @@ absl::Status SiteAgent::Check(const grpc::Status& status) const {
       status, absl::StrCat("the agent of site ", site, connected ? "" : ", which is offline,", " at ", address));
 }
 
+absl::Status SiteAgent::Tried(const grpc::Status& status) const {
+  absl::Status tried = Check(status);
+  if (!absl::IsUnimplemented(tried)) return tried;
+  return absl::FailedPreconditionError(
+      absl::StrCat("the agent of site ", site, " is of a build too old to try without doing; upgrade it first"));
+}
+
 absl::StatusOr<SiteAgent> AgentOf(Admin& admin, const std::string& site) {
   BW_ASSIGN_OR_RETURN(auto sites, SitesByName(admin));
   auto it = sites.find(site);

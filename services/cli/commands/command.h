@@ -49,6 +49,7 @@ struct SiteAgent {
   std::unique_ptr<agent::v1::AgentAdmin::Stub> stub;
   agent::v1::AgentAdmin::Stub* operator->() const { return stub.get(); }
   absl::Status Check(const grpc::Status& status) const;  // of a call to it
+  absl::Status Tried(const grpc::Status& status) const;  // the same of a preview; an old agent knows none
 };
 // NOT_FOUND, UNAVAILABLE when nobody knows where it serves.
 absl::StatusOr<SiteAgent> AgentOf(Admin& admin, const std::string& site);
@@ -97,6 +98,7 @@ void RegisterPeople(CLI::App& app, Globals& globals);      // login, login-token
 void RegisterAgents(CLI::App& app, Globals& globals);      // agent ..., ca ...
 void RegisterSites(CLI::App& app, Globals& globals);       // site ...
 void RegisterEvictions(CLI::App& app, Globals& globals);   // eviction ...
+void RegisterCommit(CLI::App& dataset, Globals& globals);  // commit under dataset
 void RegisterHolds(CLI::App& dataset, Globals& globals);   // hold, holds, release under dataset
 void RegisterRedactions(CLI::App& app, Globals& globals);  // dataset redact, redaction ...; after RegisterDatasets
 void RegisterAudit(CLI::App& app, Globals& globals);       // audit ...

@@ -9,6 +9,7 @@
 #include "common/base/units.h"
 #include "common/os/clock.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/commit.h"
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/listing.h"
 #include "services/cli/commands/progress.h"
@@ -19,76 +20,6 @@ namespace {
 
 constexpr absl::Duration kPoll = absl::Milliseconds(20);   // a rollback takes a moment
 constexpr absl::Duration kLongCall = absl::Hours(24 * 7);  // commits, checks and checkouts last as long as they last
-
-using Paths = google::protobuf::RepeatedPtrField<std::string>;
-
-std::vector<Json> JsonOf(const Paths& paths) {
-  std::vector<Json> json;
-  for (const std::string& path : paths) json.push_back(Text(path));
-  return json;
-}
-
-void Warn(const std::string& what, const Paths& paths, uint64_t count) {
-  for (const std::string& path : paths) std::cerr << "warning: " << what << ": " << FormatMessage(path) << "\n";
-  if (count > static_cast<uint64_t>(paths.size()))
-    std::cerr << "warning: " << what << ": " << count - paths.size() << " more\n";
-}
-
-void PrintCommit(const Globals& globals, const std::string& name, const agent::v1::CommitResult& result) {
-  if (!globals.table()) {
-    PrintJson(globals.format(), {{"dataset", Text(name)},
-                                 {"number", Number(result.number())},
-                                 {"unchanged", Bool(result.unchanged())},
-                                 {"files", Number(result.files())},
-                                 {"entries", Number(result.entries())},
-                                 {"logicalBytes", Number(result.logical_bytes())},
-                                 {"newBytes", Number(result.new_bytes())},
-                                 {"skipped", List(JsonOf(result.skipped()))},
-                                 {"skippedCount", Number(result.skipped_count())},
-                                 {"unsettled", List(JsonOf(result.unsettled()))},
-                                 {"unsettledCount", Number(result.unsettled_count())}});
-    return;
-  }
-  std::cout << name << " version " << result.number() << ": ";
-  if (result.unchanged()) {
-    std::cout << "nothing changed since" << std::endl;
-  } else {
-    std::cout << result.files() << " files, " << FormatBytes(result.logical_bytes()) << ", "
-              << FormatBytes(result.new_bytes()) << " new" << std::endl;
-  }
-}
-
-absl::Status Commit(const Globals& globals, const agent::v1::CommitRequest& request, bool wait,
-                    absl::Duration timeout) {
-  const std::string& name = request.dataset();
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, name));
-  BW_ASSIGN_OR_RETURN(auto agent, AgentOf(*admin, dataset.home_site()));
-  auto call = Admin::Call(kLongCall);
-  auto stream = agent->Commit(call.get(), request);
-  agent::v1::CommitEvent event;
-  agent::v1::CommitResult result;
-  {
-    Progress progress(absl::StrCat("committing ", name));
-    while (stream->Read(&event)) {
-      if (event.has_progress()) {
-        const auto& p = event.progress();
-        const std::string more = absl::StrCat(p.files(), " files, ", FormatBytes(p.new_bytes()), " new");
-        progress.Update(p.read_bytes(), 0, more);  // nobody knows the end of a walk before it
-      } else {
-        result = event.result();
-      }
-    }
-  }
-  BW_RETURN_IF_ERROR(agent.Check(stream->Finish()));
-  if (result.number() == 0)
-    return absl::InternalError(absl::StrCat("the agent of site ", agent.site, " ended the commit without a version"));
-  // The agent has made these paths printable.
-  Warn("skipped (device, socket or FIFO)", result.skipped(), result.skipped_count());
-  Warn("still changing", result.unsettled(), result.unsettled_count());
-  PrintCommit(globals, name, result);
-  return wait ? WaitForReplicas(*admin, name, result.number(), timeout) : absl::OkStatus();
-}
 
 absl::Status ListAll(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
@@ -131,7 +62,7 @@ Json JsonOf(const control::v1::Version& v) {
                  {"entries", Number(v.entries())},
                  {"logicalBytes", Number(v.logical_bytes())},
                  {"identity", Text(IdentityOf(v))},
-                 {"sites", List(JsonOf(v.sites()))},
+                 {"sites", Texts(v.sites())},
                  {"message", Text(v.message())}});
 }
 
@@ -169,17 +100,10 @@ absl::Status Diff(const Globals& globals, const std::string& name, uint64_t from
   agent::v1::DiffEntry entry;
   std::vector<Json> rows;
   while (stream->Read(&entry)) {
-    if (globals.format() == Format::kTable) {
-      const char sign = entry.change() == "added" ? '+' : (entry.change() == "removed" ? '-' : '~');
-      std::cout << sign << " " << Printable(entry.path()) << "  " << entry.change();
-      if (entry.change() == "modified")
-        std::cout << " (" << FormatBytes(entry.old_size()) << " -> " << FormatBytes(entry.new_size()) << ")";
-      std::cout << "\n";
+    if (globals.table()) {
+      std::cout << ChangeLine(entry) << "\n";
     } else {
-      rows.push_back(Object({{"path", Text(Printable(entry.path()))},
-                             {"change", Text(entry.change())},
-                             {"oldSize", Number(entry.old_size())},
-                             {"newSize", Number(entry.new_size())}}));
+      rows.push_back(ChangeJson(entry));
     }
   }
   BW_RETURN_IF_ERROR(agent.Check(stream->Finish()));
@@ -187,8 +111,19 @@ absl::Status Diff(const Globals& globals, const std::string& name, uint64_t from
   return absl::OkStatus();
 }
 
+absl::Status TryCheckout(const Globals& globals, SiteAgent& agent, const agent::v1::CheckoutRequest& request) {
+  agent::v1::CheckoutPreview preview;
+  BW_RETURN_IF_ERROR(agent.Tried(agent->PreviewCheckout(Admin::Call(kLongCall).get(), request, &preview)));
+  return SayTried(globals,
+                  {absl::StrCat("version ", request.number(), " of ", request.dataset(), " (", preview.entries(),
+                                " entries, ", FormatBytes(preview.logical_bytes()), ") lies in ", request.directory(),
+                                " on the machine of site ", agent.site, ", where ", FormatBytes(preview.free_bytes()),
+                                " are free")},
+                  "");
+}
+
 absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t number, const std::string& directory,
-                      std::string site) {
+                      std::string site, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, name));
   if (site.empty()) site = dataset.home_site();
@@ -198,6 +133,7 @@ absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t 
   request.set_dataset_id(dataset.dataset_id());
   request.set_number(number);
   request.set_directory(std::filesystem::absolute(directory).lexically_normal());
+  if (dry_run) return TryCheckout(globals, agent, request);
   auto call = Admin::Call(kLongCall);
   auto stream = agent->Checkout(call.get(), request);
   agent::v1::WorkEvent event, last;
@@ -306,7 +242,7 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& name, uint
                            {"redactedChunks", Number(result->redacted())},
                            {"givenUpChunks", Number(result->dropped())},
                            {"problemCount", Number(result->problem_count())},
-                           {"problems", List(JsonOf(result->problems()))}}));
+                           {"problems", Texts(result->problems())}}));
   }
   if (!globals.table()) PrintJson(globals.format(), {{"dataset", Text(name)}, {"sites", List(std::move(json))}});
   if (problems != 0) return 1;
@@ -374,12 +310,7 @@ absl::StatusOr<Fields> VersionsView(Admin& admin, const std::string& dataset) {
 }
 
 Fields RollbackResult::ToFields() const {
-  auto texts = [](const std::vector<std::string>& names) {
-    std::vector<Json> json;
-    for (const std::string& name : names) json.push_back(Text(name));
-    return List(std::move(json));
-  };
-  return {{"dataset", Text(dataset)}, {"number", Number(number)}, {"sites", texts(shown)}, {"offline", texts(offline)}};
+  return {{"dataset", Text(dataset)}, {"number", Number(number)}, {"sites", Texts(shown)}, {"offline", Texts(offline)}};
 }
 
 absl::StatusOr<RollbackResult> RollBack(Admin& admin, const std::string& dataset, const std::string& to,
@@ -433,30 +364,7 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     c->footer("Example:\n  bailiwick dataset list");
     OnRun(c, globals, [&globals] { return ListAll(globals); });
   }
-  {
-    auto* c = dataset->add_subcommand("commit", "make a version of the source directory, at its home");
-    auto name = std::make_shared<std::string>(), message = std::make_shared<std::string>();
-    auto wait = std::make_shared<bool>(false), changing = std::make_shared<bool>(false),
-         empty = std::make_shared<bool>(false), scan = std::make_shared<bool>(false);
-    c->add_option("NAME", *name, "dataset, or a family's stream NAME@SITE")->type_name("DATASET")->required();
-    c->add_option("-m,--message", *message, "kept with the version");
-    c->add_flag("--wait", *wait, "until every replica that the law allows holds it");
-    auto timeout = TimeoutFlag(c, "of --wait (default 10m)", "10m");
-    c->add_flag("--allow-changing", *changing, "take files that change while they are read as they are");
-    c->add_flag("--allow-empty", *empty, "take an empty source for what it is");
-    c->add_flag("--scan", *scan, "look at every file, not only at those that the agent saw change");
-    c->footer("Example:\n  bailiwick dataset commit planner --message 'epoch 12' --wait");
-    OnRun(c, globals, [&globals, name, message, wait, changing, empty, scan, timeout]() -> absl::Status {
-      BW_ASSIGN_OR_RETURN(absl::Duration t, timeout());
-      agent::v1::CommitRequest request;
-      request.set_dataset(*name);
-      request.set_message(*message);
-      request.set_allow_changing(*changing);
-      request.set_allow_empty(*empty);
-      request.set_scan(*scan);
-      return Commit(globals, request, *wait, t);
-    });
-  }
+  RegisterCommit(*dataset, globals);
   {
     auto* c = dataset->add_subcommand("versions", "what was committed, newest first, and who holds it");
     auto name = std::make_shared<std::string>();
@@ -487,10 +395,11 @@ void RegisterDatasets(CLI::App& app, Globals& globals) {
     c->add_option("N", *number, "version")->type_name("VERSION")->required();
     c->add_option("DIR", *directory, "new or empty directory")->type_name("PATH")->required();
     c->add_option("--site", *site, "at this site (default: the home)")->type_name("SITE");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick dataset checkout planner 3 /tmp/planner-3");
-    OnRun(c, globals, [&globals, name, number, directory, site]() -> absl::Status {
+    OnRun(c, globals, [&globals, name, number, directory, site, dry_run]() -> absl::Status {
       BW_ASSIGN_OR_RETURN(uint64_t n, ParseVersion(*number));
-      return Checkout(globals, *name, n, *directory, *site);
+      return Checkout(globals, *name, n, *directory, *site, *dry_run);
     });
   }
   {

@@ -4,6 +4,8 @@
 #include <google/protobuf/timestamp.pb.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/output/output.h"
 
@@ -29,6 +31,13 @@ using output::PrintTable;
 using output::Real;
 using output::Rows;
 using output::Text;
+
+template <typename Strings>
+Json Texts(const Strings& strings) {
+  std::vector<Json> items;
+  for (const auto& s : strings) items.push_back(Text(s));
+  return List(std::move(items));
+}
 
 std::string TimeText(const google::protobuf::Timestamp& t);  // RFC 3339 in UTC, seconds; "" when unset
 bool IsTerminal(int fd);

@@ -42,7 +42,7 @@ double Rate::bytes_per_second() const {
 }
 
 std::string ProgressText(const std::string& label, uint64_t done, uint64_t total, double bytes_per_second,
-                         const std::string& more, int bar) {
+                         const std::string& more, int bar, bool about) {
   std::string text = label;
   const double part = total == 0 ? 0 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
   if (bar > 0 && total > 0) {
@@ -51,7 +51,7 @@ std::string ProgressText(const std::string& label, uint64_t done, uint64_t total
   }
   absl::StrAppend(&text, " ", FormatBytes(done));
   if (total > 0)
-    absl::StrAppend(&text, " of ", FormatBytes(total), absl::StrFormat(" (%d%%)", static_cast<int>(part * 100)));
+    absl::StrAppend(&text, about ? " of about " : " of ", FormatBytes(total), absl::StrFormat(" (%d%%)", static_cast<int>(part * 100)));
   if (bytes_per_second >= 1) {
     absl::StrAppend(&text, ", ", FormatBytes(static_cast<uint64_t>(bytes_per_second)), "/s");
     if (total > done) {
@@ -71,7 +71,7 @@ ProgressBoard::ProgressBoard(std::ostream* out, bool terminal, int columns, cons
 }
 
 void ProgressBoard::Update(const std::string& key, const std::string& label, uint64_t done, uint64_t total,
-                           const std::string& more) {
+                           const std::string& more, bool about) {
   auto row = std::find_if(rows_.begin(), rows_.end(), [&](const Row& r) { return r.key == key; });
   if (row == rows_.end()) {
     rows_.emplace_back();
@@ -82,6 +82,7 @@ void ProgressBoard::Update(const std::string& key, const std::string& label, uin
   row->done = done;
   row->total = total;
   row->more = more;
+  row->about = about;
   row->rate.Add(clock_->BootTime(), done);
 }
 
@@ -96,7 +97,7 @@ void ProgressBoard::Draw() {
   Clear();
   for (const Row& row : rows_) {
     auto text_with = [&row](int bar) {
-      return ProgressText(row.label, row.done, row.total, row.rate.bytes_per_second(), row.more, bar);
+      return ProgressText(row.label, row.done, row.total, row.rate.bytes_per_second(), row.more, bar, row.about);
     };
     std::string text = text_with(0);
     if (const int room = columns_ - static_cast<int>(text.size()) - 4; terminal_ && room >= kSmallestBar) {

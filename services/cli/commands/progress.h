@@ -23,9 +23,9 @@ class Rate {
 };
 
 // "label 3.0 MiB of 4.0 MiB (75%), 1.0 MiB/s, ETA 1s, more"; with a bar of `bar` cells when that is not 0. total 0:
-// unknown.
+// unknown. `about`: the total is an estimate, and said to be one.
 std::string ProgressText(const std::string& label, uint64_t done, uint64_t total, double bytes_per_second,
-                         const std::string& more, int bar);
+                         const std::string& more, int bar, bool about = false);
 
 // Several works at once, each in a line of its own.
 class ProgressBoard {
@@ -37,7 +37,7 @@ class ProgressBoard {
   ProgressBoard& operator=(const ProgressBoard&) = delete;
 
   void Update(const std::string& key, const std::string& label, uint64_t done, uint64_t total,
-              const std::string& more = "");
+              const std::string& more = "", bool about = false);
   void Remove(const std::string& key);
   void Draw();   // often enough: a terminal ten times a second, others once a second
   void Clear();  // takes the bars off a terminal, so that lines can be printed; they come back with the next Draw
@@ -46,6 +46,7 @@ class ProgressBoard {
   struct Row {
     std::string key, label, more;
     uint64_t done = 0, total = 0;
+    bool about = false;
     Rate rate;
   };
   std::ostream* const out_;
@@ -61,8 +62,8 @@ class ProgressBoard {
 class Progress {
  public:
   explicit Progress(std::string label) : label_(std::move(label)) {}
-  void Update(uint64_t done, uint64_t total, const std::string& more = "") {
-    board_.Update("", label_, done, total, more);
+  void Update(uint64_t done, uint64_t total, const std::string& more = "", bool about = false) {
+    board_.Update("", label_, done, total, more, about);
     board_.Draw();
   }
 

@@ -32,6 +32,8 @@ TEST(ProgressTextTest, SaysBytesRateAndTimeLeft) {
   EXPECT_EQ(ProgressText("x", 3 * kMiB, 4 * kMiB, static_cast<double>(kMiB), "7 files", 0),
             "x 3.00 MiB of 4.00 MiB (75%), 1.00 MiB/s, ETA 1s, 7 files");
   EXPECT_EQ(ProgressText("x", 3 * kMiB, 4 * kMiB, 0, "", 4), "x [###.] 3.00 MiB of 4.00 MiB (75%)");
+  EXPECT_EQ(ProgressText("x", 3 * kMiB, 4 * kMiB, static_cast<double>(kMiB), "", 0, true),
+            "x 3.00 MiB of about 4.00 MiB (75%), 1.00 MiB/s, ETA 1s");
   EXPECT_EQ(ProgressText("x", 512, 0, 0, "", 30), "x 512 B");
   EXPECT_EQ(ProgressText("x", 9, 4, 1, "", 4), "x [####] 9 B of 4 B (100%), 1 B/s")
       << "more than expected is no more than all";
