@@ -286,6 +286,11 @@ class Refusals(unittest.TestCase):
                 (merged(NEEDED, {"agents": {"a": {"sources": [{"name": "x", "mountPath": "/x"}]}}}), "/agents/a/sources/0"),
                 (merged(NEEDED, {"collector": {"enabled": True, "join": {"existingSecret": "s"}, "hostPaths": [
                     {"name": "x", "path": "/x", "mountPath": "/x"}]}}), "'/collector/podSecurityExemption': value must be 'hostPath'"),
+                (merged(NEEDED, {"collector": {"enabled": True, "podSecurityExemption": "hostPath", "hostPaths": [
+                    {"name": "x", "path": "/x", "mountPath": "/x"}]}}), "/collector/join/existingSecret"),
+                (merged(NEEDED, {"collector": {"enabled": True, "podSecurityExemption": "hostPath", "join": {"existingSecret": "s"}}}),
+                 "/collector/hostPaths"),
+                (merged(NEEDED, {"collector": {"tls": {"existingSecret": "s"}}}), "/collector"),
                 (merged(NEEDED, {"certManager": {"enabled": True}}), "/certManager/issuerRef/name"),
                 (merged(NEEDED, agents, {"certManager": {"enabled": True, "issuerRef": {"name": "ca"}}}), "agents.a.region"),
                 (merged(NEEDED, {"apply": {"enabled": True}}), "apply needs its resources from one place"),

@@ -98,6 +98,28 @@ class Release:
     def claim(self, pod, *names):
         return os.path.join(self.cluster.base, "claims", f"data-{pod}-0", *names)
 
+    def collect(self, case):
+        """The DaemonSet's pod on node-1 is the home of a directory of that node."""
+        logs = os.path.dirname(self.cluster.path("node", "var/log/robot", "x"))
+        data = os.path.dirname(self.cluster.path("node", "var/lib/bailiwick-agent", "x"))
+        os.chown(data, 65532, 65532)
+        with open(os.path.join(logs, "robot.log"), "w") as file:
+            file.write("moved\n")
+        collector = self.pods["acme-bailiwick-collector"]
+        self.cluster.put("Secret", "nodes", {"node-2": "another node's", "node-1": self.cli("site", "join-token", "node-1")})
+        case.assertIn("/site/node-1/agent/node-1", collector.start()[0])
+        self.cli("site", "approve", "--all")
+        self.cli("apply", "-f", "-", stdin=COLLECTED)
+        self.cli("dataset", "commit", "logs", "--wait", "--timeout", "60s")
+        case.assertEqual(self.replica("core", "logs", "robot.log"), b"moved\n")
+        case.assertEqual(os.listdir(logs), ["robot.log"])
+
+    def replica(self, site, dataset, name):
+        """As a consumer in another pod reads it, who is nobody here: through the parent of `current`."""
+        path = self.claim(f"acme-bailiwick-{site}", "replicas", dataset, "current", name)
+        return subprocess.run(["setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", "cat", path], check=True,
+                              capture_output=True).stdout
+
 
 class Story(unittest.TestCase):
     def ends_well(self, pod):
@@ -129,15 +151,15 @@ class Story(unittest.TestCase):
         self.assertIn("SovereigntyPolicy/acme created", release.pods["acme-bailiwick-apply"].run()[0])
         said = release.pods["acme-bailiwick-test"].run()
         self.assertIn("all true", said[-1])
-        self.assertEqual(self.replica(release, "core", "acme-bailiwick-test", "hello.txt"), b"release acme, revision 1\n")
+        self.assertEqual(release.replica("core", "acme-bailiwick-test", "hello.txt"), b"release acme, revision 1\n")
         self.assertIn("unchanged", release.pods["acme-bailiwick-apply"].run()[0])
         self.assertEqual(len(release.pods["acme-bailiwick-test"].run()), 4, "the test can be run again")
         # An upgrade of the release changes the file: the next test is the next version.
         release.cluster.put("ConfigMap", "acme-bailiwick-test-source", {"hello.txt": "release acme, revision 2\n"})
         release.pods["acme-bailiwick-test"].run()
-        self.assertEqual(self.replica(release, "core", "acme-bailiwick-test", "hello.txt"), b"release acme, revision 2\n")
+        self.assertEqual(release.replica("core", "acme-bailiwick-test", "hello.txt"), b"release acme, revision 2\n")
         self.drain_and_return(release, factory, core)
-        self.collect(release)
+        release.collect(self)
         self.watch(release, core)
         for pod in (release.pods["acme-bailiwick-collector"], factory, coordinator):
             self.ends_well(pod)
@@ -162,22 +184,6 @@ class Story(unittest.TestCase):
             self.assertEqual("goes on as" in again, bool(said), again)
         self.assertNotEqual(release.certificate("core"), fingerprint, "another string in the Secret joins anew")
         release.cli("site", "approve", "--all")
-
-    def collect(self, release):
-        """The DaemonSet's pod on node-1 is the home of a directory of that node."""
-        logs = os.path.dirname(release.cluster.path("node", "var/log/robot", "x"))
-        data = os.path.dirname(release.cluster.path("node", "var/lib/bailiwick-agent", "x"))
-        os.chown(data, 65532, 65532)
-        with open(os.path.join(logs, "robot.log"), "w") as file:
-            file.write("moved\n")
-        collector = release.pods["acme-bailiwick-collector"]
-        release.cluster.put("Secret", "nodes", {"node-2": "another node's", "node-1": release.cli("site", "join-token", "node-1")})
-        self.assertIn("/site/node-1/agent/node-1", collector.start()[0])
-        release.cli("site", "approve", "--all")
-        release.cli("apply", "-f", "-", stdin=COLLECTED)
-        release.cli("dataset", "commit", "logs", "--wait", "--timeout", "60s")
-        self.assertEqual(self.replica(release, "core", "logs", "robot.log"), b"moved\n")
-        self.assertEqual(os.listdir(logs), ["robot.log"])
 
     def watch(self, release, core):
         """A Prometheus that finds the pods as the ServiceMonitor says and judges by the PrometheusRule. The operator's part is played:
@@ -207,24 +213,18 @@ class Story(unittest.TestCase):
             (down,) = (r["expr"] for g in rule["spec"]["groups"] for r in g["rules"] if r.get("alert") == "BailiwickDown")
             wait_until(lambda: answer(down) == {("bailiwick-agent", "fleet/acme-bailiwick-core-0")}, what="the alert's condition")
 
-    def replica(self, release, site, dataset, name):
-        """As a consumer in another pod reads it, who is nobody here: through the parent of `current`."""
-        path = release.claim(f"acme-bailiwick-{site}", "replicas", dataset, "current", name)
-        return subprocess.run(["setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", "cat", path], check=True,
-                              capture_output=True).stdout
-
 
 class CertManager(unittest.TestCase):
     KEYS = ("bailiwick-agent", "key", "list", "--json", "--data-dir")
 
     def test_certificates_of_cert_manager_are_those_that_are_needed(self):
         """cert-manager's part is played by openssl, from the Certificates of the chart: agents, coordinator and deployer use them."""
-        release = Release(self, dict(VALUES, collector={}, test={}, certManager={"enabled": True, "issuerRef": {"name": "ca"}},
+        release = Release(self, dict(VALUES, test={}, certManager={"enabled": True, "issuerRef": {"name": "ca"}},
                                      deployer=dict(VALUES["deployer"], identity={"certManagerName": "robot"}),
                                      agents={"core": {"region": "eu/de", "storageKey": {"existingSecret": "core-key"}}}))
         issuer = Issuer(release.cluster)
         certificates = [d for d in release.documents if d["kind"] == "Certificate"]
-        self.assertEqual(len(certificates), 4)
+        self.assertEqual(len(certificates), 4, "none for the collector: each node has an identity of its own")
         for certificate in certificates:
             release.cluster.put("Secret", certificate["spec"]["secretName"], issuer.issue(certificate["spec"]["uris"]))
         release.coordinator.start()
@@ -247,10 +247,12 @@ class CertManager(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline, core.logs())
             time.sleep(0.1)
         self.assertIn("connected", release.cli("agent", "list"))
+        # A node's agent has its certificate from the coordinator's own CA, and is understood by those who have theirs elsewhere.
+        release.collect(self)
         core.stop()
         core.start()   # the storage key is there already: bringing it in again changes nothing
         self.assertEqual(core.exec(*self.KEYS, "/var/lib/bailiwick/agent"), release.alice.exec(*self.KEYS, "/home/elsewhere"))
-        for pod in (core, release.coordinator):
+        for pod in (release.pods["acme-bailiwick-collector"], core, release.coordinator):
             self.assertEqual(pod.stop()[0], 0)
 
     def storage_key(self, release):
