@@ -157,6 +157,11 @@ absl::StatusOr<std::string> KeyFiles::Export(const std::string& id) {
   return loaded.Text();
 }
 
+absl::StatusOr<WrappingKey> KeyFiles::Read(const std::string& text) const {
+  BW_ASSIGN_OR_RETURN(Loaded key, Loaded::Parse(text));
+  return key.info;
+}
+
 absl::StatusOr<WrappingKey> KeyFiles::Import(const std::string& text) {
   BW_ASSIGN_OR_RETURN(Loaded key, Loaded::Parse(text));
   BW_RETURN_IF_ERROR(Store(key));

@@ -30,6 +30,7 @@ class KeyFiles : public KeyProvider {
   // is OK. INVALID_ARGUMENT: not such a text.
   absl::StatusOr<std::string> Export(const std::string& id);
   absl::StatusOr<WrappingKey> Import(const std::string& text);
+  absl::StatusOr<WrappingKey> Read(const std::string& text) const;  // what Import would bring back; keeps nothing
 
   const std::string& directory() const { return directory_; }
 

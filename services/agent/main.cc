@@ -16,6 +16,8 @@
 #include "common/base/units.h"
 #include "common/base/version.h"
 #include "common/cli/complaint.h"
+#include "common/cli/delivered.h"
+#include "common/cli/dry_run.h"
 #include "common/config/service_commands.h"
 #include "common/config/settings_flags.h"
 #include "common/http/server.h"
@@ -47,7 +49,7 @@ namespace {
 
 struct JoinFlags {
   std::string join, join_file, coordinator, token, token_file, ca_sha256, policy_root_sha256;
-  bool if_needed = false;
+  bool if_needed = false, dry_run = false;
 };
 
 // What a list of processes must not show: from a file, or with "-" from standard input.
@@ -96,9 +98,27 @@ absl::Status JoinIfNeeded(AgentState* state, const std::string& spiffe_id,
   return absl::OkStatus();
 }
 
+// All but the spending: whether the string is one, whether the coordinator that it pins answers, what is here already.
+absl::Status TryJoin(const absl::StatusOr<enroll::v1::JoinString>& join, const Place& place, const rpc::Proxy& proxy) {
+  BW_RETURN_IF_ERROR(join.status());
+  os::Files* files = os::Files::System();
+  const bool there = AgentIdentity::CheckThere(files, place.data_dir).ok();
+  std::unique_ptr<os::FileLock> lock;
+  if (there) {
+    BW_ASSIGN_OR_RETURN(lock, files->Lock(os::JoinPath(place.data_dir, "lock")));
+  }
+  BW_RETURN_IF_ERROR(rpc::JoinChannel(join->join_address(), join->ca_sha256(), "", proxy).status());
+  cli::SayTried({absl::StrCat("the string is spent at ", join->join_address(),
+                              ", where the coordinator that it pins answers; whether it counts, the spending says"),
+                 there ? absl::StrCat("the agent in ", place.data_dir, " becomes who the string says")
+                       : absl::StrCat("an agent is made in ", place.data_dir)});
+  return absl::OkStatus();
+}
+
 absl::Status Join(const JoinFlags& flags, const Place& place) {
   BW_ASSIGN_OR_RETURN(const rpc::Proxy proxy, rpc::Proxy::Parse(os::Files::System(), place.way_out));
   const auto join = JoinStringOf(flags);
+  if (flags.dry_run) return TryJoin(join, place, proxy);
   if (!join.ok() && !flags.if_needed) return join.status();
   BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(Environment{}, place.data_dir));
   BW_ASSIGN_OR_RETURN(std::string known, state->GetMeta("spiffe-id"));
@@ -139,6 +159,7 @@ absl::Status Run(const RunSettings& settings) {
   Environment env;
   env.key_directory = settings.key_dir;
   env.disk_reserve = DiskReserve(settings).value_or(kGiB);  // Open says what is wrong with the directory
+  BW_RETURN_IF_ERROR(AgentIdentity::CheckThere(env.files, settings.data_dir));  // before anything is made there
   BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(env, settings.data_dir));
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
   BW_RETURN_IF_ERROR(state->audit()->SignAs(absl::StrCat(identity->trust_domain(), "/site/", identity->site()),
@@ -221,7 +242,7 @@ absl::Status Run(const RunSettings& settings) {
 
 struct KeyFlags {
   std::string id, file;
-  bool json = false;
+  bool json = false, dry_run = false;
 };
 
 // Where the agent is, for a command beside `run`.
@@ -241,6 +262,7 @@ void RegisterKeys(CLI::App& app, KeyFlags& flags, Place& place, std::function<ab
     AddPlace(c, &place);
     c->add_option("--key-dir", place.key_dir, "where the keys are, when it is not DATA/keys");
     c->callback([&run, act = std::move(act)] { run = act; });
+    if (std::string_view(verb) != "list") cli::AddDryRun(c, &flags.dry_run);
     return c;
   };
   add("generate", "make this site's first key", [](KeyCommands& keys) {
@@ -304,6 +326,7 @@ int Main(int argc, char** argv) {
   join->add_flag(
       "--if-needed", join_flags.if_needed,
       "join unless this very string was spent here; an agent that joined before goes on as it is when it cannot");
+  cli::AddDryRun(join, &join_flags.dry_run);
   RunSettings settings;
   config::Settings table = SettingsTable(&settings);
   std::string config_file;
@@ -404,7 +427,7 @@ int Main(int argc, char** argv) {
   if (*certificate) return Report(AskCertificate(place.data_dir, renew, certificate_json, &std::cout));
   if (key_command) {
     Environment env;
-    KeyCommands keys(env.files, env.random, env.clock, place.data_dir, place.key_dir, &std::cout);
+    KeyCommands keys(env.files, env.random, env.clock, place.data_dir, place.key_dir, &std::cout, key_flags.dry_run);
     return Report(key_command(keys));
   }
   if (place.replica_path.empty()) place.replica_path = os::JoinPath(place.data_dir, "replicas");
@@ -419,5 +442,5 @@ int main(int argc, char** argv) {
   std::vector<std::string> words = bailiwick::os::TakeArguments(argc, argv, {"--join", "--token"});
   std::vector<char*> taken;
   for (std::string& word : words) taken.push_back(word.data());
-  return bailiwick::agent::Main(argc, taken.data());
+  return bailiwick::cli::Delivered(bailiwick::agent::Main(argc, taken.data()), "bailiwick-agent");
 }

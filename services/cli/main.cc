@@ -1,4 +1,5 @@
 // bailiwick: the command line. Wiring only.
+#include "common/cli/delivered.h"
 #include "common/os/process.h"
 #include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
@@ -14,5 +15,5 @@ int main(int argc, char** argv) {
   const std::vector<std::string> words = os::TakeArguments(argc, argv, {"--token"});
   std::vector<const char*> taken;
   for (const std::string& word : words) taken.push_back(word.c_str());
-  return cli::RunCommandLine(argc, taken.data(), {cli::RegisterConsole, cli::RegisterDev});
+  return cli::Delivered(cli::RunCommandLine(argc, taken.data(), {cli::RegisterConsole, cli::RegisterDev}), "bailiwick");
 }

@@ -10,6 +10,8 @@
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/cli/complaint.h"
+#include "common/cli/delivered.h"
+#include "common/cli/dry_run.h"
 #include "common/config/service_commands.h"
 #include "common/config/settings_flags.h"
 #include "common/http/server.h"
@@ -199,7 +201,7 @@ int Main(int argc, char** argv) {
       "0.0.0.0:7440 --join-listen 0.0.0.0:7441");
 
   std::string data_dir, trust_domain, admin_dir, admin_name = "admin";
-  bool if_missing = false;
+  bool if_missing = false, dry_run = false;
   auto* init = app.add_subcommand("init", "make a new coordinator: its CA, keys and the first admin's credentials");
   init->add_option("--data-dir", data_dir, "directory of the coordinator")->required();
   init->add_option("--trust-domain", trust_domain, "name in every identity, e.g. acme.example")->required();
@@ -209,6 +211,7 @@ int Main(int argc, char** argv) {
       "--if-missing", if_missing,
       "leave a coordinator of this trust domain that is there already as it is; only its admin's credentials are "
       "made anew, when they are gone or half their life is over");
+  cli::AddDryRun(init, &dry_run);
   init->footer(
       "Example:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick --trust-domain acme.example --admin-dir "
       "~/.config/bailiwick/admin");
@@ -245,10 +248,22 @@ int Main(int argc, char** argv) {
     if (if_missing) {
       absl::StatusOr<bool> there = HoldsCoordinator(os::Files::System(), data_dir, trust_domain);
       if (!there.ok()) return Report(there.status());
+      if (*there && dry_run) {
+        cli::SayTried({absl::StrCat("a coordinator of ", trust_domain, " is in ", data_dir, " already, and stays"),
+                       absl::StrCat("admin credentials are in ", admin_dir, ", new ones if those are gone or old")});
+        return 0;
+      }
       if (*there) {
         std::cout << "a coordinator of " << trust_domain << " is in " << data_dir << " already\n";
         return Report(KeepAdmin(os::Files::System(), os::Clock::System(), data_dir, admin_dir, admin_name));
       }
+    }
+    if (dry_run) {
+      absl::Status may = CheckInit(os::Files::System(), data_dir, trust_domain, admin_name);
+      if (!may.ok()) return Report(may);
+      cli::SayTried({absl::StrCat("a coordinator of ", trust_domain, " with a CA of its own is in ", data_dir),
+                     absl::StrCat("credentials of admin ", admin_name, " are in ", admin_dir)});
+      return 0;
     }
     absl::Status made =
         InitKeys(os::Files::System(), os::Clock::System(), data_dir, trust_domain, admin_dir, admin_name);
@@ -274,4 +289,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace bailiwick::coordinator
 
-int main(int argc, char** argv) { return bailiwick::coordinator::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return bailiwick::cli::Delivered(bailiwick::coordinator::Main(argc, argv), "bailiwick-coordinator");
+}

@@ -149,6 +149,18 @@ class Commands(f.FleetTest):
             self.assertEqual(wrong.code, f.USAGE, wrong)
             self.assertRegex(wrong.text, "--nonsense|(?i:subcommand)")
 
+    def test_what_cannot_be_written_is_no_success(self):
+        site = os.path.join(self.fleet.dir, "sites", "core")
+        for command in ((f.CLI, "status"), (f.CLI, "--help"), (f.AGENT, "--version"), (f.AGENT, "check-config", "--example"),
+                        (f.AGENT, "status", "--json", "--data-dir", site), (f.AGENT, "certificate", "--data-dir", site),
+                        (f.AGENT, "key", "list", "--data-dir", site), (f.AGENT, "doctor", "--data-dir", site),
+                        (f.COORDINATOR, "check-config", "--example"), (f.COORDINATOR, "--help")):
+            with self.subTest(command[1:]), open("/dev/full", "wb") as full:
+                done = subprocess.run(command, env=self.fleet.env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+                self.assertEqual(done.returncode, f.FAILED, done.stderr)
+                if "doctor" not in command:
+                    self.assertEqual(done.stderr, f"{os.path.basename(command[0])}: cannot write to standard output\n")
+
     def test_no_context(self):
         env = {k: v for k, v in os.environ.items() if k not in ("BAILIWICK_CONTEXT",)}
         env["HOME"] = self.fleet.path("nobody")
@@ -296,11 +308,14 @@ class Machines(f.FleetTest):
         self.assertRegex(result.text, r"(?i)expired")
 
     def test_agent_that_never_joined(self):
-        empty = self.fleet.path("never")
+        never, empty = self.fleet.path("never"), self.fleet.path("empty")
         os.makedirs(empty)
-        result = f.run([f.AGENT, "run", "--data-dir", empty], timeout=30)
-        self.assertIn(result.code, (f.FAILED, f.NOT_FOUND), result)
-        self.assertRegex(result.text, r"(?i)join")
+        for directory in (never, empty):
+            result = f.run([f.AGENT, "run", "--data-dir", directory], timeout=30)
+            self.assertEqual(result.code, f.NOT_FOUND, result)
+            self.assertIn("run: bailiwick-agent join --data-dir " + directory, result.text)
+        self.assertFalse(os.path.exists(never))     # a mistyped path leaves nothing behind
+        self.assertEqual(os.listdir(empty), [])
 
     def test_port_taken(self):
         with socket.socket() as taken:

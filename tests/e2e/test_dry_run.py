@@ -61,6 +61,7 @@ class DryRun(f.FleetTest):
         (("delete", "replicationpolicy", "everywhere"), r"deleted"),
         (("dataset", "commit", "data"), r"(?s)\+ three  added.*version 3 of data: 1 added, .* 0 removed.*would read 1 files, 3 B"),
         (("dataset", "checkout", "data", "1", "OUT"), r"version 1 of data \(1 entries, 1 B\) lies in .*/out on the machine of site factory"),
+        (("context", "use", "HERE"), r"commands go by context /"),
         (("dataset", "rollback", "data", "1"), r"site core shows version 1 of data"),
         (("dataset", "rollback", "data", "latest"), r"site core follows the newest"),
         (("dataset", "hold", "data", "--version", "1", "--reason", "x"), r"version 1 of data at every site is held"),
@@ -96,7 +97,7 @@ class DryRun(f.FleetTest):
         self.assertEqual(can - tried, set(), "say in ACTS what it would do")
 
     def words(self, act):
-        return [{"LAW": self.law, "PROPOSAL": self.proposal, "OUT": self.fleet.path("out")}.get(word, word) for word in act]
+        return [{"LAW": self.law, "PROPOSAL": self.proposal, "OUT": self.fleet.path("out"), "HERE": self.fleet.dir}.get(word, word) for word in act]
 
     def test_nothing_of_it_is_done(self):
         f.wait_until(lambda: all(a["state"] == "connected" for a in self.fleet.json("agent", "list")["agents"]), what="all is calm")
@@ -120,6 +121,58 @@ class DryRun(f.FleetTest):
             with self.subTest(" ".join(act)):
                 tried = self.fleet.cli(*self.words(act), "--dry-run", expect=code)
                 self.assertNotEqual((tried.code, tried.out), (f.OK, ""))
+
+    # Of the services' own commands: those that change nothing, and why the others cannot be tried.
+    SERVICES = {
+        "bailiwick-agent run": "serves until it is told to stop",
+        "bailiwick-agent exec": "runs a command of yours",
+        "bailiwick-agent certificate": "renewing asks the agent that runs, and replaces nothing but by what works",
+        "bailiwick-coordinator serve": "serves until it is told to stop",
+        **{f"bailiwick-{service} {command}": "changes nothing" for service, command in (
+            ("agent", "check-config"), ("agent", "doctor"), ("agent", "status"), ("agent", "key list"),
+            ("coordinator", "check-config"), ("coordinator", "doctor"))},
+    }
+
+    def test_what_the_services_do_for_themselves_can_be_tried_or_says_why_not(self):
+        for program in (f.AGENT, f.COORDINATOR):
+            for words in self.commands(program):
+                with self.subTest(" ".join(words)):
+                    name = " ".join([os.path.basename(program), *words])
+                    self.assertNotEqual("--dry-run" in f.run([program, *words, "--help"]).out, name in self.SERVICES)
+
+    def commands(self, program, *above):
+        below = re.search(r"(?ms)^Subcommands:\n(.*?)(^\S|\Z)", f.run([program, *above, "--help"]).out)
+        if not below:
+            return [above]
+        return [words for name in re.findall(r"(?m)^  (\w\S*)", below.group(1)) for words in self.commands(program, *above, name)]
+
+    def test_a_machine_tries_what_it_would_do_for_itself(self):
+        new, admin, kept = self.fleet.path("new"), self.fleet.path("new-admin"), self.fleet.path("kept.key")
+
+        def tried(*command, says, code=f.OK):
+            done = f.run([*command, "--dry-run"])
+            self.assertEqual(done.code, code, done)
+            self.assertRegex(done.out + done.err, says)
+
+        init = (f.COORDINATOR, "init", "--data-dir", new, "--trust-domain", "acme.example", "--admin-dir", admin)
+        tried(*init, says=r"dry run: nothing was changed(?s:.*)a CA of its own is in .*/new\n")
+        tried(*init[:5], "Not A Domain", *init[6:], says="Not A Domain", code=f.USAGE)
+        join = self.fleet.json("site", "join-token", "core")["join"]
+        tried(f.AGENT, "join", "--data-dir", new, "--join", join, says=r"coordinator that it pins answers(?s:.*)an agent is made in .*/new\n")
+        tried(f.AGENT, "join", "--data-dir", new, "--join", "bwj1.x", says="bailiwick-agent: ", code=f.USAGE)
+        tried(f.AGENT, "key", "generate", "--data-dir", new, says=r"a new storage key is in .*/new/keys")
+        tried(f.AGENT, "key", "rotate", "--data-dir", new, says="holds no storage key", code=f.NOT_FOUND)
+        self.assertFalse(os.path.exists(new) or os.path.exists(admin))
+        self.assertEqual(f.run([f.AGENT, "key", "generate", "--data-dir", new]).code, f.OK)
+        tried(f.AGENT, "key", "rotate", "--data-dir", new, says="a new storage key is in ")
+        tried(f.AGENT, "key", "export", "--data-dir", new, "--to", kept, says="kept.key too")
+        self.assertFalse(os.path.exists(kept))
+        f.run([f.AGENT, "key", "export", "--data-dir", new, "--to", kept])
+        tried(f.AGENT, "key", "export", "--data-dir", new, "--to", kept, says="exists; name a new file", code=f.CONFLICT)
+        other = self.fleet.path("other")
+        tried(f.AGENT, "key", "import", kept, "--data-dir", other, says="storage key [0-9a-f]{64} is in .*/other/keys")
+        self.assertFalse(os.path.exists(other))
+        self.assertEqual(len(os.listdir(os.path.join(new, "keys"))), 1)
 
     def test_who_may_not_act_may_not_try(self):
         vera = ("--context", self.fleet.path("vera"))

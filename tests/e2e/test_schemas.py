@@ -104,6 +104,8 @@ class Schemas(f.FleetTest):
         self.ask("dataset commit", "data", "--wait", "-m", "two")
         self.ask("dataset commit", "patients", "--wait")
         self.ask("wait dataset", "data", "--site", "core")
+        self.ask("wait site", "core")
+        self.ask("wait policy")
         self.ask("dataset diff", "data", "1", "2")
         self.ask("dataset verify", "data")
         self.ask("dataset checkout", "data", "1", self.fleet.path("out"), "--dry-run")
@@ -121,6 +123,9 @@ class Schemas(f.FleetTest):
         self.ask("get", "versions", "data")
         self.ask("why", "data", "core")
         self.ask("transfer watch", f.wait_until(self.fleet.transfers, what="a transfer")[0]["id"])
+        self.ask("context list")
+        self.ask("context show")
+        self.ask("context use", self.fleet.dir, "--dry-run")
         self.first_line("events", "-w")
         self.first_line("console")
 

@@ -115,7 +115,8 @@ TEST_F(CommitPreviewTest, WhoWaitsIsToldHowMuchThereIs) {
   std::vector<CommitProgress> told;
   auto commit = [&] {
     told.clear();
-    auto outcome = dataset_.Commit(spec_, {}, [&](const CommitProgress& p) { told.push_back(p); }, &clock_);
+    auto outcome = dataset_.Commit(
+        spec_, {}, [&](const CommitProgress& p) { told.push_back(p); }, &clock_);
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     ASSERT_FALSE(told.empty());
   };

@@ -33,8 +33,14 @@ std::string Day(absl::Time t) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t,
 
 }  // namespace
 
+absl::Status KeyCommands::Tried(const std::string& effect) {
+  *out_ << "dry run: nothing was changed; it would be so:\n  " << effect << "\n";
+  return absl::OkStatus();
+}
+
 absl::Status KeyCommands::Make() {
   store::KeyFiles keys(files_, random_, KeyDirectory(data_dir_, key_dir_));
+  if (dry_run_) return Tried(absl::StrCat("a new storage key is in ", keys.directory()));
   BW_ASSIGN_OR_RETURN(store::WrappingKey key, keys.Generate(clock_->Now()));
   *out_ << "storage key " << key.id << "\n"
         << "declare it with `bailiwick apply`, under spec of the Site:\n"
@@ -63,6 +69,7 @@ absl::Status KeyCommands::Rotate() {
         absl::StrCat(keys.directory(), " holds no storage key; make the first one with: bailiwick-agent key generate"));
   }
   BW_RETURN_IF_ERROR(Make());
+  if (dry_run_) return absl::OkStatus();
   *out_ << "once it is declared the agent wraps its data keys anew under it, no data is written again; when "
            "`bailiwick-agent"
         << " key list` shows no dataset under the old key, take that one from the Site\n";
@@ -118,6 +125,11 @@ absl::Status KeyCommands::Export(const std::string& id, const std::string& file)
                                             "\"; `bailiwick-agent key list` shows them, name one with --id"));
   }
   BW_ASSIGN_OR_RETURN(std::string text, keys.Export(matching[0]));
+  if (dry_run_) {
+    BW_ASSIGN_OR_RETURN(const bool there, files_->Exists(file));
+    if (!there) return Tried(absl::StrCat("storage key ", matching[0], " is in ", file, " too"));
+    return absl::AlreadyExistsError(absl::StrCat(file, " exists; name a new file with --to"));
+  }
   auto made = files_->CreateNew(file);
   if (absl::IsAlreadyExists(made.status())) {
     return absl::AlreadyExistsError(absl::StrCat(file, " exists; name a new file with --to"));
@@ -132,8 +144,9 @@ absl::Status KeyCommands::Export(const std::string& id, const std::string& file)
 absl::Status KeyCommands::Import(const std::string& file) {
   store::KeyFiles keys(files_, random_, KeyDirectory(data_dir_, key_dir_));
   BW_ASSIGN_OR_RETURN(std::string text, os::ReadFile(files_, file, kMaxKeyText));
-  auto key = keys.Import(text);
+  auto key = dry_run_ ? keys.Read(text) : keys.Import(text);
   if (!key.ok()) return Annotate(key.status(), file);
+  if (dry_run_) return Tried(absl::StrCat("storage key ", key->id, " is in ", keys.directory()));
   *out_ << "storage key " << key->id << " is in " << keys.directory()
         << "; a running agent opens what it protects within ten minutes, or at its next start\n";
   return absl::OkStatus();

@@ -15,9 +15,16 @@ namespace bailiwick::agent {
 
 class KeyCommands {
  public:
+  // `dry_run`: what would be done is checked and said, and not done.
   KeyCommands(os::Files* files, os::Random* random, os::Clock* clock, std::string data_dir, std::string key_dir,
-              std::ostream* out)
-      : files_(files), random_(random), clock_(clock), data_dir_(std::move(data_dir)), key_dir_(key_dir), out_(out) {}
+              std::ostream* out, bool dry_run = false)
+      : files_(files),
+        random_(random),
+        clock_(clock),
+        data_dir_(std::move(data_dir)),
+        key_dir_(key_dir),
+        out_(out),
+        dry_run_(dry_run) {}
 
   // ALREADY_EXISTS: there is one; a further one comes by Rotate.
   absl::Status Generate();
@@ -31,12 +38,14 @@ class KeyCommands {
 
  private:
   absl::Status Make();
+  absl::Status Tried(const std::string& effect);
 
   os::Files* const files_;
   os::Random* const random_;
   os::Clock* const clock_;
   const std::string data_dir_, key_dir_;
   std::ostream* const out_;
+  const bool dry_run_;
 };
 
 }  // namespace bailiwick::agent

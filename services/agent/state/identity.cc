@@ -41,19 +41,25 @@ absl::Status FinishStaged(AgentState* state, rpc::CredentialStore& store) {
   return state->PutMeta("staged", "");
 }
 
+absl::Status NotJoined(const std::string& directory) {
+  return absl::NotFoundError(absl::StrCat("the agent in ", directory,
+                                          " has not joined yet; run: bailiwick-agent join --data-dir ", directory,
+                                          " --join-file FILE (what bailiwick site join-token SITE printed)"));
+}
+
 }  // namespace
+
+absl::Status AgentIdentity::CheckThere(os::Files* files, const std::string& directory) {
+  BW_ASSIGN_OR_RETURN(const bool there, files->Exists(os::JoinPath(directory, "agent.db")));
+  return there ? absl::OkStatus() : NotJoined(directory);
+}
 
 AgentIdentity::AgentIdentity(AgentState* state) : state_(state), store_(state->env().files, IdentityDir(state)) {}
 
 absl::StatusOr<std::unique_ptr<AgentIdentity>> AgentIdentity::Load(AgentState* state) {
   std::unique_ptr<AgentIdentity> self(new AgentIdentity(state));
   BW_ASSIGN_OR_RETURN(self->spiffe_id_, state->GetMeta("spiffe-id"));
-  if (self->spiffe_id_.empty()) {
-    return absl::NotFoundError(absl::StrCat("the agent in ", state->directory(),
-                                            " has not joined yet; run: bailiwick-agent join --data-dir ",
-                                            state->directory(),
-                                            " --join-file FILE (what bailiwick site join-token SITE printed)"));
-  }
+  if (self->spiffe_id_.empty()) return NotJoined(state->directory());
   BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(self->spiffe_id_));
   self->site_ = id.site;
   self->trust_domain_ = id.trust_domain;

@@ -33,7 +33,8 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--context", globals.context,
-                 "directory of the context (default: BAILIWICK_CONTEXT, else ~/.config/bailiwick)")
+                 "directory of the context, or its name (default: BAILIWICK_CONTEXT, else as context use said, else "
+                 "~/.config/bailiwick)")
       ->type_name("PATH");
   app.add_option("-o,--output", globals.output,
                  "table, json, yaml, or name: only what other commands take, a line each")
@@ -58,6 +59,7 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
   RegisterRedactions(app, globals);
   RegisterAudit(app, globals);
   RegisterDoctor(app, globals);
+  RegisterContexts(app, globals);
   for (const Register& add : more) add(app, globals);
   RegisterVersion(app, globals);
   RegisterCompletion(app, globals);

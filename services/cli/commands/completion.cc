@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
 #include "common/config/yaml.h"
+#include "services/cli/core/contexts.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -119,6 +120,11 @@ std::vector<std::string> Values(const Place& place, const CLI::Option& option, b
   const std::string type = option.get_type_name();
   *paths = absl::StartsWith(type, "PATH");
   if (type == "KIND") return Kinds(*place.command);
+  if (type == "CONTEXT") {
+    std::vector<std::string> names;
+    for (const NamedContext& context : ListContexts()) names.push_back(context.name);
+    return names;
+  }
   static const auto* const live =
       new std::vector<std::string>{"DATASET", "SITE", "RESOURCE", "VERSION", "PROPOSAL"};  // asked of the coordinator
   if (std::find(live->begin(), live->end(), type) == live->end()) return Listed(type);

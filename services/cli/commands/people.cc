@@ -17,6 +17,7 @@
 #include "services/cli/commands/views.h"
 #include "services/cli/commands/yes_flag.h"
 #include "services/cli/core/change.h"
+#include "services/cli/core/contexts.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -61,7 +62,7 @@ std::string ReadSecretLine(const char* prompt) {
 
 absl::Status LogIn(const Globals& globals, const std::string& token, std::string to, bool replace,
                    std::vector<std::string> policy_keys, rpc::Proxy::Settings way_out) {
-  if (to.empty()) to = globals.context;
+  if (to.empty() && !globals.context.empty()) to = ChooseContext(globals.context).path;
   if (to.empty()) {
     const char* home = std::getenv("HOME");
     if (home == nullptr) return absl::InvalidArgumentError("say where the context goes: --to DIR");

@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <iostream>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
-#include "services/cli/commands/command.h"
+#include "services/cli/commands/named.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -64,6 +67,124 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
   }
 }
 
+// What is asked again until it is so. The sentence says what is not yet; empty: it is so.
+absl::Status Await(absl::Duration timeout, const std::function<absl::StatusOr<std::string>()>& missing) {
+  const os::Clock* clock = os::Clock::System();
+  const absl::Duration deadline = clock->BootTime() + timeout;
+  Pauses pauses;
+  while (true) {
+    BW_ASSIGN_OR_RETURN(const std::string sentence, Patiently(deadline, missing));
+    if (sentence.empty()) return absl::OkStatus();
+    if (clock->BootTime() >= deadline) {
+      return absl::DeadlineExceededError(absl::StrCat("timed out after ", FormatAge(timeout), ": ", sentence));
+    }
+    pauses.Sleep();
+  }
+}
+
+absl::Status NoSite(const std::string& site) {
+  return absl::NotFoundError(absl::StrCat("site ", site, " does not exist; see: bailiwick get sites"));
+}
+
+absl::Status WaitSite(const Globals& globals, const std::string& name, bool approved, absl::Duration timeout) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  auto missing = [&]() -> absl::StatusOr<std::string> {
+    BW_ASSIGN_OR_RETURN(const SiteStates states, ReadSiteStates(*admin));
+    const auto site = states.sites.find(name);
+    if (site == states.sites.end()) return NoSite(name);
+    const std::string state = states.Of(name);
+    if (state == "not joined") {
+      return absl::StrCat("no agent of site ", name, " has joined; run: bailiwick site join-token ", name);
+    }
+    if (state != "connected") return absl::StrCat("the agent of site ", name, " is ", state);
+    if (!approved || site->second.approved()) return "";
+    return absl::StrCat("site ", name, " is connected, but not approved; run: bailiwick site approve ", name);
+  };
+  BW_RETURN_IF_ERROR(Await(timeout, missing));
+  if (globals.table()) {
+    std::cout << "site " << name << " is connected" << (approved ? " and approved" : "") << "\n";
+  } else {
+    PrintJson(globals.format(), {{"site", Text(name)}, {"state", Text(approved ? "approved" : "connected")}});
+  }
+  return absl::OkStatus();
+}
+
+// Of the sites that have an agent, whose word counts.
+std::vector<std::string> Governed(const SiteStates& states) {
+  std::vector<std::string> names;
+  for (const auto& [name, site] : states.sites) {
+    if (!site.agent().empty() && !states.Revoked(name)) names.push_back(name);
+  }
+  return names;
+}
+
+absl::Status WaitPolicy(const Globals& globals, uint64_t revision, std::vector<std::string> sites,
+                        absl::Duration timeout) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::GetInfoResponse info;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().GetInfo(Admin::Call().get(), {}, &info)));
+  if (revision == 0) revision = info.policy_revision();
+  const bool all = sites.empty();
+  auto missing = [&]() -> absl::StatusOr<std::string> {
+    BW_ASSIGN_OR_RETURN(const SiteStates states, ReadSiteStates(*admin));
+    if (all) sites = Governed(states);
+    std::vector<std::string> without;
+    for (const std::string& name : sites) {
+      const auto site = states.sites.find(name);
+      if (site == states.sites.end()) return NoSite(name);
+      if (site->second.policy_revision() >= revision) continue;
+      without.push_back(absl::StrCat(name, " (", states.Of(name), ", has ", site->second.policy_revision(),
+                                     site->second.policy_error().empty() ? "" : ": ", site->second.policy_error(), ")"));
+    }
+    if (without.empty()) return "";
+    return absl::StrCat("policy revision ", revision, " is not installed at ", absl::StrJoin(without, ", "));
+  };
+  BW_RETURN_IF_ERROR(Await(timeout, missing));
+  if (globals.table()) {
+    std::cout << "policy revision " << revision << " is installed at "
+              << (sites.empty() ? "every site: none has an agent" : absl::StrJoin(sites, ", ")) << "\n";
+  } else {
+    PrintJson(globals.format(), {{"policyRevision", Number(revision)}, {"sites", Texts(sites)}});
+  }
+  return absl::OkStatus();
+}
+
+void RegisterWaitSite(CLI::App& wait, Globals& globals) {
+  auto* c = wait.add_subcommand(
+      "site", "until a site's agent is connected and approved; exit code 6 when it is not in time");
+  auto name = std::make_shared<std::string>(), what = std::make_shared<std::string>("approved");
+  c->add_option("NAME", *name, "site")->type_name("SITE")->required();
+  c->add_option("--for", *what, "connected, or approved as well (default)")
+      ->check(CLI::IsMember({"connected", "approved"}));
+  auto timeout = TimeoutFlag(c, "how long (default 10m)", "10m");
+  c->footer("Example:\n  bailiwick wait site core --for connected --timeout 2m");
+  OnRun(c, globals, [&globals, name, what, timeout]() -> absl::Status {
+    BW_ASSIGN_OR_RETURN(absl::Duration t, timeout());
+    return WaitSite(globals, *name, *what == "approved", t);
+  });
+}
+
+void RegisterWaitPolicy(CLI::App& wait, Globals& globals) {
+  auto* c = wait.add_subcommand(
+      "policy", "until every agent has installed a revision of the law; exit code 6 when one has not in time");
+  auto revision = std::make_shared<std::string>("latest");
+  auto sites = std::make_shared<std::vector<std::string>>();
+  c->add_option("--revision", *revision, "number (default: latest, the newest when the wait begins)");
+  c->add_option("--site", *sites, "these sites only (default: every one with an agent that is not revoked)")
+      ->type_name("SITE");
+  auto timeout = TimeoutFlag(c, "how long (default 10m)", "10m");
+  c->footer("Examples:\n  bailiwick wait policy\n  bailiwick wait policy --revision 12 --site core --timeout 1m");
+  OnRun(c, globals, [&globals, revision, sites, timeout]() -> absl::Status {
+    BW_ASSIGN_OR_RETURN(absl::Duration t, timeout());
+    uint64_t number = 0;
+    if (*revision != "latest" && (!absl::SimpleAtoi(*revision, &number) || number == 0)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", *revision, "\" is not a revision; see: bailiwick policy history"));
+    }
+    return WaitPolicy(globals, number, *sites, t);
+  });
+}
+
 }  // namespace
 
 bool Shows(const control::v1::Replica& r, uint64_t number) {
@@ -111,6 +232,8 @@ void RegisterWait(CLI::App& app, Globals& globals) {
     BW_ASSIGN_OR_RETURN(absl::Duration t, timeout());
     return WaitVersion(globals, *name, *version, *site, t);
   });
+  RegisterWaitSite(*wait, globals);
+  RegisterWaitPolicy(*wait, globals);
 }
 
 }  // namespace bailiwick::cli

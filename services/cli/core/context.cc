@@ -1,6 +1,5 @@
 #include "services/cli/core/context.h"
 
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 
@@ -16,6 +15,7 @@
 #include "common/config/yaml.h"
 #include "common/config/yaml_tree.h"
 #include "common/os/files.h"
+#include "services/cli/core/contexts.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -145,14 +145,7 @@ absl::StatusOr<Context> ParseContext(std::string_view text, const std::string& f
 }
 
 absl::StatusOr<Context> LoadContext(const std::string& path) {
-  std::string where = path;
-  if (where.empty()) {
-    if (const char* env = std::getenv("BAILIWICK_CONTEXT"); env != nullptr && *env != '\0') {
-      where = env;
-    } else if (const char* home = std::getenv("HOME"); home != nullptr) {
-      where = os::JoinPath(home, ".config/bailiwick");
-    }
-  }
+  const std::string where = ChooseContext(path).path;
   std::error_code error;
   const std::string file = std::filesystem::is_directory(where, error) ? os::JoinPath(where, "context.yaml") : where;
   auto text = os::ReadFile(os::Files::System(), file, kMaxContextBytes);

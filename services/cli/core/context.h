@@ -23,8 +23,8 @@ struct Context {
   rpc::Proxy::Settings way_out = {};
 };
 
-// `path`: a directory that holds context.yaml, or the file. Empty: BAILIWICK_CONTEXT, else ~/.config/bailiwick.
-// NOT_FOUND with the remedy.
+// `path`: a directory that holds context.yaml, or the file, or a name; empty: the one in effect, by ChooseContext
+// (contexts.h). NOT_FOUND with the remedy.
 absl::StatusOr<Context> LoadContext(const std::string& path);
 // The text of a context file that lies in the directory; `file` is for sentences. INVALID_ARGUMENT: "file:line:column: why".
 absl::StatusOr<Context> ParseContext(std::string_view text, const std::string& file, const std::string& directory);

@@ -26,21 +26,26 @@ absl::StatusOr<std::string> Line(os::Files* files, const std::string& path) {
   return std::string(absl::StripAsciiWhitespace(text));
 }
 
+identity::SpiffeId AdminOf(const std::string& trust_domain, const std::string& name) {
+  return {.kind = identity::Kind::kAdmin, .trust_domain = trust_domain, .region = "", .site = "", .name = name};
+}
+
 }  // namespace
+
+absl::Status CheckInit(os::Files* files, const std::string& directory, const std::string& trust_domain,
+                       const std::string& admin_name) {
+  BW_RETURN_IF_ERROR(identity::ParseSpiffeId(AdminOf(trust_domain, admin_name).str()).status());
+  BW_ASSIGN_OR_RETURN(bool exists, files->Exists(os::JoinPath(directory, "format")));
+  if (!exists) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(directory, " holds a coordinator already; choose another directory"));
+}
 
 absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory,
                       const std::string& trust_domain, const std::string& admin_directory,
                       const std::string& admin_name) {
-  identity::SpiffeId admin{
-      .kind = identity::Kind::kAdmin, .trust_domain = trust_domain, .region = "", .site = "", .name = admin_name};
-  auto parsed = identity::ParseSpiffeId(admin.str());
-  if (!parsed.ok()) return parsed.status();
+  BW_RETURN_IF_ERROR(CheckInit(files, directory, trust_domain, admin_name));
+  const identity::SpiffeId admin = AdminOf(trust_domain, admin_name);
   BW_RETURN_IF_ERROR(files->MakeDirs(directory));
-  BW_ASSIGN_OR_RETURN(bool exists, files->Exists(os::JoinPath(directory, "format")));
-  if (exists) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(directory, " holds a coordinator already; choose another directory"));
-  }
   const absl::Time now = clock->Now();
   BW_ASSIGN_OR_RETURN(identity::CertificateAuthority ca, identity::NewAuthority(trust_domain, now, Authority::kLife));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey grant, crypto::SigningKey::Generate());
@@ -98,8 +103,7 @@ absl::Status KeepAdmin(os::Files* files, const os::Clock* clock, const std::stri
   BW_ASSIGN_OR_RETURN(std::string trust_domain, Line(files, os::JoinPath(directory, "trust-domain")));
   BW_ASSIGN_OR_RETURN(auto authority,
                       Authority::Open(files, clock, os::JoinPath(directory, "ca"), trust_domain, Authority::Options{}));
-  const identity::SpiffeId admin{
-      .kind = identity::Kind::kAdmin, .trust_domain = trust_domain, .region = "", .site = "", .name = admin_name};
+  const identity::SpiffeId admin = AdminOf(trust_domain, admin_name);
   BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
   BW_ASSIGN_OR_RETURN(std::string issued, authority->Issue(key.csr_der, admin, kAdminLife));
   return WriteCredentials(files, admin_directory, key, issued, authority->Roots());

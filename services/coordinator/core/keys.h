@@ -23,6 +23,9 @@ struct Keys {
   std::string tls_directory;  // of OwnCertificate
 };
 
+// What InitKeys would refuse, before it writes anything.
+absl::Status CheckInit(os::Files* files, const std::string& directory, const std::string& trust_domain,
+                       const std::string& admin_name);
 // FAILED_PRECONDITION: there is a coordinator already. Writes an admin's credentials to `admin_directory`.
 absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory,
                       const std::string& trust_domain, const std::string& admin_directory,
