@@ -96,6 +96,8 @@ class HomeDrop(unittest.TestCase):
     def reads_say_where_it_is(self, fleet):
         self.assertIn("version 1 given up here; version 1 lies at cloud-us, core", self.home(fleet)["reason"])
         refused = fleet.cli("dataset", "checkout", "drive", "1", fleet.path("out"), "--site", "factory", expect=f.NOT_FOUND)
+        tried = fleet.cli("dataset", "checkout", "drive", "1", fleet.path("out"), "--site", "factory", "--dry-run", expect=f.NOT_FOUND)
+        self.assertEqual(tried.err, refused.err)
         self.assertIn("the home gave up its content of version 1", refused.text)
         self.assertIn("ask there: --site cloud-us", refused.text)
         fleet.cli("dataset", "checkout", "drive", "1", fleet.path("out"), "--site", "cloud-us")

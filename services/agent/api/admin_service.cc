@@ -200,6 +200,7 @@ grpc::Status AdminService::PreviewCheckout(grpc::ServerContext* context, const a
     BW_RETURN_IF_ERROR(Authorize(*context, "PreviewCheckout").status());
     BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset(), request->dataset_id()));
     BW_ASSIGN_OR_RETURN(store::CatalogVersion version, agent_->HeldVersion(*dataset, request->number()));
+    BW_RETURN_IF_ERROR(agent_->CheckWhole(*dataset, request->number()));
     BW_RETURN_IF_ERROR(MayCheckOutInto(request->directory()));
     BW_RETURN_IF_ERROR(agent_->MayLayOut(*dataset, request->directory()));
     response->set_entries(version.record.entries);
