@@ -164,7 +164,7 @@ absl::Status PwritevAll(int fd, uint64_t offset, std::span<const std::string_vie
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<std::string>> ListFd(int dir_fd, std::string_view what) {
+absl::Status ListFd(int dir_fd, std::string_view what, const std::function<void(std::string_view)>& each) {
   auto failed = [&] { return ErrnoStatus(errno, absl::StrCat("cannot list ", std::string(what))); };
   int fd = ::openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOATIME);
   if (fd < 0 && errno == EPERM) fd = ::openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -176,13 +176,12 @@ absl::StatusOr<std::vector<std::string>> ListFd(int dir_fd, std::string_view wha
     errno = error;
     return failed();
   }
-  std::vector<std::string> names;
   while (true) {
     errno = 0;
     dirent* entry = ::readdir(dir);
     if (entry == nullptr) break;
     std::string_view name(entry->d_name);
-    if (name != "." && name != "..") names.emplace_back(name);
+    if (name != "." && name != "..") each(name);
   }
   int error = errno;
   ::closedir(dir);
@@ -190,6 +189,12 @@ absl::StatusOr<std::vector<std::string>> ListFd(int dir_fd, std::string_view wha
     errno = error;
     return failed();
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> ListFd(int dir_fd, std::string_view what) {
+  std::vector<std::string> names;
+  BW_RETURN_IF_ERROR(ListFd(dir_fd, what, [&](std::string_view name) { names.emplace_back(name); }));
   return names;
 }
 

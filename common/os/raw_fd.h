@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,7 +43,9 @@ absl::StatusOr<size_t> PreadAll(int fd, uint64_t offset, char* out, size_t n, st
 absl::Status PwriteAll(int fd, uint64_t offset, std::string_view data, std::string_view what);
 absl::Status PwritevAll(int fd, uint64_t offset, std::span<const std::string_view> parts, std::string_view what);
 
-// Names in an open directory without . and .., unsorted. Its own file offset, so that threads can list at once.
+// Names in an open directory without . and .., unsorted. Its own file offset, so that threads can list at once. On an
+// error what `each` got is not all.
+absl::Status ListFd(int dir_fd, std::string_view what, const std::function<void(std::string_view name)>& each);
 absl::StatusOr<std::vector<std::string>> ListFd(int dir_fd, std::string_view what);
 
 // 0 or an errno. Changes the mode of what `name` in `dir_fd` is, never of what a symlink points to (EOPNOTSUPP).

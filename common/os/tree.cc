@@ -207,7 +207,9 @@ class SystemTreeDir : public TreeDir {
  public:
   explicit SystemTreeDir(UniqueFd fd) : fd_(std::move(fd)) {}
 
-  absl::StatusOr<std::vector<std::string>> List() override { return internal::ListFd(fd_.get(), "the directory"); }
+  absl::Status List(const std::function<void(std::string_view)>& each) override {
+    return internal::ListFd(fd_.get(), "the directory", each);
+  }
 
   absl::StatusOr<std::unique_ptr<TreeDir>> OpenDir(const std::string& path) override {
     int flags = O_RDONLY | O_DIRECTORY | O_NOCTTY;
@@ -411,6 +413,12 @@ absl::StatusOr<UniqueFd> OpenRoot(const std::string& path) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<std::string>> TreeDir::List() {
+  std::vector<std::string> names;
+  BW_RETURN_IF_ERROR(List([&](std::string_view name) { names.emplace_back(name); }));
+  return names;
+}
 
 absl::StatusOr<std::unique_ptr<TreeDir>> OpenTree(const std::string& absolute_path) {
   BW_ASSIGN_OR_RETURN(UniqueFd fd, OpenRoot(absolute_path));

@@ -64,8 +64,10 @@ class TreeFile {
 class TreeDir {
  public:
   virtual ~TreeDir() = default;
-  // Names in the directory itself, unsorted as the kernel gives them, without . and ..; any bytes but '/' and NUL.
-  virtual absl::StatusOr<std::vector<std::string>> List() = 0;
+  // Names in the directory itself, unsorted as the kernel gives them, without . and ..; any bytes but '/' and NUL. On
+  // an error what `each` got is not all.
+  virtual absl::Status List(const std::function<void(std::string_view name)>& each) = 0;
+  absl::StatusOr<std::vector<std::string>> List();
   virtual absl::StatusOr<std::unique_ptr<TreeDir>> OpenDir(const std::string& path) = 0;
   virtual absl::StatusOr<NodeStat> Stat(const std::string& path) = 0;  // does not follow a symlink; "" is the directory
   virtual absl::StatusOr<std::string> ReadLink(const std::string& path) = 0;

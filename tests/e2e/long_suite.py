@@ -220,6 +220,15 @@ class FullDisk(unittest.TestCase):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", path])
 
+    def fill(self, path):
+        """To the last byte; what it is full of."""
+        ballast = os.path.join(path, "ballast")
+        with open(ballast, "wb", buffering=0) as out, contextlib.suppress(OSError):
+            while out.write(bytes(4096)) == 4096:
+                pass
+        self.assertEqual(os.statvfs(path).f_bavail, 0)
+        return ballast
+
     def test_receiver_disk_full_then_roomy(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:
             fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
@@ -264,14 +273,7 @@ class FullDisk(unittest.TestCase):
             fleet.apply(f.dataset_yaml("small", small))
             fleet.commit("small")
             fleet.wait_version("small", 1, "core")
-            ballast = os.path.join(data, "ballast")
-
-            def fill():
-                with open(ballast, "wb", buffering=0) as out, contextlib.suppress(OSError):
-                    while out.write(bytes(4096)) == 4096:
-                        pass
-                self.assertEqual(os.statvfs(data).f_bavail, 0)
-            fill()
+            ballast = self.fill(data)
             reads = "audit", "list", "--site", "core", "--kind", "audit-read"
             told = len([fleet.json(*reads) for _ in range(40)][0]["records"])  # the last page of a file has room for some
             exported = fleet.path("exported")
@@ -292,7 +294,7 @@ class FullDisk(unittest.TestCase):
             fleet.cli("audit", "export", "--site", "core", "--out", later)
             fleet.cli("audit", "verify", later, "--trust", trust)
             # Who is revoked while the disk is full is written down when there is room again.
-            fill()
+            self.fill(data)
             fleet.cli("agent", "revoke", "factory", "--reason", "a test", "--yes")
             f.wait_until(lambda: b"trust-not-kept" in f.read(data + ".log"), what="it cannot be kept")
             os.remove(ballast)
@@ -301,6 +303,36 @@ class FullDisk(unittest.TestCase):
             with contextlib.closing(sqlite3.connect(f"file:{data}/agent.db?mode=ro", uri=True)) as db:
                 (trust,) = db.execute("SELECT value FROM meta WHERE key = 'trust'").fetchone()
             self.assertIn(b"site/factory/agent/factory", trust)
+
+    def test_a_coordinator_without_a_byte_left_still_answers_and_takes_later_what_it_could_not_write(self):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
+            small = f.make_tree(fleet.path("small"), files=10)
+            fleet.apply(f.dataset_yaml("small", small))
+            fleet.commit("small")
+            fleet.wait_version("small", 1, "core")
+            fleet.dev("stop", "coordinator")
+            data, aside = os.path.join(fleet.dir, "coordinator"), fleet.path("coordinator-before")
+            subprocess.run(["cp", "-a", data, aside], check=True)
+            self.mount(data, "60m,mode=0700")
+            subprocess.run(["cp", "-a", aside + "/.", data], check=True)
+            fleet.dev("start", "coordinator")
+            f.wait_until(lambda: all(site["connected"] for site in fleet.json("status")["sites"]), what="the sites are back")
+            ballast = self.fill(data)
+            for command in (["status"], ["get", "datasets"], ["why", "small", "core"], ["events"], ["policy", "show"], ["audit", "logs"],
+                            *[["audit", "list"]] * 40):
+                fleet.cli(*command)
+            fleet.verify("small", "core")
+            refused = fleet.cli("apply", "-f", "-", stdin=f.dataset_yaml("more", small), expect=f.FAILED)
+            self.assertIn("No space left", refused.text)
+            f.write(os.path.join(small, "more"), b"more")
+            fleet.commit("small", wait=False)
+            self.assertIn("No space left", fleet.cli("describe", "dataset", "small").out)
+            os.remove(ballast)
+            fleet.wait_version("small", 2, "core", timeout=90)
+            f.wait_until(lambda: not f.differences(small, fleet.current("core", "small")), what="version 2 is shown")
+            fleet.apply(f.dataset_yaml("more", small))
+            fleet.dev("stop", "coordinator")
 
     def test_home_disk_full_fails_the_commit_and_loses_nothing(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:

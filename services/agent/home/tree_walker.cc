@@ -1,6 +1,5 @@
 #include "services/agent/home/tree_walker.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "common/base/status.h"
@@ -12,6 +11,14 @@ namespace {
 constexpr size_t kMaxHandles =
     128;  // of the usual limit of 1024; deeper directories are reached by a path from the last
 constexpr int kMaxKindChanges = 5;  // of one name while it is looked at
+
+absl::Status List(os::TreeDir& dir, NameList* names) {
+  bool all = true;
+  BW_RETURN_IF_ERROR(dir.List([&](std::string_view name) { all = names->Add(name) && all; }));
+  if (!all) return absl::OutOfRangeError("it holds more names, or longer ones, than can be committed");
+  names->Sort();
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -27,10 +34,7 @@ absl::Status TreeWalker::Named(const absl::Status& status, std::string_view path
 absl::Status TreeWalker::Start() {
   Frame frame;
   frame.dir = root_;
-  absl::StatusOr<std::vector<std::string>> names = root_->List();
-  if (!names.ok()) return Named(names.status(), "");
-  frame.names = *std::move(names);
-  std::sort(frame.names.begin(), frame.names.end());
+  BW_RETURN_IF_ERROR(Named(List(*root_, &frame.names), ""));
   frames_.push_back(std::move(frame));
   started_ = true;
   return absl::OkStatus();
@@ -43,8 +47,7 @@ absl::StatusOr<bool> TreeWalker::Enter(const std::string& name, WalkItem* item) 
   BW_ASSIGN_OR_RETURN(item->stat, (*dir)->Stat(""));
   if (before_listing_) before_listing_(**dir, item->path);
   Frame frame;
-  BW_ASSIGN_OR_RETURN(frame.names, (*dir)->List());
-  std::sort(frame.names.begin(), frame.names.end());
+  BW_RETURN_IF_ERROR(List(**dir, &frame.names));
   item->dir = parent.dir;
   if (frames_.size() < kMaxHandles) {
     frame.owned = *std::move(dir);
@@ -92,7 +95,7 @@ absl::StatusOr<bool> TreeWalker::Next(WalkItem* item) {
       if (!frames_.empty()) path_.resize(frames_.back().path_length);
       continue;
     }
-    std::string name = std::move(frame.names[frame.next++]);
+    const std::string name(frame.names[frame.next++]);
     BW_ASSIGN_OR_RETURN(bool there, Visit(name, item));
     if (there) return true;
   }

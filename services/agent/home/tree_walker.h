@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/os/tree.h"
+#include "services/agent/home/name_list.h"
 
 namespace bailiwick::agent {
 
@@ -44,7 +45,7 @@ class TreeWalker {
     os::TreeDir* dir = nullptr;
     std::string prefix;      // from `dir` to this directory, "" or with a trailing '/'
     size_t path_length = 0;  // of path_ with a trailing '/' for this directory
-    std::vector<std::string> names;
+    NameList names;
     size_t next = 0;
   };
   absl::Status Start();

@@ -73,5 +73,17 @@ TEST(TreeWalkerTest, VanishedIsAbsent) {
   EXPECT_EQ(seen, (std::vector<std::string>{"a"}));
 }
 
+TEST(NameListTest, SortsBytewiseAndKeepsWhatItWasGiven) {
+  NameList names;
+  std::vector<std::string> given = {"b", "a\n", std::string(255, 'x'), "\xff", "B", "a", "aa"};
+  for (int n = 0; n < 20'000; ++n) given.push_back(absl::StrCat("f", n * 7919 % 20'000));
+  for (const std::string& name : given) ASSERT_TRUE(names.Add(name));
+  EXPECT_FALSE(names.Add(std::string(256, 'y')));
+  names.Sort();
+  std::sort(given.begin(), given.end());
+  ASSERT_EQ(names.size(), given.size());
+  for (size_t i = 0; i < given.size(); ++i) ASSERT_EQ(names[i], given[i]);
+}
+
 }  // namespace
 }  // namespace bailiwick::agent

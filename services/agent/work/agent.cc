@@ -20,6 +20,7 @@ using telemetry::Log;
 
 constexpr int kJobThreads = 4;
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
+constexpr absl::Duration kReportAgain = absl::Seconds(30);  // versions that were not acknowledged: its disk was full
 constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kJudgeEvery = absl::Seconds(1);      // sets expire, windows open and close
@@ -427,6 +428,7 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   absl::StatusOr<Scrubber::Result> read_back = absl::NotFoundError("there is nothing to read");
   if (!versions->empty()) read_back = scrubber_.Of(*work->dataset);
   absl::MutexLock lock(&mutex_);
+  bool announces = false;
   for (const auto& v : *versions) {
     if (work->dataset->damage->Has(v.record.number)) continue;
     const VersionNumber base = work->dataset->dropped->BaseOf(v.record.number);
@@ -447,8 +449,10 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
     }
     if (work->assignment.home() && v.record.number > work->assignment.acknowledged()) {
       rpc::ToProto(v.envelope, held->mutable_record());
+      announces = true;
     }
   }
+  work->report_again = announces ? state_->env().clock->BootTime() + kReportAgain : absl::InfiniteDuration();
   report->set_current(work->current);
   const absl::Status locked = work->dataset->store->at_rest().locked;
   report->set_problem(locked.ok() ? work->problem : std::string(locked.message()));
@@ -507,7 +511,7 @@ void Agent::Tick() {
   bool identity = false;
   bool judge = false;
   bool look_at_audit = false;
-  std::vector<std::shared_ptr<Work>> show, commit, keep;
+  std::vector<std::shared_ptr<Work>> show, commit, keep, report;
   {
     absl::MutexLock lock(&mutex_);
     if (now >= next_heartbeat_) {
@@ -536,6 +540,7 @@ void Agent::Tick() {
         show.push_back(work);
       }
       if (now >= work->next_keep) keep.push_back(work);
+      if (now >= work->report_again) report.push_back(work);
     }
   }
   if (judge) {
@@ -555,6 +560,7 @@ void Agent::Tick() {
       if (absl::Status kept = flow_refusals_.Flush(); !kept.ok()) Log(Level::kError, "audit-failed", {{"error", kept}});
       audit_link_.Look();
     });
+  for (const auto& work : report) SendReport(work);
   for (const auto& work : show) QueueShow(work);
   for (const auto& work : commit) QueueCommit(work);
   for (const auto& work : keep) QueueKeep(work);

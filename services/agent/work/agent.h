@@ -120,6 +120,7 @@ class Agent {
     std::string layout_error;  // of the last try, with names of files: only for admins who ask here
     absl::Duration next_attempt = absl::ZeroDuration();
     absl::Duration retry_show = absl::InfiniteDuration();
+    absl::Duration report_again = absl::InfiniteDuration();  // versions that the coordinator did not acknowledge
     absl::Duration next_keep = absl::ZeroDuration();
     bool garbage = false;  // versions were dropped since the last collection
     absl::Duration next_collection = absl::ZeroDuration();

@@ -226,13 +226,14 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     if (held.has_record() && stream != streams_.end()) {
       absl::Status taken = TakeVersion(stream->second, site, held);
       if (!taken.ok()) {
-        Log(Level::kWarning, "version-refused",
-            {{"dataset", stream->second.name}, {"version", held.number()}, {"site", site}, {"error", taken}});
         ReplicaRow& before = state_.replicas[*id][site];
         const std::string problem =
             absl::StrCat("version ", held.number(), " is refused: ", std::string(taken.message()));
-        if (before.source_problem != problem)
+        if (before.source_problem != problem) {  // it is announced again until it is taken
+          Log(Level::kWarning, "version-refused",
+              {{"dataset", stream->second.name}, {"version", held.number()}, {"site", site}, {"error", taken}});
           Event("version-refused", site, stream->second.name, held.number(), problem);
+        }
         row.source_problem = problem;
         continue;
       }
