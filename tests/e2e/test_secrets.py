@@ -46,9 +46,9 @@ class Secrets(f.FleetTest):
 
     def test_a_token_on_a_command_line_does_not_stay_there(self):
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            for form in (["--token", "s3cret-token"], ["--token=s3cret-token"]):
-                process = subprocess.Popen([f.AGENT, "join", "--data-dir", self.fleet.path("nowhere"), *form, "--ca-sha256", "ab" * 32, "--policy-root-sha256", "cd" * 32,
-                                            "--coordinator", f"127.0.0.1:{silent.getsockname()[1]}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for n, form in enumerate((["--token", "s3cret-token"], ["--token=s3cret-token"])):
+                process = subprocess.Popen([f.AGENT, "join", "--data-dir", self.fleet.path(f"nowhere{n}"), *form, "--ca-sha256", "ab" * 32,
+                                            "--policy-root-sha256", "cd" * 32, "--coordinator", f"127.0.0.1:{silent.getsockname()[1]}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 self.addCleanup(process.wait)
                 self.addCleanup(process.kill)
                 shown = f.wait_until(lambda: "xxxxxxxxxxxx" in (line := self.command_line(process)) and line, what="it is overwritten")
