@@ -23,6 +23,11 @@ class Secrets(f.FleetTest):
     SITES = (f.FACTORY, f.CORE)
     SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
 
+    def setUp(self):
+        super().setUp()
+        f.wait_until(lambda: all(i.agents(self.fleet)[site]["connected"] for site in ("factory", "core")),
+                     what="both are there, whatever the test before restarted")
+
     def token(self, site):
         return self.fleet.json("site", "join-token", site)
 
