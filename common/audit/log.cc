@@ -325,6 +325,9 @@ class FileLog : public Log {
     if (status.ok()) {
       for (const std::string& entry : entries) tree_.Add(entry);
       owed_.erase(owed_.begin(), owed_.begin() + static_cast<std::ptrdiff_t>(owed));
+    } else if (batch.empty()) {  // what is owed left no room beside it: who waits is refused too, instead of for ever
+      batch.assign(queue_.begin(), queue_.end());
+      queue_.clear();
     }
     for (Waiter* waiter : batch) {
       waiter->status = status;

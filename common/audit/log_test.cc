@@ -249,6 +249,21 @@ TEST_F(AuditTest, WhatIsOwedIsWrittenByTheNextSignatureAndIsBounded) {
   EXPECT_EQ(Open(&faults)->size(), 1 + kMaxOwed) << "once";
 }
 
+TEST_F(AuditTest, WhatIsOwedUpToTheEndOfAFileDoesNotKeepAnActWaiting) {
+  os::FaultFiles faults(files_, root_);
+  auto log = Open(&faults);
+  while (log->size() < kPayloadRecords - 2) ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+  const auto full = [&] { faults.FailAt(faults.operations() + 1, absl::ResourceExhaustedError("no space left")); };
+  for (int i = 0; i < 2; ++i) {
+    full();
+    ASSERT_TRUE(log->AppendOrOwe("read", "s", "{}").ok());
+  }
+  full();  // what is owed fills the file, so there is no room for the act beside it
+  EXPECT_TRUE(absl::IsResourceExhausted(log->Append("k", "an act", "{}").status()));
+  EXPECT_EQ(*log->Append("k", "later", "{}"), kPayloadRecords);
+  EXPECT_EQ(log->Read(kPayloadRecords - 1, 1)->at(0).kind, "read");
+}
+
 TEST_F(AuditTest, ACheckpointThatCannotBeWrittenIsMadeAgain) {
   os::FaultFiles faults(files_, root_);
   auto log = Open(&faults);

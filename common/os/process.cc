@@ -3,7 +3,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include <cstring>
+#include <deque>
 #include <optional>
+#include <string_view>
 
 namespace bailiwick::os {
 namespace {
@@ -29,19 +32,25 @@ void KeepMemoryPrivate() {
   SetSoft(core, [](const rlimit&) -> rlim_t { return 0; });
 }
 
-std::vector<std::string> TakeArguments(int argc, char** argv, const std::vector<std::string>& secrets) {
-  std::vector<std::string> taken(argv, argv + argc);
+void HideArguments(int argc, char** argv, const std::vector<std::string>& options) {
+  static auto* const copies = new std::deque<std::string>;  // until the end of the process
   const auto hide = [&](int i, size_t from) {
-    if (taken[i] == "-") return;  // from standard input: no secret
-    for (size_t at = from; at < taken[i].size(); ++at) argv[i][at] = 'x';
+    const std::string_view argument = argv[i];
+    if (argument == "-") return;  // from standard input: no secret
+    char* shown = argv[i];
+    argv[i] = copies->emplace_back(argument).data();
+    std::memset(shown + from, 'x', argument.size() - from);
   };
-  for (int i = 1; i < argc && taken[i] != "--"; ++i) {
-    for (const std::string& option : secrets) {
-      if (taken[i] == option && i + 1 < argc) hide(i + 1, 0);
-      if (taken[i].compare(0, option.size() + 1, option + "=") == 0) hide(i, option.size() + 1);
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    for (const std::string& option : options) {
+      const std::string_view argument = argv[i];
+      if (argument == option && i + 1 < argc) {
+        hide(i + 1, 0);
+      } else if (argument.substr(0, option.size() + 1) == option + "=") {
+        hide(i, option.size() + 1);
+      }
     }
   }
-  return taken;
 }
 
 void RaiseOpenFiles() {

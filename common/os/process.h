@@ -14,9 +14,10 @@ namespace bailiwick::os {
 // environ. What this process executes is not affected, but for the size of its own core dumps: GiveBackLimits.
 void KeepMemoryPrivate();
 
-// The arguments of main, the first one too. The values of these options ("--token X", "--token=X"; up to "--") are then
-// overwritten where lists of processes read them: what they held is seen from the start of the process until here only.
-std::vector<std::string> TakeArguments(int argc, char** argv, const std::vector<std::string>& secrets);
+// The values of these options of main ("--token X", "--token=X"; up to "--") are overwritten where lists of processes
+// read them, so that they are seen from the start of the process until here only; argv points to copies of them
+// afterwards.
+void HideArguments(int argc, char** argv, const std::vector<std::string>& options);
 
 // As many open files as the system lets this process have. Who opens connections and leaves them lying then does not
 // take from the data the few that are left of the default of 1024.

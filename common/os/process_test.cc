@@ -38,16 +38,19 @@ TEST(ProcessTest, MemoryIsPrivateAndLeavesNoCore) {
 }
 
 TEST(ProcessTest, SecretArgumentsAreTakenAndNotLeftToBeSeen) {
-  std::vector<std::string> words = {"agent", "join",    "--token", "s3cret", "--token=t0p", "--tokens=kept",
+  std::vector<std::string> shown = {"agent", "join",    "--token", "s3cret", "--token=t0p", "--tokens=kept",
                                     "-",     "--token", "-",       "--",     "--token",     "of the child"};
   std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  const std::vector<std::string> before = words;
-  EXPECT_EQ(TakeArguments(static_cast<int>(argv.size()), argv.data(), {"--token", "--join"}), before);
-  std::vector<std::string> after = before;
-  after[3] = "xxxxxx";
-  after[4] = "--token=xxx";
-  EXPECT_EQ(words, after);
+  for (std::string& word : shown) argv.push_back(word.data());
+  const std::vector<std::string> given = shown;
+  HideArguments(static_cast<int>(argv.size()), argv.data(), {"--token", "--join"});
+  EXPECT_EQ(std::vector<std::string>(argv.begin(), argv.end()), given);
+  std::vector<std::string> hidden = given;
+  hidden[3] = "xxxxxx";
+  hidden[4] = "--token=xxx";
+  EXPECT_EQ(shown, hidden);
+  HideArguments(3, argv.data(), {"--token"});
+  EXPECT_EQ(shown, hidden) << "an option at the end has no value";
 }
 
 TEST(ProcessTest, OpenFilesRiseAndChildrenGetWhatWasThereBefore) {

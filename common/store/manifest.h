@@ -143,6 +143,8 @@ absl::StatusOr<std::optional<Entry>> FindEntry(NodeSource* source, const Digest&
 absl::Status ForEachChunk(NodeSource* source, const Entry& entry,
                           const std::function<absl::Status(const Reference&)>& visit);
 
+// Two files of the same bytes, in the same chunks.
+bool SameContent(const Entry& a, const Entry& b);
 // In all that a version says of it but its path.
 bool SameEntry(const Entry& a, const Entry& b);
 

@@ -24,12 +24,20 @@ bool SameHoles(const std::vector<Hole>& a, const std::vector<Hole>& b) {
   return true;
 }
 
+bool SameBytes(const Entry& a, const Entry& b) {
+  return a.size == b.size && a.list_height == b.list_height && SameReferences(a.chunks, b.chunks) &&
+         SameHoles(a.holes, b.holes);
+}
+
 }  // namespace
 
+bool SameContent(const Entry& a, const Entry& b) {
+  return a.type == EntryType::kFile && b.type == EntryType::kFile && SameBytes(a, b);
+}
+
 bool SameEntry(const Entry& a, const Entry& b) {
-  return a.type == b.type && a.mode == b.mode && a.mtime_ns == b.mtime_ns && a.size == b.size && a.target == b.target &&
-         a.owner == b.owner && a.list_height == b.list_height && SameReferences(a.chunks, b.chunks) &&
-         SameHoles(a.holes, b.holes);
+  return a.type == b.type && a.mode == b.mode && a.mtime_ns == b.mtime_ns && a.target == b.target &&
+         a.owner == b.owner && SameBytes(a, b);
 }
 
 absl::Status DiffManifests(NodeSource* source, const Digest& before, const Digest& after, const DiffVisitor& visit) {

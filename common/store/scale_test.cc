@@ -1,9 +1,8 @@
 // Memory does not follow the data: a million files and chunks here, a hundred million with BAILIWICK_SCALE=100000000
-// (the long test; needs some 15 GB below TMPDIR).
+// (the long test).
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <string>
@@ -12,9 +11,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/os/files.h"
+#include "common/crypto/digest.h"
 #include "common/store/chunk_index.h"
 #include "common/store/manifest.h"
+#include "common/store/store_fixture.h"
 
 namespace bailiwick::store {
 namespace {
@@ -43,18 +43,7 @@ struct Resident {
   }
 };
 
-Digest Name(uint64_t n) {  // splitmix64
-  Digest digest;
-  digest.algorithm = Digest::kSha256;
-  for (size_t at = 0; at < Digest::kSize; at += 8) {
-    uint64_t z = n += 0x9E3779B97F4A7C15;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-    z ^= z >> 31;
-    std::memcpy(digest.bytes.data() + at, &z, 8);
-  }
-  return digest;
-}
+Digest Name(uint64_t n) { return crypto::Sha256(absl::StrCat(n)); }
 
 TEST(ScaleTest, AManifestIsBuiltInBoundedMemory) {
   const uint64_t files = Scale(), folders = files / 1000;
@@ -90,13 +79,11 @@ TEST(ScaleTest, AManifestIsBuiltInBoundedMemory) {
 TEST(ScaleTest, AnIndexGrowsAndAnswersInBoundedMemory) {
   constexpr uint64_t kPack = 10'000, kFilters = 24 << 20;
   const uint64_t packs = Scale() / kPack;
-  const char* tmp = std::getenv("TMPDIR");
-  std::string directory = absl::StrCat(tmp != nullptr ? tmp : "/tmp", "/bw-scale-XXXXXX");
-  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  const TempDir directory;
   Resident::Reset();
   const uint64_t before = Resident::Peak();
   {
-    auto index = ChunkIndex::Open(directory + "/index", kFilters);
+    auto index = ChunkIndex::Open(directory.path() + "/index", kFilters);
     ASSERT_TRUE(index.ok()) << index.status();
     std::vector<std::pair<Digest, ChunkLocation>> chunks(kPack);
     for (uint64_t pack = 0; pack < packs; ++pack) {
@@ -124,7 +111,6 @@ TEST(ScaleTest, AnIndexGrowsAndAnswersInBoundedMemory) {
     EXPECT_LT(Resident::Peak() - before, 160u << 20);
     std::cout << packs * kPack << " chunks: " << ((Resident::Peak() - before) >> 20) << " MiB resident\n";
   }
-  ASSERT_TRUE(os::Files::System()->RemoveTree(directory).ok());
 }
 
 }  // namespace

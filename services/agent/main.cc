@@ -108,7 +108,8 @@ absl::Status TryJoin(const absl::StatusOr<enroll::v1::JoinString>& join, const P
     BW_ASSIGN_OR_RETURN(lock, files->Lock(os::JoinPath(place.data_dir, "lock")));
   }
   BW_RETURN_IF_ERROR(rpc::JoinChannel(join->join_address(), join->ca_sha256(), "", proxy).status());
-  cli::SayTried({absl::StrCat("the string is spent at ", join->join_address(),
+  cli::SayTried(std::cout,
+                {absl::StrCat("the string is spent at ", join->join_address(),
                               ", where the coordinator that it pins answers; whether it counts, the spending says"),
                  there ? absl::StrCat("the agent in ", place.data_dir, " becomes who the string says")
                        : absl::StrCat("an agent is made in ", place.data_dir)});
@@ -439,8 +440,6 @@ int Main(int argc, char** argv) {
 }  // namespace bailiwick::agent
 
 int main(int argc, char** argv) {
-  std::vector<std::string> words = bailiwick::os::TakeArguments(argc, argv, {"--join", "--token"});
-  std::vector<char*> taken;
-  for (std::string& word : words) taken.push_back(word.data());
-  return bailiwick::cli::Delivered(bailiwick::agent::Main(argc, taken.data()), "bailiwick-agent");
+  bailiwick::os::HideArguments(argc, argv, {"--join", "--token"});
+  return bailiwick::cli::Delivered(bailiwick::agent::Main(argc, argv), "bailiwick-agent");
 }

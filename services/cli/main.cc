@@ -12,8 +12,6 @@ int main(int argc, char** argv) {
   os::KeepMemoryPrivate();  // it reads keys
   telemetry::InitLogging("cli", telemetry::Format::kText, telemetry::Level::kError);
   rpc::RouteGrpcLog();
-  const std::vector<std::string> words = os::TakeArguments(argc, argv, {"--token"});
-  std::vector<const char*> taken;
-  for (const std::string& word : words) taken.push_back(word.c_str());
-  return cli::Delivered(cli::RunCommandLine(argc, taken.data(), {cli::RegisterConsole, cli::RegisterDev}), "bailiwick");
+  os::HideArguments(argc, argv, {"--token"});
+  return cli::Delivered(cli::RunCommandLine(argc, argv, {cli::RegisterConsole, cli::RegisterDev}), "bailiwick");
 }

@@ -158,7 +158,8 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_ASSIGN_OR_RETURN(auto status_server, http::ServeStatus(settings.metrics_listen, std::move(status)));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(
       files, endpoints,
-      absl::StrCat("{\"control\":\"", control_address, "\",\"join\":\"", join_address, "\",\"health\":\"", health == nullptr ? "" : health->endpoint(), "\",\"metrics\":\"",
+      absl::StrCat("{\"control\":\"", control_address, "\",\"join\":\"", join_address, "\",\"health\":\"",
+                   health == nullptr ? "" : health->endpoint(), "\",\"metrics\":\"",
                    status_server == nullptr ? "" : status_server->endpoint(), "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"control", control_address},
@@ -249,7 +250,8 @@ int Main(int argc, char** argv) {
       absl::StatusOr<bool> there = HoldsCoordinator(os::Files::System(), data_dir, trust_domain);
       if (!there.ok()) return Report(there.status());
       if (*there && dry_run) {
-        cli::SayTried({absl::StrCat("a coordinator of ", trust_domain, " is in ", data_dir, " already, and stays"),
+        cli::SayTried(std::cout,
+                      {absl::StrCat("a coordinator of ", trust_domain, " is in ", data_dir, " already, and stays"),
                        absl::StrCat("admin credentials are in ", admin_dir, ", new ones if those are gone or old")});
         return 0;
       }
@@ -261,7 +263,8 @@ int Main(int argc, char** argv) {
     if (dry_run) {
       absl::Status may = CheckInit(os::Files::System(), data_dir, trust_domain, admin_name);
       if (!may.ok()) return Report(may);
-      cli::SayTried({absl::StrCat("a coordinator of ", trust_domain, " with a CA of its own is in ", data_dir),
+      cli::SayTried(std::cout,
+                    {absl::StrCat("a coordinator of ", trust_domain, " with a CA of its own is in ", data_dir),
                      absl::StrCat("credentials of admin ", admin_name, " are in ", admin_dir)});
       return 0;
     }

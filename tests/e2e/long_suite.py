@@ -215,10 +215,16 @@ class FullDisk(unittest.TestCase):
         if os.geteuid() != 0:
             self.fail("run as root or with sudo: mounting a small file system needs it")
 
-    def mount(self, path, size):
-        os.makedirs(path, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
-        self.addCleanup(subprocess.run, ["umount", "-l", path])
+    def move_to_small_disk(self, fleet, name, size):
+        """A process's directory on a file system of its own, of that size; it runs on."""
+        fleet.dev("stop", name)
+        data, aside = os.path.join(fleet.dir, name) if name == "coordinator" else fleet.data(name), fleet.path(name + "-before")
+        subprocess.run(["cp", "-a", data, aside], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", data], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", data])
+        subprocess.run(["cp", "-a", aside + "/.", data], check=True)
+        fleet.dev("start", name)
+        return data
 
     def fill(self, path):
         """To the last byte; what it is full of."""
@@ -232,12 +238,7 @@ class FullDisk(unittest.TestCase):
     def test_receiver_disk_full_then_roomy(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:
             fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
-            fleet.dev("stop", "core")
-            data, aside = fleet.data("core"), fleet.path("core-before")
-            subprocess.run(["cp", "-a", data, aside], check=True)
-            self.mount(data, "160m")
-            subprocess.run(["cp", "-a", aside + "/.", data], check=True)
-            fleet.dev("start", "core")
+            data = self.move_to_small_disk(fleet, "core", "160m")
             small = f.make_tree(fleet.path("small"), files=10)
             fleet.apply(f.dataset_yaml("small", small))
             fleet.commit("small")
@@ -263,12 +264,7 @@ class FullDisk(unittest.TestCase):
     def test_a_disk_without_a_byte_left_still_answers_and_owes_the_record(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:
             fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
-            fleet.dev("stop", "core")
-            data, aside = fleet.data("core"), fleet.path("core-before")
-            subprocess.run(["cp", "-a", data, aside], check=True)
-            self.mount(data, "160m")
-            subprocess.run(["cp", "-a", aside + "/.", data], check=True)
-            fleet.dev("start", "core")
+            data = self.move_to_small_disk(fleet, "core", "160m")
             small = f.make_tree(fleet.path("small"), files=10)
             fleet.apply(f.dataset_yaml("small", small))
             fleet.commit("small")
@@ -311,12 +307,7 @@ class FullDisk(unittest.TestCase):
             fleet.apply(f.dataset_yaml("small", small))
             fleet.commit("small")
             fleet.wait_version("small", 1, "core")
-            fleet.dev("stop", "coordinator")
-            data, aside = os.path.join(fleet.dir, "coordinator"), fleet.path("coordinator-before")
-            subprocess.run(["cp", "-a", data, aside], check=True)
-            self.mount(data, "60m,mode=0700")
-            subprocess.run(["cp", "-a", aside + "/.", data], check=True)
-            fleet.dev("start", "coordinator")
+            data = self.move_to_small_disk(fleet, "coordinator", "60m")
             f.wait_until(lambda: all(site["connected"] for site in fleet.json("status")["sites"]), what="the sites are back")
             ballast = self.fill(data)
             for command in (["status"], ["get", "datasets"], ["why", "small", "core"], ["events"], ["policy", "show"], ["audit", "logs"],
@@ -337,12 +328,7 @@ class FullDisk(unittest.TestCase):
     def test_home_disk_full_fails_the_commit_and_loses_nothing(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:
             fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
-            fleet.dev("stop", "factory")
-            data, aside = fleet.data("factory"), fleet.path("factory-before")
-            subprocess.run(["cp", "-a", data, aside], check=True)
-            self.mount(data, "120m")
-            subprocess.run(["cp", "-a", aside + "/.", data], check=True)
-            fleet.dev("start", "factory")
+            data = self.move_to_small_disk(fleet, "factory", "120m")
             source = f.make_tree(fleet.path("grows"), files=10)
             fleet.apply(f.dataset_yaml("grows", source))
             fleet.commit("grows")

@@ -43,7 +43,7 @@ class Wait(f.FleetTest):
             with w.admin(self.fleet).channel(site.admin_endpoint, site.agent) as channel:
                 call = channel.unary_stream("/bailiwick.agent.v1.AgentAdmin/Commit", request_serializer=lambda m: m.SerializeToString(),
                                             response_deserializer=w.admin_pb2.CommitEvent.FromString)
-                events = call(w.admin_pb2.CommitRequest(dataset="large", scan=True), timeout=60)
+                events = call(w.admin_pb2.CommitRequest(dataset="large", scan=True, count=True), timeout=60)
                 return {(e.progress.total_bytes, e.progress.total_estimated) for e in events if e.HasField("progress")}
         self.assertEqual(told(), {(size, False)})    # counted
         f.write(self.fleet.path("large", "one"), os.urandom(size))

@@ -36,7 +36,8 @@ CommitOptions OptionsOf(const agent::v1::CommitRequest& request) {
   return {.message = request.message(),
           .allow_changing = request.allow_changing(),
           .allow_empty = request.allow_empty(),
-          .scan = request.scan()};
+          .scan = request.scan(),
+          .count = request.count()};
 }
 
 // On the disk where the directory is, or will be; 0: not known.
@@ -77,8 +78,7 @@ grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1:
   std::atomic<bool> cancelled{false};
   Pace pace(clock_);
   auto outcome = agent_->CommitNow(
-      request->dataset(),
-      OptionsOf(*request),
+      request->dataset(), OptionsOf(*request),
       [&](const CommitProgress& progress) {
         if (context->IsCancelled()) cancelled = true;
         if (!pace.Due()) return;

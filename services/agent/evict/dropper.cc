@@ -18,12 +18,6 @@ namespace {
 
 constexpr char kCause[] = "held-elsewhere";
 
-bool SameContent(const store::Entry& a, const store::Entry& b) {
-  return a.type == b.type && a.list_height == b.list_height &&
-         std::equal(a.chunks.begin(), a.chunks.end(), b.chunks.begin(), b.chunks.end(),
-                    [](const store::Reference& x, const store::Reference& y) { return x.digest == y.digest; });
-}
-
 std::string Detail(const agent::v1::DropRecord& record) {
   return absl::StrCat(
       "{\"cause\":\"", kCause, "\",\"receipt\":\"", absl::BytesToHexString(record.receipt_id()), "\",\"versions\":[",
@@ -187,7 +181,7 @@ store::DatasetStore::Mark MarkKept(DatasetHandle& dataset, Keeps keeps) {
     };
     auto differs = [&](const store::Entry* before, const store::Entry* after) -> absl::Status {
       if (after == nullptr || after->type != store::EntryType::kFile) return absl::OkStatus();
-      if (before != nullptr && SameContent(*before, *after)) return absl::OkStatus();
+      if (before != nullptr && store::SameContent(*before, *after)) return absl::OkStatus();
       return store::ForEachChunk(dataset.nodes.get(), *after, [&](const store::Reference& piece) {
         live(piece.digest);
         return absl::OkStatus();

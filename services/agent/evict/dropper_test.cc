@@ -3,125 +3,44 @@
 #include "services/agent/evict/dropper.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <unistd.h>
 
-#include "common/base/status.h"
-#include "common/os/fault_files.h"
-#include "common/store/node_cache.h"
-#include "common/store/store_fixture.h"
+#include "services/agent/evict/erasing_fixture.h"
 
 namespace bailiwick::agent {
 namespace {
 
 using ::testing::ElementsAre;
 
-constexpr size_t kChunk = 3000;
-
-class DropperTest : public ::testing::Test {
+class DropperTest : public ErasingFixture {
  protected:
-  DropperTest() {
-    id_.bytes.fill(5);
-    policy::Site site;
-    site.name = "robot";
-    site.enrolment_keys["robot"] = key_.public_key();
-    world_.sites["robot"] = site;
-  }
-
-  void Fresh() {
-    Close();
-    faults_ = nullptr;
-    ASSERT_TRUE(hasty_.RemoveTree(dir_.path()).ok());
-    ASSERT_TRUE(hasty_.MakeDirs(dir_.path()).ok());
-    faults_ = std::make_unique<os::FaultFiles>(&hasty_, dir_.path());
-    index_ = std::make_unique<store::FakeChunkIndex>();
-    identities_.clear();
-  }
-  void Close() {
+  void Close() override {
     dropper_ = nullptr;
-    evictor_ = nullptr;
-    dataset_ = DatasetHandle();
-    catalog_ = nullptr;
-    audit_ = nullptr;
-    db_ = nullptr;
+    ErasingFixture::Close();
   }
   absl::Status Open() {
-    Close();
     std::vector<std::string> migrations = store::VersionCatalog::AllMigrations();
     for (auto& m : Evictor::Migrations()) migrations.push_back(m);
     migrations.push_back(Dropper::Migration());
-    BW_ASSIGN_OR_RETURN(
-        db_,
-        sql::Database::Open({.files = faults_.get(), .path = dir_.path() + "/agent.db", .migrations = migrations}));
-    BW_ASSIGN_OR_RETURN(audit_, audit::Log::Open(faults_.get(), &clock_, os::Random::System(), dir_.path() + "/audit"));
-    catalog_ = std::make_unique<store::VersionCatalog>(db_.get());
-    dataset_.id = id_;
-    dataset_.name = "drive";
-    dataset_.directory = dir_.path() + "/set";
-    dataset_.files = faults_.get();
-    dataset_.catalog = catalog_.get();
-    BW_ASSIGN_OR_RETURN(
-        dataset_.store,
-        store::DatasetStore::Open(
-            {.files = faults_.get(), .index = index_.get(), .directory = dataset_.directory, .dataset = id_}));
-    dataset_.nodes = store::NewStoreNodeSource(dataset_.store.get());
-    const Evictor::Parts parts{.db = db_.get(),
-                               .audit = audit_.get(),
-                               .clock = &clock_,
-                               .random = os::Random::System(),
-                               .site = "robot",
-                               .agent = "spiffe://acme/region/eu/site/robot/agent/robot",
-                               .key = &key_};
-    evictor_ = std::make_unique<Evictor>(parts);
-    dropper_ = std::make_unique<Dropper>(parts);
-    BW_RETURN_IF_ERROR(evictor_->Load());
+    BW_RETURN_IF_ERROR(OpenRecords(std::move(migrations)));
+    BW_RETURN_IF_ERROR(OpenStore());
+    dropper_ = std::make_unique<Dropper>(Parts());
     return dropper_->Load(dataset_);
   }
 
   // The next version: file n of `files` has chunk files[n], stored unless it is here or comes as it was in the version
   // before, as a commit does it.
   absl::Status Commit(const std::vector<int>& files) {
-    const VersionNumber number = identities_.size() + 1;
-    std::unique_ptr<store::DatasetStore::Writer> writer = dataset_.store->NewWriter();
-    store::ManifestBuilder builder([&](const Digest& digest, std::string_view bytes) {
-      return writer->Put(digest, store::EncodeChunk(bytes)).status();
-    });
+    std::vector<TestFile> all;
     for (size_t i = 0; i < files.size(); ++i) {
-      const store::TestChunk& chunk = store::ChunkOf(files[i], kChunk);
-      if (i >= last_.size() || last_[i] != files[i]) {
-        BW_RETURN_IF_ERROR(writer->Put(chunk.digest, chunk.stored).status());
-      }
-      store::Entry entry;
-      entry.path = absl::StrCat("file-", i);
-      entry.type = store::EntryType::kFile;
-      entry.mode = 0644;
-      entry.size = kChunk;
-      entry.chunks = {{.digest = chunk.digest, .length = kChunk}};
-      BW_RETURN_IF_ERROR(builder.Add(entry));
+      all.push_back({absl::StrCat("file-", i), files[i], i >= last_.size() || last_[i] != files[i]});
     }
     last_ = files;
-    BW_ASSIGN_OR_RETURN(auto built, builder.Finish());
-    BW_RETURN_IF_ERROR(writer->Flush());
-    store::VersionRecord record;
-    record.dataset_id = id_;
-    record.dataset = "drive";
-    record.home_site = "robot";
-    record.home_incarnation.bytes.fill(1);
-    record.home_epoch = 1;
-    record.number = number;
-    record.manifest_root = built.root;
-    record.files = record.entries = files.size();
-    record.logical_bytes = kChunk * files.size();
-    record.committed_at = clock_.Now();
-    const crypto::Envelope envelope =
-        crypto::SignEnvelope(crypto::kVersionType, store::EncodeVersionRecord(record), key_);
-    identities_.push_back(store::VersionIdentity(envelope));
-    return catalog_->Add(envelope, dataset_.nodes.get());
+    return AddVersion(identities_.size() + 1, all);
   }
 
   absl::Status Drop(const std::vector<VersionNumber>& numbers, std::set<VersionNumber> kept = {}) {
     std::vector<HeldElsewhere> versions;
-    for (VersionNumber n : numbers) versions.push_back({{n, identities_[n - 1]}, {"core", "hub"}});
+    for (VersionNumber n : numbers) versions.push_back({{n, identities_[n]}, {"core", "hub"}});
     if (!dropper_->UnderWay(id_) && dataset_.dropped->BaseOf(numbers.back()) != numbers.back()) {
       BW_RETURN_IF_ERROR(dropper_->Begin(dataset_, versions));
     }
@@ -135,17 +54,6 @@ class DropperTest : public ::testing::Test {
     }
     return here;
   }
-  std::vector<rpc::ErasureReceipt> Receipts() {
-    std::vector<rpc::ErasureReceipt> out;
-    auto envelopes = evictor_->Receipts();
-    EXPECT_TRUE(envelopes.ok()) << envelopes.status();
-    for (const auto& envelope : *envelopes) {
-      auto opened = rpc::OpenReceipt(envelope, world_);
-      EXPECT_TRUE(opened.ok()) << opened.status();
-      if (opened.ok()) out.push_back(*opened);
-    }
-    return out;
-  }
   absl::Status Manifests() {  // whether all are still here
     BW_ASSIGN_OR_RETURN(auto versions, catalog_->List(id_));
     for (const auto& version : versions) {
@@ -156,21 +64,7 @@ class DropperTest : public ::testing::Test {
     return absl::OkStatus();
   }
 
-  store::TempDir dir_;
-  store::HastyFiles hasty_;
-  std::unique_ptr<os::FaultFiles> faults_;
-  std::unique_ptr<store::FakeChunkIndex> index_;
-  os::FakeClock clock_;
-  const crypto::SigningKey key_ = *crypto::SigningKey::Generate();
-  policy::World world_;
-  DatasetId id_;
-  std::vector<Digest> identities_;
   std::vector<int> last_;
-  std::unique_ptr<sql::Database> db_;
-  std::unique_ptr<audit::Log> audit_;
-  std::unique_ptr<store::VersionCatalog> catalog_;
-  DatasetHandle dataset_;
-  std::unique_ptr<Evictor> evictor_;
   std::unique_ptr<Dropper> dropper_;
 };
 
@@ -186,8 +80,8 @@ TEST_F(DropperTest, TheContentGoesTheManifestsStayAndTheNextVersionKeepsItsOwn) 
   EXPECT_EQ(dataset_.dropped->BaseOf(1), 1u);
   EXPECT_EQ(dataset_.dropped->BaseOf(3), 2u);
   EXPECT_EQ(
-      dataset_.dropped->Why("drive", 3),
-      "the home has of version 3 of drive only what differs from version 2 (dropAfterCopies); core, hub held that "
+      dataset_.dropped->Why("planner", 3),
+      "the home has of version 3 of planner only what differs from version 2 (dropAfterCopies); core, hub held that "
       "then; ask there: --site core");
   ASSERT_TRUE(Commit({1, 2, 3, 4}).ok());
   ASSERT_TRUE(Drop({3}).ok());
@@ -285,7 +179,7 @@ TEST_F(DropperTest, PowerLossAtEveryOperation) {
       ASSERT_THAT(Chunks(), ElementsAre(3));
       ASSERT_TRUE(Manifests().ok());
       ASSERT_EQ(Receipts().size(), 1u);
-      ASSERT_EQ(Receipts()[0].versions, (std::vector<rpc::VersionRef>{{1, identities_[0]}}));
+      ASSERT_EQ(Receipts()[0].versions, (std::vector<rpc::VersionRef>{{1, identities_[1]}}));
     }
   }
 }

@@ -31,7 +31,7 @@ using RemoveTrees = std::function<absl::Status(const std::vector<VersionNumber>*
 
 class Evictor {
  public:
-  struct Parts {
+  struct Parts {  // also of the others that erase: Dropper, Redactor
     sql::Database* db = nullptr;
     audit::Log* audit = nullptr;
     const os::Clock* clock = nullptr;

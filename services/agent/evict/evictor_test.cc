@@ -2,111 +2,26 @@
 // and nothing of the dataset is left; what is held and what is lawful is.
 #include "services/agent/evict/evictor.h"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include "common/base/status.h"
 #include "common/crypto/digest.h"
-#include "common/os/fault_files.h"
 #include "common/rpc/codec.h"
-#include "common/store/node_cache.h"
-#include "common/store/store_fixture.h"
+#include "services/agent/evict/erasing_fixture.h"
 
 namespace bailiwick::agent {
 namespace {
 
 constexpr VersionNumber kVersions = 2;
 
-class EvictorTest : public ::testing::Test {
+class EvictorTest : public ErasingFixture {
  protected:
-  EvictorTest() {
-    id_.bytes.fill(5);
-    policy::Site site;
-    site.name = "cloud";
-    site.enrolment_keys["cloud"] = key_.public_key();
-    world_.sites["cloud"] = site;
-  }
-
-  void Fresh() {
-    Close();
-    faults_ = nullptr;
-    ASSERT_TRUE(hasty_.RemoveTree(dir_.path()).ok());
-    ASSERT_TRUE(hasty_.MakeDirs(dir_.path()).ok());
-    faults_ = std::make_unique<os::FaultFiles>(&hasty_, dir_.path());
-    index_ = std::make_unique<store::FakeChunkIndex>();
-  }
-  void Close() {
-    evictor_ = nullptr;
-    dataset_ = DatasetHandle();
-    catalog_ = nullptr;
-    audit_ = nullptr;
-    db_ = nullptr;
-  }
   absl::Status Open() {
-    Close();
     std::vector<std::string> migrations = store::VersionCatalog::AllMigrations();
     for (auto& m : Evictor::Migrations()) migrations.push_back(m);
-    BW_ASSIGN_OR_RETURN(
-        db_,
-        sql::Database::Open({.files = faults_.get(), .path = dir_.path() + "/agent.db", .migrations = migrations}));
-    BW_ASSIGN_OR_RETURN(audit_, audit::Log::Open(faults_.get(), &clock_, os::Random::System(), dir_.path() + "/audit"));
-    catalog_ = std::make_unique<store::VersionCatalog>(db_.get());
-    dataset_.id = id_;
-    dataset_.name = "planner";
-    dataset_.directory = dir_.path() + "/set";
-    dataset_.files = faults_.get();
-    dataset_.catalog = catalog_.get();
-    BW_ASSIGN_OR_RETURN(
-        dataset_.store,
-        store::DatasetStore::Open(
-            {.files = faults_.get(), .index = index_.get(), .directory = dataset_.directory, .dataset = id_}));
-    dataset_.nodes = store::NewStoreNodeSource(dataset_.store.get());
-    evictor_ = std::make_unique<Evictor>(Evictor::Parts{.db = db_.get(),
-                                                        .audit = audit_.get(),
-                                                        .clock = &clock_,
-                                                        .random = os::Random::System(),
-                                                        .site = "cloud",
-                                                        .agent = "spiffe://acme/region/us/site/cloud/agent/cloud",
-                                                        .key = &key_});
-    return evictor_->Load();
-  }
-
-  // A version whose manifest is one leaf that lists a chunk of its own.
-  absl::Status AddVersion(VersionNumber number) {
-    std::unique_ptr<store::DatasetStore::Writer> writer = dataset_.store->NewWriter();
-    const store::TestChunk& chunk = store::ChunkOf(number, 3000);
-    BW_RETURN_IF_ERROR(writer->Put(chunk.digest, chunk.stored).status());
-    store::ManifestBuilder builder([&](const Digest& digest, std::string_view bytes) {
-      return writer->Put(digest, store::EncodeChunk(bytes)).status();
-    });
-    store::Entry entry;
-    entry.path = absl::StrCat("file-", number);
-    entry.type = store::EntryType::kFile;
-    entry.mode = 0644;
-    entry.size = 3000;
-    entry.chunks = {{.digest = chunk.digest, .length = 3000}};
-    BW_RETURN_IF_ERROR(builder.Add(entry));
-    BW_ASSIGN_OR_RETURN(auto built, builder.Finish());
-    BW_RETURN_IF_ERROR(writer->Flush());
-    store::VersionRecord record;
-    record.dataset_id = id_;
-    record.dataset = "planner";
-    record.home_site = "factory";
-    record.home_incarnation.bytes.fill(1);
-    record.home_epoch = 1;
-    record.number = number;
-    record.manifest_root = built.root;
-    record.files = record.entries = 1;
-    record.logical_bytes = 3000;
-    record.committed_at = clock_.Now();
-    const crypto::Envelope envelope =
-        crypto::SignEnvelope(crypto::kVersionType, store::EncodeVersionRecord(record), key_);
-    identities_[number] = store::VersionIdentity(envelope);
-    return catalog_->Add(envelope, dataset_.nodes.get());
+    BW_RETURN_IF_ERROR(OpenRecords(std::move(migrations)));
+    return OpenStore();
   }
   absl::Status Fill() {
     BW_RETURN_IF_ERROR(Open());
-    for (VersionNumber n = 1; n <= kVersions; ++n) BW_RETURN_IF_ERROR(AddVersion(n));
+    BW_RETURN_IF_ERROR(AddVersions(kVersions));
     return os::WriteFileAtomically(faults_.get(), dir_.path() + "/tree", "laid out");
   }
 
@@ -137,32 +52,6 @@ class EvictorTest : public ::testing::Test {
     auto names = hasty_.List(dataset_.directory + "/packs");
     return names.ok() ? names->size() : 0;
   }
-  std::vector<rpc::ErasureReceipt> Receipts() {
-    std::vector<rpc::ErasureReceipt> out;
-    auto envelopes = evictor_->Receipts();
-    EXPECT_TRUE(envelopes.ok()) << envelopes.status();
-    for (const auto& envelope : *envelopes) {
-      auto opened = rpc::OpenReceipt(envelope, world_);
-      EXPECT_TRUE(opened.ok()) << opened.status();
-      if (opened.ok()) out.push_back(*opened);
-    }
-    return out;
-  }
-
-  store::TempDir dir_;
-  store::HastyFiles hasty_;
-  std::unique_ptr<os::FaultFiles> faults_;
-  std::unique_ptr<store::FakeChunkIndex> index_;
-  os::FakeClock clock_;
-  const crypto::SigningKey key_ = *crypto::SigningKey::Generate();
-  policy::World world_;
-  DatasetId id_;
-  std::map<VersionNumber, Digest> identities_;
-  std::unique_ptr<sql::Database> db_;
-  std::unique_ptr<audit::Log> audit_;
-  std::unique_ptr<store::VersionCatalog> catalog_;
-  DatasetHandle dataset_;
-  std::unique_ptr<Evictor> evictor_;
 };
 
 TEST_F(EvictorTest, AFenceOutlivesARestart) {

@@ -49,7 +49,7 @@ class ChangeRun : public CommitRun {
   ScanCacheChanges records_;
   PathChanges later_;
   std::set<std::string, std::less<>> led_;  // directories that LeadTo has seen to
-  bool scan_ = false;  // there is something that only a scan gets right
+  bool scan_ = false;                       // there is something that only a scan gets right
 };
 
 void ChangeRun::LeaveForLater(const std::string& path) {
@@ -259,11 +259,10 @@ absl::Status ChangeRun::VisitTree(const WalkItem& top) {
   if (!dir.ok()) return Annotate(dir.status(), Label(top.path));
   context_.watch->Enter(**dir, top.path);
   const std::string prefix = top.path + "/";
-  TreeWalker walker(dir->get(), context_.source.path + "/" + top.path,
-                    [&](std::string_view path, const os::NodeStat& stat) {
-                      return ignore_.empty() ||
-                             !Ignored(prefix + std::string(path), stat.type == os::NodeType::kDirectory);
-                    });
+  TreeWalker walker(
+      dir->get(), context_.source.path + "/" + top.path, [&](std::string_view path, const os::NodeStat& stat) {
+        return ignore_.empty() || !Ignored(prefix + std::string(path), stat.type == os::NodeType::kDirectory);
+      });
   walker.BeforeListing(
       [&](os::TreeDir& below, std::string_view path) { context_.watch->Enter(below, prefix + std::string(path)); });
   WalkItem item;
@@ -298,7 +297,7 @@ absl::Status ChangeRun::LookAt(const std::string& path, ChangeKind kind) {
 }
 
 void ChangeRun::Expect(const PathChanges& changes) {
-  if (!context_.progress) return;
+  if (!context_.options.count) return;
   uint64_t bytes = 0;
   for (const auto& [path, kind] : changes) {
     if (kind == ChangeKind::kTree) return;  // nobody has counted what is below
@@ -337,9 +336,9 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges
     edits.push_back(std::move(edit));
   }
   const store::VersionRecord& before = newest_->record;
-  absl::StatusOr<store::ManifestSummary> summary =
-      store::EditManifest(dataset_.nodes.get(), before.manifest_root, before.files, edits,
-                          [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
+  absl::StatusOr<store::ManifestSummary> summary = store::EditManifest(
+      dataset_.nodes.get(), before.manifest_root, before.files, edits,
+      [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
   if (!summary.ok()) return Described(summary.status());
   if (summary->entries == 0) return std::nullopt;  // is that meant?
   if (absl::Status status = Publish(*summary, before.skipped); !status.ok()) return Described(status);

@@ -11,14 +11,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// What was written before the commit counts as long settled.
-class AheadClock : public os::Clock {
- public:
-  absl::Time Now() const override { return os::Clock::System()->Now() + absl::Seconds(5); }
-  absl::Duration BootTime() const override { return os::Clock::System()->BootTime(); }
-  void SleepFor(absl::Duration) const override {}
-};
-
 class CommitPreviewTest : public ::testing::Test {
  protected:
   CommitPreviewTest() { fs::create_directories(source_); }
@@ -113,16 +105,16 @@ TEST_F(CommitPreviewTest, WhatACommitWouldRefuseIsRefused) {
 
 TEST_F(CommitPreviewTest, WhoWaitsIsToldHowMuchThereIs) {
   std::vector<CommitProgress> told;
-  auto commit = [&] {
+  auto commit = [&](const CommitOptions& options = {}) {
     told.clear();
     auto outcome = dataset_.Commit(
-        spec_, {}, [&](const CommitProgress& p) { told.push_back(p); }, &clock_);
+        spec_, options, [&](const CommitProgress& p) { told.push_back(p); }, &clock_);
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     ASSERT_FALSE(told.empty());
   };
   WriteText(At("a"), std::string(3000, 'a'));
   WriteText(At("b"), std::string(1000, 'b'));
-  commit();  // counted
+  commit({.count = true});
   EXPECT_EQ(told.back().total_bytes, 4000u);
   EXPECT_EQ(told.back().scanned_bytes, 4000u);
   EXPECT_FALSE(told.back().total_estimated);
@@ -133,6 +125,16 @@ TEST_F(CommitPreviewTest, WhoWaitsIsToldHowMuchThereIs) {
   WriteText(At("c"), std::string(9000, 'c'));
   commit();  // more than was expected: nobody knows
   EXPECT_EQ(told.back().scanned_bytes, 12000u);
+  EXPECT_EQ(told.back().total_bytes, 0u);
+}
+
+TEST_F(CommitPreviewTest, WhoDoesNotWatchPaysForNoCount) {
+  WriteText(At("a"), "a");
+  std::vector<CommitProgress> told;
+  auto outcome = dataset_.Commit(
+      spec_, {}, [&](const CommitProgress& p) { told.push_back(p); }, &clock_);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  ASSERT_FALSE(told.empty());
   EXPECT_EQ(told.back().total_bytes, 0u);
 }
 

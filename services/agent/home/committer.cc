@@ -78,9 +78,12 @@ absl::Status ScanRun::Prepare() {
 }
 
 void ScanRun::Expect() {
-  if (!context_.progress) return;
   counts_.total_estimated = newest_.has_value() && !context_.source.keep_absent;
-  counts_.total_bytes = counts_.total_estimated ? newest_->record.logical_bytes : Count();
+  if (counts_.total_estimated) {
+    counts_.total_bytes = newest_->record.logical_bytes;
+  } else if (context_.options.count) {
+    counts_.total_bytes = Count();
+  }
 }
 
 uint64_t ScanRun::Count() {

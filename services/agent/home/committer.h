@@ -1,7 +1,7 @@
 // Makes a version of a source directory: walk in manifest order beside the scan cache, or look at what a watch saw
-// change; read and chunk it, store, build the manifest, one durability barrier, catalog row. A crash at any point leaves
-// the old versions and at most unreferenced chunks. Not thread-safe per dataset: the caller runs one commit of a dataset
-// at a time.
+// change; read and chunk it, store, build the manifest, one durability barrier, catalog row. A crash at any point
+// leaves the old versions and at most unreferenced chunks. Not thread-safe per dataset: the caller runs one commit of a
+// dataset at a time.
 #pragma once
 
 #include <atomic>
@@ -42,7 +42,8 @@ struct CommitOptions {
   std::string message;
   bool allow_changing = false;
   bool allow_empty = false;
-  bool scan = false;  // the whole source, whatever is known of what changed
+  bool scan = false;   // the whole source, whatever is known of what changed
+  bool count = false;  // what there is, first: for a progress that knows its end
 };
 
 struct CommitProgress {

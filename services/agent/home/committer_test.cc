@@ -17,15 +17,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// The system's clock, ahead: what was written before the commit counts as long settled, so that the scan cache trusts
-// it.
-class AheadClock : public os::Clock {
- public:
-  absl::Time Now() const override { return os::Clock::System()->Now() + absl::Seconds(5); }
-  absl::Duration BootTime() const override { return os::Clock::System()->BootTime(); }
-  void SleepFor(absl::Duration) const override {}
-};
-
 class CommitterTest : public ::testing::Test {
  protected:
   CommitterTest() { fs::create_directories(source_); }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/status.h"
+#include "common/cli/dry_run.h"
 #include "common/store/data_key.h"
 #include "common/store/key_files.h"
 #include "services/agent/state/agent_state.h"
@@ -34,7 +35,7 @@ std::string Day(absl::Time t) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t,
 }  // namespace
 
 absl::Status KeyCommands::Tried(const std::string& effect) {
-  *out_ << "dry run: nothing was changed; it would be so:\n  " << effect << "\n";
+  cli::SayTried(*out_, {effect});
   return absl::OkStatus();
 }
 
@@ -78,7 +79,8 @@ absl::Status KeyCommands::Rotate() {
 
 absl::Status KeyCommands::List(bool json) {
   BW_ASSIGN_OR_RETURN(const bool there, files_->Exists(data_dir_));
-  if (!there) return absl::NotFoundError(absl::StrCat("there is no directory ", data_dir_, "; --data-dir names the agent's"));
+  if (!there)
+    return absl::NotFoundError(absl::StrCat("there is no directory ", data_dir_, "; --data-dir names the agent's"));
   store::KeyFiles keys(files_, random_, KeyDirectory(data_dir_, key_dir_));
   BW_ASSIGN_OR_RETURN(std::vector<store::WrappingKey> known, keys.List());
   BW_ASSIGN_OR_RETURN(auto uses, Uses(files_, data_dir_));

@@ -5,7 +5,6 @@
 #include "common/base/status.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/receipt.h"
-#include "services/agent/evict/evictor.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -107,7 +106,7 @@ absl::StatusOr<bool> Redactor::Take(const crypto::Envelope& envelope, const poli
         .Bind(4, int64_t{known.stage})
         .Run();
   }));
-  parts_.book(order.dataset_id)->Add(known.redaction, /*erase=*/false);
+  book_(order.dataset_id)->Add(known.redaction, /*erase=*/false);
   absl::MutexLock lock(&mutex_);
   known_[order.order_id] = std::move(known);
   return true;
@@ -152,7 +151,7 @@ absl::Status Redactor::Begin(const Known& known) {
     BW_RETURN_IF_ERROR(parts_.db->Transaction(
         [&](sql::Database& db) { return PutStage(db, known, agent::v1::REDACTION_STAGE_ERASING); }));
   }
-  parts_.book(known.dataset_id)->Add(known.redaction, /*erase=*/true);
+  book_(known.dataset_id)->Add(known.redaction, /*erase=*/true);
   absl::MutexLock lock(&mutex_);
   known_[known.redaction->order_id].stage = agent::v1::REDACTION_STAGE_ERASING;
   known_[known.redaction->order_id].hindrance.clear();

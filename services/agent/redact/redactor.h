@@ -23,6 +23,7 @@
 #include "common/os/random.h"
 #include "common/rpc/redaction.h"
 #include "common/sql/database.h"
+#include "services/agent/evict/evictor.h"
 #include "services/agent/state/dataset.h"
 
 namespace bailiwick::agent {
@@ -32,21 +33,11 @@ using BookOf = std::function<std::shared_ptr<store::RedactionBook>(DatasetId)>;
 
 class Redactor {
  public:
-  struct Parts {
-    sql::Database* db = nullptr;
-    audit::Log* audit = nullptr;
-    const os::Clock* clock = nullptr;
-    os::Random* random = nullptr;
-    std::string site;
-    std::string agent;                        // SPIFFE id
-    const crypto::SigningKey* key = nullptr;  // enrolment
-    BookOf book;
-  };
   static std::string Migration();
   // Everything that was ordered before the restart goes into the books, before any dataset is used.
   static absl::Status LoadBooks(sql::Database* db, const BookOf& book);
 
-  explicit Redactor(Parts parts) : parts_(std::move(parts)) {}
+  Redactor(Evictor::Parts parts, BookOf book) : parts_(std::move(parts)), book_(std::move(book)) {}
   absl::Status Load();
 
   // True: it is new, durable and in effect. False: it was known. PERMISSION_DENIED, INVALID_ARGUMENT: not an order to
@@ -79,7 +70,8 @@ class Redactor {
   absl::Status PutStage(sql::Database& db, const Known& known, agent::v1::RedactionStage stage);
   absl::Status Audit(const char* kind, const Known& known);
 
-  const Parts parts_;
+  const Evictor::Parts parts_;
+  const BookOf book_;
   absl::Mutex take_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // one order at a time
   mutable absl::Mutex mutex_;
   std::map<std::string, Known> known_ ABSL_GUARDED_BY(mutex_);  // by order id

@@ -2,128 +2,39 @@
 // of what it names is left in any pack, and all else reads as before.
 #include "services/agent/redact/redactor.h"
 
-#include <gtest/gtest.h>
-
-#include "absl/strings/str_cat.h"
-#include "common/base/status.h"
-#include "common/os/fault_files.h"
 #include "common/rpc/codec.h"
-#include "common/rpc/receipt.h"
-#include "common/store/node_cache.h"
-#include "common/store/store_fixture.h"
-#include "services/agent/evict/evictor.h"
+#include "services/agent/evict/erasing_fixture.h"
 
 namespace bailiwick::agent {
 namespace {
 
 constexpr VersionNumber kVersions = 3, kRedacted = 2;
 
-class RedactorTest : public ::testing::Test {
+class RedactorTest : public ErasingFixture {
  protected:
   RedactorTest() {
-    id_.bytes.fill(5);
     world_.trust_domain = "acme";
     world_.root_keys = {root_.public_key()};
-    policy::Site site;
-    site.name = "cloud";
-    site.enrolment_keys["cloud"] = key_.public_key();
-    world_.sites["cloud"] = site;
   }
-
-  void Fresh() {
-    Close();
-    faults_ = nullptr;
-    ASSERT_TRUE(hasty_.RemoveTree(dir_.path()).ok());
-    ASSERT_TRUE(hasty_.MakeDirs(dir_.path()).ok());
-    faults_ = std::make_unique<os::FaultFiles>(&hasty_, dir_.path());
-    index_ = std::make_unique<store::FakeChunkIndex>();
-  }
-  void Close() {
+  void Close() override {
     redactor_ = nullptr;
-    evictor_ = nullptr;
-    dataset_ = DatasetHandle();
-    catalog_ = nullptr;
-    audit_ = nullptr;
-    db_ = nullptr;
+    ErasingFixture::Close();
   }
   absl::Status Open() {
-    Close();
     std::vector<std::string> migrations = store::VersionCatalog::Migrations();
     for (auto& m : Evictor::Migrations()) migrations.push_back(m);
     migrations.push_back(store::VersionCatalog::ProvenanceMigration());
     migrations.push_back(Redactor::Migration());
-    BW_ASSIGN_OR_RETURN(
-        db_,
-        sql::Database::Open({.files = faults_.get(), .path = dir_.path() + "/agent.db", .migrations = migrations}));
-    BW_ASSIGN_OR_RETURN(audit_, audit::Log::Open(faults_.get(), &clock_, os::Random::System(), dir_.path() + "/audit"));
-    catalog_ = std::make_unique<store::VersionCatalog>(db_.get());
-    dataset_.id = id_;
-    dataset_.name = "planner";
-    dataset_.directory = dir_.path() + "/set";
-    dataset_.files = faults_.get();
-    dataset_.catalog = catalog_.get();
-    auto book = dataset_.redactions;
-    auto book_of = [book](DatasetId) { return book; };
+    BW_RETURN_IF_ERROR(OpenRecords(std::move(migrations)));
+    const auto book_of = [book = dataset_.redactions](DatasetId) { return book; };
     BW_RETURN_IF_ERROR(Redactor::LoadBooks(db_.get(), book_of));
-    BW_ASSIGN_OR_RETURN(dataset_.store, store::DatasetStore::Open({.files = faults_.get(),
-                                                                   .index = index_.get(),
-                                                                   .directory = dataset_.directory,
-                                                                   .dataset = id_,
-                                                                   .redactions = book}));
-    dataset_.nodes = store::NewStoreNodeSource(dataset_.store.get());
-    Evictor::Parts parts{.db = db_.get(),
-                         .audit = audit_.get(),
-                         .clock = &clock_,
-                         .random = os::Random::System(),
-                         .site = "cloud",
-                         .agent = "spiffe://acme/region/us/site/cloud/agent/cloud",
-                         .key = &key_};
-    evictor_ = std::make_unique<Evictor>(parts);
-    redactor_ = std::make_unique<Redactor>(Redactor::Parts{.db = parts.db,
-                                                           .audit = parts.audit,
-                                                           .clock = parts.clock,
-                                                           .random = parts.random,
-                                                           .site = parts.site,
-                                                           .agent = parts.agent,
-                                                           .key = parts.key,
-                                                           .book = book_of});
-    BW_RETURN_IF_ERROR(evictor_->Load());
+    BW_RETURN_IF_ERROR(OpenStore());
+    redactor_ = std::make_unique<Redactor>(Parts(), book_of);
     return redactor_->Load();
-  }
-
-  absl::Status AddVersion(VersionNumber number) {
-    std::unique_ptr<store::DatasetStore::Writer> writer = dataset_.store->NewWriter();
-    const store::TestChunk& chunk = store::ChunkOf(number, 3000);
-    BW_RETURN_IF_ERROR(writer->Put(chunk.digest, chunk.stored).status());
-    store::ManifestBuilder builder([&](const Digest& digest, std::string_view bytes) {
-      return writer->Put(digest, store::EncodeChunk(bytes)).status();
-    });
-    store::Entry entry;
-    entry.path = absl::StrCat("file-", number);
-    entry.mode = 0644;
-    entry.size = 3000;
-    entry.chunks = {{.digest = chunk.digest, .length = 3000}};
-    BW_RETURN_IF_ERROR(builder.Add(entry));
-    BW_ASSIGN_OR_RETURN(auto built, builder.Finish());
-    BW_RETURN_IF_ERROR(writer->Flush());
-    store::VersionRecord record;
-    record.dataset_id = id_;
-    record.dataset = "planner";
-    record.home_site = "factory";
-    record.home_incarnation.bytes.fill(1);
-    record.home_epoch = 1;
-    record.number = number;
-    record.manifest_root = built.root;
-    record.files = record.entries = 1;
-    record.logical_bytes = 3000;
-    record.committed_at = clock_.Now();
-    return catalog_->Add(crypto::SignEnvelope(crypto::kVersionType, store::EncodeVersionRecord(record), key_),
-                         dataset_.nodes.get());
   }
   absl::Status Fill() {
     BW_RETURN_IF_ERROR(Open());
-    for (VersionNumber n = 1; n <= kVersions; ++n) BW_RETURN_IF_ERROR(AddVersion(n));
-    return absl::OkStatus();
+    return AddVersions(kVersions);
   }
 
   rpc::RedactionOrder Order() const {
@@ -164,35 +75,12 @@ class RedactorTest : public ::testing::Test {
     }
     return copies;
   }
-  std::vector<rpc::ErasureReceipt> Receipts() {
-    std::vector<rpc::ErasureReceipt> out;
-    auto envelopes = evictor_->Receipts();
-    EXPECT_TRUE(envelopes.ok()) << envelopes.status();
-    for (const auto& envelope : *envelopes) {
-      auto opened = rpc::OpenReceipt(envelope, world_);
-      EXPECT_TRUE(opened.ok()) << opened.status();
-      if (opened.ok()) out.push_back(*opened);
-    }
-    return out;
-  }
   void ExpectOthers() {
     for (VersionNumber n : {1, 3}) EXPECT_EQ(*dataset_.store->ReadRaw(store::ChunkDigest(n)), store::ChunkBytes(n));
     EXPECT_EQ(catalog_->List(id_)->size(), kVersions) << "versions are what they were";
   }
 
-  store::TempDir dir_;
-  store::HastyFiles hasty_;
-  std::unique_ptr<os::FaultFiles> faults_;
-  std::unique_ptr<store::FakeChunkIndex> index_;
-  os::FakeClock clock_;
-  const crypto::SigningKey key_ = *crypto::SigningKey::Generate(), root_ = *crypto::SigningKey::Generate();
-  policy::World world_;
-  DatasetId id_;
-  std::unique_ptr<sql::Database> db_;
-  std::unique_ptr<audit::Log> audit_;
-  std::unique_ptr<store::VersionCatalog> catalog_;
-  DatasetHandle dataset_;
-  std::unique_ptr<Evictor> evictor_;
+  const crypto::SigningKey root_ = *crypto::SigningKey::Generate();
   std::unique_ptr<Redactor> redactor_;
   int trees_ = 0;
 };

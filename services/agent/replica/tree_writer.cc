@@ -79,19 +79,6 @@ uint32_t LaidOutMode(const store::Entry& entry, const TreeStyle& style) {
   return mode;
 }
 
-bool SameContent(const store::Entry& a, const store::Entry& b) {
-  auto same_piece = [](const store::Reference& x, const store::Reference& y) {
-    return x.digest == y.digest && x.length == y.length;
-  };
-  auto same_hole = [](const store::Hole& x, const store::Hole& y) {
-    return x.offset == y.offset && x.length == y.length;
-  };
-  return a.type == store::EntryType::kFile && b.type == store::EntryType::kFile && a.size == b.size &&
-         a.list_height == b.list_height &&
-         std::equal(a.chunks.begin(), a.chunks.end(), b.chunks.begin(), b.chunks.end(), same_piece) &&
-         std::equal(a.holes.begin(), a.holes.end(), b.holes.begin(), b.holes.end(), same_hole);
-}
-
 TreeWriter::TreeWriter(DatasetHandle* dataset, os::TreeDir* target, const TreeStyle& style, Advance advance,
                        const std::atomic<bool>* cancelled)
     : dataset_(dataset), target_(target), style_(style), advance_(std::move(advance)), cancelled_(cancelled) {}
@@ -119,9 +106,7 @@ absl::Status TreeWriter::CheckCancelled() const {
   return absl::OkStatus();
 }
 
-absl::Status TreeWriter::CheckRoom() const {
-  return shares_disk_ ? dataset_->store->CheckRoom() : absl::OkStatus();
-}
+absl::Status TreeWriter::CheckRoom() const { return shares_disk_ ? dataset_->store->CheckRoom() : absl::OkStatus(); }
 
 absl::Status TreeWriter::Named(const absl::Status& status, std::string_view path) const {
   return Annotate(status, DisplayPath(path));
@@ -307,7 +292,7 @@ absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, Level&
   if (donor_.dir == nullptr || entry.size == 0 || (!clones_ && !donor_.hard_links)) return false;
   BW_ASSIGN_OR_RETURN(std::optional<store::Entry> theirs,
                       store::FindEntry(dataset_->nodes.get(), donor_.root, entry.path));
-  if (!theirs || !SameContent(*theirs, entry)) return false;
+  if (!theirs || !store::SameContent(*theirs, entry)) return false;
   absl::StatusOr<os::NodeStat> stat = donor_.dir->Stat(entry.path);
   const bool as_laid_out = stat.ok() && stat->type == os::NodeType::kFile && stat->size == theirs->size &&
                            stat->mtime_ns == theirs->mtime_ns && stat->mode == LaidOutMode(*theirs, style_);
@@ -462,7 +447,7 @@ absl::Status TreeWriter::Change(const store::Entry* before, const store::Entry* 
   const bool was_directory = before->type == store::EntryType::kDirectory;
   const bool is_directory = after->type == store::EntryType::kDirectory;
   if (was_directory && is_directory) return UpdateDirectory(*after);
-  if (SameContent(*before, *after)) {
+  if (store::SameContent(*before, *after)) {
     BW_ASSIGN_OR_RETURN(bool done, UpdateMetadata(*after));
     if (done) {
       Advanced(after->size);

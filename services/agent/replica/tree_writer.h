@@ -36,8 +36,6 @@ struct TreeStyle {
 // at the source must not become the agent's power here.
 uint32_t LaidOutMode(const store::Entry& entry, const TreeStyle& style);
 
-bool SameContent(const store::Entry& a, const store::Entry& b);
-
 // Another whole tree of the same dataset and style, from which identical files are cloned or linked.
 struct TreeDonor {
   os::TreeDir* dir = nullptr;
@@ -114,7 +112,7 @@ class TreeWriter {
   const Advance advance_;
   const std::atomic<bool>* const cancelled_;
   TreeDonor donor_;
-  bool shares_disk_ = false;  // with the agent's own records
+  bool shares_disk_ = false;        // with the agent's own records
   std::atomic<bool> clones_{true};  // until the file system says no
   Digest after_root_;
   std::vector<LevelRef> levels_;

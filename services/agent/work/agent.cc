@@ -26,6 +26,16 @@ constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a reco
 constexpr absl::Duration kJudgeEvery = absl::Seconds(1);      // sets expire, windows open and close
 constexpr absl::Duration kIdentityEvery = absl::Seconds(1);
 
+Evictor::Parts EvictorParts(AgentState* state, AgentIdentity* identity) {
+  return {.db = state->db(),
+          .audit = state->audit(),
+          .clock = state->env().clock,
+          .random = state->env().random,
+          .site = identity->site(),
+          .agent = identity->spiffe_id(),
+          .key = &identity->enrolment_key()};
+}
+
 }  // namespace
 
 Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options& options)
@@ -39,28 +49,9 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
       proxy_(options.proxy),
       at_rest_(state, law, identity->site()),
       pacer_(state->env().clock),
-      evictor_({.db = state->db(),
-                .audit = state->audit(),
-                .clock = state->env().clock,
-                .random = state->env().random,
-                .site = identity->site(),
-                .agent = identity->spiffe_id(),
-                .key = &identity->enrolment_key()}),
-      dropper_({.db = state->db(),
-                .audit = state->audit(),
-                .clock = state->env().clock,
-                .random = state->env().random,
-                .site = identity->site(),
-                .agent = identity->spiffe_id(),
-                .key = &identity->enrolment_key()}),
-      redactor_({.db = state->db(),
-                 .audit = state->audit(),
-                 .clock = state->env().clock,
-                 .random = state->env().random,
-                 .site = identity->site(),
-                 .agent = identity->spiffe_id(),
-                 .key = &identity->enrolment_key(),
-                 .book = [state](DatasetId id) { return state->Redactions(id); }}),
+      evictor_(EvictorParts(state, identity)),
+      dropper_(EvictorParts(state, identity)),
+      redactor_(EvictorParts(state, identity), [state](DatasetId id) { return state->Redactions(id); }),
       granter_({.law = law,
                 .clock = state->env().clock,
                 .random = state->env().random,

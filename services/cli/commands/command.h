@@ -42,6 +42,8 @@ absl::StatusOr<std::vector<control::v1::Replica>> Replicas(Admin& admin, const s
 // Why the dataset's newest version is not at the site.
 absl::StatusOr<control::v1::WhyResponse> AskWhy(Admin& admin, const std::string& dataset, const std::string& site);
 
+inline constexpr absl::Duration kLongCall = absl::Hours(24 * 7);  // for what lasts as long as the data is large
+
 // The agent of a site, for its admin service.
 struct SiteAgent {
   std::string site, address;

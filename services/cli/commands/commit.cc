@@ -1,6 +1,8 @@
 // dataset commit
 #include "services/cli/commands/commit.h"
 
+#include <unistd.h>
+
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
@@ -12,8 +14,6 @@
 
 namespace bailiwick::cli {
 namespace {
-
-constexpr absl::Duration kLongCall = absl::Hours(24 * 7);  // a commit lasts as long as it lasts
 
 using Paths = google::protobuf::RepeatedPtrField<std::string>;
 
@@ -179,6 +179,7 @@ void RegisterCommit(CLI::App& dataset, Globals& globals) {
     request.set_allow_changing(*changing);
     request.set_allow_empty(*empty);
     request.set_scan(*scan);
+    request.set_count(IsTerminal(STDERR_FILENO));  // counting costs time: only where somebody sees the bar
     return Commit(globals, request, *wait, t, *dry_run);
   });
 }

@@ -18,8 +18,7 @@
 namespace bailiwick::cli {
 namespace {
 
-constexpr absl::Duration kPoll = absl::Milliseconds(20);   // a rollback takes a moment
-constexpr absl::Duration kLongCall = absl::Hours(24 * 7);  // commits, checks and checkouts last as long as they last
+constexpr absl::Duration kPoll = absl::Milliseconds(20);  // a rollback takes a moment
 
 absl::Status ListAll(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
@@ -114,12 +113,12 @@ absl::Status Diff(const Globals& globals, const std::string& name, uint64_t from
 absl::Status TryCheckout(const Globals& globals, SiteAgent& agent, const agent::v1::CheckoutRequest& request) {
   agent::v1::CheckoutPreview preview;
   BW_RETURN_IF_ERROR(agent.Tried(agent->PreviewCheckout(Admin::Call(kLongCall).get(), request, &preview)));
-  return SayTried(globals,
-                  {absl::StrCat("version ", request.number(), " of ", request.dataset(), " (", preview.entries(),
-                                " entries, ", FormatBytes(preview.logical_bytes()), ") lies in ", request.directory(),
-                                " on the machine of site ", agent.site, ", where ", FormatBytes(preview.free_bytes()),
-                                " are free")},
-                  "");
+  return SayTried(
+      globals,
+      {absl::StrCat("version ", request.number(), " of ", request.dataset(), " (", preview.entries(), " entries, ",
+                    FormatBytes(preview.logical_bytes()), ") lies in ", request.directory(), " on the machine of site ",
+                    agent.site, ", where ", FormatBytes(preview.free_bytes()), " are free")},
+      "");
 }
 
 absl::Status Checkout(const Globals& globals, const std::string& name, uint64_t number, const std::string& directory,

@@ -3,24 +3,24 @@
 #include <iostream>
 
 #include "common/base/status.h"
+#include "common/cli/dry_run.h"
 
 namespace bailiwick::cli {
 
 std::shared_ptr<bool> DryRunFlag(CLI::App* command) {
   auto dry_run = std::make_shared<bool>(false);
-  command->add_flag("--dry-run", *dry_run, "check and say what would change, change nothing");
+  AddDryRun(command, dry_run.get());
   return dry_run;
 }
 
 absl::Status SayTried(const Globals& globals, const std::vector<std::string>& effects, const std::string& waits) {
   if (!globals.table()) {
-    std::vector<Json> json;
-    for (const std::string& effect : effects) json.push_back(Text(effect));
-    PrintJson(globals.format(), {{"dryRun", Bool(true)}, {"effects", List(std::move(json))}, {"waits", Text(waits)}});
+    PrintJson(globals.format(), {{"dryRun", Bool(true)}, {"effects", Texts(effects)}, {"waits", Text(waits)}});
     return absl::OkStatus();
   }
-  std::cout << "dry run: nothing was changed; it would be so:\n";
-  for (const std::string& effect : effects) std::cout << "  " << FormatMessage(effect) << "\n";
+  std::vector<std::string> sentences;
+  for (const std::string& effect : effects) sentences.push_back(FormatMessage(effect));
+  SayTried(std::cout, sentences);
   if (!waits.empty()) std::cout << "not at once: " << FormatMessage(waits) << "\n";
   return absl::OkStatus();
 }

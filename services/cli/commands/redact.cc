@@ -22,7 +22,7 @@
 namespace bailiwick::cli {
 namespace {
 
-constexpr absl::Duration kLongCall = absl::Hours(24);  // reads the manifests of every version
+constexpr absl::Duration kSearch = absl::Hours(24);  // reads the manifests of every version
 
 struct RedactFlags {
   std::string dataset, reason;
@@ -52,7 +52,7 @@ absl::Status AskSite(Admin& admin, const RedactFlags& flags, const control::v1::
   request.set_dataset(flags.dataset);
   request.set_dataset_id(dataset.dataset_id());
   for (const std::string& path : flags.paths) request.add_paths(path);
-  auto call = Admin::Call(kLongCall);
+  auto call = Admin::Call(kSearch);
   auto stream = agent->FindContent(call.get(), request);
   agent::v1::FoundContent part;
   bool whole = false;
