@@ -1,6 +1,7 @@
 #include "common/audit/json.h"
 
 #include <charconv>
+#include <set>
 
 #include "absl/strings/ascii.h"
 #include "common/telemetry/line.h"
@@ -27,7 +28,7 @@ class Compactor {
       if (!String(&name)) return false;
       Space();
       if (!Take(':', &skipped) || !Value(&value, 0)) return false;
-      (*out)[StringValue(name).value_or(name)] = std::move(value);
+      if (!out->try_emplace(Named(name), std::move(value)).second) return false;
       Space();
       if (!in_.empty() && in_.front() != '}' && !Take(',', &skipped)) return false;
     }
@@ -43,6 +44,7 @@ class Compactor {
   }
 
  private:
+  static std::string Named(const std::string& json) { return StringValue(json).value_or(json); }
   void Space() {
     while (!in_.empty() && (in_[0] == ' ' || in_[0] == '\n' || in_[0] == '\t' || in_[0] == '\r')) in_.remove_prefix(1);
   }
@@ -121,10 +123,12 @@ class Compactor {
     Take(c, out);
     Space();
     if (Take(close, out)) return true;
+    std::set<std::string> names;
     while (true) {
       if (c == '{') {
         Space();
-        if (!String(out)) return false;
+        const size_t begin = out->size();
+        if (!String(out) || !names.insert(Named(out->substr(begin))).second) return false;
         Space();
         if (!Take(':', out)) return false;
       }

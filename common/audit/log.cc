@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "common/audit/chain.h"
+#include "common/audit/detail.h"
 #include "common/audit/payload.h"
 #include "common/audit/tiles.h"
 #include "common/base/status.h"
@@ -71,10 +72,10 @@ class FileLog : public Log {
       if (!taken) break;
       name = absl::StrCat("before-", n, ".log");
     }
-    BW_RETURN_IF_ERROR(Append("log-continued", "audit",
-                              absl::StrCat("{\"file\":\"", name, "\",\"records\":", chain.records, ",\"head\":\"",
-                                           chain.head.Hex(), "\"}"))
-                           .status());
+    BW_RETURN_IF_ERROR(
+        Append("log-continued", "audit",
+               Detail().Text("file", name).Number("records", chain.records).Text("head", chain.head.Hex()))
+            .status());
     BW_RETURN_IF_ERROR(files_->Rename(old, os::JoinPath(directory_, name)));
     BW_RETURN_IF_ERROR(files_->SyncDir(directory_));
     return files_->SyncDir(directory_.substr(0, std::max<size_t>(1, directory_.rfind('/'))));

@@ -5,6 +5,8 @@
 #include <thread>
 
 #include "common/audit/audit_fixture.h"
+#include "common/audit/detail.h"
+#include "common/audit/json.h"
 #include "common/audit/merkle.h"
 #include "common/audit/tiles.h"
 #include "common/crypto/digest.h"
@@ -52,8 +54,8 @@ TEST_F(AuditTest, ReadsAcrossItsFiles) {
 
 TEST_F(AuditTest, RefusesWhatIsNoRecord) {
   auto log = Open();
-  for (const char* bad :
-       {"[]", "x", "{", "{}x", "{\"a\"}", "{\"a\":01}", "{a:1}", "{\"a\":\"\n\"}", "{\"a\":1,}", "{\"a\":\"\\x\"}"}) {
+  for (const char* bad : {"[]", "x", "{", "{}x", "{\"a\"}", "{\"a\":01}", "{a:1}", "{\"a\":\"\n\"}", "{\"a\":1,}",
+                          "{\"a\":\"\\x\"}", "{\"a\":1,\"a\":2}", "{\"a\":{\"b\":1,\"\\u0062\":2}}"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(log->Append("k", "s", bad).status())) << bad;
   }
   for (const char* bad : {"", "A", "a b", "-a", "a\n", "\xc3\xbc"}) {
@@ -72,6 +74,20 @@ TEST_F(AuditTest, RefusesWhatIsNoRecord) {
                   .ok());
   log.reset();
   EXPECT_EQ(Verified(Believe()).size, 3u);
+}
+
+TEST_F(AuditTest, NoTextEndsItsMemberOrAddsOne) {
+  auto log = Open();
+  const std::string hostile[] = {"x\",\"to\":\"me", "it's Ger\xc3\xa4t", "\\", "\n\x01\x7f", "\xff\xfe", "}"};
+  for (const std::string& text : hostile) {
+    auto appended = log->Append("k", "s", Detail().Text("said", text).Number("n", 7).Flag("f", true));
+    ASSERT_TRUE(appended.ok()) << text << ": " << appended.status();
+    const std::string detail = log->Read(*appended, 1)->at(0).detail;
+    const auto members = ObjectMembers(detail);
+    EXPECT_EQ(members.size(), 3u) << detail;
+    EXPECT_EQ(StringValue(members.at("said")), text == "\xff\xfe" ? "\xef\xbf\xbd\xef\xbf\xbd" : text) << detail;
+  }
+  EXPECT_EQ(Detail().str(), "{}");
 }
 
 TEST_F(AuditTest, ATornLastRecordIsCutOff) {

@@ -59,8 +59,8 @@ absl::Status Mirror::CheckOlder(const SignedCheckpoint& checkpoint) {
                                            " before; was an old copy of the agent's directory put back?"));
 }
 
-// Whether the checkpoint's own log begins as the one that was verified. What it says of itself counts only with the proof
-// that the checkpoint has signed it.
+// Whether the checkpoint's own log begins as the one that was verified. What it says of itself counts only with the
+// proof that the checkpoint has signed it.
 absl::Status Mirror::CheckBeginning(const SignedCheckpoint& newest, const Report& report) {
   const Checkpoint& now = newest.checkpoint;
   const auto two_histories = [&] {
@@ -69,8 +69,7 @@ absl::Status Mirror::CheckBeginning(const SignedCheckpoint& newest, const Report
   };
   if (now.size == tree_.size() && now.root != tree_.Root()) return two_histories();
   if (!report.first_root.has_value() || report.first > now.size) return absl::OkStatus();
-  absl::Status signed_too =
-      VerifyConsistency(report.first, *report.first_root, now.size, now.root, report.first_proof);
+  absl::Status signed_too = VerifyConsistency(report.first, *report.first_root, now.size, now.root, report.first_proof);
   if (!signed_too.ok()) return absl::InvalidArgumentError(signed_too.message());
   BW_ASSIGN_OR_RETURN(const Digest mine, RootOf(report.first, ReadSubtrees(files_, directory_, tree_.size())));
   return mine == *report.first_root ? absl::OkStatus() : two_histories();

@@ -38,14 +38,15 @@ class Mirror {
     uint64_t first = 0;  // of the entries
     std::vector<std::string> entries;
     std::vector<Digest> proof;  // that the tree which ends with them leads to the checkpoint
-    // How the checkpoint's log begins: the root of its first `first` entries, and the proof from there. Absent: not said.
+    // How the checkpoint's log begins: the root of its first `first` entries, and the proof from there. Absent: not
+    // said.
     std::optional<Digest> first_root;
     std::vector<Digest> first_proof;
   };
   // OK: verified and durable, what was there already is skipped. OUT_OF_RANGE: there is a gap before `first`.
   // INVALID_ARGUMENT: it does not show that it leads to the checkpoint, which says nothing about the log: to be asked
-  // again. DATA_LOSS: the log went back, or has two histories, and it is shown: this checkpoint and one that was verified
-  // before are signed and contradict each other. It is kept as evidence.
+  // again. DATA_LOSS: the log went back, or has two histories, and it is shown: this checkpoint and one that was
+  // verified before are signed and contradict each other. It is kept as evidence.
   absl::Status Extend(const SignedCheckpoint& newest, const Report& report);
 
  private:

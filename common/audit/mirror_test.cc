@@ -62,8 +62,7 @@ TEST_F(MirrorTest, RefusesGapsAndWhatDoesNotLeadToTheCheckpoint) {
   const SignedCheckpoint newest = Newest(*log);
   const std::vector<std::string> entries = *log->Entries(0, 100);
   EXPECT_TRUE(absl::IsOutOfRange(mirror_->Extend(newest, {.first = 1, .entries = entries})));
-  EXPECT_TRUE(
-      absl::IsInvalidArgument(mirror_->Extend(newest, {.entries = {entries.begin(), entries.begin() + 5}})));
+  EXPECT_TRUE(absl::IsInvalidArgument(mirror_->Extend(newest, {.entries = {entries.begin(), entries.begin() + 5}})));
   std::vector<std::string> swapped = entries;
   std::swap(swapped[3], swapped[4]);
   EXPECT_TRUE(absl::IsInvalidArgument(mirror_->Extend(newest, {.entries = swapped})));
@@ -155,9 +154,11 @@ TEST_F(MirrorTest, PowerLossAtEveryOperationLosesNothingThatWasAnswered) {
       uint64_t answered = 0;
       {
         auto mirror = Mirror::Open(&faults, copy_ + "/m");
-        if (mirror.ok() && (*mirror)->Extend(newest, {.entries = {entries.begin(), entries.begin() + 100}, .proof = proof}).ok()) {
+        if (mirror.ok() &&
+            (*mirror)->Extend(newest, {.entries = {entries.begin(), entries.begin() + 100}, .proof = proof}).ok()) {
           answered = 100;
-          if ((*mirror)->Extend(newest, {.first = 100, .entries = {entries.begin() + 100, entries.end()}}).ok()) answered = 301;
+          if ((*mirror)->Extend(newest, {.first = 100, .entries = {entries.begin() + 100, entries.end()}}).ok())
+            answered = 301;
         }
       }
       finished = answered == 301;

@@ -4,12 +4,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
-#include "common/telemetry/line.h"
 
 namespace bailiwick::audit {
-
-using telemetry::JsonString;
 
 absl::Status Refusals::Record(const std::string& kind, const std::string& peer, const std::string& reason,
                               const std::string& subject, const std::string& detail) {
@@ -43,8 +41,12 @@ absl::Status Refusals::Close(const Key& key, const Count& count) {
   const auto time = [](absl::Time at) { return absl::FormatTime(absl::RFC3339_sec, at, absl::UTCTimeZone()); };
   return log_
       ->Append("refusals-repeated", absl::StrCat("peer/", key.peer),
-               absl::StrCat("{\"kind\":\"", key.kind, "\",\"reason\":", JsonString(key.reason), ",\"first\":\"",
-                            time(count.first), "\",\"last\":\"", time(count.last), "\",\"count\":", count.count, "}"))
+               Detail()
+                   .Text("kind", key.kind)
+                   .Text("reason", key.reason)
+                   .Text("first", time(count.first))
+                   .Text("last", time(count.last))
+                   .Number("count", count.count))
       .status();
 }
 

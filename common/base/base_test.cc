@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "common/base/digest.h"
+#include "common/base/runs.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 
@@ -47,6 +48,23 @@ TEST(Digest, RefusesWrongLengthAndAlgorithm) {
   EXPECT_FALSE(Digest::From(1, "short").ok());
   EXPECT_FALSE(Digest::From(2, std::string(32, 'x')).ok());
   EXPECT_EQ(Digest::From(1, std::string(32, '\x01'))->Hex().substr(0, 4), "0101");
+}
+
+TEST(FormatRuns, SaysWhichAndStaysShort) {
+  EXPECT_EQ(FormatRuns({}), "none");
+  EXPECT_EQ(FormatRuns({7}), "7");
+  EXPECT_EQ(FormatRuns({9, 1, 2, 3, 3, 12, 11}), "1-3, 9, 11-12");
+  EXPECT_EQ(FormatVersions(std::vector<uint64_t>{4}), "version 4");
+  EXPECT_EQ(FormatVersions(std::vector<uint64_t>{5, 4}), "versions 4-5");
+  std::vector<uint64_t> all, odd;
+  for (uint64_t n = 1'000'000'000'000; n < 1'000'000'100'000; ++n) {
+    all.push_back(n);
+    if (n % 2 == 1) odd.push_back(n);
+  }
+  EXPECT_EQ(FormatRuns(all), "1000000000000-1000000099999");
+  const std::string many = FormatRuns(odd);
+  EXPECT_LT(many.size(), 20'000u);
+  EXPECT_THAT(many, ::testing::EndsWith(", and 49500 more"));
 }
 
 }  // namespace

@@ -18,8 +18,7 @@ absl::Status NotHostPort(std::string_view text) {
   constexpr size_t kShown = 80;
   const bool bare = std::count(text.begin(), text.end(), ':') > 1 && text.find_first_of("[/") == text.npos;
   return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text.substr(0, kShown)),
-                                                 text.size() > kShown ? "..." : "",
-                                                 "\" is not HOST:PORT",
+                                                 text.size() > kShown ? "..." : "", "\" is not HOST:PORT",
                                                  bare ? " (an IPv6 address stands in brackets: [::1]:7443)" : ""));
 }
 

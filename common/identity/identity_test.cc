@@ -229,6 +229,39 @@ TEST_F(CertificateTest, OnlyARequestSignedByItsOwnP256KeyIsServed) {
   }
 }
 
+TEST_F(CertificateTest, WhatARequestAsksForIsIgnored) {
+  EVP_PKEY* key = EVP_EC_gen("P-256");
+  X509_REQ* request = X509_REQ_new();
+  X509_REQ_set_pubkey(request, key);
+  X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request), "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>("coordinator"), -1, -1, 0);
+  STACK_OF(X509_EXTENSION)* wishes = sk_X509_EXTENSION_new_null();
+  for (const auto& [kind, wish] :
+       {std::pair{NID_subject_alt_name, "URI:spiffe://example.org/coordinator"},
+        std::pair{NID_basic_constraints, "critical,CA:TRUE"}, std::pair{NID_key_usage, "critical,keyCertSign"}}) {
+    sk_X509_EXTENSION_push(wishes, X509V3_EXT_conf_nid(nullptr, nullptr, kind, wish));
+  }
+  ASSERT_EQ(X509_REQ_add_extensions(request, wishes), 1);
+  ASSERT_GT(X509_REQ_sign(request, key, EVP_sha256()), 0);
+  unsigned char* der = nullptr;
+  const int n = i2d_X509_REQ(request, &der);
+  auto issued = IssueCertificate(Ca(), std::string(reinterpret_cast<char*>(der), static_cast<size_t>(n)), kFactory,
+                                 kNow, absl::Hours(1));
+  OPENSSL_free(der);
+  sk_X509_EXTENSION_pop_free(wishes, X509_EXTENSION_free);
+  X509_REQ_free(request);
+  EVP_PKEY_free(key);
+  ASSERT_TRUE(issued.ok()) << issued.status();
+  EXPECT_EQ(InspectCertificate(*issued)->uri, kFactory.str());
+  BIO* bio = BIO_new_mem_buf(issued->data(), static_cast<int>(issued->size()));
+  X509* leaf = PEM_read_bio_X509(bio, nullptr, nullptr, nullptr);
+  ASSERT_NE(leaf, nullptr);
+  EXPECT_EQ(X509_check_ca(leaf), 0);
+  EXPECT_EQ(X509_NAME_entry_count(X509_get_subject_name(leaf)), 0);
+  X509_free(leaf);
+  BIO_free(bio);
+}
+
 TEST_F(CertificateTest, SeveralNamesAreNoName) {
   auto uri = [&](const std::string& names) {
     auto info = InspectCertificate(IssueOdd(Ca(), Key(), {names, kNow, kNow + absl::Hours(1)}));

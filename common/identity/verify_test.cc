@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "common/identity/certificate_fixture.h"
 
 namespace bailiwick::identity {
@@ -45,7 +47,8 @@ TEST(VerifyChain, EachRefusalHasItsCode) {
   EXPECT_EQ(CodeOf(VerifyChain(leaf, ca.certificate_pem, Use::kClient, kNow - absl::Hours(1))), "NOT_YET_VALID");
   // A leaf is no CA: it cannot sign another.
   auto key = *NewTlsKey();
-  CertificateAuthority climber{*IssueCertificate(ca, key.csr_der, kFactory, kNow, absl::Hours(24)), key.private_key_pem};
+  CertificateAuthority climber{*IssueCertificate(ca, key.csr_der, kFactory, kNow, absl::Hours(24)),
+                               key.private_key_pem};
   const std::string climbed =
       IssueOdd(climber, *NewTlsKey(), {"URI:" + kFactory.str(), kNow - absl::Hours(1), kNow + absl::Hours(1)});
   EXPECT_FALSE(VerifyChain(climbed + climber.certificate_pem, ca.certificate_pem, Use::kClient, kNow).ok());
@@ -91,6 +94,9 @@ TEST(Renewal, AtHalfLifeMoreOrLess) {
       EXPECT_LE(info.renew_at(), kNow + life * 0.56) << life;
     }
   }
+  std::set<absl::Time> times;  // a fleet that joined at one time does not come back at one time
+  for (int i = 0; i < 20; ++i) times.insert(InspectCertificate(Leaf(ca, kNow, absl::Hours(24)))->renew_at());
+  EXPECT_GT(times.size(), 10u);
 }
 
 TEST(SplitPem, RootsAreCasAndNothingElse) {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/telemetry/log.h"
 
@@ -18,9 +19,8 @@ constexpr uint64_t kReadAtOnce = 1024;  // records
 
 absl::Status ServeAudit(audit::Log& log, const agent::v1::ReadAuditRequest& request, const std::string& who,
                         const std::function<bool(const agent::v1::AuditChunk&)>& write) {
-  BW_RETURN_IF_ERROR(
-      log.AppendOrOwe("audit-read", absl::StrCat("by/", who),
-                      absl::StrCat("{\"from\":", request.from(), ",\"limit\":", request.limit(), "}")));
+  BW_RETURN_IF_ERROR(log.AppendOrOwe("audit-read", absl::StrCat("by/", who),
+                                     audit::Detail().Number("from", request.from()).Number("limit", request.limit())));
   if (absl::Status done = log.Sign(); !done.ok()) {
     // On a full disk what was signed before is served: it is true all the same.
     if (!absl::IsResourceExhausted(done) || log.checkpoint().empty()) return done;

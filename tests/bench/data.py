@@ -3,18 +3,19 @@
 big: one file of random bytes (a checkpoint); its delta overwrites 1% of its 64 KiB blocks in place and inserts 1 KiB at a third.
 small: files of 1 to 15 KiB of random bytes, 1000 a folder (telemetry); its delta rewrites 1000, removes 1000 and adds 1000; ten
 rewrites ten.
+many: small files, by the million, of 16 to 256 bytes.
 """
 import os
 import random
 
-SETS = ("big", "small")
 BLOCK = 64 << 10
 TOUCHED = 1000
+SIZES = {"small": (1024, 15 * 1024), "many": (16, 256)}
 
 
-def _record(path, rng):
+def _record(path, rng, kind="small"):
     with open(path, "wb") as f:
-        f.write(rng.randbytes(rng.randint(1024, 15 * 1024)))
+        f.write(rng.randbytes(rng.randint(*SIZES[kind])))
 
 
 def make(kind, root, options):
@@ -26,18 +27,18 @@ def make(kind, root, options):
                 f.write(rng.randbytes(1 << 20))
         return
     rng = random.Random(2)
-    for n in range(options.small_files):
+    for n in range(options.many_files if kind == "many" else options.small_files):
         folder = os.path.join(root, f"{n // 1000:04d}")
         if n % 1000 == 0:
             os.makedirs(folder)
-        _record(os.path.join(folder, f"{n:07d}.rec"), rng)
+        _record(os.path.join(folder, f"{n:07d}.rec"), rng, kind)
 
 
-def touch_ten(root):
+def touch_ten(kind, root):
     rng = random.Random(5)
     folders = sorted(os.path.join(root, name) for name in os.listdir(root))
     for folder in rng.choices(folders, k=10):
-        _record(os.path.join(folder, rng.choice(sorted(os.listdir(folder)))), rng)
+        _record(os.path.join(folder, rng.choice(sorted(os.listdir(folder)))), rng, kind)
 
 
 def touch(kind, root, _):

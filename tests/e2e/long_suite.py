@@ -1,5 +1,6 @@
 """What takes minutes: a Linux-source-sized tree, trees of odd shapes, 2 GiB with ten random kills, a disk that fills up."""
 import contextlib
+import json
 import os
 import random
 import sqlite3
@@ -260,6 +261,26 @@ class FullDisk(unittest.TestCase):
             self.assertFalse(f.differences(source, fleet.current("core", "toobig")))
             fleet.verify("small", "core")
             fleet.dev("stop", "core")
+
+    def test_a_source_without_a_byte_left_sends_nothing_before_it_can_record_it(self):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
+            data = self.move_to_small_disk(fleet, "factory", "160m")
+            small = f.make_tree(fleet.path("small"), files=10)
+            fleet.apply(f.dataset_yaml("small", small))
+            fleet.dev("stop", "core")
+            fleet.commit("small", wait=False)
+            ballast = self.fill(data)
+            fleet.dev("start", "core")
+            failed = lambda: [t for t in fleet.transfers("small") if t["state"] == "failed"]  # noqa: E731
+            f.wait_until(lambda: len(failed()) >= 2, timeout=120, what="transfers are refused")
+            self.assertEqual({t["code"] for t in failed()}, {"DISK_FULL"}, failed())
+            self.assertEqual(f.pack_bytes(fleet, "core"), 0, "not a byte went")
+            os.remove(ballast)
+            fleet.wait_version("small", 1, "core", timeout=180)
+            kinds = [json.loads(line)["kind"] for line in fleet.audit("factory").splitlines()]
+            self.assertIn("grant-accepted", kinds)
+            self.assertIn("transfer-ended", kinds)
 
     def test_a_disk_without_a_byte_left_still_answers_and_owes_the_record(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:

@@ -96,8 +96,8 @@ SUITE = obj(law=TEXT, policy=TEXT, rules=COUNT, rulesWithoutCase=rows(TEXT),
 LINT = obj(severity=one_of("error", "warning"), code=TEXT, resource=TEXT, path=TEXT, file=TEXT, line=COUNT, column=COUNT, message=TEXT)
 CHECK = obj(name=TEXT, result=one_of("ok", "warn", "fail"), found=TEXT, remedy=TEXT)
 MOVE = obj(at=TIME, version=TEXT, to=TEXT, result=TEXT, rule=TEXT, basis=TEXT, purpose=TEXT, classes=TEXT, record=TEXT, **{"from": TEXT})
-SENT = obj(recipient=TEXT, region=TEXT, dataset=TEXT, classes=TEXT, basis=TEXT, rule=TEXT, purpose=TEXT, versions=TEXT, interrupted=TEXT,
-           data=TEXT, sent=TEXT, **{"from": TEXT})
+SENT = obj(recipient=TEXT, region=TEXT, dataset=TEXT, classes=TEXT, basis=TEXT, rule=TEXT, purpose=TEXT, versions=COUNT, interrupted=COUNT,
+           dataBytes=COUNT, sentBytes=COUNT, **{"from": TEXT})
 CONTRADICTION = obj(at=TIME, dataset=TEXT, transfer=TEXT, what=TEXT, records=TEXT)
 
 

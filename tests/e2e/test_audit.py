@@ -88,6 +88,11 @@ class Audit(unittest.TestCase):
                 rows = self.fleet.json("audit", "list", "--site", site, "--kind", kind, "--subject", "seen/")["records"]
                 self.assertEqual(len(rows), 1, (site, kind))
                 self.assertEqual(rows[0]["detail"]["rule"] == "", False, rows[0])
+        ended = [self.fleet.json("audit", "list", "--site", site, "--kind", "transfer-ended", "--subject", "seen/")["records"][0]["detail"]
+                 for site in ("factory", "core")]
+        for amount in ("wireBytes", "logicalBytes"):
+            self.assertEqual(ended[0][amount], ended[1][amount], "both ends count the same")
+            self.assertGreater(ended[0][amount], 0)
         issued = self.fleet.json("audit", "list", "--kind", "grant-issued")["records"]
         self.assertTrue(any(row["subject"].startswith("seen/") for row in issued))
         self.assertEqual(self.fleet.json("audit", "list", "--kind", "grant-issued", "--until", "2020-01-01")["records"], [])
@@ -212,7 +217,17 @@ class Audit(unittest.TestCase):
         self.assertIn("/", move["rule"])
         self.assertIn("class=telemetry", move["classes"])
         transfers = self.fleet.json("audit", "report", "--transfers", "--from", "2020-01-01")["transfers"]
-        self.assertEqual([(t["recipient"], t["region"], t["versions"]) for t in transfers], [("core", "eu/de", "1")])
+        whole = sum(os.path.getsize(path) for path in f.files_under(self.fleet.path("seen")))
+        sent, = transfers
+        self.assertEqual({name: sent[name] for name in ("recipient", "region", "from", "dataset", "basis", "versions", "interrupted", "dataBytes")},
+                         {"recipient": "core", "region": "eu/de", "from": "factory (eu/de/fra)", "dataset": "seen", "basis": "residency",
+                          "versions": 1, "interrupted": 0, "dataBytes": whole})
+        self.assertIn("class=telemetry", sent["classes"])
+        self.assertGreater(sent["sentBytes"], 0)
+        table = self.fleet.path("transfers.html")
+        self.fleet.cli("audit", "report", "--transfers", "--html", table)
+        for cell in (b"<td>residency</td>", b"<td>eu/de</td>", sent["classes"].encode()):
+            self.assertIn(cell, f.read(table))
         self.assertEqual(self.fleet.json("audit", "report", "--transfers", "--to", "2020-01-01")["transfers"], [])
         page = self.fleet.path("report.html")
         self.fleet.cli("audit", "report", "--dataset", "seen", "--html", page)

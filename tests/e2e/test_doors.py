@@ -154,6 +154,12 @@ class Doors(f.FleetTest):
         channel = w.grpc.insecure_channel   # only to say that none without TLS is there
         with channel(self.doors["join"][0]) as plain, self.assertRaises(w.grpc.RpcError):
             w.unary(plain, JOIN, w.enroll_pb2.JoinRequest(token="x"), w.enroll_pb2.JoinResponse)
+        anybody = w.Identity(None, None, w.admin(self.fleet).ca)
+        with anybody.channel(self.doors["join"][0], w.coordinator_id(self.fleet)) as channel:
+            for other in (GET_INFO, VERIFY, "/bailiwick.agent.v1.AgentSession/Renew", "/bailiwick.transfer.v1.Transfer/Exchange"):
+                with self.subTest(other), self.assertRaises(w.grpc.RpcError) as raised:
+                    channel.unary_unary(other, request_serializer=None, response_deserializer=None)(b"", timeout=30)
+                self.assertEqual(raised.exception.code(), w.grpc.StatusCode.UNIMPLEMENTED)
         codes = set()
         deadline = time.monotonic() + 30
         while "limited" not in codes and time.monotonic() < deadline:

@@ -9,6 +9,7 @@ import signal
 import unittest
 
 import fleet as f
+import test_at_rest as at_rest
 from test_eviction import evictions, events, replica
 
 SPEC = "commit: {onRequest: true}\ningest: consume\nabsent: keep\ndropAfterCopies: 2"
@@ -92,6 +93,26 @@ class HomeDrop(unittest.TestCase):
             self.goes_on_recording(fleet)
             self.a_lost_copy_is_repaired_from_the_other(fleet)
             self.another_home_sends_it_what_it_lacks(fleet)
+
+    def test_what_is_encrypted_at_rest_is_given_up_too(self):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            self.source, self.all = fleet.path("drive"), fleet.path("all")
+            fleet.apply(f.documents(at_rest.law(), at_rest.TO_CORE, f.dataset_yaml(
+                "drive", self.source, spec=SPEC.replace("Copies: 2", "Copies: 1"), labels=at_rest.LABELS)))
+            self.record(1, 4)
+            fleet.commit("drive", wait=False)
+            self.given_up(fleet, [1])
+            self.assertGreater(f.pack_bytes(fleet, "core"), 4 << 20)
+            self.assertEqual(fleet.json("dataset", "verify", "drive", "--site", "core")["sites"][0]["problemCount"], 0)
+            self.record(2, 2)
+            fleet.commit("drive", wait=False)
+            f.wait_until(lambda: f.pack_bytes(fleet, "core") > 6 << 20, timeout=120, what="version 2 is at core")
+            fleet.restart("factory")
+            self.given_up(fleet, [1, 2])
+            verified = [fleet.json("dataset", "verify", "drive", "--site", site)["sites"][0] for site in ("core", "factory")]
+            self.assertEqual([(s["versions"], s["problemCount"]) for s in verified], [(2, 0), (2, 0)], verified)
+            self.assertEqual(glob.glob(fleet.data("factory") + "/datasets/*/packs/*.pack"), [])
+            self.assertTrue(glob.glob(fleet.data("factory") + "/datasets/*/packs/*.spack"))
 
     def reads_say_where_it_is(self, fleet):
         self.assertIn("version 1 given up here; version 1 lies at cloud-us, core", self.home(fleet)["reason"])

@@ -1,5 +1,6 @@
 """Peers that lie: no certificate, a foreign one, somebody else's grant, a grant that a captured coordinator signs against the law,
 a path outside of what was granted, bytes that are not what they should be. The law holds at the two ends of the wire."""
+import json
 import os
 import random
 import subprocess
@@ -250,6 +251,61 @@ class Hostile(HostilePeer):
                 self.assertIsNotNone(goodbye)
                 self.assertIn(goodbye.code, ("CORRUPT", "BAD_REQUEST"))
         self.fleet.verify("prize", "core")
+
+    def node_of(self, dataset):
+        """(the piece, the payload) with which the factory answers the question for a manifest's root."""
+        flow = self.flow()
+        flow.send(hello=self.hello(self.grant(dataset), dataset=dataset))
+        self.assertTrue(flow.next().HasField("hello_reply"))
+        flow.send(want=w.transfer_pb2.Want(want_id=1, fetch_root=True))
+        data = flow.next().data
+        flow.close()
+        return data.pieces[0], data.payload
+
+    def test_a_source_that_says_that_all_is_there(self):
+        """The names of everything and the content of nothing: no version, whatever the source says."""
+        piece, payload = self.node_of("unwanted")
+        for nodes in (False, True):
+            with self.subTest(nodes=nodes):
+                flow = self.flow(site="factory", to="core")
+                flow.send(hello=self.hello(self.grant("unwanted"), dataset="unwanted", site="factory", role=w.transfer_pb2.ROLE_SOURCE))
+                self.assertTrue(flow.next().HasField("hello_reply"))
+                want = flow.next().want
+                if nodes and want.fetch_root:
+                    flow.send(data=w.transfer_pb2.Data(want_id=want.want_id, last=True, pieces=[piece], payload=payload))
+                    want = flow.next().want
+                    self.assertTrue(want.spans)
+                flow.send(goodbye=w.transfer_pb2.Goodbye(code="COMPLETE"))
+                _, goodbye = flow.until_goodbye()
+                self.assertEqual(goodbye and goodbye.code, "BAD_REQUEST", goodbye)
+                self.assertIn("before everything was here", goodbye.message)
+        self.assertFalse([r for r in self.records_of("core") if r["kind"] == "version-received" and "unwanted" in r["subject"]])
+        self.assertFalse(os.path.lexists(self.fleet.current("core", "unwanted")))
+
+    def records_of(self, site):
+        return [json.loads(line) for line in self.fleet.audit(site).splitlines()]
+
+    def test_no_peer_writes_in_our_records(self):
+        """What leaves is on record with who got it, whatever the receiver says at the end."""
+        for code, rule in (('x"', ""), ("BROKEN", "it's Gerät"), ("A" * 70000, ""), ("BROKEN", "r" * 70000),
+                           (f'BROKEN","destination":"{self.ids["cloud-us"]}', ""), ("\\", '"}')):
+            with self.subTest(code=code[:40], rule=rule[:40]):
+                grant = self.grant()
+                flow = self.flow()
+                flow.send(hello=self.hello(grant))
+                self.assertTrue(flow.next().HasField("hello_reply"))
+                flow.send(want=w.transfer_pb2.Want(want_id=1, fetch_root=True))
+                self.assertTrue(flow.next().HasField("data"))
+                flow.send(goodbye=w.transfer_pb2.Goodbye(code=code, rule=rule, message="m" * 70000))
+                transfer = w.grant_pb2.Grant.FromString(grant.payload).transfer_id
+                ended = lambda: [r for r in self.records_of("factory") if r["subject"].endswith(transfer)  # noqa: E731
+                                 and r["kind"] == "transfer-broken"]
+                f.wait_until(ended, what="the source's record of what left")
+                record, = ended()
+                self.assertEqual(record["detail"]["destination"], self.ids["core"])
+                self.assertGreater(record["detail"]["wireBytes"], 0)
+                self.assertRegex(record["detail"]["code"], "^[A-Z_]{1,32}$")
+                self.assertRegex(record["detail"]["rule"], "^[A-Za-z0-9._/-]{0,300}$")
 
     def test_data_that_is_not_where_it_is_looked_for(self):
         """The same protobuf message, its fields in another order: refused, and the receiver lives."""

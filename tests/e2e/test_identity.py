@@ -2,11 +2,14 @@
 import json
 import os
 import random
+import shutil
+import tempfile
 import time
 import unittest
 
 import fleet as f
 import identities as i
+import prometheus
 import wire as w
 
 YEAR = 365 * 24 * 3600
@@ -31,6 +34,18 @@ def declare(case, name):
     case.fleet.apply(f.documents(f.replication_yaml(to="[{site: core}]"), f.dataset_yaml(name, case.fleet.path(name))))
 
 
+def failed_calls(fleet):
+    """What coordinator and agents answered with anything but OK, as they count it themselves."""
+    found = {}
+    for name, folder in (("coordinator", os.path.join(fleet.dir, "coordinator")), *((s, fleet.data(s)) for s in ("factory", "core"))):
+        address = json.loads(f.read(os.path.join(folder, "endpoints.json")))["metrics"]
+        for line in prometheus.get(address, "/metrics")[2].splitlines():
+            if line.startswith("bailiwick_grpc_server_handled_total") and 'code="OK"' not in line:
+                series, count = line.rsplit(" ", 1)
+                found[name, series] = float(count)
+    return found
+
+
 def rotate_under_load(case, life, size, pace):
     """One transfer that outlives several certificates of every kind; nothing fails. The facts, for who prints them."""
     fleet = case.fleet
@@ -40,19 +55,22 @@ def rotate_under_load(case, life, size, pace):
         rng = random.Random(1)
         for _ in range(size >> 20):
             file.write(rng.randbytes(1 << 20))
-    with i.coordinator_with(fleet, "--certificate-life", life, "--ca-rotate-every", life):
+    with i.coordinator_with(fleet, "--certificate-life", life, "--ca-rotate-every", life, "--metrics-listen", "127.0.0.1:0"):
         for site in ("factory", "core"):   # those that they have are good for a day
             fleet.dev("stop", site)
             i.rejoin(fleet, site)
             fleet.dev("start", site)
-        seen = {"factory": set(), "core": set(), "coordinator": set(), "roots": set()}
+        seen = {"factory": set(), "core": set(), "coordinator": set(), "roots": set(), "keys": set()}
 
         def look():
             for site in ("factory", "core"):
                 seen[site].add(certificate(fleet, "sites", site, "identity", "live"))
+            seen["keys"].add(w.read(os.path.join(fleet.data("core"), "identity", "live", "key.pem")))
             seen["coordinator"].add(certificate(fleet, "coordinator", "tls", "live"))
             seen["roots"].update(w.read(os.path.join(fleet.data("core"), "identity", "live", "ca.pem")).split(b"-----END"))
-        started = time.monotonic()
+        for site in ("factory", "core"):
+            f.wait_until(lambda s=site: i.agents(fleet)[s]["connected"], what=f"{site} is back")
+        started, failed = time.monotonic(), failed_calls(fleet)
         fleet.commit("load", wait=False)
         f.wait_until(lambda: look() or fleet.transfers("load", 1, "core")[-1:] and
                      fleet.transfers("load", 1, "core")[-1]["state"] == "done", timeout=300, step=0.5, what="the transfer is done")
@@ -63,7 +81,9 @@ def rotate_under_load(case, life, size, pace):
         for who in ("factory", "core", "coordinator"):
             case.assertGreaterEqual(len(seen[who]), 3, f"{who}: renewed while it ran")
         case.assertGreaterEqual(len(seen["roots"]), 4, "the CA was replaced while it ran")
+        case.assertGreaterEqual(len(seen["keys"]), 3, "each certificate has a key of its own")
         case.assertEqual([e for e in fleet.cli("events").out.splitlines() if "transfer-failed" in e], [])
+        case.assertEqual(failed_calls(fleet), failed, "no call failed")
     return {"seconds": seconds, **{k: len(v) for k, v in seen.items()}}
 
 
@@ -168,13 +188,36 @@ class Revocation(f.FleetTest):
         data = self.fleet.data("core")
         said = json.loads(f.run([f.AGENT, "certificate", "--data-dir", data, "--json"]).out)
         self.assertEqual(said["identity"], i.agents(self.fleet)["core"]["identity"])
-        before = certificate(self.fleet, "sites", "core", "identity", "live")
+        before, listed = certificate(self.fleet, "sites", "core", "identity", "live"), i.agents(self.fleet)["core"]
+        time.sleep(1.1)   # times are told in whole seconds
         self.assertEqual(f.run([f.AGENT, "certificate", "--data-dir", data, "--renew"]).code, f.OK)
         self.assertNotEqual(certificate(self.fleet, "sites", "core", "identity", "live"), before)
+        for what in ("certificateExpires", "renewed"):
+            self.assertGreater(i.agents(self.fleet)["core"][what], listed[what], what)
+        self.assertIn("neither root nor the user that the agent runs as", self.as_nobody(data))
+        self.assertIn(("local user 65534", "NOT_ALLOWED"), i.refusals(self.fleet, "core"))
         self.assertEqual(os.stat(os.path.join(data, "agent.sock")).st_mode & 0o777, 0o600)
         self.fleet.dev("stop", "core")
         self.assertEqual(f.run([f.AGENT, "certificate", "--data-dir", data]).code, f.UNAVAILABLE)
         self.fleet.dev("start", "core")
+
+    def as_nobody(self, data):
+        """What another user of the machine hears who gets at the socket; modes do not stand in its way here."""
+        ask = ("import os, socket, sys\nif os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+               "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'renew\\n'); print(s.recv(4096).decode())")
+        opened = []
+        path = os.path.join(data, "agent.sock")
+        while path not in (tempfile.gettempdir(), "/"):
+            opened.append((path, os.stat(path).st_mode & 0o7777))
+            os.chmod(path, 0o777)
+            path = os.path.dirname(path)
+        try:
+            sudo = [] if os.getuid() == 0 else ["sudo", "-n", "-u", "#65534"]
+            said = f.run([*sudo, "/usr/bin/python3", "-c", ask, os.path.join(data, "agent.sock")])
+        finally:
+            for path, mode in opened:
+                os.chmod(path, mode)
+        return json.loads(said.out)["error"]
 
     def test_joining_again_with_the_parts_of_the_string(self):
         token = self.fleet.json("site", "join-token", "core")
@@ -203,6 +246,37 @@ class Revocation(f.FleetTest):
         self.assertEqual(certificate(self.fleet, "sites", "core", "identity", "live"), after)
         self.fleet.dev("start", "core")
         flow_once(self, "vain")
+
+
+class Wiped(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+
+    def test_a_home_that_lost_its_disk_cannot_overwrite_its_past(self):
+        """Another incarnation, another key: nothing counts until an admin says so, and no version is written anew even then."""
+        fleet = self.fleet
+        declare(self, "past")
+        flow_once(self, "past")
+        flow_once(self, "past", 2)
+        identity = lambda: {v["number"]: v["identity"] for v in fleet.json("dataset", "versions", "past")["versions"]}  # noqa: E731
+        before, tree = identity(), {n: f.read(os.path.join(fleet.current("core", "past"), n)) for n in ("file-1", "file-2")}
+        old = w.public_key(w.enrolment_key(fleet, "factory"))
+        fleet.dev("stop", "factory")
+        shutil.rmtree(fleet.data("factory"))
+        i.rejoin(fleet, "factory")
+        self.assertNotEqual(w.public_key(w.enrolment_key(fleet, "factory")), old)
+        fleet.dev("start", "factory")
+        f.wait_until(lambda: i.agents(fleet)["factory"]["state"] == "unapproved", what="it waits for an admin")
+        fleet.cli("site", "approve", "factory")
+        f.wait_until(lambda: i.agents(fleet)["factory"]["state"] == "connected", what="it is approved")
+        f.write(os.path.join(fleet.path("past"), "file-1"), b"another past")
+        f.wait_until(lambda: fleet.commit("past", wait=False, expect=None).code == f.OK or
+                     "rewrite history" in fleet.cli("events").out, what="the wiped home commits")
+        f.wait_until(lambda: "rewrite history" in fleet.cli("events").out + fleet.cli("why", "past", "core", expect=None).text +
+                     fleet.cli("status").out or max(identity()) > 2, what="it is refused, or goes on behind what was")
+        self.assertEqual({n: v for n, v in identity().items() if n in before}, before)
+        fleet.verify("past", "core")
+        if max(identity()) == 2:
+            self.assertEqual({n: f.read(os.path.join(fleet.current("core", "past"), n)) for n in tree}, tree)
 
 
 class Sleep(f.FleetTest):

@@ -136,9 +136,27 @@ class People(f.FleetTest):
                                     labels='class: telemetry, pii: "yes"')
         self.assertIn("relabels dataset data", self.fleet.apply(relabelled, expect=None).text)
         self.fleet.cli("policy", "reject", "--yes")
-        before = i.agents(self.fleet)["core"]["recoveriesLeft"]
-        self.fleet.cli("agent", "allow-recoveries", "core", "100")
-        self.assertEqual(i.agents(self.fleet)["core"]["recoveriesLeft"], before)
+        left = lambda: i.agents(self.fleet)["core"]["recoveriesLeft"]  # noqa: E731
+        before = left()
+        for again in (False, True):
+            self.fleet.cli("agent", "allow-recoveries", "core", "100")
+            self.assertEqual(left(), before)
+            proposal, = self.fleet.json("proposals")["proposals"]
+            if not again:
+                self.fleet.cli("withdraw", proposal["id"])
+                self.assertEqual(self.fleet.json("proposals")["proposals"], [])
+        self.as_("bob", "approve", proposal["id"], "--yes")
+        self.assertEqual(left(), 100)
+
+        # Each of these acts is on record, with who did it.
+        admin, bob = (f"spiffe://{w.context(self.fleet)['trustDomain']}/admin/{name}" for name in ("admin", "bob"))
+        said, both = i.records(self.fleet, "coordinator"), f"{admin} and {bob}"
+        for kind, who, times in (("hold-set", admin, 1), ("proposal-made", admin, 3), ("proposal-approved", bob, 2),
+                                 ("proposal-withdrawn", admin, 1), ("hold-released", both, 1), ("recoveries-allowed", both, 1),
+                                 ("policy-change-rejected", admin, 1)):
+            found = [r for r in said if r["kind"] == kind]
+            self.assertEqual(len(found), times, (kind, found))
+            self.assertTrue(all(who in (None, r["detail"]["by"]) for r in found), (kind, found))
 
 
 if __name__ == "__main__":

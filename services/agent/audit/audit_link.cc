@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/audit/merkle.h"
 #include "common/base/status.h"
 #include "common/rpc/audit.h"
@@ -94,12 +95,13 @@ absl::StatusOr<audit::SignedCheckpoint> AuditLink::Open(const std::string& note)
 absl::Status AuditLink::Refuse(const std::string& kind, const audit::SignedCheckpoint& newest, const std::string& why) {
   const std::string shown = absl::StrCat(newest.checkpoint.origin, "/", newest.checkpoint.size);
   if (disputed_ != newest.note.text) {
-    BW_RETURN_IF_ERROR(
-        parts_.log
-            ->Append(kind, "coordinator",
-                     absl::StrCat("{\"log\":\"", newest.checkpoint.origin, "\",\"size\":", newest.checkpoint.size,
-                                  ",\"root\":\"", newest.checkpoint.root.Hex(), "\"}"))
-            .status());
+    BW_RETURN_IF_ERROR(parts_.log
+                           ->Append(kind, "coordinator",
+                                    audit::Detail()
+                                        .Text("log", newest.checkpoint.origin)
+                                        .Number("size", newest.checkpoint.size)
+                                        .Text("root", newest.checkpoint.root.Hex()))
+                           .status());
     disputed_ = newest.note.text;
   }
   Log(Level::kError, kind, {{"checkpoint", shown}, {"problem", why}});
@@ -116,12 +118,14 @@ absl::StatusOr<agent::v1::AuditCosignature> AuditLink::Judge(const agent::v1::Au
     BW_ASSIGN_OR_RETURN(seen, audit::Checkpoint::Parse(kept));
     if (seen.origin != newest.checkpoint.origin) {
       // A coordinator that was made anew. Who wants to know why finds it here.
-      BW_RETURN_IF_ERROR(
-          parts_.log
-              ->Append("coordinator-log-replaced", "coordinator",
-                       absl::StrCat("{\"log\":\"", newest.checkpoint.origin, "\",\"before\":\"", seen.origin,
-                                    "\",\"size\":", seen.size, ",\"root\":\"", seen.root.Hex(), "\"}"))
-              .status());
+      BW_RETURN_IF_ERROR(parts_.log
+                             ->Append("coordinator-log-replaced", "coordinator",
+                                      audit::Detail()
+                                          .Text("log", newest.checkpoint.origin)
+                                          .Text("before", seen.origin)
+                                          .Number("size", seen.size)
+                                          .Text("root", seen.root.Hex()))
+                             .status());
       seen = {newest.checkpoint.origin, 0, audit::EmptyRoot()};
     }
   }
@@ -133,8 +137,9 @@ absl::StatusOr<agent::v1::AuditCosignature> AuditLink::Judge(const agent::v1::Au
   }
   if (request.old_size() != seen.size) return answer;
   BW_ASSIGN_OR_RETURN(const std::vector<Digest> proof, rpc::DigestsOf(request.proof()));
-  // What the coordinator says of its own beginning counts with the proof that the checkpoint signs it as well: then both
-  // are signed, and if they differ they contradict each other. A proof that fails shows nothing; it is asked again.
+  // What the coordinator says of its own beginning counts with the proof that the checkpoint signs it as well: then
+  // both are signed, and if they differ they contradict each other. A proof that fails shows nothing; it is asked
+  // again.
   Digest beginning = newest.checkpoint.size == seen.size ? newest.checkpoint.root : seen.root;
   if (!request.old_root().empty()) {
     BW_ASSIGN_OR_RETURN(beginning, Digest::From(Digest::kSha256, request.old_root()));

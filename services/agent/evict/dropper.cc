@@ -10,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/audit/detail.h"
+#include "common/base/runs.h"
 #include "common/base/status.h"
 #include "common/rpc/codec.h"
 
@@ -19,13 +21,13 @@ namespace {
 constexpr char kCause[] = "held-elsewhere";
 
 std::string Detail(const agent::v1::DropRecord& record) {
-  return absl::StrCat(
-      "{\"cause\":\"", kCause, "\",\"receipt\":\"", absl::BytesToHexString(record.receipt_id()), "\",\"versions\":[",
-      absl::StrJoin(record.versions(), ",", [](std::string* out, const auto& v) { absl::StrAppend(out, v.number()); }),
-      "],\"heldAt\":[",
-      absl::StrJoin(record.sites(), ",",
-                    [](std::string* out, const std::string& site) { absl::StrAppend(out, "\"", site, "\""); }),
-      "]}");
+  std::vector<uint64_t> numbers;
+  for (const auto& version : record.versions()) numbers.push_back(version.number());
+  return audit::Detail()
+      .Text("cause", kCause)
+      .Text("receipt", absl::BytesToHexString(record.receipt_id()))
+      .Text("versions", FormatRuns(std::move(numbers)))
+      .Texts("heldAt", record.sites());
 }
 
 }  // namespace

@@ -4,7 +4,8 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "common/audit/detail.h"
+#include "common/base/runs.h"
 #include "common/base/status.h"
 #include "common/rpc/codec.h"
 
@@ -14,17 +15,17 @@ namespace {
 constexpr char kDeleted[] = "deleted";
 constexpr char kCryptoErased[] = "crypto-erased";
 
-std::string Numbers(const std::vector<rpc::VersionRef>& versions) {
-  return absl::StrJoin(versions, ",",
-                       [](std::string* out, const rpc::VersionRef& v) { absl::StrAppend(out, v.number); });
-}
-
 std::string Detail(const Fence& fence) {
-  return absl::StrCat("{\"reason\":\"", fence.reason, "\",\"rule\":\"", absl::CEscape(fence.rule),
-                      "\",\"policyRevision\":", fence.revision, ",\"cause\":\"", fence.erasure.cause,
-                      "\",\"receipt\":\"", absl::BytesToHexString(fence.erasure.receipt_id), "\",\"versions\":[",
-                      Numbers(fence.erasure.versions), "],\"everything\":", fence.erasure.everything ? "true" : "false",
-                      "}");
+  std::vector<uint64_t> numbers;
+  for (const rpc::VersionRef& version : fence.erasure.versions) numbers.push_back(version.number);
+  return audit::Detail()
+      .Text("reason", fence.reason)
+      .Text("rule", fence.rule)
+      .Number("policyRevision", fence.revision)
+      .Text("cause", fence.erasure.cause)
+      .Text("receipt", absl::BytesToHexString(fence.erasure.receipt_id))
+      .Text("versions", FormatRuns(std::move(numbers)))
+      .Flag("everything", fence.erasure.everything);
 }
 
 const char* AuditKind(const std::optional<Fence>& fence) {
@@ -360,7 +361,7 @@ absl::Status Evictor::SetHolds(const agent::v1::Holds& holds) {
     if (known.SerializeAsString() == holds.SerializeAsString()) return absl::OkStatus();
   }
   BW_RETURN_IF_ERROR(
-      parts_.audit->Append("holds-changed", "holds", absl::StrCat("{\"holds\":", holds.holds_size(), "}")).status());
+      parts_.audit->Append("holds-changed", "holds", audit::Detail().Number("holds", holds.holds_size())).status());
   BW_RETURN_IF_ERROR(parts_.db->Transaction([&](sql::Database& db) -> absl::Status {
     BW_ASSIGN_OR_RETURN(sql::Statement put, db.Prepare("INSERT OR REPLACE INTO holds(id, holds) VALUES(1, ?)"));
     const std::string bytes = holds.SerializeAsString();

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "common/base/runs.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -14,10 +14,6 @@ constexpr char kTransferStopped[] = "transfer-stopped";
 
 bool Held(const Facts& facts, VersionNumber number) {
   return facts.held.count(Facts::kEveryVersion) != 0 || facts.held.count(number) != 0;
-}
-
-std::string Versions(const std::set<VersionNumber>& numbers) {
-  return absl::StrCat(numbers.size() == 1 ? "version " : "versions ", absl::StrJoin(numbers, ", "));
 }
 
 bool Same(const Fence& a, const Fence& b) {
@@ -78,7 +74,7 @@ Step Unlawful(const std::optional<Fence>& before, const Facts& facts) {
     return Next(before, std::move(fence));
   }
   if (!fence.held.empty()) {
-    fence.hindrance = absl::StrCat("a hold keeps ", Versions(fence.held),
+    fence.hindrance = absl::StrCat("a hold keeps ", FormatVersions(fence.held),
                                    ", which the law does not permit here; release it: ", "bailiwick dataset holds");
   }
   if (erasure.everything || !erasure.versions.empty()) {
@@ -123,12 +119,12 @@ void Blame(const Facts& facts, const Overdue& overdue, Fence* fence) {
   const std::string limit = absl::FormatDuration(facts.verdict.max_retention);
   fence->rule = facts.verdict.retention_rule;
   fence->sentence = absl::StrCat("policy ", fence->rule, " lets a version lie here for ", limit, ", which is over for ",
-                                 Versions(overdue.all));
+                                 FormatVersions(overdue.all));
   if (!overdue.held.empty()) {
-    fence->hindrance = absl::StrCat("a hold keeps ", Versions(overdue.held), " beyond the retention of ", limit,
+    fence->hindrance = absl::StrCat("a hold keeps ", FormatVersions(overdue.held), " beyond the retention of ", limit,
                                     " that the law sets here");
   } else if (overdue.guessed) {
-    fence->hindrance = absl::StrCat(Versions(overdue.waiting), " past the retention of ", limit,
+    fence->hindrance = absl::StrCat(FormatVersions(overdue.waiting), " past the retention of ", limit,
                                     " by this machine's clock alone: fenced, and kept until signed time confirms it");
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/identity/spiffe.h"
 #include "common/policy/evaluator.h"
@@ -63,7 +64,7 @@ absl::Status AtRestKeeper::Ensure(DatasetHandle& dataset, const policy::Obligati
   BW_RETURN_IF_ERROR(state_->Encrypt(dataset, chosen));
   BW_RETURN_IF_ERROR(state_->audit()
                          ->Append(now.wrapping_key.empty() ? "dataset-encrypted" : "data-key-rewrapped", dataset.name,
-                                  absl::StrCat("{\"wrappingKey\":\"", chosen, "\"}"))
+                                  audit::Detail().Text("wrappingKey", chosen))
                          .status());
   telemetry::Log(telemetry::Level::kInfo, now.wrapping_key.empty() ? "dataset-encrypted" : "data-key-rewrapped",
                  {{"dataset", dataset.name}, {"wrapping_key", chosen}, {"before", now.wrapping_key}});

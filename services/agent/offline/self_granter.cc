@@ -4,6 +4,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/identity/spiffe.h"
 #include "common/policy/evaluator.h"
@@ -96,12 +97,16 @@ absl::StatusOr<crypto::Envelope> SelfGranter::Grant(const Flow& flow) const {
   grant.policy_digest = law->world.digest;
   grant.not_before = now - kBackdate;
   grant.not_after = now + kGrantLife;
-  const std::string detail =
-      absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
-                   "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"purpose\":\"",
-                   absl::CEscape(grant.purpose), "\",\"rule\":\"", absl::CEscape(decision.rule), "\",\"basis\":\"",
-                   decision.basis, "\",\"policyRevision\":", grant.policy_revision,
-                   ",\"policyAgeSeconds\":", absl::ToInt64Seconds(now - called), "}");
+  const std::string detail = audit::Detail()
+                                 .Text("grant", absl::BytesToHexString(grant.grant_id))
+                                 .Text("version", grant.version.Hex())
+                                 .Text("source", grant.source)
+                                 .Text("destination", grant.destination)
+                                 .Text("purpose", grant.purpose)
+                                 .Text("rule", decision.rule)
+                                 .Text("basis", decision.basis)
+                                 .Number("policyRevision", grant.policy_revision)
+                                 .Number("policyAgeSeconds", absl::ToInt64Seconds(now - called));
   BW_RETURN_IF_ERROR(
       env_.audit->Append("self-grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id), detail).status());
   return crypto::SignEnvelope(crypto::kSelfGrantType, rpc::EncodeGrant(grant), *env_.key);

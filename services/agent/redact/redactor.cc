@@ -2,6 +2,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/receipt.h"
@@ -75,9 +76,11 @@ absl::Status Redactor::Load() {
 absl::Status Redactor::Audit(const char* kind, const Known& known) {
   return parts_.audit
       ->Append(kind, absl::StrCat("dataset/", known.dataset),
-               absl::StrCat("{\"order\":\"", absl::BytesToHexString(known.redaction->order_id), "\",\"receipt\":\"",
-                            absl::BytesToHexString(known.receipt_id), "\",\"contents\":",
-                            known.redaction->contents.size(), ",\"chunks\":", known.redaction->chunks.size(), "}"))
+               audit::Detail()
+                   .Text("order", absl::BytesToHexString(known.redaction->order_id))
+                   .Text("receipt", absl::BytesToHexString(known.receipt_id))
+                   .Number("contents", known.redaction->contents.size())
+                   .Number("chunks", known.redaction->chunks.size()))
       .status();
 }
 

@@ -154,7 +154,8 @@ absl::Status SessionClient::End(Link& link) {
   }
   if (link.writer.joinable()) link.writer.join();
   grpc::Status finished = link.stream->Finish();
-  if (finished.ok()) return absl::UnavailableError("the coordinator ended the session");
+  if (finished.ok())
+    return absl::UnavailableError("the coordinator ended the session: a newer one of the same agent took over");
   return rpc::FromGrpc(finished);
 }
 

@@ -3,8 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/rpc/codec.h"
@@ -42,7 +41,7 @@ absl::Status Record(const TransferEnvironment& env, const transfer::v1::Ask& ask
   auto peer = stream.peer();
   const std::string who = peer.ok() ? peer->uri : "";
   return env.refusals->Record("ask-refused", who, "NOT_DELEGATED", dataset.ok() ? dataset->Hex() : "unknown",
-                              absl::StrCat("{\"peer\":\"", absl::CEscape(who), "\",\"code\":\"NOT_DELEGATED\"}"));
+                              audit::Detail().Text("peer", who).Text("code", "NOT_DELEGATED"));
 }
 
 std::string CodeOf(const absl::Status& status) {

@@ -1,10 +1,13 @@
 #include "services/agent/transfer/flow.h"
 
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/identity/spiffe.h"
 #include "common/rpc/codec.h"
-#include "common/telemetry/line.h"
 #include "common/telemetry/log.h"
 #include "services/agent/transfer/flow_metrics.h"
 
@@ -39,34 +42,41 @@ std::string CodeOf(const absl::Status& status) {
 
 // What the data is by the law, as JSON.
 std::string LabelsOf(const policy::Grant& grant, const Law& law) {
-  std::string out;
   auto current = law.current();
   if (current == nullptr) return "{}";
   auto known = current->Classify(grant.dataset_id, grant.dataset);
   if (!known.ok()) return "{}";
-  for (const auto& [name, value] : known->labels) {
-    absl::StrAppend(&out, out.empty() ? "" : ",", telemetry::JsonString(name), ":", telemetry::JsonString(value));
-  }
-  return absl::StrCat("{", out, "}");
+  audit::Detail labels;
+  for (const auto& [name, value] : known->labels) labels.Text(name, value);
+  return labels;
 }
 
 // Enough to answer later who got what, on what ground, and how much of it. Of a flow that the source granted itself
 // also how old the law was here.
 std::string Detail(const policy::Grant& grant, const policy::GrantDecision& permit, const store::VersionRecord& record,
                    const End& end, bool receive, uint64_t wire_bytes, const Law& law) {
-  std::string self_granted;
+  audit::Detail detail;
+  detail.Text("grant", absl::BytesToHexString(grant.grant_id))
+      .Text("version", grant.version.Hex())
+      .Text("source", grant.source)
+      .Text("destination", grant.destination)
+      .Text("purpose", grant.purpose)
+      .Number("policyRevision", grant.policy_revision)
+      .Text("code", end.code)
+      .Text("rule", end.complete() ? permit.rule : end.rule)
+      .Text("basis", permit.basis)
+      .Text("role", receive ? "receiver" : "source")
+      .Number("number", record.number)
+      .Json("labels", LabelsOf(grant, law))
+      .Text("sourceRegion", grant.source_region)
+      .Text("destinationRegion", grant.destination_region)
+      .Number("logicalBytes", record.logical_bytes)
+      .Number("wireBytes", wire_bytes);
   if (grant.self_granted) {
-    self_granted = absl::StrCat(",\"selfGranted\":true,\"policyAgeSeconds\":",
-                                absl::ToInt64Seconds(law.clock().Now() - law.called_current()));
+    detail.Flag("selfGranted", true)
+        .Number("policyAgeSeconds", absl::ToInt64Seconds(law.clock().Now() - law.called_current()));
   }
-  return absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
-                      "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"purpose\":\"",
-                      absl::CEscape(grant.purpose), "\",\"policyRevision\":", grant.policy_revision, ",\"code\":\"",
-                      end.code, "\",\"rule\":\"", absl::CEscape(end.complete() ? permit.rule : end.rule),
-                      "\",\"basis\":\"", permit.basis, "\",\"role\":\"", receive ? "receiver" : "source",
-                      "\",\"number\":", record.number, ",\"labels\":", LabelsOf(grant, law), ",\"sourceRegion\":\"",
-                      grant.source_region, "\",\"destinationRegion\":\"", grant.destination_region,
-                      "\",\"logicalBytes\":", record.logical_bytes, ",\"wireBytes\":", wire_bytes, self_granted, "}");
+  return detail;
 }
 
 // A rule as the peer names it is a label only if our law has it too.
@@ -77,6 +87,24 @@ std::string KnownRule(const Law& law, const std::string& rule) {
     if (known.name() == rule) return rule;
   }
   return "";
+}
+
+// Why the peer ends the flow, in its words: they go into records, reports and logs, so they are no longer than such
+// words are, and a code or a rule looks like one.
+End SaidByPeer(const transfer::v1::Goodbye& bye) {
+  constexpr size_t kMaxMessage = 1000;
+  constexpr size_t kMaxRule = 300;
+  End end{IsCode(bye.code()) ? bye.code() : "OTHER", bye.message(), bye.rule()};
+  if (end.message.size() > kMaxMessage) {
+    size_t kept = kMaxMessage;
+    while ((static_cast<unsigned char>(end.message[kept]) & 0xC0) == 0x80) --kept;  // no half character
+    end.message.resize(kept);
+  }
+  auto of_a_name = [](char c) {
+    return absl::ascii_isalnum(c) || std::string_view("-._/").find(c) != std::string_view::npos;
+  };
+  if (end.rule.size() > kMaxRule || !std::all_of(end.rule.begin(), end.rule.end(), of_a_name)) end.rule.clear();
+  return end;
 }
 
 }  // namespace
@@ -123,8 +151,9 @@ bool Flow::ReadFrame(InFrame* in, End* end) {
     *in = *std::move(decoded);
   }
   if (in->message.has_goodbye()) {
-    const auto& bye = in->message.goodbye();
-    *end = {bye.code().empty() ? "INTERNAL" : bye.code(), bye.message(), bye.rule()};
+    *end = SaidByPeer(in->message.goodbye());
+    // Only a receiver knows when everything is there.
+    if (receive_ && end->complete()) *end = {"BAD_REQUEST", "the source ended before everything was here", ""};
     return false;
   }
   return true;

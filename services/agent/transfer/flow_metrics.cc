@@ -1,5 +1,7 @@
 #include "services/agent/transfer/flow_metrics.h"
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
 #include "common/telemetry/metrics.h"
 
@@ -21,15 +23,14 @@ telemetry::GaugeFamily running("bailiwick_agent_transfers_running", "Flows that 
 
 std::string Direction(bool receive) { return receive ? "receive" : "send"; }
 
-std::string Code(const std::string& code) {
-  if (code.empty() || code.size() > kMaxCode) return "OTHER";
-  for (char c : code) {
-    if (!absl::ascii_isupper(c) && c != '_') return "OTHER";
-  }
-  return code;
-}
+std::string Code(const std::string& code) { return IsCode(code) ? code : "OTHER"; }
 
 }  // namespace
+
+bool IsCode(std::string_view code) {
+  return !code.empty() && code.size() <= kMaxCode &&
+         std::all_of(code.begin(), code.end(), [](char c) { return absl::ascii_isupper(c) || c == '_'; });
+}
 
 void CountFlowBytes(const std::string& dataset, const std::string& peer_site, bool receive, uint64_t bytes) {
   bytes_moved.With({dataset, peer_site, Direction(receive)}).Add(bytes);

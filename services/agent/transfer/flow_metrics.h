@@ -4,10 +4,14 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "absl/time/time.h"
 
 namespace bailiwick::agent {
+
+// Whether it looks like the code that a flow ends with.
+bool IsCode(std::string_view code);
 
 void CountFlowBytes(const std::string& dataset, const std::string& peer_site, bool receive, uint64_t bytes);
 // Whether this end let a flow begin: "PERMITTED" or the code of the refusal, and the rule of the law that decided.

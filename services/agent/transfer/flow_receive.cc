@@ -99,8 +99,8 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
     } else if (piece.absent()) {
       end = {"CORRUPT", absl::StrCat("the source no longer has chunk ", next->digest.ShortHex()), ""};
     } else if (next->is_node ? piece.raw_length() > store::kMaxNodeBytes : piece.raw_length() != next->length) {
-      end = {"CORRUPT",
-             absl::StrCat("chunk ", next->digest.ShortHex(), " has another length than its manifest says"), ""};
+      end = {"CORRUPT", absl::StrCat("chunk ", next->digest.ShortHex(), " has another length than its manifest says"),
+             ""};
     } else if (piece.codec() > 1) {
       end = {"CORRUPT", absl::StrCat("unknown codec ", piece.codec()), ""};
     } else {

@@ -176,6 +176,7 @@ End Flow::Dial(const FlowOrder& order) {
   End end;
   if (!ReadFrame(&in, &end)) {
     if (end.code == "BROKEN") end.message = "the peer cannot be reached or ended the connection";
+    if (end.complete()) end = {"BAD_REQUEST", "the peer did not answer the hello", ""};
     return end;
   }
   if (!in.message.has_hello_reply()) return {"BAD_REQUEST", "the peer did not answer the hello", ""};

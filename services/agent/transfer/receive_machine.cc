@@ -52,7 +52,8 @@ std::optional<ReceiveMachine::NodeRef> ReceiveMachine::NextLoad() {
 absl::Status ReceiveMachine::Loaded(const NodeRef& ref, const store::Node& node, const std::vector<Have>& have) {
   std::vector<store::NodeChild> children = node.Children();
   if (children.size() != have.size()) return absl::InternalError("presence does not match the node's children");
-  if (ref.path.size() >= kMaxDepth) return absl::InvalidArgumentError("the manifest is deeper than any manifest can be");
+  if (ref.path.size() >= kMaxDepth)
+    return absl::InvalidArgumentError("the manifest is deeper than any manifest can be");
   uint64_t sum = 0;
   for (const auto& child : children) {
     if (child.length > UINT64_MAX - sum) return absl::InvalidArgumentError("the manifest's sizes overflow");
@@ -159,7 +160,8 @@ void ReceiveMachine::Found(const std::vector<Have>& have) {
 
 absl::StatusOr<ReceiveMachine::Expected> ReceiveMachine::Next(uint64_t want_id, size_t behind) const {
   auto it = in_flight_.find(want_id);
-  if (it == in_flight_.end()) return absl::InvalidArgumentError(absl::StrCat("data for want ", want_id, ", which is not open"));
+  if (it == in_flight_.end())
+    return absl::InvalidArgumentError(absl::StrCat("data for want ", want_id, ", which is not open"));
   const Flight& flight = it->second;
   if (behind >= flight.want.pieces.size() - flight.next) {
     return absl::InvalidArgumentError(absl::StrCat("more data for want ", want_id, " than it asked for"));
@@ -174,7 +176,9 @@ void ReceiveMachine::Stored(uint64_t want_id) {
   const Expected& piece = flight.want.pieces[flight.next];
   in_flight_bytes_ -= Cost(piece);
   if (piece.is_node) {
-    NodeRef ref{.path = flight.want.path, .digest = piece.digest, .length = piece.length,
+    NodeRef ref{.path = flight.want.path,
+                .digest = piece.digest,
+                .length = piece.length,
                 .length_known = !flight.want.fetch_root};
     if (!flight.want.fetch_root) ref.path.push_back(piece.child);
     Load(std::move(ref));

@@ -53,7 +53,8 @@ struct World {
         auto node = store::DecodeNode(nodes.at(ref->digest));
         EXPECT_TRUE(node.ok());
         std::vector<Have> have;
-        for (const auto& child : node->Children()) have.push_back(here.count(child.digest) ? Have::kHere : Have::kMissing);
+        for (const auto& child : node->Children())
+          have.push_back(here.count(child.digest) ? Have::kHere : Have::kMissing);
         EXPECT_TRUE(machine.Loaded(*ref, *node, have).ok());
       }
       while (auto want = machine.NextWant()) open.push_back(*want);

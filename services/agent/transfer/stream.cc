@@ -1,12 +1,12 @@
 #include "services/agent/transfer/stream.h"
 
+#include <grpcpp/generic/generic_stub.h>
+
 #include <deque>
 #include <optional>
 #include <set>
 #include <thread>
 #include <utility>
-
-#include <grpcpp/generic/generic_stub.h>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -18,8 +18,8 @@ namespace {
 // How long Close waits for queued frames to leave: a peer that does not read must not hold a thread for ever.
 constexpr absl::Duration kCloseTimeout = absl::Seconds(10);
 
-// The queues, shared by the reactor (gRPC's threads) and the FrameStream (ours). The reactor's operations are started under
-// the mutex so that none starts after the stream ended.
+// The queues, shared by the reactor (gRPC's threads) and the FrameStream (ours). The reactor's operations are started
+// under the mutex so that none starts after the stream ended.
 class Queues {
  public:
   using Buffer = grpc::ByteBuffer;
@@ -229,7 +229,8 @@ class ClientReactor : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byt
  public:
   ClientReactor(const std::shared_ptr<grpc::Channel>& channel, std::shared_ptr<Queues> queues)
       : context_(std::make_shared<grpc::ClientContext>()), stub_(channel), queues_(std::move(queues)) {
-    stub_.PrepareBidiStreamingCall(context_.get(), "/bailiwick.transfer.v1.Transfer/Exchange", grpc::StubOptions(), this);
+    stub_.PrepareBidiStreamingCall(context_.get(), "/bailiwick.transfer.v1.Transfer/Exchange", grpc::StubOptions(),
+                                   this);
   }
   std::shared_ptr<grpc::ClientContext> context() const { return context_; }
   void Begin() {
@@ -248,8 +249,8 @@ class ClientReactor : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byt
                         }});
     StartCall();
   }
-  // The hold stays when the peer ends the stream: our threads may be about to start something. Close or Abort, which every
-  // stream gets, releases it.
+  // The hold stays when the peer ends the stream: our threads may be about to start something. Close or Abort, which
+  // every stream gets, releases it.
   void OnReadDone(bool ok) override { queues_->OnReadDone(ok); }
   void OnWriteDone(bool ok) override { queues_->OnWriteDone(ok); }
   void OnDone(const grpc::Status&) override {

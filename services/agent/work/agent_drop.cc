@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/policy/residence.h"
 #include "common/rpc/codec.h"
@@ -53,8 +54,9 @@ void Agent::OnCopyQuestion(const agent::v1::CopyQuestion& question) {
   if (statement.versions.empty()) return;
   absl::Status audited = state_->audit()
                              ->Append("copies-stated", absl::StrCat("dataset/", dataset->name),
-                                      absl::StrCat("{\"versions\":", statement.versions.size(),
-                                                   ",\"newest\":", statement.versions.back().number, "}"))
+                                      audit::Detail()
+                                          .Number("versions", statement.versions.size())
+                                          .Number("newest", statement.versions.back().number))
                              .status();
   if (!audited.ok()) return;  // said so by the log itself
   agent::v1::AgentMessage message;

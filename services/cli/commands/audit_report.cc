@@ -92,13 +92,14 @@ std::vector<Section> OfTransfers(const AuditHistory& history, absl::Time from, a
               {"RECIPIENT", "REGION", "FROM", "DATASET", "CLASSES", "BASIS", "RULE", "PURPOSE", "VERSIONS",
                "INTERRUPTED", "DATA", "SENT"},
               {"recipient", "region", "from", "dataset", "classes", "basis", "rule", "purpose", "versions",
-               "interrupted", "data", "sent"},
+               "interrupted", "dataBytes", "sentBytes"},
               {}};
   for (const AuditTotal& t : Totals(inside)) {
     const AuditMove& m = t.like;
     out.rows.push_back({m.to, m.to_region, absl::StrCat(m.from, " (", m.from_region, ")"), m.dataset, Or(m.classes),
                         Or(m.basis), Or(m.rule), Or(m.purpose), absl::StrCat(t.moves), absl::StrCat(t.interrupted),
                         FormatBytes(t.logical_bytes), FormatBytes(t.wire_bytes)});
+    out.amounts.push_back({t.moves, t.interrupted, t.logical_bytes, t.wire_bytes});
   }
   return {out, Contradictions(history, [&](const AuditContradiction& c) { return c.at >= from && c.at < to; })};
 }
@@ -159,9 +160,11 @@ Fields AuditReport::ToFields() const {
   out.emplace_back("notes", List(std::move(sentences)));
   for (const Section& s : sections) {
     std::vector<Json> items;
-    for (const auto& row : s.rows) {
+    for (size_t n = 0; n < s.rows.size(); ++n) {
+      const size_t amounts = n < s.amounts.size() ? s.amounts[n].size() : 0, texts = s.fields.size() - amounts;
       Fields item;
-      for (size_t i = 0; i < s.fields.size(); ++i) item.emplace_back(s.fields[i], Text(row[i]));
+      for (size_t i = 0; i < texts; ++i) item.emplace_back(s.fields[i], Text(s.rows[n][i]));
+      for (size_t i = 0; i < amounts; ++i) item.emplace_back(s.fields[texts + i], Number(s.amounts[n][i]));
       items.push_back(Object(std::move(item)));
     }
     out.emplace_back(s.name, List(std::move(items)));

@@ -67,6 +67,7 @@ struct AuditReport {
     std::string title, name;  // name: in JSON
     std::vector<std::string> header, fields;
     Rows rows;
+    std::vector<std::vector<uint64_t>> amounts = {};  // the last columns of each row as numbers: what JSON has of them
   };
   std::string title;
   std::vector<std::string> notes;

@@ -195,6 +195,11 @@ AuditHistory HistoryOf(const std::vector<AuditRecord>& records) {
     const std::string& kind = r.record.kind;
     const Members detail = audit::ObjectMembers(r.record.detail);
     const std::string id = absl::StrCat(r.site, "/", r.record.sequence);
+    if (detail.empty() && r.record.detail != "{}") {  // an honest log takes no such record
+      out.contradictions.push_back({r.record.at, Before(r.record.subject), After(r.record.subject),
+                                    absl::StrCat(r.site, " recorded ", kind, " so that readers may differ on it"), id});
+      continue;
+    }
     if (TakeAccount(r, detail, &transfers, &out)) continue;
     if (kind == "version-announced") {
       const std::string site = TextOf(detail, "site");

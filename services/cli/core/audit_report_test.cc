@@ -93,6 +93,15 @@ TEST(AuditReport, EndsThatSayDifferentThingsOfAMoveAreNamed) {
   EXPECT_EQ(history.contradictions[0].by, "factory/5, core/4");
 }
 
+TEST(AuditReport, ARecordThatCanBeReadTwoWaysIsNamedAndProvesNothing) {
+  const std::string twice =
+      With(Flow("receiver"), "\"role\"", "\"destination\":\"spiffe://x/site/away/agent/a\",\"role\"");
+  const AuditHistory history = HistoryOf({Of("core", 4, "version-received", "data/t1", twice)});
+  EXPECT_TRUE(history.moves.empty());
+  ASSERT_EQ(history.contradictions.size(), 1u);
+  EXPECT_EQ(history.contradictions[0].by, "core/4");
+}
+
 TEST(AuditReport, InterruptedAttemptsCountByWhatLeft) {
   const std::vector<AuditRecord> records = {
       Of("factory", 2, "transfer-broken", "data/t1",

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/rpc/audit.h"
 #include "common/telemetry/log.h"
@@ -18,7 +19,7 @@ using telemetry::Log;
 constexpr absl::Duration kSignEvery = absl::Seconds(2);    // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kRoundEvery = absl::Seconds(10);  // of cosigning, while there is something new
 constexpr absl::Duration kBindEvery = absl::Minutes(10);   // checkpoints of one agent's log that the own log records
-constexpr int kMaxRefused = 3;      // reports of one log in a row that show nothing
+constexpr int kMaxRefused = 3;                             // reports of one log in a row that show nothing
 constexpr int kMaxLeanRounds = 30;  // a witness that does not come back holds the others up for so long
 
 std::string LogName(const std::string& origin) { return origin.substr(origin.rfind('/') + 1); }
@@ -131,15 +132,17 @@ absl::Status AuditDesk::Bind(Kept& kept, const audit::SignedCheckpoint& newest) 
   if (now - kept.bound_at < kBindEvery) return absl::OkStatus();
   BW_RETURN_IF_ERROR(parts_.log
                          ->Append("agent-log-seen", absl::StrCat("site/", kept.site),
-                                  absl::StrCat("{\"log\":\"", kept.origin, "\",\"size\":", newest.checkpoint.size,
-                                               ",\"root\":\"", newest.checkpoint.root.Hex(), "\"}"))
+                                  audit::Detail()
+                                      .Text("log", kept.origin)
+                                      .Number("size", newest.checkpoint.size)
+                                      .Text("root", newest.checkpoint.root.Hex()))
                          .status());
   kept.bound_at = now;
   return absl::OkStatus();
 }
 
-// A log that contradicts itself is an alarm at once. A report that shows nothing may be an accident: it is asked for again,
-// and is one when it does not get better.
+// A log that contradicts itself is an alarm at once. A report that shows nothing may be an accident: it is asked for
+// again, and is one when it does not get better.
 absl::Status AuditDesk::Dispute(Kept& kept, const absl::Status& why) {
   const bool conflict = absl::IsDataLoss(why);
   if (!conflict && ++kept.refused != kMaxRefused) return why;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/audit/detail.h"
 #include "common/crypto/digest.h"
 #include "common/telemetry/line.h"
 
@@ -36,11 +37,12 @@ std::string LineDiff(const std::string& before, const std::string& after) {
 
 std::string OneChange(const config::ResourceKey& key, const std::string& before, const std::string& after) {
   const std::string name = telemetry::JsonString(absl::StrCat(key.first, "/", key.second));
-  std::string json =
-      absl::StrCat("{\"resource\":", name, ",\"diff\":", telemetry::JsonString(LineDiff(before, after)), "}");
+  std::string json = audit::Detail().Json("resource", name).Text("diff", LineDiff(before, after));
   if (json.size() <= kMaxPart) return json;
-  return absl::StrCat("{\"resource\":", name, ",\"sha256Before\":\"", crypto::Sha256(before).Hex(),
-                      "\",\"sha256After\":\"", crypto::Sha256(after).Hex(), "\"}");
+  return audit::Detail()
+      .Json("resource", name)
+      .Text("sha256Before", crypto::Sha256(before).Hex())
+      .Text("sha256After", crypto::Sha256(after).Hex());
 }
 
 std::string KeyLine(const char* of, const types::v1::PublicKey& key) {
@@ -105,8 +107,12 @@ std::vector<std::string> ChangeRecords(const std::string& who, const Change& cha
     if (was != is) add_texts({"PolicyBundle", "keys"}, was, is);
   }
   for (size_t i = 0; i < parts.size(); ++i) {
-    parts[i] = absl::StrCat("{\"by\":", telemetry::JsonString(who), ",\"policyRevision\":", change.bundle_revision,
-                            ",\"part\":", i + 1, ",\"parts\":", parts.size(), ",\"changes\":[", parts[i], "]}");
+    parts[i] = audit::Detail()
+                   .Text("by", who)
+                   .Number("policyRevision", change.bundle_revision)
+                   .Number("part", i + 1)
+                   .Number("parts", parts.size())
+                   .Json("changes", absl::StrCat("[", parts[i], "]"));
   }
   return parts;
 }

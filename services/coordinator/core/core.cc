@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/policy/evaluator.h"
 #include "common/rpc/codec.h"
@@ -148,8 +149,7 @@ std::vector<std::string> Core::PinnedKeys(const std::string& site) const {
 }
 
 void Core::AuditAlarm(const std::string& kind, const std::string& site, const std::string& message) {
-  absl::Status audited =
-      Audit(kind, absl::StrCat("site/", site), absl::StrCat("{\"problem\":", telemetry::JsonString(message), "}"));
+  absl::Status audited = Audit(kind, absl::StrCat("site/", site), audit::Detail().Text("problem", message));
   if (!audited.ok()) Log(Level::kError, "audit-failed", {{"error", audited}});
   absl::MutexLock lock(&mutex_);
   Event(kind, site, "", 0, message);

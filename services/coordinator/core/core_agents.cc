@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/base/version.h"
@@ -86,7 +86,7 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     }
     Wake();
   }
-  if (replaced != nullptr) replaced->Drain(absl::AbortedError("a newer session of the same agent took over"));
+  if (replaced != nullptr) replaced->Drain();
   return absl::OkStatus();
 }
 
@@ -205,7 +205,7 @@ absl::Status Core::TakeVersion(const Stream& stream, const std::string& site, co
     }
   }
   BW_RETURN_IF_ERROR(Audit("version-announced", absl::StrCat(stream.name, "/", row.record.number),
-                           absl::StrCat("{\"identity\":\"", row.identity.Hex(), "\",\"site\":\"", site, "\"}")));
+                           audit::Detail().Text("identity", row.identity.Hex()).Text("site", site)));
   BW_RETURN_IF_ERROR(catalog_->PutVersion(row));
   const VersionNumber number = row.record.number;
   const std::string what = absl::StrCat(row.record.files, " files, ", row.record.logical_bytes, " bytes");

@@ -7,6 +7,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/base/version.h"
@@ -364,7 +365,7 @@ absl::StatusOr<control::v1::CreateJoinTokenResponse> Core::CreateJoinToken(
   const std::string token = absl::WebSafeBase64Escape(random_->Bytes(32));
   const absl::Time expires = clock_->Now() + ttl;
   BW_RETURN_IF_ERROR(
-      Audit("join-token-created", absl::StrCat("site/", request.site()), absl::StrCat("{\"by\":\"", who, "\"}")));
+      Audit("join-token-created", absl::StrCat("site/", request.site()), audit::Detail().Text("by", who)));
   BW_RETURN_IF_ERROR(catalog_->PutToken(std::string(crypto::Sha256(token).view()), request.site(), expires));
   control::v1::CreateJoinTokenResponse response;
   response.set_token(token);
@@ -401,7 +402,7 @@ absl::StatusOr<control::v1::PinResponse> Core::Pin(const std::string& who, const
     return response;
   }
   BW_RETURN_IF_ERROR(Audit("replicas-pinned", absl::StrCat(stream->name, "/", request.number()),
-                           absl::StrCat("{\"by\":\"", who, "\",\"site\":\"", request.site(), "\"}")));
+                           audit::Detail().Text("by", who).Text("site", request.site())));
   std::vector<std::pair<DatasetId, std::string>> superseded;  // for every replica: single sites' pins give way
   for (const auto& [key, number] : state_.pins) {
     if (key.first == stream->id && !key.second.empty() && request.site().empty()) superseded.push_back(key);

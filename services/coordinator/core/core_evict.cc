@@ -5,6 +5,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/audit/detail.h"
+#include "common/base/runs.h"
 #include "common/base/status.h"
 #include "common/policy/residence.h"
 #include "common/rpc/codec.h"
@@ -45,8 +47,10 @@ UnlawfulCopy::Stage StageOf(const ReplicaRow& row) {
 
 std::string Hex(const std::string& bytes) { return absl::BytesToHexString(bytes); }
 
-std::string Numbers(const std::vector<rpc::VersionRef>& versions) {
-  return absl::StrJoin(versions, ", ", [](std::string* out, const auto& v) { absl::StrAppend(out, v.number); });
+std::string VersionsOf(const rpc::ErasureReceipt& receipt) {
+  std::vector<VersionNumber> numbers;
+  for (const rpc::VersionRef& version : receipt.versions) numbers.push_back(version.number);
+  return FormatVersions(numbers);
 }
 
 control::v1::Eviction ViewOf(const agent::v1::ErasureReceipt& receipt, const crypto::Envelope& envelope) {
@@ -183,7 +187,7 @@ void Core::PlanEvictionsOnce(PlanInput input) {
     if (sent == fingerprint) continue;
     const std::string name = NameOf(order.dataset);
     absl::Status audited = Audit("eviction-ordered", absl::StrCat(name, "/", order.site),
-                                 absl::StrCat("{\"versions\":[", absl::StrJoin(order.safe, ","), "]}"));
+                                 audit::Detail().Text("versions", FormatRuns({order.safe.begin(), order.safe.end()})));
     if (!audited.ok()) {
       Log(Level::kError, "audit-failed", {{"error", audited}});
       continue;
@@ -191,7 +195,7 @@ void Core::PlanEvictionsOnce(PlanInput input) {
     sent = std::move(fingerprint);
     session->second->Send(std::move(message));
     Event("eviction-ordered", order.site, name, 0,
-          absl::StrCat("versions ", absl::StrJoin(order.safe, ", "), " lie elsewhere"));
+          absl::StrCat(FormatVersions(order.safe), order.safe.size() == 1 ? " lies elsewhere" : " lie elsewhere"));
   }
 }
 
@@ -225,9 +229,8 @@ void Core::OnReceipt(const std::string& site, const types::v1::Envelope& envelop
   const bool known =
       std::any_of(state_.receipts.begin(), state_.receipts.end(), [&](const ReceiptRow& r) { return r.id == row.id; });
   if (!known) {
-    absl::Status stored =
-        Audit("receipt-stored", absl::StrCat(receipt->dataset, "/", site),
-              absl::StrCat("{\"receipt\":\"", Hex(row.id), "\",\"cause\":\"", absl::CEscape(receipt->cause), "\"}"));
+    absl::Status stored = Audit("receipt-stored", absl::StrCat(receipt->dataset, "/", site),
+                                audit::Detail().Text("receipt", Hex(row.id)).Text("cause", receipt->cause));
     if (stored.ok()) stored = catalog_->PutReceipt(row);
     if (!stored.ok()) {
       Log(Level::kError, "catalog-failed", {{"error", stored}});
@@ -240,9 +243,8 @@ void Core::OnReceipt(const std::string& site, const types::v1::Envelope& envelop
           site, receipt->dataset, 0,
           redaction ? absl::StrCat("order ", Hex(receipt->order_id), ", ", receipt->chunks, " chunks, ", receipt->bytes,
                                    " bytes; receipt ", Hex(row.id))
-                    : absl::StrCat(receipt->versions.empty() ? "parts of a version"
-                                                             : absl::StrCat("versions ", Numbers(receipt->versions)),
-                                   ", ", receipt->bytes, " bytes, ", receipt->cause, "; receipt ", Hex(row.id)));
+                    : absl::StrCat(receipt->versions.empty() ? "parts of a version" : VersionsOf(*receipt), ", ",
+                                   receipt->bytes, " bytes, ", receipt->cause, "; receipt ", Hex(row.id)));
     state_.receipts.push_back(std::move(row));
     Wake();
   }
@@ -321,9 +323,9 @@ absl::StatusOr<control::v1::HoldResponse> Core::Hold(const std::string& who, con
   hold.set_reason(request.reason());
   hold.set_by(who);
   rpc::ToProto(clock_->Now(), hold.mutable_since());
-  BW_RETURN_IF_ERROR(Audit(
-      "hold-set", absl::StrCat(stream->name, "/", request.number()),
-      absl::StrCat("{\"by\":\"", who, "\",\"hold\":\"", Hex(hold.hold_id()), "\",\"site\":\"", request.site(), "\"}")));
+  BW_RETURN_IF_ERROR(
+      Audit("hold-set", absl::StrCat(stream->name, "/", request.number()),
+            audit::Detail().Text("by", who).Text("hold", Hex(hold.hold_id())).Text("site", request.site())));
   BW_RETURN_IF_ERROR(catalog_->PutHold(hold));
   state_.holds[hold.hold_id()] = hold;
   Event("hold-set", request.site(), stream->name, request.number(), absl::StrCat("by ", who));
@@ -401,7 +403,7 @@ absl::StatusOr<control::v1::ReleaseResponse> Core::ReleaseNow(const std::string&
     auto of = DatasetId::From(hold.dataset_id());
     const std::string name = of.ok() ? NameOf(*of) : "";
     BW_RETURN_IF_ERROR(Audit("hold-released", absl::StrCat(name, "/", hold.number()),
-                             absl::StrCat("{\"by\":\"", who, "\",\"hold\":\"", Hex(id), "\"}")));
+                             audit::Detail().Text("by", who).Text("hold", Hex(id))));
     BW_RETURN_IF_ERROR(catalog_->RemoveHold(id));
     state_.holds.erase(id);
     Event("hold-released", hold.site(), name, hold.number(), absl::StrCat("by ", who));

@@ -68,7 +68,7 @@ class FakeSession : public Session {
   const rpc::Peer& peer() const override { return peer_; }
   void Send(agent::v1::CoordinatorMessage message) override { sent.push_back(std::move(message)); }
   void Close(const absl::Status& status) override { closed = status; }
-  void Drain(const absl::Status& status) override { closed = status; }
+  void Drain() override { closed = absl::OkStatus(); }
 
   // The newest message of a kind; null: none.
   const agent::v1::CoordinatorMessage* Last(agent::v1::CoordinatorMessage::KindCase kind) const {
@@ -117,7 +117,8 @@ class CoreTest : public ::testing::Test {
     sessions_.clear();
     catalog_ = *Catalog::Open(files_, directory_ + "/catalog.db");
     audit_ = *audit::Log::Open(files_, &clock_, os::Random::System(), directory_ + "/audit");
-    core_ = std::make_unique<Core>(catalog_.get(), audit_.get(), &grant_key_, &timestamp_key_, &clock_, os::Random::System());
+    core_ = std::make_unique<Core>(catalog_.get(), audit_.get(), &grant_key_, &timestamp_key_, &clock_,
+                                   os::Random::System());
     core_->Prepare({"acme", authority_.get(), [this] { return authority_->Roots(); },
                     std::make_shared<rpc::Gate>(rpc::Gate::Options{
                         .trust_domain = "acme", .now = [this] { return clock_.Now(); }, .refused = {}})});

@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/audit/detail.h"
+#include "common/base/runs.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/copies.h"
 #include "common/telemetry/log.h"
@@ -17,14 +19,6 @@ using telemetry::Level;
 using telemetry::Log;
 
 constexpr absl::Duration kAskAgain = absl::Seconds(90);  // what was said is older by then than a home goes by for long
-
-// "versions 1 to 4", or each of them where some between are missing.
-std::string Numbers(const std::set<VersionNumber>& numbers) {
-  const VersionNumber first = *numbers.begin(), last = *numbers.rbegin();
-  if (first == last) return absl::StrCat("version ", first);
-  if (last - first + 1 == numbers.size()) return absl::StrCat("versions ", first, " to ", last);
-  return absl::StrCat("versions ", absl::StrJoin(numbers, ", "));
-}
 
 }  // namespace
 
@@ -95,11 +89,13 @@ void Core::OnCopies(const std::string& site, const types::v1::Envelope& envelope
   message.mutable_drop_offer()->set_dataset_id(said->dataset_id.str());
   for (const auto& [name, word] : state.words) {
     *message.mutable_drop_offer()->add_copies() = word;
-    sites.push_back(absl::StrCat("\"", name, "\""));
+    sites.push_back(name);
   }
-  absl::Status audited = Audit("drop-offered", absl::StrCat(stream->second.name, "/", stream->second.home_site),
-                               absl::StrCat("{\"versions\":[", absl::StrJoin(state.drop.versions, ","),
-                                            "],\"heldAt\":[", absl::StrJoin(sites, ","), "]}"));
+  absl::Status audited =
+      Audit("drop-offered", absl::StrCat(stream->second.name, "/", stream->second.home_site),
+            audit::Detail()
+                .Text("versions", FormatRuns({state.drop.versions.begin(), state.drop.versions.end()}))
+                .Texts("heldAt", sites));
   if (!audited.ok()) {
     Log(Level::kError, "audit-failed", {{"error", audited}});
     return;
@@ -117,7 +113,7 @@ std::string Core::HomeReason(const Stream& stream, const ReplicaRow& row) const 
       if (site != stream.home_site && copy.versions.count(*row.dropped.rbegin()) != 0) sites.push_back(site);
     }
     parts.push_back(absl::StrCat(
-        Numbers(row.dropped), " given up here; ",
+        FormatVersions(row.dropped), " given up here; ",
         sites.empty() ? absl::StrCat("no site is known to hold version ", *row.dropped.rbegin())
                       : absl::StrCat("version ", *row.dropped.rbegin(), " lies at ", absl::StrJoin(sites, ", "))));
   }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/crypto/digest.h"
@@ -66,8 +67,9 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
                         .site = site,
                         .name = site};
   BW_RETURN_IF_ERROR(Audit("agent-joined", absl::StrCat("site/", site),
-                           absl::StrCat("{\"identity\":\"", id.str(), "\",\"enrolmentKey\":\"",
-                                        absl::BytesToHexString(request.enrolment_ed25519()), "\"}")));
+                           audit::Detail()
+                               .Text("identity", id.str())
+                               .Text("enrolmentKey", absl::BytesToHexString(request.enrolment_ed25519()))));
   BW_RETURN_IF_ERROR(Lift(id.str()));
   BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse response,
                       Certify(id, request.csr_der(), config_.identities.authority->leaf_life()));
@@ -171,7 +173,7 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Recover(const enroll::v1::Recover
   row.renewed = clock_->Now();
   row.certificate_expires = row.renewed + config_.identities.authority->leaf_life();
   BW_RETURN_IF_ERROR(Audit("agent-recovered", absl::StrCat("site/", id.site),
-                           absl::StrCat("{\"identity\":\"", id.str(), "\",\"left\":", row.recoveries_left, "}")));
+                           audit::Detail().Text("identity", id.str()).Number("left", row.recoveries_left)));
   BW_RETURN_IF_ERROR(catalog_->PutAgent(row));
   agent->second = row;
   Event("agent-recovered", id.site, "", 0, absl::StrCat(row.recoveries_left, " more times without an admin"));
@@ -311,9 +313,8 @@ absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
   denied.set_reason(request.reason());
   denied.set_by(who);
   rpc::ToProto(clock_->Now(), denied.mutable_at());
-  BW_RETURN_IF_ERROR(
-      Audit("identity-revoked", absl::StrCat("identity/", id),
-            absl::StrCat("{\"by\":\"", who, "\",\"reason\":\"", absl::CEscape(request.reason()), "\"}")));
+  BW_RETURN_IF_ERROR(Audit("identity-revoked", absl::StrCat("identity/", id),
+                           audit::Detail().Text("by", who).Text("reason", request.reason())));
   BW_RETURN_IF_ERROR(catalog_->PutDenied(denied));
   state_.denied[id] = denied;
   ApplyDenied();
@@ -357,7 +358,7 @@ absl::StatusOr<control::v1::AllowRecoveriesResponse> Core::AllowRecoveriesNow(
     return control::v1::AllowRecoveriesResponse();
   }
   BW_RETURN_IF_ERROR(Audit("recoveries-allowed", absl::StrCat("site/", request.site()),
-                           absl::StrCat("{\"by\":\"", who, "\",\"count\":", request.count(), "}")));
+                           audit::Detail().Text("by", who).Number("count", request.count())));
   control::v1::AllowRecoveriesResponse response;
   response.set_before(agent->second.recoveries_left);
   AgentRow row = agent->second;
@@ -375,7 +376,7 @@ absl::StatusOr<control::v1::RotateAuthorityResponse> Core::RotateAuthority(const
                                         FormatAge(config_.identities.authority->leaf_life())));
     return control::v1::RotateAuthorityResponse();
   }
-  BW_RETURN_IF_ERROR(Audit("authority-rotated", "ca", absl::StrCat("{\"by\":\"", who, "\"}")));
+  BW_RETURN_IF_ERROR(Audit("authority-rotated", "ca", audit::Detail().Text("by", who)));
   BW_RETURN_IF_ERROR(config_.identities.authority->Rotate());
   control::v1::RotateAuthorityResponse response;
   rpc::ToProto(clock_->Now() + config_.identities.authority->leaf_life(), response.mutable_signs_from());

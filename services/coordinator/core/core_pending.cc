@@ -5,6 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
@@ -161,8 +162,8 @@ absl::Status Core::KeepPending(const std::string& who, const control::v1::ApplyR
   BW_RETURN_IF_ERROR(MayWait(same));
   PendingRow row = same ? *state_.pending : PendingRow{{}, who, clock_->Now()};
   row.request = request;
-  BW_RETURN_IF_ERROR(Audit("policy-change-signed", absl::BytesToHexString(PendingId(request)),
-                           absl::StrCat("{\"by\":\"", who, "\"}")));
+  BW_RETURN_IF_ERROR(
+      Audit("policy-change-signed", absl::BytesToHexString(PendingId(request)), audit::Detail().Text("by", who)));
   BW_RETURN_IF_ERROR(catalog_->PutPending(&row));
   state_.pending = std::move(row);
   Event("policy-change-pending", "", "", 0, absl::StrCat("signed by ", who, "; ", PendingView().missing()));
@@ -194,7 +195,7 @@ absl::StatusOr<control::v1::RejectPendingResponse> Core::RejectPending(const std
     return control::v1::RejectPendingResponse();
   }
   BW_RETURN_IF_ERROR(
-      Audit("policy-change-rejected", absl::BytesToHexString(request.id()), absl::StrCat("{\"by\":\"", who, "\"}")));
+      Audit("policy-change-rejected", absl::BytesToHexString(request.id()), audit::Detail().Text("by", who)));
   BW_RETURN_IF_ERROR(catalog_->PutPending(nullptr));
   state_.pending.reset();
   Event("policy-change-rejected", "", "", 0, absl::StrCat("by ", who));

@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/crypto/digest.h"
@@ -168,7 +169,7 @@ absl::StatusOr<control::v1::Proposal> Core::Propose(const std::string& who, cont
   proposal.set_by(who);
   rpc::ToProto(clock_->Now(), proposal.mutable_since());
   BW_RETURN_IF_ERROR(Audit("proposal-made", absl::StrCat("proposal/", proposal.id()),
-                           absl::StrCat("{\"by\":\"", who, "\",\"what\":\"", absl::CEscape(what), "\"}")));
+                           audit::Detail().Text("by", who).Text("what", what)));
   BW_RETURN_IF_ERROR(catalog_->PutProposal(proposal));
   state_.proposals[proposal.id()] = proposal;
   Event("proposal-made", "", "", 0, absl::StrCat(what, ", by ", who));
@@ -202,7 +203,7 @@ absl::StatusOr<control::v1::ApproveResponse> Core::Approve(const std::string& wh
   }
   if (dry == nullptr)
     BW_RETURN_IF_ERROR(Audit("proposal-approved", absl::StrCat("proposal/", proposal.id()),
-                             absl::StrCat("{\"by\":\"", who, "\",\"proposedBy\":\"", proposal.by(), "\"}")));
+                             audit::Detail().Text("by", who).Text("proposedBy", proposal.by())));
   const std::string both = absl::StrCat(proposal.by(), " and ", who);
   control::v1::ApproveResponse response;
   *response.mutable_done() = proposal;
@@ -232,7 +233,7 @@ absl::StatusOr<control::v1::WithdrawResponse> Core::Withdraw(const std::string& 
     return control::v1::WithdrawResponse();
   }
   BW_RETURN_IF_ERROR(
-      Audit("proposal-withdrawn", absl::StrCat("proposal/", request.id()), absl::StrCat("{\"by\":\"", who, "\"}")));
+      Audit("proposal-withdrawn", absl::StrCat("proposal/", request.id()), audit::Detail().Text("by", who)));
   BW_RETURN_IF_ERROR(catalog_->RemoveProposal(request.id()));
   Event("proposal-withdrawn", "", "", 0, absl::StrCat(it->second.what(), ", by ", who));
   state_.proposals.erase(it);
@@ -313,7 +314,7 @@ absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::CreateLoginTokenNow(
   const std::string token = absl::WebSafeBase64Escape(random_->Bytes(32));
   const absl::Time expires = clock_->Now() + ttl;
   BW_RETURN_IF_ERROR(
-      Audit("login-token-created", absl::StrCat("person/", request.person()), absl::StrCat("{\"by\":\"", who, "\"}")));
+      Audit("login-token-created", absl::StrCat("person/", request.person()), audit::Detail().Text("by", who)));
   BW_RETURN_IF_ERROR(catalog_->PutToken(TokenHash(token), request.person(), expires));
   control::v1::CreateLoginTokenResponse response;
   response.set_token(token);
@@ -336,7 +337,7 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Login(const enroll::v1::LoginRequ
                               .site = "",
                               .name = person};
   BW_RETURN_IF_ERROR(
-      Audit("person-logged-in", absl::StrCat("person/", person), absl::StrCat("{\"identity\":\"", id.str(), "\"}")));
+      Audit("person-logged-in", absl::StrCat("person/", person), audit::Detail().Text("identity", id.str())));
   BW_RETURN_IF_ERROR(Lift(id.str()));
   Event("person-logged-in", "", "", 0, id.str());
   return Certify(id, request.csr_der(), kPersonLife);

@@ -1,5 +1,6 @@
 // Roles and second persons at the core.
 #include "absl/strings/str_cat.h"
+#include "common/audit/json.h"
 #include "services/coordinator/core/core_fixture.h"
 #include "services/coordinator/core/danger.h"
 
@@ -35,6 +36,15 @@ class PeopleTest : public CoreTest {
     ASSERT_TRUE(Apply(kDataset).ok());
     auto bound = ApplyAs(kAlice, kTwo);
     ASSERT_TRUE(bound.ok()) << bound.status();
+  }
+  std::vector<audit::Record> Records(const std::string& kind) {
+    std::vector<audit::Record> out;
+    auto all = audit_->Read(1, 1000);
+    EXPECT_TRUE(all.ok()) << all.status();
+    for (audit::Record& record : *all) {
+      if (record.kind == kind) out.push_back(std::move(record));
+    }
+    return out;
   }
   std::string Held() {
     control::v1::HoldRequest request;
@@ -133,10 +143,11 @@ TEST(Danger, ALimitThatComesToBindOtherDataShortensTheirRetention) {
   const auto dangers = [](const std::string& before, const std::string& after) {
     config::Catalog catalogs[2];
     for (int i = 0; i < 2; ++i) {
-      auto parsed = config::ParseYaml(absl::StrCat("apiVersion: bailiwick/v1\nkind: SovereigntyPolicy\nmetadata: {name: p}\n"
-                                                   "spec:\n  rules:\n  - {id: r, effect: permit, ",
-                                                   i == 0 ? before : after, "}\n"),
-                                      "p.yaml");
+      auto parsed =
+          config::ParseYaml(absl::StrCat("apiVersion: bailiwick/v1\nkind: SovereigntyPolicy\nmetadata: {name: p}\n"
+                                         "spec:\n  rules:\n  - {id: r, effect: permit, ",
+                                         i == 0 ? before : after, "}\n"),
+                            "p.yaml");
       EXPECT_TRUE(parsed.ok()) << parsed.status();
       for (const auto& one : *parsed) catalogs[i][{"SovereigntyPolicy", "p"}] = one.resource;
     }
@@ -195,6 +206,34 @@ TEST_F(PeopleTest, ADatasetWithAHoldIsDeletedByTwo) {
   auto second = core_->Apply(kBob, request);
   ASSERT_TRUE(second.ok()) << second.status();
   EXPECT_FALSE(second->has_pending());
+}
+
+TEST_F(PeopleTest, ASiteMovesToAnotherRegionByTwo) {
+  TwoAdmins();
+  std::string moved = kLaw;
+  moved.replace(moved.find("eu}", moved.find("name: core")), 2, "us");
+  const control::v1::ApplyRequest request = Request(moved);
+  auto first = core_->Apply(kAlice, request);
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_TRUE(first->has_pending());
+  EXPECT_THAT(first->pending().missing(), HasSubstr("moves site core to another region or entity"));
+  EXPECT_TRUE(core_->Apply(kAlice, request)->has_pending()) << "the same person twice is one";
+  auto second = core_->Apply(kBob, request);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_FALSE(second->has_pending());
+}
+
+TEST_F(PeopleTest, AnyReasonRevokesAndIsOnRecordAsItWasSaid) {
+  TwoAdmins();
+  const std::string reason = "driver's laptop \"gestohlen\",\nGer\xc3\xa4t \\ weg";
+  control::v1::RevokeRequest revoke;
+  revoke.set_admin("bob");
+  revoke.set_reason(reason);
+  auto revoked = core_->Revoke(kAlice, revoke);
+  ASSERT_TRUE(revoked.ok()) << revoked.status();
+  const auto records = Records("identity-revoked");
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(audit::StringValue(audit::ObjectMembers(records[0].detail)["reason"]), reason);
 }
 
 TEST_F(PeopleTest, WhoWasRevokedProposesNothingAndIsNotWaitedFor) {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/policy/evaluator.h"
 #include "common/policy/grant.h"
@@ -261,12 +262,16 @@ std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
   grant.policy_digest = bundle_->world.digest;
   grant.not_before = clock_->Now() - kBackdate;
   grant.not_after = clock_->Now() + kGrantLife;
-  absl::Status audited = Audit(
-      "grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
-      absl::StrCat("{\"grant\":\"", absl::BytesToHexString(grant.grant_id), "\",\"version\":\"", grant.version.Hex(),
-                   "\",\"source\":\"", grant.source, "\",\"destination\":\"", grant.destination, "\",\"rule\":\"",
-                   absl::CEscape(decision.rule), "\",\"purpose\":\"", grant.purpose, "\",\"basis\":\"", decision.basis,
-                   "\",\"policyRevision\":", grant.policy_revision, "}"));
+  absl::Status audited = Audit("grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
+                               audit::Detail()
+                                   .Text("grant", absl::BytesToHexString(grant.grant_id))
+                                   .Text("version", grant.version.Hex())
+                                   .Text("source", grant.source)
+                                   .Text("destination", grant.destination)
+                                   .Text("rule", decision.rule)
+                                   .Text("purpose", grant.purpose)
+                                   .Text("basis", decision.basis)
+                                   .Number("policyRevision", grant.policy_revision));
   if (!audited.ok()) {
     Log(Level::kError, "audit-failed", {{"error", audited}});
     return std::nullopt;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/redaction.h"
@@ -77,10 +78,12 @@ absl::StatusOr<control::v1::RedactResponse> Core::Redact(const std::string& who,
                                         order.dataset, " are erased from every version at every site"));
     return control::v1::RedactResponse();
   }
-  BW_RETURN_IF_ERROR(Audit(
-      "redaction-signed", absl::StrCat(order.dataset, "/", Hex(order.order_id)),
-      absl::StrCat("{\"by\":\"", who, "\",\"contents\":", order.contents.size(), ",\"chunks\":", order.chunks.size(),
-                   ",\"complete\":", missing.empty() ? "true" : "false", "}")));
+  BW_RETURN_IF_ERROR(Audit("redaction-signed", absl::StrCat(order.dataset, "/", Hex(order.order_id)),
+                           audit::Detail()
+                               .Text("by", who)
+                               .Number("contents", order.contents.size())
+                               .Number("chunks", order.chunks.size())
+                               .Flag("complete", missing.empty())));
   BW_RETURN_IF_ERROR(catalog_->PutRedaction(order.order_id, row));
   state_.redactions[order.order_id] = std::move(row);
   if (missing.empty() && waited) {

@@ -21,7 +21,7 @@ class StreamSession : public Session {
   const rpc::Peer& peer() const override { return peer_; }
   void Send(CoordinatorMessage message) override;
   void Close(const absl::Status& status) override;
-  void Drain(const absl::Status& status) override;
+  void Drain() override;
 
  private:
   friend class Reactor;
@@ -30,7 +30,7 @@ class StreamSession : public Session {
   Reactor* reactor_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::deque<CoordinatorMessage> queue_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Status draining_ ABSL_GUARDED_BY(mutex_);  // not OK: why it closes
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage> {
@@ -88,7 +88,7 @@ class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(session_->mutex_) {
     if (session_->writing_ || finished_) return;
     if (session_->queue_.empty()) {
-      if (!session_->draining_.ok()) FinishOnce(rpc::ToGrpc(session_->draining_));
+      if (session_->draining_) FinishOnce(grpc::Status::OK);
       return;
     }
     session_->writing_ = true;
@@ -117,7 +117,7 @@ class Reactor : public grpc::ServerBidiReactor<AgentMessage, CoordinatorMessage>
 
 void StreamSession::Send(CoordinatorMessage message) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   absl::MutexLock lock(&mutex_);
-  if (reactor_ == nullptr || !draining_.ok()) return;
+  if (reactor_ == nullptr || draining_) return;
   if (queue_.size() >= kMaxQueued) {
     reactor_->FinishOnce(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the agent does not read its session"));
     return;
@@ -131,9 +131,9 @@ void StreamSession::Close(const absl::Status& status) ABSL_NO_THREAD_SAFETY_ANAL
   if (reactor_ != nullptr) reactor_->FinishOnce(rpc::ToGrpc(status));
 }
 
-void StreamSession::Drain(const absl::Status& status) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+void StreamSession::Drain() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   absl::MutexLock lock(&mutex_);
-  draining_ = status;
+  draining_ = true;
   if (reactor_ != nullptr) reactor_->Pump();
 }
 

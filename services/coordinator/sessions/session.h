@@ -26,7 +26,7 @@ class Session {
   virtual const rpc::Peer& peer() const = 0;
   virtual void Send(agent::v1::CoordinatorMessage message) = 0;
   virtual void Close(const absl::Status& status) = 0;
-  virtual void Drain(const absl::Status& status) = 0;  // closes once what was sent before is out
+  virtual void Drain() = 0;  // ends without an error once what was sent before is out: another one takes over
 };
 
 // What the service calls for each session, in order for one session.

@@ -1,5 +1,5 @@
 // What was recorded: search, the proof of one record, logs and who cosigned them, reports.
-import { count, failure, field, get, h, link, number, options, replace, state, table, when } from './dom.js';
+import { bytes, count, failure, field, get, h, link, number, options, replace, state, table, when } from './dom.js';
 
 const TABS = { search: 'Search', logs: 'Logs', report: 'Report' };
 const KINDS = ['grant-accepted', 'transfer-ended', 'transfer-refused', 'version-received', 'version-announced', 'grant-issued', 'policy-applied', 'receipt-stored', 'version-dropped', 'peer-refused', 'audit-read'];
@@ -79,8 +79,10 @@ async function logs(box) {
 
 function section(name, rows) {
   const columns = rows.length === 0 ? [] : Object.keys(rows[0]);
+  const heads = columns.map((c) => (typeof rows[0][c] === 'number' ? { title: c.replace(/Bytes$/, ''), right: true } : c));
+  const cell = (c, value) => (c === 'at' ? when(value) : c.endsWith('Bytes') ? bytes(value) : typeof value === 'number' ? number(value) : value);
   const title = { sites: 'Sites that ever held it', moves: 'Moves, and the rule that allowed each', removals: 'Removals', transfers: 'Transfers by recipient' }[name] || name;
-  return [h('h2', {}, title), table(title, columns, rows.map((row) => columns.map((c) => (c === 'at' ? when(row[c]) : row[c]))), 'None.')];
+  return [h('h2', {}, title), table(title, heads, rows.map((row) => columns.map((c) => cell(c, row[c]))), 'None.')];
 }
 
 async function report(box, query) {
