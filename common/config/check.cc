@@ -25,7 +25,8 @@ constexpr size_t kMaxLabelValue = 63;
 constexpr int64_t kMinRetentionSeconds = 10;  // agents look once a second, clocks may be a few apart
 constexpr uint64_t kMinChunk = 16 * kKiB;
 constexpr uint64_t kMaxChunk = 4 * kMiB;
-constexpr uint64_t kMinCap = 64 * kKiB;  // a second: a frame of 1 MiB leaves within 16 s
+constexpr uint64_t kMaxRetained = 50'000;  // a report of a copy names every version, in a message of 4 MiB
+constexpr uint64_t kMinCap = 64 * kKiB;    // a second: a frame of 1 MiB leaves within 16 s
 
 bool LowerOrDigit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 bool AlphaNumeric(char c) { return LowerOrDigit(c) || (c >= 'A' && c <= 'Z'); }
@@ -119,6 +120,11 @@ class Checker {
       if (!home.site().empty()) Need("spec.home.site", NameProblem(home.site()));
       Selector("spec.home.siteSelector", home.site_selector());
       Path("spec.home.path", home.path());
+    }
+    const pb::Retain& retain = spec.retain();
+    if (uint64_t{retain.last()} + retain.hourly() + retain.daily() > kMaxRetained) {
+      complain_("spec.retain",
+                absl::StrCat("keeps more than ", kMaxRetained, " versions, more than a site can tell of"));
     }
     const uint64_t chunk = spec.chunk_size_bytes();
     if (chunk != 0 && (chunk < kMinChunk || chunk > kMaxChunk || (chunk & (chunk - 1)) != 0)) {

@@ -129,6 +129,8 @@ const Broken kBroken[] = {
      "f.yaml:4:53: spec.retain.last: expected a whole number from 0 to 4294967295, found \"-1\""},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, retain: {last: 5000000000}}\n",
      "f.yaml:4:53: spec.retain.last: 5000000000 is out of range; expected a whole number from 0 to 4294967295"},
+    {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, retain: {last: 50000, daily: 1}}\n",
+     "f.yaml:4:38: spec.retain: keeps more than 50000 versions, more than a site can tell of"},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, retain: {last: \"5\"}}\n",
      "f.yaml:4:53: spec.retain.last: expected a whole number from 0 to 4294967295, found \"5\""},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, ignore: [\"\"]}\n",

@@ -35,6 +35,19 @@ bool IsControl(const std::string& s, size_t at, size_t length) {
   return length == 2 && first == 0xc2 && static_cast<unsigned char>(s[at + 1]) < 0xa0;  // C1: some terminals obey them
 }
 
+}  // namespace
+
+bool IsUtf8(const std::string& text) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = CharacterBytes(text, at);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
+}
+
+namespace {
+
 std::string Escape(const std::string& bytes, bool backslashes) {
   std::string out;
   for (size_t i = 0; i < bytes.size();) {

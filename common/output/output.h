@@ -55,6 +55,8 @@ std::string FormatTable(const std::vector<std::string>& header, const Rows& rows
                         std::vector<size_t>* at_least = nullptr);
 void PrintTable(const std::vector<std::string>& header, const Rows& rows);
 
+bool IsUtf8(const std::string& text);
+
 // Names of files are any bytes: text stays as it is, control characters, backslashes and what is not UTF-8 are escaped
 // as in C.
 std::string Printable(const std::string& bytes);

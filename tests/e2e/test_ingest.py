@@ -4,6 +4,7 @@ import os
 import random
 
 import fleet as f
+import wire as w
 
 MIB = 1 << 20
 
@@ -93,6 +94,31 @@ class Ingest(f.FleetTest):
         self.overtaken("kept", "  order: newest-first\n")
         f.wait_until(lambda: len(self.arrived("kept", "relay")) == 5, what="all five are there")
         self.assertEqual(self.arrived("kept", "relay"), [1, 5, 4, 3, 2])
+
+
+class AwayForLong(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
+    VERSIONS = 1100   # the records of these, with their messages, are more than one message to the coordinator takes
+
+    def test_what_was_committed_meanwhile_is_told_bit_by_bit(self):
+        source = self.fleet.path("drive")
+        os.makedirs(source)
+        self.fleet.apply(f.dataset_yaml("drive", source))
+        site = f.wait_until(lambda: (lambda s: s if s.connected else None)(w.sites(self.fleet)["factory"]), what="the factory is there")
+        too_long = self.fleet.cli("dataset", "commit", "drive", "-m", "m" * 4097, "--allow-empty", expect=f.USAGE)
+        self.assertIn("at most 4096 bytes", too_long.err)
+        self.assertIn("UTF-8", f.run([f.CLI, "dataset", "commit", "drive", "-m", b"\xff"], env=self.fleet.env).err)
+        self.fleet.dev("stop", "coordinator")
+        with w.admin(self.fleet).channel(site.admin_endpoint, site.agent) as channel:
+            call = channel.unary_stream("/bailiwick.agent.v1.AgentAdmin/Commit", request_serializer=lambda m: m.SerializeToString(),
+                                        response_deserializer=w.admin_pb2.CommitEvent.FromString)
+            for n in range(self.VERSIONS):
+                f.write(os.path.join(source, "telemetry"), str(n).encode())
+                list(call(w.admin_pb2.CommitRequest(dataset="drive", message="m" * 4096), timeout=60))
+        self.fleet.dev("start", "coordinator")
+        self.fleet.wait_version("drive", self.VERSIONS, "core", timeout=120)
+        self.assertEqual(f.read(os.path.join(self.fleet.current("core", "drive"), "telemetry")), str(self.VERSIONS - 1).encode())
 
 
 if __name__ == "__main__":

@@ -357,6 +357,10 @@ absl::StatusOr<CommitOutcome> Commit(DatasetHandle& dataset, const SourceSpec& s
                                      const CommitOptions& options, const os::Clock* clock,
                                      const std::function<void(const CommitProgress&)>& progress,
                                      const std::atomic<bool>& cancelled, SourceWatch* watch) {
+  if (options.message.size() > kMaxCommitMessage) {
+    return absl::InvalidArgumentError(absl::StrCat("the message of a version has at most ", kMaxCommitMessage,
+                                                   " bytes, not ", options.message.size()));
+  }
   const CommitContext context{dataset, source, home, options, clock, progress, cancelled, watch};
   if (watch != nullptr && !options.scan) {
     BW_ASSIGN_OR_RETURN(std::optional<CommitOutcome> outcome, CommitByChanges(context));

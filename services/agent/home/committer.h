@@ -38,8 +38,10 @@ struct HomeIdentity {
   const crypto::SigningKey* key = nullptr;  // enrolment key
 };
 
+inline constexpr size_t kMaxCommitMessage = 4096;  // bytes: it is in every announcement of the version
+
 struct CommitOptions {
-  std::string message;
+  std::string message;  // at most kMaxCommitMessage
   bool allow_changing = false;
   bool allow_empty = false;
   bool scan = false;   // the whole source, whatever is known of what changed

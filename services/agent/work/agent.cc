@@ -21,6 +21,8 @@ using telemetry::Log;
 constexpr int kJobThreads = 4;
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
 constexpr absl::Duration kReportAgain = absl::Seconds(30);  // versions that were not acknowledged: its disk was full
+constexpr size_t kAnnounceBytes =
+    1 << 20;  // of records a report: one that was away for long says the rest once these are known
 constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kJudgeEvery = absl::Seconds(1);      // sets expire, windows open and close
@@ -369,17 +371,18 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
       continue;
     }
     std::shared_ptr<Work> work = EnsureWork(*dataset);
-    bool is_new = false, pin_changed = false;
+    bool is_new = false, pin_changed = false, more = false;
     {
       absl::MutexLock lock(&mutex_);
       is_new = !std::exchange(work->assigned, true);
       pin_changed =
           is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
+      more = a.acknowledged() > work->assignment.acknowledged() && std::exchange(work->announces_more, false);
       work->assignment = a;
     }
     if (!a.home() && a.materialize() && pin_changed) QueueShow(work);
     if (!a.home() && !(*dataset)->dropped->empty()) QueueKeep(work);
-    if (is_new) SendReport(work);
+    if (is_new || more) SendReport(work);
   }
   // What is no longer assigned is no longer maintained; it is not deleted.
   std::vector<std::shared_ptr<Work>> left;
@@ -419,7 +422,8 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   absl::StatusOr<Scrubber::Result> read_back = absl::NotFoundError("there is nothing to read");
   if (!versions->empty()) read_back = scrubber_.Of(*work->dataset);
   absl::MutexLock lock(&mutex_);
-  bool announces = false;
+  size_t announced = 0;  // bytes
+  work->announces_more = false;
   for (const auto& v : *versions) {
     if (work->dataset->damage->Has(v.record.number)) continue;
     const VersionNumber base = work->dataset->dropped->BaseOf(v.record.number);
@@ -427,6 +431,11 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
     if (base == v.record.number) {
       report->add_dropped(base);
       continue;
+    }
+    const bool announces = work->assignment.home() && v.record.number > work->assignment.acknowledged();
+    if (announces && announced >= kAnnounceBytes) {
+      work->announces_more = true;
+      break;  // they come in their order
     }
     auto* held = report->add_versions();
     held->set_identity(std::string(v.identity.view()));
@@ -438,12 +447,12 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
     } else if (hops.ok() && hops->count(v.record.number) != 0) {
       held->set_hops(hops->at(v.record.number));
     }
-    if (work->assignment.home() && v.record.number > work->assignment.acknowledged()) {
+    if (announces) {
       rpc::ToProto(v.envelope, held->mutable_record());
-      announces = true;
+      announced += held->ByteSizeLong();
     }
   }
-  work->report_again = announces ? state_->env().clock->BootTime() + kReportAgain : absl::InfiniteDuration();
+  work->report_again = announced != 0 ? state_->env().clock->BootTime() + kReportAgain : absl::InfiniteDuration();
   report->set_current(work->current);
   const absl::Status locked = work->dataset->store->at_rest().locked;
   report->set_problem(locked.ok() ? work->problem : std::string(locked.message()));

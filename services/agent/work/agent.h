@@ -121,6 +121,7 @@ class Agent {
     absl::Duration next_attempt = absl::ZeroDuration();
     absl::Duration retry_show = absl::InfiniteDuration();
     absl::Duration report_again = absl::InfiniteDuration();  // versions that the coordinator did not acknowledge
+    bool announces_more = false;                             // of those, than the last report had room for
     absl::Duration next_keep = absl::ZeroDuration();
     bool garbage = false;  // versions were dropped since the last collection
     absl::Duration next_collection = absl::ZeroDuration();
@@ -295,7 +296,7 @@ class Agent {
   absl::Duration next_judgement_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Mutex trust_mutex_;
   std::optional<agent::v1::Trust> unkept_trust_ ABSL_GUARDED_BY(trust_mutex_);  // could not be written yet
-  absl::Mutex renew_mutex_;  // one renewal at a time
+  absl::Mutex renew_mutex_;                                                     // one renewal at a time
   absl::Duration next_identity_look_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool looking_at_identity_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Duration away_since_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // without a session

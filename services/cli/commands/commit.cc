@@ -173,6 +173,7 @@ void RegisterCommit(CLI::App& dataset, Globals& globals) {
   c->footer("Example:\n  bailiwick dataset commit planner --message 'epoch 12' --wait");
   OnRun(c, globals, [&globals, name, message, wait, changing, empty, scan, timeout, dry_run]() -> absl::Status {
     BW_ASSIGN_OR_RETURN(absl::Duration t, timeout());
+    if (!IsUtf8(*message)) return absl::InvalidArgumentError("--message is not UTF-8");
     agent::v1::CommitRequest request;
     request.set_dataset(*name);
     request.set_message(*message);

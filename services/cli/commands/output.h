@@ -20,6 +20,7 @@ using output::FormatMessage;
 using output::FormatNames;
 using output::FormatTable;
 using output::FromJson;
+using output::IsUtf8;
 using output::Json;
 using output::List;
 using output::Number;
