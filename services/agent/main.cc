@@ -169,11 +169,13 @@ absl::Status Run(const RunSettings& settings) {
   BW_RETURN_IF_ERROR(law.Load());
 
   rpc::Refusals refusals(state->audit(), env.clock);
-  const rpc::HandshakeWatch watch([&](const absl::Status& why) { refusals.Record("unknown", why); });
-  auto gate = std::make_shared<rpc::Gate>(rpc::Gate::Options{
-      .trust_domain = identity->trust_domain(),
-      .now = [&law] { return law.clock().Best(); },
-      .refused = [&](const std::string& peer, const absl::Status& why) { refusals.Record(peer, why); }});
+  const rpc::HandshakeWatch watch(
+      [&](const absl::Status& why) { refusals.Record("unknown", why, rpc::Named::kProven); });
+  auto gate = std::make_shared<rpc::Gate>(
+      rpc::Gate::Options{.trust_domain = identity->trust_domain(),
+                         .now = [&law] { return law.clock().Best(); },
+                         .refused = [&](const std::string& peer, const absl::Status& why,
+                                        rpc::Named named) { refusals.Record(peer, why, named); }});
   Agent agent(state.get(), identity.get(), &law,
               {.replicas = ReplicaPath(settings, law, identity->site()),
                .external_credentials = settings.tls_dir,

@@ -83,11 +83,13 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_RETURN_IF_ERROR(audit->SignAs(absl::StrCat(keys.trust_domain, "/coordinator"), *keys.timestamp_key));
   Core core(catalog.get(), audit.get(), keys.grant_key.get(), keys.timestamp_key.get(), clock, os::Random::System());
   rpc::Refusals refusals(audit.get(), clock);
-  const rpc::HandshakeWatch watch([&](const absl::Status& why) { refusals.Record("unknown", why); });
-  auto gate = std::make_shared<rpc::Gate>(rpc::Gate::Options{
-      .trust_domain = keys.trust_domain,
-      .now = [clock] { return clock->Now(); },
-      .refused = [&](const std::string& peer, const absl::Status& why) { refusals.Record(peer, why); }});
+  const rpc::HandshakeWatch watch(
+      [&](const absl::Status& why) { refusals.Record("unknown", why, rpc::Named::kProven); });
+  auto gate = std::make_shared<rpc::Gate>(
+      rpc::Gate::Options{.trust_domain = keys.trust_domain,
+                         .now = [clock] { return clock->Now(); },
+                         .refused = [&](const std::string& peer, const absl::Status& why,
+                                        rpc::Named named) { refusals.Record(peer, why, named); }});
   core.Prepare({keys.trust_domain, authority.get(), [&own] { return own.Roots(); }, gate});
   BW_RETURN_IF_ERROR(core.Load());
   Keeper keeper(
