@@ -72,10 +72,6 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(settings.data_dir, "lock")));
   BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, settings.data_dir));
   BW_ASSIGN_OR_RETURN(Authority::Options authority_options, AuthorityOptions(settings));
-  BW_ASSIGN_OR_RETURN(auto authority,
-                      Authority::Open(files, clock, keys.ca_directory, keys.trust_domain, authority_options));
-  OwnCertificate own(files, clock, authority.get(), keys.tls_directory, keys.trust_domain, settings.tls_dir);
-  BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(settings.data_dir, "catalog.db")));
   BW_ASSIGN_OR_RETURN(auto audit,
                       audit::Log::Open(files, clock, os::Random::System(), os::JoinPath(settings.data_dir, "audit")));
   // The timestamp key says what holds at a time, and the signed law names it: so whoever trusts the law can check the
@@ -92,6 +88,16 @@ absl::Status Serve(const ServeSettings& settings) {
                                         rpc::Named named) { refusals.Record(peer, why, named); }});
   core.Prepare({keys.trust_domain, authority.get(), [&own] { return own.Roots(); }, gate});
   BW_RETURN_IF_ERROR(core.Load());
+  // A disk without space is no reason to let certificates end.
+  const RecordIdentity record = [&audit](const std::string& kind, const std::string& subject,
+                                         const std::string& detail) {
+    return audit->AppendOrOwe(kind, subject, detail);
+  };
+  authority_options.record = record;
+  BW_ASSIGN_OR_RETURN(auto authority,
+                      Authority::Open(files, clock, keys.ca_directory, keys.trust_domain, authority_options));
+  OwnCertificate own(files, clock, authority.get(), keys.tls_directory, keys.trust_domain, settings.tls_dir, record);
+  BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(settings.data_dir, "catalog.db")));
   Keeper keeper(
       authority.get(), &own, [&core] { core.TrustChanged(); }, [&refusals] { refusals.Flush(false); });
   BW_RETURN_IF_ERROR(keeper.Look());

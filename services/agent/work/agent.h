@@ -266,7 +266,8 @@ class Agent {
   std::string endpoint_;
   bool address_is_set_ = false;  // by the operator: what the coordinator says of itself changes nothing
   Pacer pacer_;
-  std::string caps_;  // as said last; the session's thread
+  std::string caps_;            // as said last; the session's thread
+  std::string recorded_chain_;  // of others, as recorded last; in the lane "identity" of the jobs
   TransferEnvironment transfer_env_;
   Evictor evictor_;
   Dropper dropper_;
@@ -295,7 +296,7 @@ class Agent {
   absl::Duration next_judgement_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Mutex trust_mutex_;
   std::optional<agent::v1::Trust> unkept_trust_ ABSL_GUARDED_BY(trust_mutex_);  // could not be written yet
-  absl::Mutex renew_mutex_;  // one renewal at a time
+  absl::Mutex renew_mutex_;                                                     // one renewal at a time
   absl::Duration next_identity_look_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool looking_at_identity_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Duration away_since_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // without a session
