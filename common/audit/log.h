@@ -51,9 +51,9 @@ class Log {
   // must not be done; after a full disk later ones can succeed.
   virtual absl::StatusOr<uint64_t> Append(const std::string& kind, const std::string& subject,
                                           const std::string& detail) = 0;
-  // Of what only reads: a disk without space (RESOURCE_EXHAUSTED) is no reason to refuse it. The record is then owed:
-  // kept in memory and written, with the time of now, before any later one. A crash before that loses it; kMaxOwed are
-  // kept.
+  // Of what only reads, or makes things safer: a disk without space (RESOURCE_EXHAUSTED) is no reason to refuse it. The
+  // record is then owed: kept in memory and written, with the time of now, before any later one. A crash before that
+  // loses it; kMaxOwed are kept.
   virtual absl::Status AppendOrOwe(const std::string& kind, const std::string& subject, const std::string& detail) = 0;
   virtual absl::StatusOr<std::vector<Record>> Read(uint64_t from, uint64_t limit) = 0;
   // As they are written, with salt and hash.

@@ -25,29 +25,40 @@ absl::Status Refusals::Record(const std::string& kind, const std::string& peer, 
       count.last = now;
       return absl::OkStatus();
     }
-    over = !first && count.count > 1;
+    over = !first && count.over();
     old = count;
     count = {.first = now, .last = now, .since = clock_->BootTime()};
   }
   if (over) BW_RETURN_IF_ERROR(Close(key, old));
   absl::Status recorded = log_->Append(kind, subject, detail).status();
   if (recorded.ok()) return recorded;
-  absl::MutexLock lock(&mutex_);  // the next one is the first that is recorded
-  counts_.erase(key);
+  absl::MutexLock lock(&mutex_);
+  Count& count = counts_[key];
+  count.owed = true;
+  count.since = -absl::InfiniteDuration();  // the next one is told together with it
   return recorded;
 }
 
 absl::Status Refusals::Close(const Key& key, const Count& count) {
   const auto time = [](absl::Time at) { return absl::FormatTime(absl::RFC3339_sec, at, absl::UTCTimeZone()); };
-  return log_
-      ->Append("refusals-repeated", absl::StrCat("peer/", key.peer),
-               Detail()
-                   .Text("kind", key.kind)
-                   .Text("reason", key.reason)
-                   .Text("first", time(count.first))
-                   .Text("last", time(count.last))
-                   .Number("count", count.count))
-      .status();
+  absl::Status recorded = log_->Append("refusals-repeated", absl::StrCat("peer/", key.peer),
+                                       Detail()
+                                           .Text("kind", key.kind)
+                                           .Text("reason", key.reason)
+                                           .Text("first", time(count.first))
+                                           .Text("last", time(count.last))
+                                           .Number("count", count.count))
+                              .status();
+  if (recorded.ok()) return recorded;
+  absl::MutexLock lock(&mutex_);
+  auto [it, none] = counts_.try_emplace(key, count);
+  if (!none) {  // a new window, which takes in the old one
+    it->second.first = count.first;
+    it->second.count += count.count;
+  }
+  it->second.owed = true;
+  it->second.since = clock_->BootTime();
+  return recorded;
 }
 
 absl::Status Refusals::Flush(bool all) {
@@ -59,7 +70,7 @@ absl::Status Refusals::Flush(bool all) {
         ++it;
         continue;
       }
-      if (it->second.count > 1) over.emplace_back(it->first, it->second);
+      if (it->second.over()) over.emplace_back(it->first, it->second);
       it = counts_.erase(it);
     }
   }

@@ -1,6 +1,7 @@
 // Refusals of peers, so that nobody can fill a disk by knocking: the first of its kind is a record at once; what the
 // same peer tries again within the window is counted, and becomes one record `refusals-repeated` with first, last and
-// count when the window is over. What is counted and not recorded yet is lost with the process. Thread-safe.
+// count when the window is over; what cannot be recorded then is told with the next window. What is counted and not
+// recorded yet is lost with the process. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ class Refusals {
   ~Refusals() { Flush(/*all=*/true).IgnoreError(); }
 
   // What and whom: `kind`, and `peer` as its certificate names it; `reason` is a code and a rule, nothing that the peer
-  // chooses. Durable on OK when it is the first.
+  // chooses. Durable on OK when it is the first; an error is no reason to let the peer in, and it is counted.
   absl::Status Record(const std::string& kind, const std::string& peer, const std::string& reason,
                       const std::string& subject, const std::string& detail) ABSL_LOCKS_EXCLUDED(mutex_);
   // Windows that are over; all with `all`.
@@ -40,8 +41,10 @@ class Refusals {
     absl::Time first, last;
     absl::Duration since;  // boot time of the first
     uint64_t count = 1;
+    bool owed = false;                               // there is no record of the first
+    bool over() const { return count > 1 || owed; }  // is a record
   };
-  absl::Status Close(const Key& key, const Count& count);
+  absl::Status Close(const Key& key, const Count& count) ABSL_LOCKS_EXCLUDED(mutex_);
 
   Log* const log_;
   const os::Clock* const clock_;

@@ -1,9 +1,13 @@
 #include "common/audit/refusals.h"
 
+#include <gmock/gmock.h>
+
 #include "common/audit/audit_fixture.h"
 
 namespace bailiwick::audit {
 namespace {
+
+using ::testing::HasSubstr;
 
 class RefusalsTest : public AuditFixture {
  protected:
@@ -84,7 +88,17 @@ TEST_F(RefusalsTest, WhatCannotBeRecordedIsAnErrorAndTriedAgain) {
   faults.FailAt(faults.operations() + 1, absl::ResourceExhaustedError("no space left"));
   EXPECT_TRUE(absl::IsResourceExhausted(Knock("a")));
   EXPECT_TRUE(Knock("a").ok());
-  EXPECT_EQ(All().size(), 1u);
+  ASSERT_EQ(All().size(), 2u);
+  EXPECT_THAT(All()[0].detail, HasSubstr("\"count\":1}")) << "what could not be recorded was counted";
+  EXPECT_EQ(All()[1].kind, "transfer-refused");
+  ASSERT_TRUE(Knock("a").ok());
+  clock_.Advance(Refusals::kWindow);
+  faults.FailAt(faults.operations() + 1, absl::ResourceExhaustedError("no space left"));
+  EXPECT_TRUE(absl::IsResourceExhausted(refusals_->Flush()));
+  clock_.Advance(Refusals::kWindow);
+  EXPECT_TRUE(refusals_->Flush().ok());
+  ASSERT_EQ(All().size(), 3u);
+  EXPECT_THAT(All()[2].detail, HasSubstr("\"count\":2}"));
   refusals_.reset();
   log_.reset();
 }

@@ -30,6 +30,7 @@ class UniqueFd {
   }
   int get() const { return fd_; }
   bool ok() const { return fd_ >= 0; }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_ = -1;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -47,6 +48,12 @@ absl::Status CheckCredentials(const Credentials& credentials, const std::string&
     return identity::Refuse("WRONG_PEER", absl::StrCat("the certificate names ", info.uri, ", not ", uri));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> CertificateDetail(const std::string& chain_pem) {
+  BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(chain_pem));
+  return absl::StrCat("{\"certificateSha256\":\"", absl::BytesToHexString(info.sha256), "\",\"until\":\"",
+                      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", info.not_after, absl::UTCTimeZone()), "\"}");
 }
 
 std::string CredentialStore::live() const { return os::JoinPath(directory_, "live"); }

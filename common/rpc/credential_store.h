@@ -22,13 +22,15 @@ struct Credentials {
 };
 // INVALID_ARGUMENT, UNAUTHENTICATED: why they would not work at this moment under this name (empty: any one name).
 absl::Status CheckCredentials(const Credentials& credentials, const std::string& uri, absl::Time now);
+// What an audit record tells of a certificate, as JSON: which one, and until when. INVALID_ARGUMENT: there is none.
+absl::StatusOr<std::string> CertificateDetail(const std::string& chain_pem);
 
 class CredentialStore {
  public:
   CredentialStore(os::Files* files, std::string directory) : files_(files), directory_(std::move(directory)) {}
 
-  std::string live() const;                    // the directory to read credentials from
-  absl::StatusOr<Credentials> Load() const;    // those in use; NOT_FOUND: none yet
+  std::string live() const;                  // the directory to read credentials from
+  absl::StatusOr<Credentials> Load() const;  // those in use; NOT_FOUND: none yet
   absl::Status Install(const Credentials& credentials, const std::string& uri, absl::Time now);
   // In two steps, for who has something to make durable between them.
   absl::StatusOr<std::string> Stage(const Credentials& credentials, const std::string& uri, absl::Time now);

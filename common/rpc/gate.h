@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,12 +35,16 @@ struct Denied {
   absl::Time at;
 };
 
+// What stands behind the name of who was refused. kClaimed: nothing, whoever knocks can make up another each time.
+enum class Named { kProven, kClaimed };
+
 class Gate {
  public:
   struct Options {
     std::string trust_domain;         // empty: any
     std::function<absl::Time()> now;  // empty: the system's
-    std::function<void(const std::string& who, const absl::Status& why)> refused;  // may block; may be empty
+    // May block; may be empty. `named`: see Named.
+    std::function<void(const std::string& who, const absl::Status& why, Named named)> refused;
   };
   explicit Gate(Options options) : options_(std::move(options)) {}
 
@@ -52,20 +57,28 @@ class Gate {
   // Who asks, if it may ask anything at all now. UNAUTHENTICATED, PERMISSION_DENIED.
   absl::StatusOr<Peer> Admit(const grpc::AuthContext& context) const;
   absl::StatusOr<Peer> Admit(const grpc::ServerContextBase& context) const;
-  // The same, and may ask this: see access.h.
+  // The same, and may ask this: see access.h, and Heard.
   absl::StatusOr<Peer> Authorize(const grpc::ServerContextBase& context, std::string_view rpc) const;
+  absl::Status CheckMayAsk(const Peer& peer, std::string_view rpc) const;
   void SetPeople(const People& people);
+  // Of who does not know by itself who was revoked, and is told: called now and then, with the time since boot and
+  // whether it would be told now. Unheard for longer than a grant lives, it refuses people, whose certificates live for
+  // weeks. Never called: it knows by itself.
+  void Heard(absl::Duration boot, bool connected);
+  static constexpr absl::Duration kMaxUnheard = absl::Minutes(10);  // policy::kMaxGrantLife
   // What may change while a connection lasts. Expiry is asked with `until` where the peer proved a newer certificate.
   absl::Status Check(const Peer& peer, absl::Time until) const;
   absl::Status Check(const Peer& peer) const { return Check(peer, peer.not_after); }
   // The refusal as it is, recorded. For what is decided elsewhere: a role, a region.
-  absl::Status Refused(const std::string& who, const absl::Status& why) const;
+  absl::Status Refused(const std::string& who, const absl::Status& why, Named named = Named::kProven) const;
 
  private:
   const Options options_;
   mutable absl::Mutex mutex_;
   std::map<std::string, absl::Time> denied_ ABSL_GUARDED_BY(mutex_);
   People people_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Duration> heard_ ABSL_GUARDED_BY(mutex_);  // boot time
+  absl::Duration unheard_ ABSL_GUARDED_BY(mutex_);               // as of the last call of Heard
 };
 
 }  // namespace bailiwick::rpc

@@ -6,6 +6,7 @@
 
 #include "common/audit/log.h"
 #include "common/os/clock.h"
+#include "common/os/fault_files.h"
 #include "common/os/files.h"
 #include "common/os/random.h"
 #include "common/rpc/refusals.h"
@@ -15,6 +16,7 @@ namespace bailiwick::rpc {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const absl::Time kNow = absl::FromUnixSeconds(1'800'000'000);
 
@@ -30,10 +32,10 @@ Peer Factory(const std::string& domain = "example.org") {
 struct Seen {
   std::vector<std::pair<std::string, std::string>> refusals;  // who, code
   absl::Time now = kNow;
-  Gate gate{Gate::Options{.trust_domain = "example.org", .now = [this] { return now; }, .refused = [this](
-                              const std::string& who, const absl::Status& why) {
-                            refusals.emplace_back(who, identity::RefusalCode(why));
-                          }}};
+  Gate gate{Gate::Options{.trust_domain = "example.org",
+                          .now = [this] { return now; },
+                          .refused = [this](const std::string& who, const absl::Status& why,
+                                            Named) { refusals.emplace_back(who, identity::RefusalCode(why)); }}};
 };
 
 TEST(Gate, LetsInWhoIsValidAndOurs) {
@@ -76,6 +78,31 @@ TEST(Gate, ARevokedIdentityIsOutUntilACertificateThatBeganLater) {
   EXPECT_TRUE(seen.gate.Check(Factory()).ok());
 }
 
+TEST(Gate, WhoIsNotToldWhoWasRevokedRefusesPeopleAfterAWhile) {
+  constexpr char kVerify[] = "bailiwick.agent.v1.AgentAdmin/Verify";
+  Seen seen;
+  Peer alice = Factory();
+  alice.id = {identity::Kind::kAdmin, "example.org", "", "", "alice"};
+  alice.uri = alice.id.str();
+  EXPECT_TRUE(seen.gate.CheckMayAsk(alice, kVerify).ok()) << "who knows by itself";
+  const absl::Duration boot = absl::Hours(100);
+  seen.gate.Heard(boot, false);  // it began without a coordinator
+  EXPECT_TRUE(seen.gate.CheckMayAsk(alice, kVerify).ok());
+  seen.gate.Heard(boot + Gate::kMaxUnheard, false);
+  EXPECT_TRUE(seen.gate.CheckMayAsk(alice, kVerify).ok());
+  seen.gate.Heard(boot + Gate::kMaxUnheard + absl::Seconds(1), false);
+  const absl::Status refused = seen.gate.CheckMayAsk(alice, kVerify);
+  EXPECT_TRUE(absl::IsPermissionDenied(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("for 10m this agent has heard nothing from the coordinator"));
+  EXPECT_EQ(seen.refusals.size(), 1u);
+  EXPECT_TRUE(seen.gate.Check(Factory()).ok()) << "machines are bound by what their grants say";
+  EXPECT_TRUE(seen.gate.CheckMayAsk(Factory(), "bailiwick.transfer.v1.Transfer/Exchange").ok());
+  seen.gate.Heard(boot + absl::Hours(1), true);
+  EXPECT_TRUE(seen.gate.CheckMayAsk(alice, kVerify).ok());
+  seen.gate.Heard(boot + absl::Hours(2), false);
+  EXPECT_FALSE(seen.gate.CheckMayAsk(alice, kVerify).ok()) << "it slept meanwhile";
+}
+
 class RefusalsTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -93,12 +120,30 @@ class RefusalsTest : public ::testing::Test {
   }
   std::vector<std::string> Details() {
     std::vector<std::string> details;
-    auto records = log_->Read(1, 1000);
+    auto records = log_->Read(1, 10'000);
     EXPECT_TRUE(records.ok()) << records.status();
     if (records.ok()) {
       for (const auto& record : *records) details.push_back(record.subject + " " + record.detail);
     }
     return details;
+  }
+  static void Knock(Refusals& refusals, const std::string& who, Named named = Named::kProven,
+                    const char* code = "EXPIRED") {
+    refusals.Record(who, identity::Refuse(code, "it is so"), named);
+  }
+  static std::string Text(const std::string& detail, const std::string& field) {
+    const std::string key = absl::StrCat("\"", field, "\":");
+    const size_t at = detail.find(key);
+    return at == std::string::npos ? ""
+                                   : detail.substr(at + key.size(), detail.find_first_of(",}", at) - at - key.size());
+  }
+  uint64_t Sum(const std::string& field) {
+    uint64_t sum = 0;
+    for (const std::string& detail : Details()) {
+      const std::string text = Text(detail, field);
+      if (!text.empty()) sum += std::stoull(text);
+    }
+    return sum;
   }
   os::Files* files_ = os::Files::System();
   std::string root_;
@@ -108,11 +153,11 @@ class RefusalsTest : public ::testing::Test {
 
 TEST_F(RefusalsTest, TheFirstAtOnceTheRestAsOne) {
   Refusals refusals(log_.get(), &clock_);
-  for (int i = 0; i < 1000; ++i) refusals.Record("spiffe://a/b", identity::Refuse("EXPIRED", "it expired"));
+  for (int i = 0; i < 1000; ++i) Knock(refusals, "spiffe://a/b");
   ASSERT_EQ(Details().size(), 1u);
   EXPECT_THAT(Details()[0], HasSubstr("peer/spiffe://a/b"));
   EXPECT_THAT(Details()[0], HasSubstr("\"count\":1,"));
-  refusals.Record("spiffe://a/b", identity::Refuse("REVOKED", "it was revoked"));
+  Knock(refusals, "spiffe://a/b", Named::kProven, "REVOKED");
   EXPECT_EQ(Details().size(), 2u) << "another reason is another refusal";
   refusals.Flush(false);
   EXPECT_EQ(Details().size(), 2u) << "not due yet";
@@ -120,23 +165,92 @@ TEST_F(RefusalsTest, TheFirstAtOnceTheRestAsOne) {
   refusals.Flush(false);
   ASSERT_EQ(Details().size(), 3u);
   EXPECT_THAT(Details()[2], HasSubstr("\"count\":999,"));
-  refusals.Record("spiffe://a/b", identity::Refuse("EXPIRED", "it expired"));
+  Knock(refusals, "spiffe://a/b");
+  EXPECT_EQ(Details().size(), 3u) << "who goes on is told less often";
+  clock_.Advance(2 * Refusals::kEvery);
+  refusals.Flush(false);
   EXPECT_EQ(Details().size(), 4u);
+  clock_.Advance(Refusals::kSeldom);
+  refusals.Flush(false);
+  Knock(refusals, "spiffe://a/b");
+  EXPECT_EQ(Details().size(), 5u) << "after an hour of quiet the first is a record at once again";
+}
+
+TEST_F(RefusalsTest, OneThatKnocksAllDayIsThirtyRecordsWithEachKnockInThem) {
+  Refusals refusals(log_.get(), &clock_);
+  const absl::Time start = clock_.Now();
+  uint64_t knocks = 0;
+  for (; clock_.Now() - start < absl::Hours(24); clock_.Advance(absl::Seconds(10)), ++knocks) {
+    Knock(refusals, "spiffe://a/b");
+    refusals.Flush(false);
+  }
+  EXPECT_LE(Details().size(), 30u);
+  refusals.Flush(true);
+  EXPECT_EQ(Sum("count"), knocks);
+  const std::vector<std::string> details = Details();
+  for (size_t i = 1; i < details.size(); ++i) {
+    const std::string ended = Text(details[i - 1], "last"), began = Text(details[i], "first");
+    EXPECT_LT(ended, began);
+    EXPECT_LE(began, Text(details[i], "last"));
+  }
+}
+
+// A handshake costs a stranger nothing, and in each there can be another name.
+TEST_F(RefusalsTest, ADayOfFreshNamesThatNobodyVouchesForIsFewRecordsWithEachKnockInThem) {
+  Refusals refusals(log_.get(), &clock_);
+  uint64_t knocks = 0;
+  for (int minute = 0; minute < 24 * 60; ++minute) {
+    for (int i = 0; i < 256; ++i) Knock(refusals, absl::StrCat("spiffe://a/", knocks++), Named::kClaimed, "UNKNOWN_CA");
+    for (int i = 0; i < 6; ++i, clock_.Advance(absl::Seconds(10))) refusals.Flush(false);
+    ASSERT_LE(log_->size(), 600u) << "in minute " << minute;
+  }
+  refusals.Flush(true);
+  EXPECT_LE(log_->size(), 600u) << "20 names an hour, and `many`";
+  EXPECT_EQ(Sum("count"), knocks);
+  uint64_t named = 0;
+  for (const std::string& detail : Details()) named += detail.find("\"claimed\":true") != std::string::npos;
+  EXPECT_EQ(named + Sum("names"), knocks) << "each name was another one";
+  EXPECT_THAT(Details()[0], HasSubstr("peer/spiffe://a/0 ")) << "the first of them are known by name";
+}
+
+TEST_F(RefusalsTest, ClaimedNamesDoNotPushOutWhoProvedTheirs) {
+  Refusals refusals(log_.get(), &clock_);
+  for (int i = 0; i < 5000; ++i) Knock(refusals, absl::StrCat("spiffe://a/", i), Named::kClaimed);
+  const size_t before = Details().size();
+  Knock(refusals, "spiffe://a/7");
+  ASSERT_EQ(Details().size(), before + 1);
+  EXPECT_THAT(Details().back(), HasSubstr("peer/spiffe://a/7 "));
+  EXPECT_THAT(Details().back(), Not(HasSubstr("claimed")));
 }
 
 TEST_F(RefusalsTest, ManyNamesDoNotFillTheDiskAndAreCounted) {
   Refusals refusals(log_.get(), &clock_);
   for (int i = 0; i < 5000; ++i) {
-    refusals.Record(absl::StrCat("spiffe://a/", i), identity::Refuse("UNKNOWN_CA", "a \"quoted\"\n reason"));
+    refusals.Record(absl::StrCat("spiffe://a/", i), identity::Refuse("WRONG_KIND", "a \"quoted\"\n reason"),
+                    Named::kProven);
   }
   EXPECT_LE(Details().size(), Refusals::kMaxPeers + 1);
   refusals.Flush(true);
-  uint64_t total = 0;
-  for (const std::string& detail : Details()) {
-    const size_t at = detail.find("\"count\":") + 8;
-    total += std::stoull(detail.substr(at));
-  }
-  EXPECT_EQ(total, 5000u);
+  EXPECT_EQ(Sum("count"), 5000u);
+}
+
+TEST_F(RefusalsTest, WhatCouldNotBeRecordedIsCountedInTheNextRecord) {
+  log_.reset();
+  os::FaultFiles faults(files_, root_);
+  log_ = *audit::Log::Open(&faults, &clock_, os::Random::System(), root_ + "/audit");
+  Refusals refusals(log_.get(), &clock_);
+  const absl::Time first = clock_.Now();
+  faults.FailAt(faults.operations() + 1, absl::ResourceExhaustedError("no space left"));
+  Knock(refusals, "spiffe://a/b");
+  EXPECT_EQ(Details().size(), 0u);
+  clock_.Advance(absl::Seconds(1));
+  Knock(refusals, "spiffe://a/b");
+  clock_.Advance(Refusals::kEvery);
+  refusals.Flush(false);
+  ASSERT_EQ(Details().size(), 1u);
+  EXPECT_THAT(Details()[0], HasSubstr("\"count\":2,"));
+  EXPECT_EQ(Text(Details()[0], "first"), absl::FormatTime("\"%Y-%m-%dT%H:%M:%SZ\"", first, absl::UTCTimeZone()));
+  log_.reset();
 }
 
 }  // namespace

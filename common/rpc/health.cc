@@ -12,6 +12,7 @@
 namespace bailiwick::rpc {
 
 HealthServer::~HealthServer() {
+  if (entrance_ != nullptr) entrance_->Stop();
   if (server_ != nullptr) server_->Shutdown(os::DeadlineIn(absl::Seconds(1)));
 }
 
@@ -20,19 +21,21 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
   if (!wanted.ok()) return Annotate(wanted.status(), "--health-listen");
   grpc::ServerBuilder builder;
   ApplyServerLimits(builder, Door::kOpen);
-  int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   std::unique_ptr<HealthServer> self(new HealthServer());
+  auto entrance = Entrance::Open(address, grpc::InsecureServerCredentials(), &builder);
+  if (!entrance.ok()) {
+    return absl::UnavailableError(absl::StrCat(std::string(entrance.status().message()),
+                                               " for health checks; is the port taken? choose another with "
+                                               "--health-listen HOST:PORT"));
+  }
+  self->entrance_ = *std::move(entrance);
   builder.RegisterCallbackGenericService(&self->nothing_else_);
   grpc::EnableDefaultHealthCheckService(true);
   self->server_ = builder.BuildAndStart();
   grpc::EnableDefaultHealthCheckService(false);
-  if (self->server_ == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", address,
-                                               " for health checks; is the port taken? choose another with "
-                                               "--health-listen HOST:PORT"));
-  }
-  self->endpoint_ = JoinHostPort(wanted->host, port);
+  if (self->server_ == nullptr) return absl::InternalError("the health server cannot be started");
+  self->entrance_->Start();
+  self->endpoint_ = JoinHostPort(wanted->host, self->entrance_->port());
   return self;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/rpc/entrance.h"
 
 namespace bailiwick::rpc {
 
@@ -24,6 +25,7 @@ class HealthServer {
   HealthServer() = default;
   // A server with nothing but the health service has nobody to poll for it; this one answers UNIMPLEMENTED to all else.
   grpc::CallbackGenericService nothing_else_;
+  std::unique_ptr<Entrance> entrance_;
   std::unique_ptr<grpc::Server> server_;
   std::string endpoint_;
 };

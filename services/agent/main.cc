@@ -27,6 +27,7 @@
 #include "common/os/pulse.h"
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/entrance.h"
 #include "common/rpc/grpc_metrics.h"
 #include "common/rpc/handshake_watch.h"
 #include "common/rpc/health.h"
@@ -169,11 +170,13 @@ absl::Status Run(const RunSettings& settings) {
   BW_RETURN_IF_ERROR(law.Load());
 
   rpc::Refusals refusals(state->audit(), env.clock);
-  const rpc::HandshakeWatch watch([&](const absl::Status& why) { refusals.Record("unknown", why); });
-  auto gate = std::make_shared<rpc::Gate>(rpc::Gate::Options{
-      .trust_domain = identity->trust_domain(),
-      .now = [&law] { return law.clock().Best(); },
-      .refused = [&](const std::string& peer, const absl::Status& why) { refusals.Record(peer, why); }});
+  const rpc::HandshakeWatch watch(
+      [&](const absl::Status& why) { refusals.Record("unknown", why, rpc::Named::kProven); });
+  auto gate = std::make_shared<rpc::Gate>(
+      rpc::Gate::Options{.trust_domain = identity->trust_domain(),
+                         .now = [&law] { return law.clock().Best(); },
+                         .refused = [&](const std::string& peer, const absl::Status& why,
+                                        rpc::Named named) { refusals.Record(peer, why, named); }});
   Agent agent(state.get(), identity.get(), &law,
               {.replicas = ReplicaPath(settings, law, identity->site()),
                .external_credentials = settings.tls_dir,
@@ -187,20 +190,23 @@ absl::Status Run(const RunSettings& settings) {
   rpc::ApplyServerLimits(builder);
   rpc::CountCalls(builder);
   builder.SetMaxReceiveMessageSize(static_cast<int>(kMaxFrameBytes));
-  int port = 0;
-  builder.AddListeningPort(settings.listen, credentials, &port);
+  auto entrance = rpc::Entrance::Open(settings.listen, credentials, &builder);
+  if (!entrance.ok()) {
+    return absl::Status(entrance.status().code(),
+                        absl::StrCat(std::string(entrance.status().message()),
+                                     "; is the port taken? choose another with --listen HOST:PORT"));
+  }
   builder.RegisterService(&transfers);
   builder.RegisterService(&admin);
   const std::string endpoints = os::JoinPath(settings.data_dir, "endpoints.json");
   absl::Status stale = env.files->Remove(endpoints);
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", settings.listen,
-                                               "; is the port taken? choose another with --listen HOST:PORT"));
-  }
+  if (server == nullptr) return absl::InternalError("the server cannot be started");
+  (*entrance)->Start();
   BW_ASSIGN_OR_RETURN(const HostPort heard, ParseHostPort(settings.listen));
-  const std::string endpoint = settings.advertise.empty() ? JoinHostPort(heard.host, port) : settings.advertise;
+  const std::string endpoint =
+      settings.advertise.empty() ? JoinHostPort(heard.host, (*entrance)->port()) : settings.advertise;
   BW_RETURN_IF_ERROR(agent.Start(endpoint, settings.coordinator));
   LocalService local(&agent, gate);
   BW_RETURN_IF_ERROR(local.Start(settings.data_dir));
@@ -236,6 +242,7 @@ absl::Status Run(const RunSettings& settings) {
   local.Stop();
   transfers.Shutdown();
   agent.Stop();
+  (*entrance)->Stop();
   server->Shutdown(os::DeadlineIn(absl::Seconds(2)));
   refusals.Flush(true);
   return absl::OkStatus();

@@ -21,6 +21,7 @@
 #include "common/os/pulse.h"
 #include "common/os/service_manager.h"
 #include "common/rpc/credentials.h"
+#include "common/rpc/entrance.h"
 #include "common/rpc/grpc_metrics.h"
 #include "common/rpc/handshake_watch.h"
 #include "common/rpc/health.h"
@@ -39,20 +40,30 @@
 namespace bailiwick::coordinator {
 namespace {
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(const std::string& address,
-                                                     const std::shared_ptr<grpc::ServerCredentials>& credentials,
-                                                     const std::vector<grpc::Service*>& services, rpc::Door door,
-                                                     int* port) {
+struct Served {
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<rpc::Entrance> entrance;
+  void Shutdown(std::chrono::system_clock::time_point deadline) {
+    entrance->Stop();
+    server->Shutdown(deadline);
+  }
+};
+
+absl::StatusOr<Served> Listen(const std::string& address, const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                              const std::vector<grpc::Service*>& services, rpc::Door door) {
   grpc::ServerBuilder builder;
   rpc::ApplyServerLimits(builder, door);
   rpc::CountCalls(builder);
-  builder.AddListeningPort(address, credentials, port);
-  for (grpc::Service* service : services) builder.RegisterService(service);
-  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || *port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", address, "; is the port taken? choose another"));
+  auto entrance = rpc::Entrance::Open(address, credentials, &builder);
+  if (!entrance.ok()) {
+    return absl::Status(entrance.status().code(),
+                        absl::StrCat(std::string(entrance.status().message()), "; is the port taken? choose another"));
   }
-  return server;
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  Served served{builder.BuildAndStart(), *std::move(entrance)};
+  if (served.server == nullptr) return absl::InternalError("the server cannot be started");
+  served.entrance->Start();
+  return served;
 }
 
 absl::Status Serve(const ServeSettings& settings) {
@@ -72,22 +83,30 @@ absl::Status Serve(const ServeSettings& settings) {
   BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(settings.data_dir, "lock")));
   BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, settings.data_dir));
   BW_ASSIGN_OR_RETURN(Authority::Options authority_options, AuthorityOptions(settings));
-  BW_ASSIGN_OR_RETURN(auto authority,
-                      Authority::Open(files, clock, keys.ca_directory, keys.trust_domain, authority_options));
-  OwnCertificate own(files, clock, authority.get(), keys.tls_directory, keys.trust_domain, settings.tls_dir);
-  BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(settings.data_dir, "catalog.db")));
   BW_ASSIGN_OR_RETURN(auto audit,
                       audit::Log::Open(files, clock, os::Random::System(), os::JoinPath(settings.data_dir, "audit")));
   // The timestamp key says what holds at a time, and the signed law names it: so whoever trusts the law can check the
   // log.
   BW_RETURN_IF_ERROR(audit->SignAs(absl::StrCat(keys.trust_domain, "/coordinator"), *keys.timestamp_key));
+  // A disk without space is no reason to let certificates end.
+  const RecordIdentity record = [&audit](const std::string& kind, const std::string& subject,
+                                         const std::string& detail) {
+    return audit->AppendOrOwe(kind, subject, detail);
+  };
+  authority_options.record = record;
+  BW_ASSIGN_OR_RETURN(auto authority,
+                      Authority::Open(files, clock, keys.ca_directory, keys.trust_domain, authority_options));
+  OwnCertificate own(files, clock, authority.get(), keys.tls_directory, keys.trust_domain, settings.tls_dir, record);
+  BW_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(files, os::JoinPath(settings.data_dir, "catalog.db")));
   Core core(catalog.get(), audit.get(), keys.grant_key.get(), keys.timestamp_key.get(), clock, os::Random::System());
   rpc::Refusals refusals(audit.get(), clock);
-  const rpc::HandshakeWatch watch([&](const absl::Status& why) { refusals.Record("unknown", why); });
-  auto gate = std::make_shared<rpc::Gate>(rpc::Gate::Options{
-      .trust_domain = keys.trust_domain,
-      .now = [clock] { return clock->Now(); },
-      .refused = [&](const std::string& peer, const absl::Status& why) { refusals.Record(peer, why); }});
+  const rpc::HandshakeWatch watch(
+      [&](const absl::Status& why) { refusals.Record("unknown", why, rpc::Named::kProven); });
+  auto gate = std::make_shared<rpc::Gate>(
+      rpc::Gate::Options{.trust_domain = keys.trust_domain,
+                         .now = [clock] { return clock->Now(); },
+                         .refused = [&](const std::string& peer, const absl::Status& why,
+                                        rpc::Named named) { refusals.Record(peer, why, named); }});
   core.Prepare({keys.trust_domain, authority.get(), [&own] { return own.Roots(); }, gate});
   BW_RETURN_IF_ERROR(core.Load());
   Keeper keeper(
@@ -128,10 +147,10 @@ absl::Status Serve(const ServeSettings& settings) {
   if (!stale.ok() && !absl::IsNotFound(stale)) return stale;
   BW_ASSIGN_OR_RETURN(auto mutual, rpc::MutualServerCredentials({own.directory()}, gate));
   BW_ASSIGN_OR_RETURN(auto open, rpc::JoinServerCredentials({own.join_directory()}));
-  int control_port = 0, join_port = 0;
-  BW_ASSIGN_OR_RETURN(auto join_server, Listen(settings.join_listen, open, {&enroll}, rpc::Door::kOpen, &join_port));
-  BW_ASSIGN_OR_RETURN(auto control_server, Listen(settings.control_listen, mutual, {&sessions, &control},
-                                                  rpc::Door::kMutual, &control_port));
+  BW_ASSIGN_OR_RETURN(Served join_server, Listen(settings.join_listen, open, {&enroll}, rpc::Door::kOpen));
+  BW_ASSIGN_OR_RETURN(Served control_server,
+                      Listen(settings.control_listen, mutual, {&sessions, &control}, rpc::Door::kMutual));
+  const int control_port = control_server.entrance->port(), join_port = join_server.entrance->port();
   const std::string control_address = JoinHostPort(AdvertisedHost(settings, settings.control_listen), control_port);
   const std::string join_address = JoinHostPort(AdvertisedHost(settings, settings.join_listen), join_port);
   core.Listening(control_address, join_address);
@@ -178,8 +197,8 @@ absl::Status Serve(const ServeSettings& settings) {
   core.Stop();
   audit_desk.Stop();
   const auto deadline = os::DeadlineIn(absl::Seconds(2));
-  control_server->Shutdown(deadline);
-  join_server->Shutdown(deadline);
+  control_server.Shutdown(deadline);
+  join_server.Shutdown(deadline);
   refusals.Flush(true);
   return absl::OkStatus();
 }

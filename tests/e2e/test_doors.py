@@ -150,6 +150,31 @@ class Doors(f.FleetTest):
             with contextlib.suppress(ConnectionError):
                 self.assertEqual(s.recv(1), b"", "the server ended it")
 
+    def test_who_takes_all_descriptors_does_not_close_the_door_for_good(self):
+        for name, process in (("control", "coordinator"), ("join", "coordinator"), ("agent", "core")):
+            with self.subTest(name):
+                pid, (host, port) = self.pid(process), self.doors[name][0].rsplit(":", 1)
+                used = lambda: len(os.listdir(f"/proc/{pid}/fd"))  # noqa: E731, B023
+                before, at_rest = resource.prlimit(pid, resource.RLIMIT_NOFILE), used()
+                self.addCleanup(resource.prlimit, pid, resource.RLIMIT_NOFILE, before)
+                few = at_rest + 80
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, before[1]))
+                knocks = [socket.create_connection((host, int(port)), timeout=30) for _ in range(2 * few)]
+                f.wait_until(lambda: used() >= few * 3 // 4 - 2, what="the connections took what they get")
+                self.assertLessEqual(used(), few * 3 // 4 + 4, "the rest is for files")
+                for knock in knocks:
+                    knock.close()
+                f.wait_until(lambda: used() < at_rest + 20, what="they are gone")
+                self.goes_on(seconds=30)
+                # Nor does a process that has none at all, for whatever reason, leave its port.
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+                hello = f.run(["timeout", "3", "openssl", "s_client", "-connect", self.doors[name][0]])
+                self.assertNotIn("Server certificate", hello.out)
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+                hello = f.run(["timeout", "20", "openssl", "s_client", "-connect", self.doors[name][0], "-alpn", "h2"])
+                self.assertIn("Server certificate", hello.out)
+                self.goes_on(seconds=30)
+
     def test_who_joins_too_often_waits_and_nobody_else(self):
         channel = w.grpc.insecure_channel   # only to say that none without TLS is there
         with channel(self.doors["join"][0]) as plain, self.assertRaises(w.grpc.RpcError):

@@ -3,6 +3,7 @@ import json
 import os
 import random
 import shutil
+import ssl
 import tempfile
 import time
 import unittest
@@ -84,6 +85,10 @@ def rotate_under_load(case, life, size, pace):
         case.assertGreaterEqual(len(seen["keys"]), 3, "each certificate has a key of its own")
         case.assertEqual([e for e in fleet.cli("events").out.splitlines() if "transfer-failed" in e], [])
         case.assertEqual(failed_calls(fleet), failed, "no call failed")
+        written = [(r["kind"], r["subject"], r["detail"].get("by")) for r in i.records(fleet, "coordinator")]
+        case.assertGreaterEqual(written.count(("authority-rotated", "ca", "itself")), 2, "each replacement is on record")
+        case.assertGreaterEqual(written.count(("authority-key-destroyed", "ca", None)), 1)
+        case.assertGreaterEqual(written.count(("certificate-renewed", "coordinator", None)), 2)
     return {"seconds": seconds, **{k: len(v) for k, v in seen.items()}}
 
 
@@ -134,6 +139,11 @@ class Rotation(f.FleetTest):
                 f.wait_until(lambda: certificate(self.fleet, live) == other.certificate, what="the second is in use")
                 flow_once(self, "external", 2)
             self.fleet.dev("stop", "core")
+        # Which ones were taken, at both ends; not those that did not work.
+        for recorder, subject, taken in (("core", "site/core", (first, other)), ("coordinator", "coordinator", (mine,))):
+            self.assertEqual([r["detail"]["certificateSha256"] for r in i.records(self.fleet, recorder)
+                              if (r["kind"], r["subject"]) == ("certificate-installed", subject)],
+                             [w.hashlib.sha256(ssl.PEM_cert_to_DER_cert(one.certificate.decode())).hexdigest() for one in taken])
         i.rejoin(self.fleet, "core")
         self.fleet.dev("start", "core")
         flow_once(self, "external", 3)

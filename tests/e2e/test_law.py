@@ -5,6 +5,9 @@ import random
 import unittest
 
 import fleet as f
+import identities as i
+
+CAP = "apiVersion: bailiwick/v1\nkind: BandwidthPolicy\nmetadata: {name: line}\nspec: {caps: [{site: factory, limit: 2MiB}]}\n"
 
 
 class Law(unittest.TestCase):
@@ -105,6 +108,32 @@ class Law(unittest.TestCase):
             f.wait_until(lambda: f.pack_bytes(fleet, "cloud-us") == 0, what="the copy that became unlawful is erased")
             rows = {r["site"]: r for r in f.rows_of(fleet.json("get", "replicas"))}
             self.assertEqual(rows.get("cloud-us", {"versions": []})["versions"], [], json.dumps(rows))
+
+    def test_each_grant_of_a_transfer_is_one_record_and_a_window_is_none(self):
+        """A law that changes means new grants for what runs; each is on record at both ends, and nothing else is."""
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            source = fleet.path("long")
+            f.write(os.path.join(source, "big"), random.Random(7).randbytes(24 << 20))
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"), f.dataset_yaml("long", source), CAP))
+            fleet.commit("long", wait=False)
+
+            def records(site, *kinds):
+                return [r for r in i.records(fleet, site) if r["kind"] in kinds and r["subject"].startswith("long/")]
+            f.wait_until(lambda: records("factory", "grant-accepted"), what="it runs")
+            for n in range(3):
+                known = len(records("core", "grant-renewed"))
+                fleet.apply(f.LAW + f"  - id: again-{n}\n    effect: permit\n    data: {{matchLabels: {{class: telemetry}}}}\n    to: {{in: [eu]}}\n")
+                f.wait_until(lambda: len(records("core", "grant-renewed")) > known, what="it goes on by a new grant")
+            fleet.wait_version("long", 1, "core", timeout=90)
+            f.wait_until(lambda: records("factory", "transfer-ended"), what="its end is on record")
+            issued = [r["detail"]["grant"] for r in records("coordinator", "grant-issued")]
+            self.assertGreaterEqual(len(issued), 4)
+            for site in ("factory", "core"):
+                with self.subTest(site):
+                    self.assertEqual([r["detail"]["grant"] for r in records(site, "grant-accepted", "grant-renewed")], issued)
+                    self.assertEqual(len(records(site, "grant-accepted")), 1)
+                    kinds = [r["kind"] for r in i.records(fleet, site) if r["subject"].startswith("long/")]
+                    self.assertLess(len(kinds), len(issued) + 5, kinds)
 
     def test_a_law_that_fails_its_own_tests_is_not_applied(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "bailiwick/agent/v1/session.pb.h"
+#include "common/audit/log.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
@@ -307,7 +308,13 @@ absl::Status Law::CheckFloor(const policy::World& world) const {
   return absl::OkStatus();
 }
 
-absl::Status Law::Install(const LawOffer& offer) {
+absl::Status RecordLaw(audit::Log* log, uint64_t revision) {
+  absl::Status recorded = log->AppendOrOwe("policy-installed", absl::StrCat("revision/", revision), "{}");
+  if (!recorded.ok()) telemetry::Log(telemetry::Level::kError, "audit-failed", {{"error", recorded}});
+  return absl::IsResourceExhausted(recorded) ? absl::OkStatus() : recorded;
+}
+
+absl::Status Law::Install(const LawOffer& offer, const std::function<absl::Status(uint64_t revision)>& record) {
   absl::MutexLock one(&install_mutex_);
   const std::shared_ptr<const LawSnapshot> before = current();
   Draft draft;
@@ -322,6 +329,10 @@ absl::Status Law::Install(const LawOffer& offer) {
     for (const auto& root : offer.roots) rpc::ToProto(root, draft.offer->add_roots());
     // The records of a database of an older version leave the offer that they lay in.
     for (const auto& [id, known] : draft.records) draft.changed.insert(id);
+    if (record != nullptr && recorded_ != world.digest) {
+      BW_RETURN_IF_ERROR(record(world.revision));
+      recorded_ = world.digest;
+    }
   }
   if (bundle_moved || !draft.changed.empty()) {
     BW_RETURN_IF_ERROR(Persist(draft));

@@ -8,6 +8,7 @@
 // set aside and nothing flows until a newer one, or the same with a chain that leads there, is installed. Thread-safe.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,6 +29,10 @@
 #include "common/sql/database.h"
 #include "common/store/version.h"
 #include "services/agent/law/trusted_clock.h"
+
+namespace bailiwick::audit {
+class Log;
+}
 
 namespace bailiwick::agent {
 
@@ -54,6 +59,10 @@ struct LawOffer {
   std::optional<crypto::Envelope> timestamp;  // made just now
 };
 
+// What is recorded of a law before it is in force. A disk without space is no reason to go on by the one before: the
+// record is then owed, or, when too many are, only said in the log.
+absl::Status RecordLaw(audit::Log* log, uint64_t revision);
+
 class Law {
  public:
   static std::vector<std::string> Migrations();
@@ -64,8 +73,9 @@ class Law {
   absl::Status Load();  // what was installed before the restart; PERMISSION_DENIED never: see above
   // FAILED_PRECONDITION: older than what is installed, or there is no bundle yet. Others as config::OpenBundle.
   // Offering the same again is OK. A classification or timestamp that cannot be believed is left out: a dataset without
-  // one is unknown in law and nothing of it flows.
-  absl::Status Install(const LawOffer& offer);
+  // one is unknown in law and nothing of it flows. `record` is asked when all is verified and nothing changed yet, if
+  // another law than the one in force would be: its error is returned, and nothing changes.
+  absl::Status Install(const LawOffer& offer, const std::function<absl::Status(uint64_t revision)>& record = nullptr);
   // A timestamp that was made just now. As config::OpenTimestamp; FAILED_PRECONDITION also: older than one seen before.
   absl::Status Refresh(const crypto::Envelope& timestamp);
   // What time it is, by a timestamp that was made just now, of whatever bundle. As Refresh; nothing is vouched for.
@@ -92,7 +102,7 @@ class Law {
     bool valid = false;  // under the bundle in force; kept all the same, so that nothing older ever takes its place
   };
   using Records = std::map<DatasetId, Known>;
-  struct Draft;  // what an Install is about to make durable
+  struct Draft;   // what an Install is about to make durable
   struct Floor {  // the newest bundle ever installed, also one set aside
     uint64_t revision = 0;
     std::string digest;
@@ -118,6 +128,7 @@ class Law {
   Records records_ ABSL_GUARDED_BY(install_mutex_);
   std::string trust_ ABSL_GUARDED_BY(install_mutex_);  // which keys the records were verified with
   std::optional<Floor> floor_ ABSL_GUARDED_BY(install_mutex_);
+  std::string recorded_ ABSL_GUARDED_BY(install_mutex_);  // digest; offered again after a failure it is no other law
   mutable absl::Mutex mutex_;
   std::shared_ptr<const LawSnapshot> current_ ABSL_GUARDED_BY(mutex_);
   config::Catalog aside_ ABSL_GUARDED_BY(mutex_);                     // resources of the law that was set aside

@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "bailiwick/agent/v1/session.pb.h"
+#include "common/audit/log.h"
+#include "common/base/status.h"
 #include "common/config/yaml.h"
 #include "common/os/fault_files.h"
 #include "common/rpc/codec.h"
@@ -157,6 +159,60 @@ TEST_F(LawTest, InstallsAndKeeps) {
   EXPECT_EQ(law_->revision(), 3u);
   EXPECT_EQ(ClassOf(), "telemetry");
   EXPECT_TRUE(law_->CheckFresh().permitted) << law_->CheckFresh().message;
+}
+
+TEST_F(LawTest, IsRecordedWhenItIsVerifiedAndBeforeItCounts) {
+  std::vector<uint64_t> recorded;
+  absl::Status answer;
+  const auto record = [&](uint64_t revision) {
+    recorded.push_back(revision);
+    EXPECT_LT(law_->revision(), revision) << "it is in force before it is recorded";
+    absl::Status read = db_->Read([&](sql::Database& db) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(sql::Statement kept, db.Prepare("SELECT count(*) FROM law WHERE revision = ?"));
+      kept.Bind(1, revision);
+      BW_RETURN_IF_ERROR(kept.Step().status());
+      EXPECT_EQ(kept.Int(0), 0) << "it is durable before it is recorded";
+      return absl::OkStatus();
+    });
+    EXPECT_TRUE(read.ok()) << read;
+    return answer;
+  };
+  ASSERT_TRUE(law_->Install(Offer(Bundle(3)), record).ok());
+  ASSERT_TRUE(law_->Install(Offer(Bundle(3)), record).ok());
+  EXPECT_FALSE(law_->Install(Offer(Bundle(9), 2), record).ok()) << "signed by nobody who may";
+  EXPECT_FALSE(law_->Install(Offer(Bundle(2)), record).ok()) << "older";
+  EXPECT_EQ(recorded, (std::vector<uint64_t>{3})) << "once, and nothing of what was refused";
+  answer = absl::UnavailableError("the audit log cannot be written");
+  EXPECT_EQ(law_->Install(Offer(Bundle(4)), record), answer);
+  EXPECT_EQ(law_->revision(), 3u);
+  Restart();
+  EXPECT_EQ(law_->revision(), 3u);
+  answer = absl::OkStatus();
+  ASSERT_TRUE(law_->Install(Offer(Bundle(4)), record).ok());
+  EXPECT_EQ(law_->revision(), 4u);
+  EXPECT_EQ(recorded, (std::vector<uint64_t>{3, 4, 4}));
+}
+
+TEST_F(LawTest, AFullDiskDoesNotKeepTheLawOfYesterdayInForce) {
+  ASSERT_TRUE(files_->MakeDirs(directory_ + "/log").ok());
+  os::FaultFiles faults(files_, directory_ + "/log");
+  auto log = audit::Log::Open(&faults, &clock_, os::Random::System(), directory_ + "/log/audit");
+  ASSERT_TRUE(log.ok()) << log.status();
+  faults.FailAt(faults.operations() + 1, absl::ResourceExhaustedError("no space left"));
+  const auto record = [&](uint64_t revision) { return RecordLaw(log->get(), revision); };
+  ASSERT_TRUE(law_->Install(Offer(Bundle(3)), record).ok());
+  EXPECT_EQ(law_->revision(), 3u);
+  EXPECT_EQ((*log)->size(), 1u) << "there was no room";
+  ASSERT_TRUE(law_->Install(Offer(Bundle(4)), record).ok());
+  auto records = (*log)->Read(1, 10);
+  ASSERT_TRUE(records.ok()) << records.status();
+  ASSERT_EQ(records->size(), 2u) << "what was owed, first";
+  EXPECT_EQ((*records)[0].subject, "revision/3");
+  EXPECT_EQ((*records)[1].subject, "revision/4");
+  faults.FailAt(faults.operations() + 1, absl::InternalError("the disk is gone"));
+  EXPECT_FALSE(law_->Install(Offer(Bundle(5)), record).ok());
+  EXPECT_EQ(law_->revision(), 4u) << "what is not recorded and not owed either is not done";
+  *log = nullptr;
 }
 
 TEST_F(LawTest, NeitherBundleNorClassificationGoesBack) {

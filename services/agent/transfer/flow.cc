@@ -162,7 +162,7 @@ bool Flow::ReadFrame(InFrame* in, End* end) {
 End Flow::TakeUpdate(const Frame& frame, bool* taken) {
   *taken = true;
   if (frame.has_identity_update()) return TakeIdentity(frame.identity_update());
-  if (frame.has_grant_update() && !dialled_) return Authorize(rpc::FromProto(frame.grant_update().grant()));
+  if (frame.has_grant_update() && !dialled_) return GoOn(rpc::FromProto(frame.grant_update().grant()));
   *taken = false;
   return End{};
 }
@@ -178,6 +178,13 @@ End Flow::ReadAhead() {
     if (!taken) ahead_.push_back(*std::move(decoded));
   }
   return End{};
+}
+
+// A record for each grant that is accepted, not for each window.
+End Flow::GoOn(const crypto::Envelope& grant) {
+  if (End end = Authorize(grant); !end.complete()) return end;
+  absl::Status audited = Audit("grant-renewed", End{});
+  return audited.ok() ? End{} : Broken(audited);
 }
 
 // The copy here may be out of use although the flow itself is permitted.
@@ -198,7 +205,7 @@ End Flow::Window() {
   if (control_->cancelled(&code, &message)) return {code, message, ""};
   crypto::Envelope grant;
   if (dialled_ && control_->TakeRenewal(&grant)) {
-    End end = Authorize(grant);
+    End end = GoOn(grant);
     if (!end.complete()) return end;
     Frame frame;
     rpc::ToProto(grant, frame.mutable_grant_update()->mutable_grant());

@@ -61,6 +61,7 @@ class Flow {
   }
   std::optional<End> AlreadyHere();  // the version; nothing: it is not
   End Authorize(const crypto::Envelope& grant);
+  End GoOn(const crypto::Envelope& grant);  // by another one
   absl::StatusOr<store::VersionRecord> OpenRecord(const crypto::Envelope& record);
   End Keep(const crypto::Envelope& record, const crypto::Envelope& grant);
   End Run() { return receive_ ? Receive() : Send(); }

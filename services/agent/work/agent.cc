@@ -512,6 +512,7 @@ void Agent::Tick() {
   bool judge = false;
   bool look_at_audit = false;
   std::vector<std::shared_ptr<Work>> show, commit, keep, report;
+  gate_->Heard(now, session_->connected());
   {
     absl::MutexLock lock(&mutex_);
     if (now >= next_heartbeat_) {

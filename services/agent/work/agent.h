@@ -267,7 +267,8 @@ class Agent {
   std::string endpoint_;
   bool address_is_set_ = false;  // by the operator: what the coordinator says of itself changes nothing
   Pacer pacer_;
-  std::string caps_;  // as said last; the session's thread
+  std::string caps_;            // as said last; the session's thread
+  std::string recorded_chain_;  // of others, as recorded last; in the lane "identity" of the jobs
   TransferEnvironment transfer_env_;
   Evictor evictor_;
   Dropper dropper_;

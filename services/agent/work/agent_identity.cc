@@ -1,5 +1,5 @@
-// The agent's own credentials: renewed in time, taken from files that somebody else renews, or got anew by the enrolment
-// key when they expired while it slept. And whom it believes, as the coordinator says.
+// The agent's own credentials: renewed in time, taken from files that somebody else renews, or got anew by the
+// enrolment key when they expired while it slept. And whom it believes, as the coordinator says.
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -86,6 +86,14 @@ absl::Status Agent::TakeExternal() {
   const std::string roots = Combined(external.roots_pem, identity_->roots());
   if (live->chain_pem == external.chain_pem && roots == identity_->roots()) return absl::OkStatus();
   external.roots_pem = roots;
+  BW_RETURN_IF_ERROR(
+      Annotate(rpc::CheckCredentials(external, identity_->spiffe_id(), gate_->Now()), external_credentials_));
+  if (live->chain_pem != external.chain_pem && recorded_chain_ != external.chain_pem) {
+    BW_ASSIGN_OR_RETURN(std::string detail, rpc::CertificateDetail(external.chain_pem));
+    BW_RETURN_IF_ERROR(
+        state_->audit()->AppendOrOwe("certificate-installed", absl::StrCat("site/", identity_->site()), detail));
+    recorded_chain_ = external.chain_pem;
+  }
   BW_RETURN_IF_ERROR(Annotate(identity_->Install(std::move(external), gate_->Now()), external_credentials_));
   Log(Level::kInfo, "certificate-renewed", {{"from", external_credentials_}});
   return absl::OkStatus();
@@ -110,10 +118,9 @@ absl::Status Agent::RenewCertificate() {
   agent::v1::RenewResponse response;
   grpc::ClientContext context;
   context.set_deadline(os::DeadlineIn(kCall));
+  BW_RETURN_IF_ERROR(rpc::FromGrpc(agent::v1::AgentSession::NewStub(channel)->Renew(&context, request, &response)));
   BW_RETURN_IF_ERROR(
-      rpc::FromGrpc(agent::v1::AgentSession::NewStub(channel)->Renew(&context, request, &response)));
-  BW_RETURN_IF_ERROR(identity_->Install({key.private_key_pem, response.certificate_chain_pem(), response.ca_pem()},
-                                        gate_->Now()));
+      identity_->Install({key.private_key_pem, response.certificate_chain_pem(), response.ca_pem()}, gate_->Now()));
   Log(Level::kInfo, "certificate-renewed");
   return absl::OkStatus();
 }
@@ -125,10 +132,11 @@ absl::Status Agent::Recover(bool expired) {
     if (!expired) return absl::OkStatus();
     return absl::FailedPreconditionError("the certificate has expired and no join address is known; join again");
   }
-  auto dialled = rpc::JoinChannel(address, {.ca_sha256 = "",
-                                            .roots_pem = identity_->roots(),
-                                            .trust_domain = identity_->trust_domain(),
-                                            .now = gate_->Now()},
+  auto dialled = rpc::JoinChannel(address,
+                                  {.ca_sha256 = "",
+                                   .roots_pem = identity_->roots(),
+                                   .trust_domain = identity_->trust_domain(),
+                                   .now = gate_->Now()},
                                   proxy_);
   if (absl::IsUnavailable(dialled.status()) && !expired) return absl::OkStatus();  // the session says that
   BW_RETURN_IF_ERROR(dialled.status());
@@ -160,14 +168,15 @@ absl::Status Agent::Recover(bool expired) {
   grpc::ClientContext context;
   context.set_deadline(os::DeadlineIn(kCall));
   BW_RETURN_IF_ERROR(Annotate(rpc::FromGrpc(stub->Recover(&context, request, &response)), "recovering"));
-  BW_RETURN_IF_ERROR(identity_->Install({key.private_key_pem, response.certificate_chain_pem(), response.ca_pem()},
-                                        gate_->Now()));
+  BW_RETURN_IF_ERROR(
+      identity_->Install({key.private_key_pem, response.certificate_chain_pem(), response.ca_pem()}, gate_->Now()));
   Log(Level::kInfo, "certificate-recovered");
   session_->Hurry();
   return absl::OkStatus();
 }
 
-// A coordinator that moved says where it is, at the port that it kept. Whoever is there is believed only as the coordinator.
+// A coordinator that moved says where it is, at the port that it kept. Whoever is there is believed only as the
+// coordinator.
 absl::Status Agent::MoveTo(const std::string& control_address) {
   if (address_is_set_ || control_address.empty()) return absl::OkStatus();  // an older coordinator says nothing
   {
@@ -235,7 +244,8 @@ void Agent::KeepTrust(const agent::v1::Trust& trust) {
   auto keep = [&]() -> absl::Status {
     agent::v1::Trust kept = trust;
     kept.clear_roots_pem();
-    BW_RETURN_IF_ERROR(state_->PutMeta({{kTrustKey, kept.SerializeAsString()}, {kJoinAddressKey, trust.join_address()}}));
+    BW_RETURN_IF_ERROR(
+        state_->PutMeta({{kTrustKey, kept.SerializeAsString()}, {kJoinAddressKey, trust.join_address()}}));
     return trust.roots_pem().empty() ? absl::OkStatus() : InstallRoots(trust.roots_pem());
   };
   if (absl::Status done = keep(); !done.ok()) {

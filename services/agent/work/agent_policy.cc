@@ -21,17 +21,16 @@ void Agent::OnPolicy(const agent::v1::PolicyOffer& message) {
   for (const auto& c : message.classifications()) offer.classifications.push_back(rpc::FromProto(c));
   if (message.has_timestamp()) offer.timestamp = rpc::FromProto(message.timestamp());
   const uint64_t before = law_->revision();
-  absl::Status installed = law_->Install(offer);
+  absl::Status installed =
+      law_->Install(offer, [this](uint64_t revision) { return RecordLaw(state_->audit(), revision); });
   if (!installed.ok()) {
     Log(Level::kError, "policy-refused", {{"error", installed}, {"keeping", before}});
   } else if (law_->revision() != before) {
-    absl::Status audited =
-        state_->audit()->Append("policy-installed", absl::StrCat("revision/", law_->revision()), "{}").status();
-    if (!audited.ok()) Log(Level::kError, "audit-failed", {{"error", audited}});
     Log(Level::kInfo, "policy-installed", {{"revision", law_->revision()}});
     KeepAllSoon();
   }
-  if (installed.ok()) JudgeAll();  // what may no longer lie here is fenced before the coordinator hears that the law is here
+  if (installed.ok())
+    JudgeAll();  // what may no longer lie here is fenced before the coordinator hears that the law is here
   SendPolicyState(installed.ok() ? "" : std::string(installed.message()));
 }
 

@@ -170,7 +170,14 @@ absl::Status Authority::MayRotate() const {
   return MayRotateLocked();
 }
 
-absl::Status Authority::RotateLocked() {
+absl::Status Authority::Record(const std::string& kind, uint64_t generation, const std::string& more) {
+  if (!options_.record || recorded_[kind] == generation) return absl::OkStatus();
+  BW_RETURN_IF_ERROR(options_.record(kind, "ca", absl::StrCat("{\"generation\":", generation, more, "}")));
+  recorded_[kind] = generation;
+  return absl::OkStatus();
+}
+
+absl::Status Authority::RotateLocked(bool by_itself) {
   BW_RETURN_IF_ERROR(MayRotateLocked());
   Generation next;
   next.number = generations_.back().number + 1;
@@ -184,6 +191,7 @@ absl::Status Authority::RotateLocked() {
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(path, "key.pem"), next.ca.private_key_pem));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(path, "cert.pem"), next.ca.certificate_pem));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(path, "link.pem"), next.link));
+  if (by_itself) BW_RETURN_IF_ERROR(Record("authority-rotated", next.number, ",\"by\":\"itself\""));
   generations_.push_back(std::move(next));
   absl::Status kept = Persist();
   if (!kept.ok()) generations_.pop_back();
@@ -192,13 +200,14 @@ absl::Status Authority::RotateLocked() {
 
 absl::Status Authority::Rotate() {
   absl::MutexLock lock(&mutex_);
-  return RotateLocked();
+  return RotateLocked(/*by_itself=*/false);
 }
 
 absl::Status Authority::DestroyOldKeys() {
   const size_t signer = SignerIndex();
   for (size_t i = 0; i < signer; ++i) {
     if (generations_[i].ca.private_key_pem.empty()) continue;
+    BW_RETURN_IF_ERROR(Record("authority-key-destroyed", generations_[i].number, ""));
     absl::Status gone = files_->Remove(os::JoinPath(PathOf(generations_[i]), "key.pem"));
     if (!gone.ok() && !absl::IsNotFound(gone)) return gone;
     BW_RETURN_IF_ERROR(files_->SyncDir(PathOf(generations_[i])));
@@ -217,7 +226,7 @@ absl::StatusOr<bool> Authority::Tick() {
   absl::MutexLock lock(&mutex_);
   if (SignerIndex() + 1 == generations_.size() &&
       clock_->Now() >= generations_.back().published + options_.rotate_every) {
-    absl::Status begun = RotateLocked();
+    absl::Status begun = RotateLocked(/*by_itself=*/true);
     if (!begun.ok() && !absl::IsFailedPrecondition(begun)) return begun;
   }
   BW_RETURN_IF_ERROR(DestroyOldKeys());

@@ -11,6 +11,8 @@
 //   when trusted; seconds)
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +27,10 @@
 
 namespace bailiwick::coordinator {
 
+// Told of what is done to identities without anybody asking for it, before it is done; an error: it is not done now.
+using RecordIdentity =
+    std::function<absl::Status(const std::string& kind, const std::string& subject, const std::string& detail)>;
+
 class Authority {
  public:
   static constexpr absl::Duration kLife = absl::Hours(24 * 3650);  // of a root's certificate
@@ -33,6 +39,7 @@ class Authority {
   struct Options {
     absl::Duration leaf_life = identity::kAgentCertificateLife;  // of machines' certificates, at most 24 h
     absl::Duration rotate_every = kLife / 2;
+    RecordIdentity record;  // empty: nobody is told
   };
   // NOT_FOUND: there is no CA in `directory`. DATA_LOSS: what is there does not go together.
   static absl::StatusOr<std::unique_ptr<Authority>> Open(os::Files* files, const os::Clock* clock,
@@ -48,7 +55,7 @@ class Authority {
   std::string Signer() const;  // PEM, the one that signs
   // What time brings: a rotation that is due begins, one that began goes on. True: Roots() or Signer() changed.
   absl::StatusOr<bool> Tick();
-  // Begins one now. FAILED_PRECONDITION: one is going on, or too many are trusted still.
+  // Begins one now, which the caller has recorded. FAILED_PRECONDITION: one is going on, or too many are trusted still.
   absl::Status Rotate();
   absl::Status MayRotate() const;  // whether Rotate would begin one
 
@@ -65,10 +72,12 @@ class Authority {
   absl::Status LoadGeneration(Generation* generation);
   absl::Status Persist() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status MayRotateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status RotateLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RotateLocked(bool by_itself) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   size_t SignerIndex() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Trusted(size_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string RootsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Record(const std::string& kind, uint64_t generation, const std::string& more)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status DestroyOldKeys() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   os::Files* const files_;
@@ -77,8 +86,9 @@ class Authority {
   const std::string trust_domain_;
   const Options options_;
   mutable absl::Mutex mutex_;
-  std::vector<Generation> generations_ ABSL_GUARDED_BY(mutex_);  // oldest first
-  std::string said_ ABSL_GUARDED_BY(mutex_);                     // roots as of the last Tick
+  std::vector<Generation> generations_ ABSL_GUARDED_BY(mutex_);       // oldest first
+  std::string said_ ABSL_GUARDED_BY(mutex_);                          // roots as of the last Tick
+  std::map<std::string, uint64_t> recorded_ ABSL_GUARDED_BY(mutex_);  // of each kind the last, for who tries again
 };
 
 }  // namespace bailiwick::coordinator

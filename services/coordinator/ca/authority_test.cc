@@ -10,7 +10,9 @@
 namespace bailiwick::coordinator {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 
 constexpr absl::Duration kLeaf = absl::Hours(24);
@@ -30,7 +32,7 @@ class AuthorityTest : public ::testing::Test {
   void TearDown() override { EXPECT_TRUE(files_->RemoveTree(root_).ok()); }
   void Open() {
     authority_.reset();
-    auto opened = Authority::Open(files_, &clock_, root_, "acme", {.leaf_life = kLeaf});
+    auto opened = Authority::Open(files_, &clock_, root_, "acme", {.leaf_life = kLeaf, .record = record_});
     ASSERT_TRUE(opened.ok()) << opened.status();
     authority_ = *std::move(opened);
   }
@@ -48,8 +50,18 @@ class AuthorityTest : public ::testing::Test {
     return ticked.ok() && *ticked;
   }
 
+  std::vector<std::string> Take() { return std::exchange(records_, {}); }
+
   os::Files* files_ = os::Files::System();
   os::FakeClock clock_;
+  std::vector<std::string> records_;
+  absl::Status answer_;              // of the log
+  std::function<void()> on_record_;  // what things are like then
+  const RecordIdentity record_ = [this](const std::string& kind, const std::string& subject, const std::string&) {
+    if (on_record_) on_record_();
+    if (answer_.ok()) records_.push_back(kind + " " + subject);
+    return answer_;
+  };
   std::string root_;
   identity::CertificateAuthority first_;
   std::unique_ptr<Authority> authority_;
@@ -97,6 +109,33 @@ TEST_F(AuthorityTest, ANewOneIsPublishedThenSignsThenStandsAlone) {
   EXPECT_THAT(authority_->Roots(), Not(HasSubstr(old)));
 }
 
+TEST_F(AuthorityTest, WhatItDoesByItselfIsRecordedFirstOrNotDone) {
+  clock_.Advance(Authority::kLife / 2 + absl::Hours(1));
+  const std::string old = authority_->Roots();
+  on_record_ = [&] { EXPECT_FALSE(*files_->Exists(root_ + "/generations")) << "nothing counts yet"; };
+  ASSERT_TRUE(files_->Remove(root_ + "/generations").ok());
+  answer_ = absl::UnavailableError("the audit log cannot be written");
+  EXPECT_EQ(authority_->Tick().status(), answer_);
+  EXPECT_EQ(authority_->Roots(), old);
+  EXPECT_THAT(Take(), IsEmpty());
+  answer_ = absl::OkStatus();
+  EXPECT_TRUE(Tick());
+  EXPECT_THAT(Take(), ElementsAre("authority-rotated ca"));
+  EXPECT_FALSE(Tick());
+  EXPECT_THAT(Take(), IsEmpty());
+  clock_.Advance(kLeaf);
+  on_record_ = [&] { EXPECT_TRUE(*files_->Exists(root_ + "/key.pem")); };
+  answer_ = absl::UnavailableError("the audit log cannot be written");
+  EXPECT_FALSE(authority_->Tick().ok());
+  EXPECT_TRUE(*files_->Exists(root_ + "/key.pem"));
+  answer_ = absl::OkStatus();
+  EXPECT_TRUE(Tick());
+  EXPECT_FALSE(*files_->Exists(root_ + "/key.pem"));
+  EXPECT_THAT(Take(), ElementsAre("authority-key-destroyed ca"));
+  ASSERT_TRUE(authority_->Rotate().ok());
+  EXPECT_THAT(Take(), IsEmpty()) << "whoever asks for it records it";
+}
+
 TEST_F(AuthorityTest, AClockThatGoesBackBringsNoOldKeyBack) {
   ASSERT_TRUE(authority_->Rotate().ok());
   clock_.Advance(kLeaf);
@@ -119,15 +158,23 @@ TEST_F(AuthorityTest, WithoutAKeyItSaysSoAndDoesNotSign) {
 }
 
 TEST_F(AuthorityTest, TheCoordinatorsOwnCertificateIsRenewedWithANewKeyAndByTheNewCa) {
-  OwnCertificate own(files_, &clock_, authority_.get(), root_ + "/tls", "acme", "");
+  OwnCertificate own(files_, &clock_, authority_.get(), root_ + "/tls", "acme", "", record_);
   ASSERT_TRUE(own.Tick().ok());
   auto read = [&](const char* name) { return *os::ReadFile(files_, own.directory() + "/" + name); };
   const std::string key = read("key.pem");
+  EXPECT_THAT(Take(), ElementsAre("certificate-renewed coordinator"));
   clock_.Advance(kLeaf / 4);
   ASSERT_TRUE(own.Tick().ok());
   EXPECT_EQ(read("key.pem"), key);
+  EXPECT_THAT(Take(), IsEmpty());
   clock_.Advance(kLeaf * 0.4);
+  on_record_ = [&] { EXPECT_EQ(read("key.pem"), key) << "the old one is shown still"; };
+  answer_ = absl::UnavailableError("the audit log cannot be written");
+  EXPECT_EQ(own.Tick(), answer_);
+  answer_ = absl::OkStatus();
   ASSERT_TRUE(own.Tick().ok());
+  on_record_ = nullptr;
+  EXPECT_THAT(Take(), ElementsAre("certificate-renewed coordinator"));
   EXPECT_NE(read("key.pem"), key);
   ASSERT_TRUE(authority_->Rotate().ok());
   ASSERT_TRUE(own.Tick().ok());
@@ -140,7 +187,7 @@ TEST_F(AuthorityTest, TheCoordinatorsOwnCertificateIsRenewedWithANewKeyAndByTheN
 
 TEST_F(AuthorityTest, ACertificateOfSomebodyElseIsTakenOnceItWorks) {
   const std::string outside = root_ + "/outside";
-  OwnCertificate own(files_, &clock_, authority_.get(), root_ + "/tls", "acme", outside);
+  OwnCertificate own(files_, &clock_, authority_.get(), root_ + "/tls", "acme", outside, record_);
   EXPECT_TRUE(absl::IsNotFound(own.Tick()));
   const identity::CertificateAuthority other = *identity::NewAuthority("acme", clock_.Now(), absl::Hours(99));
   auto put = [&](const identity::SpiffeId& id) {
@@ -154,14 +201,19 @@ TEST_F(AuthorityTest, ACertificateOfSomebodyElseIsTakenOnceItWorks) {
   };
   put(kFactory);
   EXPECT_FALSE(own.Tick().ok()) << "an agent's name";
+  EXPECT_THAT(Take(), IsEmpty());
   const std::string good = put({identity::Kind::kCoordinator, "acme", "", "", ""});
   ASSERT_TRUE(own.Tick().ok());
+  EXPECT_THAT(Take(), ElementsAre("certificate-installed coordinator", "certificate-renewed coordinator"))
+      << "that of somebody else, and the one that the join port shows";
   EXPECT_EQ(*os::ReadFile(files_, own.directory() + "/cert.pem"), good);
-  EXPECT_TRUE(Leads(*os::ReadFile(files_, own.join_directory() + "/cert.pem"), first_.certificate_pem)) << "for who joins";
+  EXPECT_TRUE(Leads(*os::ReadFile(files_, own.join_directory() + "/cert.pem"), first_.certificate_pem))
+      << "for who joins";
   EXPECT_THAT(own.Roots(), HasSubstr(other.certificate_pem));
   EXPECT_THAT(own.Roots(), HasSubstr(first_.certificate_pem));
   ASSERT_TRUE(os::WriteFileAtomically(files_, outside + "/tls.key", identity::NewTlsKey()->private_key_pem).ok());
   EXPECT_FALSE(own.Tick().ok()) << "half of a pair";
+  EXPECT_THAT(Take(), IsEmpty());
   EXPECT_EQ(*os::ReadFile(files_, own.directory() + "/cert.pem"), good);
 }
 

@@ -3,6 +3,7 @@
 // join port always shows one of the CA here, which is what join strings pin. Not thread-safe but for the directories.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -16,8 +17,9 @@ namespace bailiwick::coordinator {
 class OwnCertificate {
  public:
   // `external`: a directory as rpc::ReadExternal takes it; empty: issued here. `trust_domain` decides the name.
+  // `record` is told of each certificate before it is shown; it may be empty.
   OwnCertificate(os::Files* files, const os::Clock* clock, Authority* authority, const std::string& directory,
-                 const std::string& trust_domain, const std::string& external);
+                 const std::string& trust_domain, const std::string& external, RecordIdentity record);
   // Brings it up to date. What cannot be used changes nothing: the error says why.
   absl::Status Tick();
   std::string directory() const { return store_.live(); }
@@ -28,13 +30,17 @@ class OwnCertificate {
  private:
   absl::Status Issue(rpc::CredentialStore& store);
   absl::Status TakeExternal();
+  absl::Status Record(const std::string& kind, const std::string& chain_pem);
 
   os::Files* const files_;
   const os::Clock* const clock_;
   Authority* const authority_;
   const identity::SpiffeId id_;
   const std::string external_;
+  const RecordIdentity record_;
   rpc::CredentialStore store_, join_store_;
+  std::optional<rpc::Credentials> issued_;  // recorded, and not installed yet
+  std::string recorded_;                    // chain of others that was recorded last
   mutable absl::Mutex mutex_;
   std::string external_roots_ ABSL_GUARDED_BY(mutex_);
 };

@@ -166,7 +166,7 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Recover(const enroll::v1::Recover
     }
     return absl::OkStatus();
   };
-  BW_RETURN_IF_ERROR(gate.Refused(absl::CEscape(id.str()), check()));
+  BW_RETURN_IF_ERROR(gate.Refused(absl::CEscape(id.str()), check(), rpc::Named::kClaimed));
   BW_RETURN_IF_ERROR(identity::CheckRequest(request.csr_der()));
   AgentRow row = agent->second;
   --row.recoveries_left;
