@@ -180,7 +180,7 @@ SCHEMAS = {
                         relabelRuled=FLAG),
     "policy refresh": either(LAW, TRIED),
     "policy reject": either(doc(dropped=HEX), TRIED),
-    "policy rollback": doc(changes=rows(CHANGE), applied=FLAG, pending=TEXT, dryRun=FLAG, policyRevision=COUNT),
+    "policy rollback": CHANGES,
     "policy rotate": either(LAW, TRIED),
     "policy show": doc(revision=COUNT, sha256=HEX, issuedAt=TIME, rootKeys=COUNT, threshold=COUNT, maxAgeSeconds=COUNT,
                        timestampLifeSeconds=COUNT, classifiers=COUNT, resources=rows(RESOURCE)),
