@@ -36,7 +36,10 @@ class Verifier {
   absl::StatusOr<Verdict> Run() {
     BW_ASSIGN_OR_RETURN(const bool begun, ReadCheckpoints());
     if (!begun) return std::move(verdict_);
-    for (uint64_t n = 0; n * kTileWidth < verdict_.size; ++n) BW_RETURN_IF_ERROR(CheckBundle(n));
+    for (uint64_t n = 0; n * kTileWidth < verdict_.size; ++n) {
+      BW_RETURN_IF_ERROR(CheckBundle(n));
+      if (options_.progress) options_.progress(std::min<uint64_t>((n + 1) * kTileWidth, verdict_.size), verdict_.size);
+    }
     BW_RETURN_IF_ERROR(CheckLevels());
     if (seen_ == verdict_.size && peaks_.Root() != checkpoint_.root) {
       Problem(Finding::kTampered, "the entries are not those that the checkpoint signed");

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,8 @@ struct VerifyOptions {
   bool commitments_only = false;  // records that are kept elsewhere are not missed
   // Whether all is as the checkpoint in the directory says, whoever signed it: finds damage, not who rewrote the whole.
   bool any_signer = false;
+  // How many of the records that the checkpoint covers have been read; called from time to time.
+  std::function<void(uint64_t read, uint64_t of)> progress;
 };
 
 // Errors are of reading, or INVALID_ARGUMENT: the trust policy knows no such log.

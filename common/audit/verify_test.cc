@@ -33,6 +33,16 @@ TEST_F(VerifyTest, FlippingAnyByteOfAnyFileIsFound) {
   EXPECT_EQ(Verified(trust).finding, Finding::kTrue);
 }
 
+TEST_F(VerifyTest, SaysHowFarItIs) {
+  Fill(300);  // after the one that begins a log
+  const Trust trust = Believe();
+  std::vector<std::pair<uint64_t, uint64_t>> told;
+  VerifyOptions options;
+  options.progress = [&](uint64_t read, uint64_t of) { told.emplace_back(read, of); };
+  ASSERT_TRUE(VerifyLog(files_, path_, trust, options).ok());
+  EXPECT_EQ(told, (std::vector<std::pair<uint64_t, uint64_t>>{{256, 301}, {301, 301}}));
+}
+
 TEST_F(VerifyTest, DroppedSwappedRepeatedAndForgedRecordsAreFound) {
   Fill(4);
   const Trust trust = Believe();

@@ -272,9 +272,11 @@ Format ParseFormat(const std::string& word) {
   return word == "name" ? Format::kName : Format::kTable;
 }
 
-void PrintJson(Format format, Fields fields) {
-  std::cout << (format == Format::kName ? FormatNames(fields) : FormatFields(format, std::move(fields))) << std::flush;
+std::string FormatAnswer(Format format, Fields fields) {
+  return format == Format::kName ? FormatNames(fields) : FormatFields(format, std::move(fields));
 }
+
+void PrintJson(Format format, Fields fields) { std::cout << FormatAnswer(format, std::move(fields)) << std::flush; }
 
 void PrintNext(Format format, Fields fields) {
   if (format == Format::kName) return PrintJson(format, std::move(fields));

@@ -44,7 +44,9 @@ std::string FormatLine(Fields fields);
 // What a program would give to the next command, a line each: of a list the name, id or number of each, else that of
 // the one thing.
 std::string FormatNames(const Fields& fields);
-void PrintJson(Format format, Fields fields);
+// As the format wants it: names, or all of it.
+std::string FormatAnswer(Format format, Fields fields);
+void PrintJson(Format format, Fields fields);  // FormatAnswer
 // What goes on prints one object a line as JSON, one document each as YAML.
 void PrintNext(Format format, Fields fields);
 

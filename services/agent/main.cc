@@ -249,9 +249,21 @@ absl::Status Run(const RunSettings& settings) {
 }
 
 struct KeyFlags {
-  std::string id, file;
-  bool json = false, dry_run = false;
+  std::string id, file, output = "table";
+  bool dry_run = false;
 };
+
+// How it answers; --json is a word of before -o.
+void AddOutput(CLI::App* command, std::string* format, bool names) {
+  auto* option = command->add_option(
+      "-o,--output", *format,
+      names ? "table, json, yaml, or name: only what other commands take, a line each" : "table, json or yaml");
+  option->check(names ? CLI::IsMember({"table", "json", "yaml", "name"}) : CLI::IsMember({"table", "json", "yaml"}));
+  command
+      ->add_flag_callback(
+          "--json", [format] { *format = "json"; }, "as -o json")
+      ->excludes(option);
+}
 
 // Where the agent is, for a command beside `run`.
 void AddPlace(CLI::App* command, Place* place) {
@@ -277,9 +289,9 @@ void RegisterKeys(CLI::App& app, KeyFlags& flags, Place& place, std::function<ab
     return keys.Generate();
   })->footer("Example:\n  bailiwick-agent key generate");
   auto* list = add("list", "which keys there are, and how many datasets each protects",
-                   [&flags](KeyCommands& keys) { return keys.List(flags.json); });
-  list->add_flag("--json", flags.json, "as JSON");
-  list->footer("Example:\n  bailiwick-agent key list --json");
+                   [&flags](KeyCommands& keys) { return keys.List(output::ParseFormat(flags.output)); });
+  AddOutput(list, &flags.output, true);
+  list->footer("Example:\n  bailiwick-agent key list -o json");
   add("rotate", "make a further key; once it is declared the agent wraps its data keys under it",
       [](KeyCommands& keys) { return keys.Rotate(); })
       ->footer("Example:\n  bailiwick-agent key rotate");
@@ -364,23 +376,24 @@ int Main(int argc, char** argv) {
   auto* doctor = app.add_subcommand(
       "doctor", "looks for what is wrong with this machine, the agent's directory and the way to its coordinator");
   config::AddFlags(doctor, &examined_table, &examined_file);
-  doctor->add_option("-o,--output", doctor_output, "table, json or yaml")
-      ->check(CLI::IsMember({"table", "json", "yaml"}));
+  doctor->add_option("-o,--output", doctor_output, "table, json, yaml, or name: only of what there is to look at")
+      ->check(CLI::IsMember({"table", "json", "yaml", "name"}));
   doctor->footer(
       "Exit code 0: nothing fails; 6: all that fails is out of reach from here; 1: something else fails.\n"
       "Example:\n  bailiwick-agent doctor");
 
-  bool status_json = false;
+  std::string status_output = "table";
   auto* status = app.add_subcommand("status", "whether the coordinator is in reach, and what goes on without it");
   AddPlace(status, &place);
-  status->add_flag("--json", status_json, "as JSON");
+  AddOutput(status, &status_output, false);
   status->footer("Example:\n  bailiwick-agent status");
 
-  bool renew = false, certificate_json = false;
+  bool renew = false;
+  std::string certificate_output = "table";
   auto* certificate = app.add_subcommand("certificate", "asks the running agent until when its certificate is valid");
   AddPlace(certificate, &place);
   certificate->add_flag("--renew", renew, "have it renewed now");
-  certificate->add_flag("--json", certificate_json, "as JSON");
+  AddOutput(certificate, &certificate_output, false);
   certificate->footer("Example:\n  bailiwick-agent certificate --renew");
 
   KeyFlags key_flags;
@@ -430,9 +443,12 @@ int Main(int argc, char** argv) {
   if (*join) return Report(Join(join_flags, place));
   if (*status) {
     Environment env;
-    return Report(PrintLocalStatus(env.files, env.clock, place.data_dir, status_json, &std::cout));
+    return Report(
+        PrintLocalStatus(env.files, env.clock, place.data_dir, output::ParseFormat(status_output), &std::cout));
   }
-  if (*certificate) return Report(AskCertificate(place.data_dir, renew, certificate_json, &std::cout));
+  if (*certificate) {
+    return Report(AskCertificate(place.data_dir, renew, output::ParseFormat(certificate_output), &std::cout));
+  }
   if (key_command) {
     Environment env;
     KeyCommands keys(env.files, env.random, env.clock, place.data_dir, place.key_dir, &std::cout, key_flags.dry_run);

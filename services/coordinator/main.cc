@@ -251,8 +251,8 @@ int Main(int argc, char** argv) {
   auto* doctor = app.add_subcommand(
       "doctor", "looks for what is wrong with this machine, the coordinator's directory and its ports");
   config::AddFlags(doctor, &examined_table, &examined_file);
-  doctor->add_option("-o,--output", doctor_output, "table, json or yaml")
-      ->check(CLI::IsMember({"table", "json", "yaml"}));
+  doctor->add_option("-o,--output", doctor_output, "table, json, yaml, or name: only of what there is to look at")
+      ->check(CLI::IsMember({"table", "json", "yaml", "name"}));
   doctor->footer(
       "Exit code 0: nothing fails; 6: all that fails is out of reach from here; 1: something else fails.\n"
       "Example:\n  bailiwick-coordinator doctor");

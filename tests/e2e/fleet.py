@@ -3,6 +3,7 @@
 Only Python's standard library. BAILIWICK_BIN names the directory of the three binaries (default: build/dev/bin).
 """
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -10,9 +11,12 @@ import re
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import time
 import unittest
 
@@ -56,6 +60,50 @@ def run(command, timeout=120, env=None, cwd=None, stdin=None, **extra):
         raise AssertionError(f"no end after {timeout} s: {command}\n{out.decode(errors='replace')}\n{err.decode(errors='replace')}")
     return Result([str(c) for c in command], process.returncode, out.decode(errors="replace"), err.decode(errors="replace"),
                   time.monotonic() - started)
+
+
+def at_terminal(command, answer="\n", timeout=120, env=None, whole=False):
+    """As run, where standard input and error are a terminal of 120 columns, and with `whole` standard output too; the answer is typed
+    before it is asked for. What the terminal shows is the result's err, the answer's echo included."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    started, shown = time.monotonic(), []
+    process = subprocess.Popen(command, stdin=slave, stdout=slave if whole else subprocess.PIPE, stderr=slave, env=env)
+    os.close(slave)
+    os.write(master, answer.encode())
+
+    def read_terminal():
+        with contextlib.suppress(OSError):   # nobody writes to it any more
+            while data := os.read(master, 1 << 16):
+                shown.append(data)
+    reader = threading.Thread(target=read_terminal)
+    reader.start()
+    try:
+        out, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise AssertionError(f"no end after {timeout} s: {command}\n{b''.join(shown).decode(errors='replace')}")
+    finally:
+        reader.join()
+        os.close(master)
+    text = b"".join(shown).decode(errors="replace").replace("\r\n", "\n")
+    return Result([str(c) for c in command], process.returncode, (out or b"").decode(errors="replace"), text, time.monotonic() - started)
+
+
+def commands_of(program, *above):
+    """The words of each command that is not a group, as the help shows them."""
+    return [words for words, shown in helps_of(program, *above) if not re.search(r"(?m)^Subcommands:$", shown)]
+
+
+def helps_of(program, *above):
+    """The words of each command and group with its help, the program's own first."""
+    shown = run([program, *above, "--help"]).out
+    found = [(above, shown)]
+    below = re.search(r"(?ms)^Subcommands:\n(.*?)(^\S|\Z)", shown)
+    for name in re.findall(r"(?m)^  (\w\S*)", below.group(1)) if below else ():
+        found += helps_of(program, *above, name)
+    return found
 
 
 @contextlib.contextmanager
@@ -173,6 +221,13 @@ class Fleet:
 
     def cli(self, *arguments, expect=OK, timeout=120, stdin=None, cwd=None):
         result = run([CLI] + list(arguments), timeout=timeout, env=self.env, stdin=stdin, cwd=cwd)
+        if expect is not None and result.code != expect:
+            raise AssertionError(f"exit code {result.code}, expected {expect}\n{result}\n{self.logs()}")
+        return result
+
+    def at_terminal(self, *arguments, answer="\n", expect=OK, timeout=120):
+        """As cli, by somebody who sits before it: see at_terminal."""
+        result = at_terminal([CLI, *arguments], answer, timeout, self.env)
         if expect is not None and result.code != expect:
             raise AssertionError(f"exit code {result.code}, expected {expect}\n{result}\n{self.logs()}")
         return result

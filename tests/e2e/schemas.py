@@ -1,4 +1,4 @@
-"""What each command of the command line prints with -o json: a JSON Schema (draft 2020-12) for each, and the commands that print none.
+"""What each command prints with -o json: a JSON Schema (draft 2020-12) for each, and the commands that print none.
 
 Objects have the fields that are named here, all of them unless they are said to be optional, and no others: a program that reads them
 may rely on that, and whoever changes an answer changes it here too. test_schemas.py compares the table with the tree of commands and
@@ -165,7 +165,7 @@ SCHEMAS = {
     "eviction show": doc(verified={"const": True}, eviction=RECEIPT),
     "eviction verify": doc(verified={"const": True}, eviction=RECEIPT),
     "get": GET,
-    "login": doc(person=TEXT, context=TEXT),
+    "login": either(doc(person=TEXT, context=TEXT), TRIED),
     "login-token": either(doc(person=TEXT, login=TEXT), PROPOSED, TRIED),
     "policy approve": either(doc(applied=FLAG, missing=TEXT, policyRevision=COUNT), TRIED),
     "policy can-i": doc(permitted=FLAG, reason=TEXT, rule=TEXT, sentence=TEXT, obligations=TEXT, remedy=TEXT, policyRevision=COUNT),
@@ -174,13 +174,13 @@ SCHEMAS = {
     "policy diff": doc(("impact",), decisions=rows(DECISION), impact=IMPACT),
     "policy explain": doc(dataset=TEXT, to=TEXT, permitted=FLAG, policyRevision=COUNT, actions=rows(EXPLAINED), **{"from": TEXT}),
     "policy history": doc(policies=rows(obj(revision=COUNT, sha256=HEX, by=TEXT, summary=TEXT, signedKeyIds=rows(HEX), issuedAt=TIME))),
-    "policy keygen": doc(file=TEXT, publicKey=HEX, policyRootSha256=HEX),
+    "policy keygen": either(doc(file=TEXT, publicKey=HEX, policyRootSha256=HEX), TRIED),
     "policy pending": doc(id=HEX, by=TEXT, policyRevision=COUNT, missing=TEXT, outdated=FLAG, signedKeyIds=rows(HEX), changes=TEXT),
     "policy reach": doc(reaches=FLAG, beginsThere=FLAG, path=rows(STEP), cut=rows(CUT), sites=COUNT, siteClasses=COUNT, sitesInRegion=COUNT,
                         relabelRuled=FLAG),
     "policy refresh": either(LAW, TRIED),
     "policy reject": either(doc(dropped=HEX), TRIED),
-    "policy rollback": doc(changes=rows(CHANGE), applied=FLAG, pending=TEXT, dryRun=FLAG, policyRevision=COUNT),
+    "policy rollback": CHANGES,
     "policy rotate": either(LAW, TRIED),
     "policy show": doc(revision=COUNT, sha256=HEX, issuedAt=TIME, rootKeys=COUNT, threshold=COUNT, maxAgeSeconds=COUNT,
                        timestampLifeSeconds=COUNT, classifiers=COUNT, resources=rows(RESOURCE)),
@@ -205,13 +205,24 @@ SCHEMAS = {
     "withdraw": either(doc(withdrawn=TEXT), TRIED),
 }
 
+# Of the services' own commands: those that have -o or --json.
+SERVICES = {
+    "bailiwick-agent certificate": doc(identity=TEXT, notBefore=TIME, notAfter=TIME, renewAt=TIME, connected=FLAG),
+    "bailiwick-agent doctor": doc(ok=FLAG, failed=COUNT, warnings=COUNT, checks=rows(CHECK)),
+    "bailiwick-agent key list": doc(keys=rows(obj(id=HEX, created=TIME, datasets=COUNT, usable=FLAG))),
+    "bailiwick-agent status": doc(site=TEXT, written=TIME, connected=FLAG, onItsOwn=FLAG, awaySince=TIME, policyRevision=COUNT,
+                                  policyCalledCurrent=TIME, stale=TEXT, coordinator=TEXT, endpoint=TEXT,
+                                  standing=rows(obj(dataset=TEXT, site=TEXT, until=TIME, running=FLAG, arrived=COUNT, problem=TEXT))),
+    "bailiwick-coordinator doctor": doc(ok=FLAG, failed=COUNT, warnings=COUNT, checks=rows(CHECK)),
+}
+
 # What prints something else, or nothing, whatever -o says.
 NO_JSON = {
     "audit prove": "a proof, in its own format",
     "audit trust": "a trust file, in its own format",
     "completion": "a script of a shell",
     "help": "text",
-    "dev down": "says nothing",
+    "dev down": "says nothing, but what it would do",
     "dev kill": "says nothing",
     "dev start": "says nothing",
     "dev stop": "says nothing",

@@ -1,4 +1,5 @@
 """Caps on what a site sends: kept to, shared, shown, and changed while bytes are on their way."""
+import json
 import os
 import time
 
@@ -45,6 +46,21 @@ class Bandwidth(f.FleetTest):
         self.assertGreaterEqual(time.monotonic() - began, 4)
         self.assertSame(self.fleet.path("slow"), self.fleet.current("core", "slow"))
         self.assertEqual(self.fleet.transfers("slow")[-1]["limit"], "", "it is over")
+
+    def test_who_waits_at_a_terminal_sees_how_fast_it_goes_and_how_long_it_takes(self):
+        self.dataset("seen", 20 * MIB)
+        self.fleet.apply(cap_yaml("4MiB"))
+        far = r"seen version %d factory -> core \[#*\.+\] .* of 20\.0 MiB \(\d+%%\), [\d.]+ [KM]iB/s, ETA \d+s"
+        committed = self.fleet.at_terminal("dataset", "commit", "seen", "--wait", "-o", "json")
+        self.assertRegex(committed.err, far % 1)
+        self.assertEqual(json.loads(committed.out)["number"], 1)
+        f.write(self.fleet.path("seen", "random"), os.urandom(20 * MIB))
+        self.fleet.commit("seen", wait=False)
+        waited = self.fleet.at_terminal("wait", "dataset", "seen", "--site", "core")
+        self.assertRegex(waited.err, far % 2)
+        self.assertEqual(waited.out, "core holds version 2 of seen\n")
+        f.write(self.fleet.path("seen", "random"), os.urandom(20 * MIB))
+        self.assertNotIn(" -> ", self.fleet.commit("seen").err, "nobody looks")
 
     def test_a_cap_is_lifted_while_bytes_are_on_their_way(self):
         self.dataset("lifted", 60 * MIB)

@@ -1,7 +1,6 @@
 """--dry-run: what an act would do, by the coordinator's own checks; nothing of it is done or recorded, and who may not act may not try."""
 import json
 import os
-import re
 
 import fleet as f
 import identities as i
@@ -36,6 +35,7 @@ class DryRun(f.FleetTest):
         for name in ("vera", "bob"):
             login = cls.fleet.json("login-token", name)["login"]
             cls.fleet.cli("login", "--token", "-", "--to", cls.fleet.path(name), stdin=login + "\n")
+        cls.login = cls.fleet.json("login-token", "carl")["login"]          # nobody spends it
         cls.fleet.apply(BINDINGS)
         cls.hold = cls.fleet.json("dataset", "hold", "data", "--reason", "case 1")["hold"]
         cls.fleet.cli("dataset", "release", "data", "--hold", cls.hold)     # waits for bob
@@ -79,28 +79,26 @@ class DryRun(f.FleetTest):
         (("policy", "delegate", "ab" * 32, "--label", "class=telemetry"), r"the law is revision \d+"),
         (("policy", "rotate", "--add", "ab" * 32), r"the law is revision \d+"),
         (("policy", "rollback", "1"), r"nothing was changed"),
+        (("policy", "keygen", "--out", "OUT"), r"a new policy key is in .*/out"),
+        (("login", "--token", "LOGIN", "--to", "OUT"), r"(?s)coordinator that it pins answers.*credentials of carl are in .*/out"),
+        (("dev", "down", "--purge", "--dir", "HERE"), r"(?s)core is stopped\n.*coordinator is stopped\n.*/fleet is removed, with all data"),
     )
 
     # What needs another to act before it can be tried: tried beside the real act, in test_schemas.py.
     TRIED_ELSEWHERE = {"policy approve", "policy sign", "policy reject", "redaction approve"}
 
     def test_whatever_can_be_tried_is(self):
-        def takers(words):
-            shown = self.fleet.cli(*words, "--help").out
-            below = re.search(r"(?ms)^Subcommands:\n(.*?)(^\S|\Z)", shown)
-            if below:
-                return set().union(*(takers([*words, name]) for name in re.findall(r"(?m)^  (\w\S*)", below.group(1))))
-            return {" ".join(words)} if "--dry-run" in shown else set()
-        can = takers([])
+        can = {" ".join(words) for words, shown in f.helps_of(f.CLI) if "--dry-run" in shown}
         tried = {"approve", *(" ".join(act[:n]) for act, _ in self.ACTS for n in (1, 2))} | self.TRIED_ELSEWHERE
         self.assertGreater(len(can), 15)
         self.assertEqual(can - tried, set(), "say in ACTS what it would do")
 
     def words(self, act):
-        return [{"LAW": self.law, "PROPOSAL": self.proposal, "OUT": self.fleet.path("out"), "HERE": self.fleet.dir}.get(word, word) for word in act]
+        return [{"LAW": self.law, "PROPOSAL": self.proposal, "LOGIN": self.login, "OUT": self.fleet.path("out"), "HERE": self.fleet.dir}.get(word, word) for word in act]
 
     def test_nothing_of_it_is_done(self):
         f.wait_until(lambda: all(a["state"] == "connected" for a in self.fleet.json("agent", "list")["agents"]), what="all is calm")
+        f.wait_until(lambda: self.recorded().count("agent-log-seen") >= len(self.SITES), what="the logs of both sites are known")
         before, recorded = self.state(), self.recorded()
         for act, said in self.ACTS:
             with self.subTest(" ".join(act)):
@@ -109,12 +107,15 @@ class DryRun(f.FleetTest):
         bob = self.fleet.cli("approve", self.proposal, "--dry-run", "--context", self.fleet.path("bob"))
         self.assertIn("case 1", bob.out)
         self.assertEqual(self.state(), before)
+        self.fleet.cli("login", "--token", "-", "--to", self.fleet.path("carl"), stdin=self.login + "\n")   # it is still worth something
 
     def test_what_would_be_refused_is_refused(self):
         for act, code in ((("dataset", "rollback", "data", "9"), f.NOT_FOUND), (("dataset", "rollback", "nothing", "1"), f.NOT_FOUND),
                           (("dataset", "release", "data", "--hold", "00"), None), (("site", "join-token", "nowhere"), f.NOT_FOUND),
                           (("agent", "revoke", "--admin", "admin", "--reason", "x"), f.CONFLICT), (("withdraw", "00"), f.NOT_FOUND),
-                          (("approve", self.proposal), f.CONFLICT), (("policy", "reject"), f.NOT_FOUND),
+                          (("policy", "keygen", "--out", self.law), f.CONFLICT), (("login", "--token", "bwl1.x", "--to", "OUT"), f.USAGE),
+                          (("login", "--token", self.login, "--to", self.fleet.path("vera")), f.CONFLICT),
+                          (("dev", "down", "--dir", "/nowhere"), f.NOT_FOUND), (("approve", self.proposal), f.CONFLICT), (("policy", "reject"), f.NOT_FOUND),
                           (("delete", "region", "eu"), f.USAGE), (("dataset", "commit", "nothing"), f.NOT_FOUND),
                           (("dataset", "checkout", "data", "9", "OUT"), f.NOT_FOUND),
                           (("dataset", "checkout", "data", "1", self.fleet.path("data")), f.CONFLICT)):
@@ -135,16 +136,10 @@ class DryRun(f.FleetTest):
 
     def test_what_the_services_do_for_themselves_can_be_tried_or_says_why_not(self):
         for program in (f.AGENT, f.COORDINATOR):
-            for words in self.commands(program):
+            for words in f.commands_of(program):
                 with self.subTest(" ".join(words)):
                     name = " ".join([os.path.basename(program), *words])
                     self.assertNotEqual("--dry-run" in f.run([program, *words, "--help"]).out, name in self.SERVICES)
-
-    def commands(self, program, *above):
-        below = re.search(r"(?ms)^Subcommands:\n(.*?)(^\S|\Z)", f.run([program, *above, "--help"]).out)
-        if not below:
-            return [above]
-        return [words for name in re.findall(r"(?m)^  (\w\S*)", below.group(1)) for words in self.commands(program, *above, name)]
 
     def test_a_machine_tries_what_it_would_do_for_itself(self):
         new, admin, kept = self.fleet.path("new"), self.fleet.path("new-admin"), self.fleet.path("kept.key")

@@ -111,7 +111,7 @@ class Offline(unittest.TestCase):
     def test_not_for_longer_than_the_law_says(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:
             source = self.start(fleet, "1m", ("core",), "log")
-            f.wait_until(lambda: "until" not in self.standing(fleet, "factory", "log", "core"), timeout=PATIENCE,
+            f.wait_until(lambda: not self.standing(fleet, "factory", "log", "core").get("until"), timeout=PATIENCE,
                          what="the minute is over")
             f.write(os.path.join(source, "late"), b"2")
             f.wait_until(lambda: "grant themselves flows for 1m" in

@@ -5,6 +5,7 @@ import random
 import unittest
 
 import fleet as f
+import wire as w
 from test_signing import Signer
 
 PERMIT = """
@@ -130,6 +131,20 @@ class Redaction(unittest.TestCase):
             self.assertFalse(os.path.lexists(os.path.join(fleet.current("core", "charts"), VICTIM)))
             for site in SITES:
                 self.gone(fleet, "charts", site)
+
+    def test_the_search_says_how_far_it_is(self):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            self.start(fleet, "long", to="[{site: core}]", versions=3)
+            [dataset] = w.control(fleet, w.admin(fleet), "ListDatasets", w.control_pb2.ListDatasetsRequest(),
+                                  w.control_pb2.ListDatasetsResponse).datasets
+            asked = w.admin_pb2.FindContentRequest(dataset="long", dataset_id=dataset.dataset_id, paths=[VICTIM.encode()])
+            site = w.sites(fleet)["factory"]
+            with w.admin(fleet).channel(site.admin_endpoint, site.agent) as channel:
+                call = channel.unary_stream("/bailiwick.agent.v1.AgentAdmin/FindContent", request_serializer=lambda m: m.SerializeToString(),
+                                            response_deserializer=w.admin_pb2.FoundContent.FromString)
+                parts = list(call(asked, timeout=30))
+            self.assertEqual([(p.searched, p.to_search) for p in parts[:6]], [(n, 6) for n in range(6)])
+            self.assertEqual([p.last for p in parts], [False] * 6 + [True])
 
     def test_a_site_that_was_away_and_a_new_one(self):
         with f.Fleet() as fleet:

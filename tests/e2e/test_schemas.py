@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import jsonschema
+import yaml
 
 import fleet as f
 import schemas
@@ -31,20 +32,67 @@ def commands_of(directory):
     return found
 
 
+def things_in(answer):
+    """How many names -o name gives of it: those of its first list of things, else one."""
+    for value in answer.values():
+        if isinstance(value, list) and (not value or isinstance(value[0], dict)):
+            return len(value)
+    return 1
+
+
+# Of those without --dry-run: what makes a directory, and what ends when it is told to.
+ACT_OR_GO_ON = {"audit export", "console"}
+# As YAML these print what can be applied.
+AS_APPLIED = {"get", "describe", "policy show"}
+
+
 class Schemas(f.FleetTest):
     SITES = (f.FACTORY, f.CORE)
     SETUP = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        helps = {" ".join(words): shown for words, shown in f.helps_of(f.CLI)}
+        cls.looks = {command for command in schemas.SCHEMAS if "--dry-run" not in helps[command]} - ACT_OR_GO_ON
 
     def ask(self, command, *arguments, context=None, **options):
         """The answer of a command, which its schema describes."""
         more = ["--context", context] if context else []
         answer = self.fleet.json(*command.split(), *arguments, *more, **options)
         self.fits(command, answer)
+        if command in self.looks:
+            with self.subTest(command, arguments=arguments):
+                self.fits_otherwise(command, [*command.split(), *arguments, *more], answer, options)
         return answer
 
-    def fits(self, command, answer):
+    def fits_otherwise(self, command, words, answer, options):
+        """The same as YAML, and a line for each of its things, or the sentence that there are no names."""
+        yaml_out = self.fleet.cli(*words, "-o", "yaml", **options).out
+        documents = [d for d in yaml.safe_load_all(yaml_out) if d is not None]
+        if command in AS_APPLIED and "version" not in (documents or [{}])[0]:
+            for document in documents:
+                self.fits(command, document, schemas.RESOURCE)
+        else:
+            self.assertEqual(len(documents), 1, yaml_out)
+            self.fits(command, documents[0])
+        names = self.fleet.cli(*words, "-o", "name", **dict(options, expect=None))
+        if names.code == f.USAGE:
+            self.assertEqual(names.out, "")
+            self.assertIn("-o name", names.err)
+            return
+        lines = names.out.splitlines()
+        self.assertTrue(all(line.strip() for line in lines), names)
+        self.assertEqual(names.code, self.fleet.cli(*words, "-o", "json", **dict(options, expect=None)).code)
+        if "checks" in answer:   # only those that somebody has to look at, now
+            return self.assertLessEqual(set(lines), {check["name"] for check in answer["checks"]})
+        # What is recorded meanwhile, the asking itself included, makes some of them longer.
+        self.assertLessEqual(things_in(answer), len(lines), names)
+        self.assertLessEqual(len(lines), things_in(self.fleet.json(*words, **options)), names)
+
+    def fits(self, command, answer, schema=None):
         try:
-            jsonschema.validate(answer, schemas.SCHEMAS[command], cls=jsonschema.Draft202012Validator)
+            jsonschema.validate(answer, schema or schemas.SCHEMAS[command], cls=jsonschema.Draft202012Validator)
         except jsonschema.ValidationError as error:
             best = jsonschema.exceptions.best_match([error]) if not error.context else min(
                 (c for c in error.context), key=lambda c: -len(c.absolute_path))
@@ -71,6 +119,43 @@ class Schemas(f.FleetTest):
         for schema in schemas.SCHEMAS.values():
             jsonschema.Draft202012Validator.check_schema(schema)
 
+    def test_the_services_table_names_what_they_have(self):
+        self.seen = set()
+        answer = {" ".join([os.path.basename(program), *words]) for program in (f.AGENT, f.COORDINATOR) for words in f.commands_of(program)
+                  if re.search(r"(?m)^ +(-o,)?--(output|json)\b", f.run([program, *words, "--help"]).out)}
+        self.assertEqual(answer, set(schemas.SERVICES))
+        for schema in schemas.SERVICES.values():
+            jsonschema.Draft202012Validator.check_schema(schema)
+
+    def test_every_answer_of_the_services_fits(self):
+        self.seen = set()
+        data, keys = self.fleet.data("core"), self.fleet.path("keys-of-core")
+        for _ in range(2):
+            f.run([f.AGENT, "key", "rotate" if os.path.exists(keys) else "generate", "--data-dir", keys])
+        coordinator = os.path.join(self.fleet.dir, "coordinator")
+        asked = {"bailiwick-agent key list": keys, "bailiwick-coordinator doctor": coordinator}
+        for command, schema in schemas.SERVICES.items():
+            program, *words = command.split()
+            words = [os.path.join(f.BIN, program), *words, "--data-dir", asked.get(command, data)]
+            with self.subTest(command):
+                whole = f.run([*words, "-o", "json"])
+                self.fits(command, json.loads(whole.out), schema)
+                self.fits(command, yaml.safe_load(f.run([*words, "-o", "yaml"]).out), schema)
+                names = f.run([*words, "-o", "name"])
+                if command == "bailiwick-agent key list":
+                    self.assertEqual(names.out.splitlines(), [key["id"] for key in json.loads(whole.out)["keys"]])
+                    self.assertEqual(len(names.out.splitlines()), 2)
+                elif "doctor" in command:
+                    self.assertLessEqual(set(names.out.splitlines()), {c["name"] for c in json.loads(whole.out)["checks"]})
+                else:
+                    self.assertEqual((names.code, names.out), (f.USAGE, ""))
+                    self.assertIn("name not in {table,json,yaml}", names.err)
+                if "doctor" in command:
+                    continue
+                before = f.run([*words, "--json"])
+                self.assertEqual(json.loads(before.out).keys(), json.loads(whole.out).keys())
+                self.assertEqual(f.run([*words, "--json", "-o", "yaml"]).code, f.USAGE)
+
     def test_every_answer_fits(self):
         self.seen = set()
         for part in (self.declare, self.work, self.look, self.judge, self.keep, self.redact, self.evict, self.record, self.two_people,
@@ -78,6 +163,7 @@ class Schemas(f.FleetTest):
             with self.subTest(part.__name__):
                 part()
         self.assertEqual(set(schemas.SCHEMAS) - self.seen, set(), "never answered here")
+        self.assertGreater(len(self.looks), 40)
 
     def declare(self):
         fleet, path = self.fleet, self.fleet.path
@@ -142,6 +228,7 @@ class Schemas(f.FleetTest):
             "  tests:\n  - {name: home, data: {class: telemetry}, from: eu/de, to: eu/de/fra, expect: permit}\n")), expect=None)
         self.ask("policy history")
         self.ask("policy show")
+        self.ask("policy keygen", "--out", self.fleet.path("new.pem"), "--dry-run")
         self.ask("policy keygen", "--out", self.fleet.path("new.pem"))
 
     def written(self, name, text):
@@ -198,6 +285,7 @@ class Schemas(f.FleetTest):
         bob = self.fleet.path("bob")
         self.ask("login-token", "bob", "--dry-run")
         login = self.ask("login-token", "bob")["login"]
+        self.ask("login", "--token", "-", "--to", bob, "--dry-run", stdin=login + "\n")
         self.ask("login", "--token", "-", "--to", bob, stdin=login + "\n")
         self.fleet.apply(TWO_ADMINS)
         self.ask("login-token", "bob", "--dry-run")

@@ -100,7 +100,8 @@ class Shells(f.FleetTest):
 
     def test_what_names_nothing_refuses_to_be_a_list_of_names(self):
         way = ("--dataset", "telemetry", "--from", "factory", "--to", "core")
-        for question in (("why", "telemetry", "core"), ("policy", "can-i", *way), ("policy", "explain", *way), ("policy", "show")):
+        for question in (("why", "telemetry", "core"), ("policy", "can-i", *way), ("policy", "explain", *way), ("policy", "show"),
+                         ("policy", "diff", "tighter.yaml")):
             with self.subTest(question):
                 refused = self.fleet.cli(*question, "-o", "name", expect=f.USAGE)
                 self.assertEqual(refused.out, "")
@@ -167,6 +168,90 @@ class Shells(f.FleetTest):
             self.assertEqual(asked.returncode, code, asked.stderr)
             left = self.fleet.cli("get", "replicationpolicies", "-o", "name").out
             self.assertEqual("spare" in left, stays, left)
+
+    FORBIDS = f.LAW + "  - {id: none-of-it, effect: forbid, data: {matchLabels: {pii: 'yes'}}, to: {in: [eu/de], notIn: [eu/de/fra]}}\n"
+
+    def law_and_copies(self):
+        return (self.fleet.json("policy", "show")["revision"],
+                {r["site"]: r["versions"] for r in self.fleet.json("get", "replicas", "gone")["replicas"]})
+
+    def lawful_copy(self):
+        """A dataset of one byte with a copy at core."""
+        self.fleet.apply(f.LAW)
+        self.fleet.wait_version("gone", 1, "core")
+
+    def has_gone(self):
+        f.wait_until(lambda: not os.path.lexists(self.fleet.current("core", "gone")), what="the copy at core is erased")
+
+    def test_at_a_terminal_it_asks_before_copies_are_erased(self):
+        fleet, draft = self.fleet, self.fleet.path("forbids.yaml")
+        f.write(draft, self.FORBIDS)
+        f.write(fleet.path("gone", "one"), b"1")
+        fleet.apply(self.FORBIDS)
+        forbids = str(fleet.json("policy", "show")["revision"])
+        fleet.apply(f.documents(f.LAW, f.dataset_yaml("gone", fleet.path("gone"), labels='class: telemetry, pii: "yes"')))
+        self.addCleanup(fleet.cli, "delete", "dataset", "gone", "--yes")
+        self.addCleanup(fleet.apply, f.LAW)
+        fleet.commit("gone")
+        self.lawful_copy()
+        says = "1 copy (1 B) at core becomes unlawful and is erased. "
+        for question, *act in (("Apply?", "apply", "-f", draft), ("Roll back?", "policy", "rollback", forbids)):
+            with self.subTest(act):
+                before = self.law_and_copies()
+                self.assertIn(says + question + " [y/N] ", fleet.at_terminal(*act, answer="n\n", expect=f.CONFLICT).err)
+                self.assertEqual(self.law_and_copies(), before)
+                asked = fleet.at_terminal(*act, answer="y\n")
+                self.assertIn(says + question + " [y/N] ", asked.err)
+                self.assertIn("policy revision ", asked.out)
+                self.has_gone()
+                self.lawful_copy()
+        for unasked in (("apply", "-f", draft, "--yes"), ("apply", "-f", draft, "--expect-evictions", "1"), ("apply", "-f", draft, "--no-input"),
+                        ("policy", "rollback", forbids, "--yes"), ("policy", "rollback", forbids, "--no-input")):
+            with self.subTest(unasked):
+                self.assertNotIn("[y/N]", fleet.at_terminal(*unasked).err)
+                self.has_gone()
+                self.lawful_copy()
+        for harmless in (("apply", "-f", draft, "--dry-run"), ("policy", "rollback", forbids, "--dry-run")):
+            with self.subTest(harmless):
+                before = self.law_and_copies()
+                shown = fleet.at_terminal(*harmless)
+                self.assertNotIn("[y/N]", shown.err)
+                self.assertIn("1 copy becomes unlawful", shown.out)
+                self.assertEqual(self.law_and_copies(), before)
+        loose = fleet.path("loose.yaml")
+        f.write(loose, f.LAW + "  - {id: more, effect: permit, data: {matchLabels: {class: other}}}\n")
+        self.assertNotIn("[y/N]", fleet.at_terminal("apply", "-f", loose).err)
+
+    def test_at_a_terminal_a_deletion_says_how_many_copies_go(self):
+        self.fleet.commit("telemetry")
+        before = self.fleet.json("get", "all")
+        number = len(self.fleet.json("delete", "sovereigntypolicy", "acme", "--dry-run")["impact"]["evictions"])
+        self.assertGreaterEqual(number, 1)
+        asked = self.fleet.at_terminal("delete", "sovereigntypolicy", "acme", answer="n\n", expect=f.CONFLICT)
+        self.assertRegex(asked.err, rf"(?m)^{number} cop(y|ies) \(.*\) at core becomes? unlawful and (is|are) erased\. Delete SovereigntyPolicy acme\? \[y/N\] ")
+        self.assertEqual(self.fleet.json("get", "all"), before)
+
+    def test_answers_have_no_colours_and_start_no_pager(self):
+        pager, started = self.fleet.path("home", "pager"), self.fleet.path("home", "paged")
+        f.write(pager, f"#!/bin/sh\ntouch {started}\ncat\n", mode=0o755)
+        plain = {k: v for k, v in self.fleet.env.items() if k != "NO_COLOR"}
+        plain |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PAGER": pager, "MANPAGER": pager, "LESS": "-R"}
+        for env in (plain, plain | {"NO_COLOR": "1"}):
+            for command in ([f.CLI, "status"], [f.CLI, "get", "datasets"], [f.CLI, "--help"], [f.AGENT, "--help"], [f.COORDINATOR, "--help"],
+                            [f.CLI, "statsu"], [f.AGENT, "status", "--data-dir", self.fleet.data("core")]):
+                with self.subTest(command[1:], no_color="NO_COLOR" in env):
+                    shown = f.at_terminal(command, env=env, whole=True).err
+                    self.assertGreater(len(shown.strip()), 20, shown)
+                    self.assertNotRegex(shown, "[\x1b\x9b]")
+        self.assertFalse(os.path.exists(started))
+
+    def test_every_command_explains_itself_and_shows_an_example(self):
+        for program in (f.CLI, f.AGENT, f.COORDINATOR):
+            for words, shown in f.helps_of(program):
+                line = " ".join([os.path.basename(program), *words])
+                with self.subTest(line):
+                    self.assertRegex(shown, r"\A(?!Usage).*\S", "what it does comes first")
+                    self.assertRegex(shown, rf"(?m)^  {re.escape(line)}( |$)")
 
 
 if __name__ == "__main__":

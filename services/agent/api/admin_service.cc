@@ -269,7 +269,13 @@ grpc::Status AdminService::FindContent(grpc::ServerContext* context, const agent
     BW_ASSIGN_OR_RETURN(DatasetHandle * dataset, agent_->Held(request->dataset(), request->dataset_id()));
     if (request->paths_size() == 0) return absl::InvalidArgumentError("name at least one path");
     BW_ASSIGN_OR_RETURN(agent::FoundContent found,
-                        agent::FindContent(*dataset, {request->paths().begin(), request->paths().end()}));
+                        agent::FindContent(*dataset, {request->paths().begin(), request->paths().end()},
+                                           [&](uint64_t searched, uint64_t of) {
+                                             agent::v1::FoundContent far;
+                                             far.set_searched(searched);
+                                             far.set_to_search(of);
+                                             writer->Write(far);
+                                           }));
     agent::v1::FoundContent part;
     auto add = [&](const std::vector<Digest>& digests, auto append) {
       for (const Digest& digest : digests) {

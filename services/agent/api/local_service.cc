@@ -91,7 +91,7 @@ std::string LocalService::Reply(const std::string& request) {
   return JsonLine(object);
 }
 
-absl::Status AskCertificate(const std::string& data_directory, bool renew, bool json, std::ostream* out) {
+absl::Status AskCertificate(const std::string& data_directory, bool renew, output::Format format, std::ostream* out) {
   auto connection = os::ConnectLocal(data_directory, kName);
   if (absl::IsNotFound(connection.status()) || absl::IsUnavailable(connection.status())) {
     return absl::UnavailableError(absl::StrCat("no agent runs in ", data_directory, "; start it"));
@@ -107,14 +107,18 @@ absl::Status AskCertificate(const std::string& data_directory, bool renew, bool 
   if (auto error = fields.find("error"); error != fields.end()) {
     return absl::FailedPreconditionError(error->second.string_value());
   }
-  if (json) {
-    *out << line << "\n";
+  auto text = [&](const char* name) { return fields.count(name) == 0 ? "" : fields.at(name).string_value(); };
+  const bool connected = fields.count("connected") != 0 && fields.at("connected").bool_value();
+  if (format != output::Format::kTable) {
+    *out << output::FormatAnswer(format, {{"identity", output::Text(text("identity"))},
+                                          {"notBefore", output::Text(text("notBefore"))},
+                                          {"notAfter", output::Text(text("notAfter"))},
+                                          {"renewAt", output::Text(text("renewAt"))},
+                                          {"connected", output::Bool(connected)}});
     return absl::OkStatus();
   }
-  auto text = [&](const char* name) { return fields.count(name) == 0 ? "" : fields.at(name).string_value(); };
   *out << text("identity") << "\nvalid from " << text("notBefore") << " until " << text("notAfter")
-       << ", to be renewed at " << text("renewAt") << "\ncoordinator: "
-       << (fields.count("connected") != 0 && fields.at("connected").bool_value() ? "connected" : "out of reach")
+       << ", to be renewed at " << text("renewAt") << "\ncoordinator: " << (connected ? "connected" : "out of reach")
        << "\n";
   return absl::OkStatus();
 }

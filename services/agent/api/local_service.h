@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "common/os/local_socket.h"
+#include "common/output/output.h"
 #include "common/rpc/gate.h"
 #include "services/agent/work/agent.h"
 
@@ -40,6 +41,6 @@ class LocalService {
 };
 
 // `bailiwick-agent certificate`: asks the agent that runs there. UNAVAILABLE: none does.
-absl::Status AskCertificate(const std::string& data_directory, bool renew, bool json, std::ostream* out);
+absl::Status AskCertificate(const std::string& data_directory, bool renew, output::Format format, std::ostream* out);
 
 }  // namespace bailiwick::agent

@@ -4,7 +4,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "common/base/status.h"
 #include "common/cli/dry_run.h"
 #include "common/store/data_key.h"
@@ -77,7 +76,7 @@ absl::Status KeyCommands::Rotate() {
   return absl::OkStatus();
 }
 
-absl::Status KeyCommands::List(bool json) {
+absl::Status KeyCommands::List(output::Format format) {
   BW_ASSIGN_OR_RETURN(const bool there, files_->Exists(data_dir_));
   if (!there)
     return absl::NotFoundError(absl::StrCat("there is no directory ", data_dir_, "; --data-dir names the agent's"));
@@ -93,24 +92,20 @@ absl::Status KeyCommands::List(bool json) {
                      .created = absl::InfinitePast(),
                      .problem = "missing; bring it back with: bailiwick-agent key import"});
   }
-  if (json) {
-    *out_ << "{\"version\":1,\"keys\":[";
-    const char* comma = "";
-    for (const auto& key : known) {
-      *out_ << comma << "{\"id\":\"" << key.id << "\",\"created\":\""
-            << (key.created == absl::InfinitePast() ? "" : Day(key.created)) << "\",\"datasets\":" << uses[key.id]
-            << ",\"usable\":" << (key.problem.empty() ? "true" : "false") << "}";
-      comma = ",";
-    }
-    *out_ << "]}\n";
-    return absl::OkStatus();
-  }
-  *out_ << absl::StrFormat("%-64s  %-20s  %8s  %s\n", "ID", "CREATED", "DATASETS", "PROBLEM");
+  output::Rows rows;
+  std::vector<output::Json> items;
   for (const auto& key : known) {
-    *out_ << absl::StrFormat("%-64s  %-20s  %8d  %s\n", key.id,
-                             key.created == absl::InfinitePast() ? "-" : Day(key.created), uses[key.id],
-                             key.problem.empty() ? "-" : key.problem);
+    const std::string created = key.created == absl::InfinitePast() ? "" : Day(key.created);
+    rows.push_back(
+        {key.id, created.empty() ? "-" : created, absl::StrCat(uses[key.id]), key.problem.empty() ? "-" : key.problem});
+    items.push_back(output::Object({{"id", output::Text(key.id)},
+                                    {"created", output::Text(created)},
+                                    {"datasets", output::Number(uses[key.id])},
+                                    {"usable", output::Bool(key.problem.empty())}}));
   }
+  *out_ << (format == output::Format::kTable
+                ? output::FormatTable({"ID", "CREATED", "DATASETS", "PROBLEM"}, rows)
+                : output::FormatAnswer(format, {{"keys", output::List(std::move(items))}}));
   return absl::OkStatus();
 }
 

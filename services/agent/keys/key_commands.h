@@ -10,6 +10,7 @@
 #include "common/os/clock.h"
 #include "common/os/files.h"
 #include "common/os/random.h"
+#include "common/output/output.h"
 
 namespace bailiwick::agent {
 
@@ -29,7 +30,7 @@ class KeyCommands {
   // ALREADY_EXISTS: there is one; a further one comes by Rotate.
   absl::Status Generate();
   // Which keys there are and how many datasets each protects; also keys that are missing.
-  absl::Status List(bool json);
+  absl::Status List(output::Format format);
   // A further key, and what to do so that the data keys move to it.
   absl::Status Rotate();
   // The key that `id` begins; the only one when empty. The file is new and 0600.

@@ -1,7 +1,6 @@
 #include "services/agent/work/find_content.h"
 
 #include <algorithm>
-#include <functional>
 #include <set>
 
 #include "absl/container/flat_hash_map.h"
@@ -40,7 +39,8 @@ size_t Match(const std::vector<std::string>& paths, const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<FoundContent> FindContent(DatasetHandle& dataset, const std::vector<std::string>& paths) {
+absl::StatusOr<FoundContent> FindContent(DatasetHandle& dataset, const std::vector<std::string>& paths,
+                                         const std::function<void(uint64_t searched, uint64_t of)>& progress) {
   FoundContent found;
   BW_ASSIGN_OR_RETURN(std::vector<store::CatalogVersion> versions, dataset.catalog->List(dataset.id));
   std::vector<bool> matched(paths.size());
@@ -48,7 +48,9 @@ absl::StatusOr<FoundContent> FindContent(DatasetHandle& dataset, const std::vect
   std::set<std::string> files, copies;
   absl::flat_hash_map<Digest, uint64_t> chunks;  // with their lengths
   Nodes seen;
+  uint64_t searched = 0;
   for (const auto& version : versions) {
+    progress(searched++, 2 * versions.size());
     BW_RETURN_IF_ERROR(
         NewEntries(dataset, version.record.manifest_root, &seen, [&](const store::Entry& entry) -> absl::Status {
           const size_t at = Match(paths, entry.path);
@@ -74,6 +76,7 @@ absl::StatusOr<FoundContent> FindContent(DatasetHandle& dataset, const std::vect
   const uint64_t all = chunks.size();
   seen.clear();
   for (const auto& version : versions) {
+    progress(searched++, 2 * versions.size());
     BW_RETURN_IF_ERROR(
         NewEntries(dataset, version.record.manifest_root, &seen, [&](const store::Entry& entry) -> absl::Status {
           const Digest content = store::ContentId(entry);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,8 @@ struct FoundContent {
 
 // `paths`: of files, or of directories for all below them. NOT_FOUND: one that no version here has. INVALID_ARGUMENT:
 // nothing at these paths has any content. Reads the manifests of all versions
-// twice, what they share once, and each version's once more to count it.
-absl::StatusOr<FoundContent> FindContent(DatasetHandle& dataset, const std::vector<std::string>& paths);
+// twice, what they share once, and each version's once more to count it; `progress` is told how many of how many.
+absl::StatusOr<FoundContent> FindContent(DatasetHandle& dataset, const std::vector<std::string>& paths,
+                                         const std::function<void(uint64_t searched, uint64_t of)>& progress);
 
 }  // namespace bailiwick::agent

@@ -38,6 +38,33 @@ void Show(const agent::v1::StandingState& flow, std::ostream& out) {
   out << "\n";
 }
 
+output::Json TimeOf(bool known, const google::protobuf::Timestamp& time) {
+  return output::Text(known ? When(time) : "");
+}
+
+output::Fields FieldsOf(const agent::v1::LocalStatus& status) {
+  std::vector<output::Json> standing;
+  for (const auto& flow : status.standing()) {
+    standing.push_back(output::Object({{"dataset", output::Text(flow.dataset())},
+                                       {"site", output::Text(flow.site())},
+                                       {"until", TimeOf(flow.has_until(), flow.until())},
+                                       {"running", output::Bool(flow.running())},
+                                       {"arrived", output::Number(flow.arrived())},
+                                       {"problem", output::Text(flow.problem())}}));
+  }
+  return {{"site", output::Text(status.site())},
+          {"written", TimeOf(status.has_written(), status.written())},
+          {"connected", output::Bool(status.connected())},
+          {"onItsOwn", output::Bool(status.on_its_own())},
+          {"awaySince", TimeOf(status.has_away_since(), status.away_since())},
+          {"policyRevision", output::Number(status.policy_revision())},
+          {"policyCalledCurrent", TimeOf(status.has_policy_called_current(), status.policy_called_current())},
+          {"stale", output::Text(status.stale())},
+          {"standing", output::List(std::move(standing))},
+          {"coordinator", output::Text(status.coordinator())},
+          {"endpoint", output::Text(status.endpoint())}};
+}
+
 }  // namespace
 
 LocalStatusFile::LocalStatusFile(os::Files* files, const os::Clock* clock, const std::string& directory)
@@ -70,12 +97,11 @@ absl::StatusOr<agent::v1::LocalStatus> ReadLocalStatus(os::Files* files, const s
   return status;
 }
 
-absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const std::string& directory, bool json,
-                              std::ostream* out) {
+absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const std::string& directory,
+                              output::Format format, std::ostream* out) {
   BW_ASSIGN_OR_RETURN(const agent::v1::LocalStatus status, ReadLocalStatus(files, directory));
-  if (json) {
-    BW_ASSIGN_OR_RETURN(const std::string text, os::ReadFile(files, PathOf(directory), kMaxFile));
-    *out << text;
+  if (format != output::Format::kTable) {
+    *out << output::FormatAnswer(format, FieldsOf(status));
     return absl::OkStatus();
   }
   const absl::Duration age = clock->Now() - rpc::FromProto(status.written());

@@ -10,6 +10,7 @@
 #include "bailiwick/agent/v1/local.pb.h"
 #include "common/os/clock.h"
 #include "common/os/files.h"
+#include "common/output/output.h"
 
 namespace bailiwick::agent {
 
@@ -31,9 +32,9 @@ class LocalStatusFile {
 absl::StatusOr<agent::v1::LocalStatus> ReadLocalStatus(os::Files* files, const std::string& directory);
 inline constexpr absl::Duration kSilentAfter = absl::Minutes(3);  // one that runs has written since
 
-// Shows it. NOT_FOUND: the agent never ran there. UNAVAILABLE (not with `json`), after it is shown: it was written too
-// long ago for an agent that runs.
-absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const std::string& directory, bool json,
-                              std::ostream* out);
+// Shows it. NOT_FOUND: the agent never ran there. UNAVAILABLE (of a table), after it is shown: it was written too long
+// ago for an agent that runs.
+absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const std::string& directory,
+                              output::Format format, std::ostream* out);
 
 }  // namespace bailiwick::agent

@@ -1,6 +1,7 @@
 // audit ...: what was recorded, and whether it is true.
 #include <algorithm>
 #include <iostream>
+#include <optional>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "common/base/status.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/progress.h"
 #include "services/cli/commands/views.h"
 #include "services/cli/core/audit_log.h"
 
@@ -45,13 +47,20 @@ Fields FieldsOf(const std::vector<AuditRecord>& records) {
   return {{"records", List(std::move(items))}};
 }
 
+absl::StatusOr<audit::Verdict> VerifyLog(const std::string& directory, const audit::Trust& trust,
+                                         audit::VerifyOptions options) {
+  Progress progress(absl::StrCat("verifying ", directory), "records");
+  options.progress = [&progress](uint64_t read, uint64_t of) { progress.Update(read, of); };
+  return audit::VerifyLog(os::Files::System(), directory, trust, options);
+}
+
 // Whether a log in a directory is whole, whoever signed it: 0, or the exit code, said on standard error.
 absl::StatusOr<int> DamageOf(const std::string& directory) {
   os::Files* files = os::Files::System();
   BW_ASSIGN_OR_RETURN(const bool exists, files->Exists(directory));
   if (!exists) return absl::NotFoundError(absl::StrCat(directory, " does not exist"));
   BW_ASSIGN_OR_RETURN(const audit::Trust nobody, audit::Trust::Parse("quorum none\n", "trust"));
-  BW_ASSIGN_OR_RETURN(const audit::Verdict verdict, audit::VerifyLog(files, directory, nobody, {.any_signer = true}));
+  BW_ASSIGN_OR_RETURN(const audit::Verdict verdict, VerifyLog(directory, nobody, {.any_signer = true}));
   for (const std::string& p : verdict.problems) std::cerr << "bailiwick: " << FormatMessage(p) << "\n";
   return ExitCodeOf(verdict.finding);
 }
@@ -148,8 +157,7 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& path, cons
     BW_ASSIGN_OR_RETURN(const audit::Verdict verdict, audit::VerifyProof(*proof, trust));
     return Print(globals, path, verdict);
   }
-  BW_ASSIGN_OR_RETURN(const audit::Verdict verdict,
-                      audit::VerifyLog(files, path, trust, {.commitments_only = commitments_only}));
+  BW_ASSIGN_OR_RETURN(const audit::Verdict verdict, VerifyLog(path, trust, {.commitments_only = commitments_only}));
   return Print(globals, path, verdict);
 }
 
@@ -210,8 +218,7 @@ absl::StatusOr<int> Consistency(const Globals& globals, const std::string& befor
   status.Update(newest.status());
   if (status.ok()) status = audit::CheckConsistency(os::Files::System(), now, *old_note, *newest);
   if (!status.ok() && !absl::IsDataLoss(status) && !absl::IsNotFound(status)) return status;
-  BW_ASSIGN_OR_RETURN(audit::Verdict verdict,
-                      audit::VerifyLog(os::Files::System(), now, trust, {.commitments_only = commitments_only}));
+  BW_ASSIGN_OR_RETURN(audit::Verdict verdict, VerifyLog(now, trust, {.commitments_only = commitments_only}));
   if (!status.ok()) {
     verdict.finding =
         std::max(verdict.finding, absl::IsNotFound(status) ? audit::Finding::kIncomplete : audit::Finding::kTampered);
@@ -231,6 +238,8 @@ absl::Status Export(const Globals& globals, const std::string& site, const std::
   audit::LogWriter writer(files, out);
   std::string checkpoint, witnessed;
   uint64_t end = 0;
+  std::optional<Progress> progress;
+  progress.emplace(absl::StrCat("exporting the log of ", site), "records");
   BW_RETURN_IF_ERROR(ReadAudit(*admin, site, {}, [&](const agent::v1::AuditChunk& chunk) -> absl::Status {
     if (!chunk.checkpoint().empty()) {
       checkpoint = chunk.checkpoint();
@@ -242,8 +251,10 @@ absl::Status Export(const Globals& globals, const std::string& site, const std::
     for (const std::string& line : chunk.lines()) {
       if (writer.size() < end) BW_RETURN_IF_ERROR(writer.Add(line));
     }
+    progress->Update(writer.size(), end);
     return absl::OkStatus();
   }));
+  progress.reset();
   BW_RETURN_IF_ERROR(writer.Finish(checkpoint, witnessed));
   if (globals.table()) {
     std::cout << out << ": " << writer.size() << " records of " << site << "; check with: bailiwick audit verify "

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <iostream>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -11,6 +12,7 @@
 #include "common/base/units.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/progress.h"
 #include "services/cli/commands/views.h"
 #include "services/cli/core/audit_read.h"
 
@@ -140,7 +142,14 @@ absl::StatusOr<int> Report(const Globals& globals, const ReportQuestion& questio
   if (question.directories.empty()) {
     BW_ASSIGN_OR_RETURN(admin, Connect(globals));
   }
-  BW_ASSIGN_OR_RETURN(const AuditReport report, ReportOf(admin.get(), question));
+  std::optional<ProgressBoard> board;
+  board.emplace();
+  BW_ASSIGN_OR_RETURN(const AuditReport report,
+                      ReportOf(admin.get(), question, [&board](const std::string& log, uint64_t read, uint64_t of) {
+                        board->Update("", absl::StrCat("verifying the log of ", log), read, of, "", false, "records");
+                        board->Draw();
+                      }));
+  board.reset();
   if (!html.empty()) {
     BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), html, report.ToHtml()));
   } else if (globals.table()) {
@@ -178,12 +187,12 @@ std::string AuditReport::ToHtml() const {
   return HtmlPage(title, notes, tables);
 }
 
-absl::StatusOr<AuditReport> ReportOf(Admin* admin, const ReportQuestion& question) {
+absl::StatusOr<AuditReport> ReportOf(Admin* admin, const ReportQuestion& question, const LogProgress& progress) {
   BW_ASSIGN_OR_RETURN(const Period period, PeriodOf(question));
   AuditReport report;
   BW_ASSIGN_OR_RETURN(VerifiedLogs logs, question.directories.empty()
-                                             ? VerifiedLogsOf(*admin)
-                                             : VerifiedLogsIn(question.directories, question.trusts));
+                                             ? VerifiedLogsOf(*admin, progress)
+                                             : VerifiedLogsIn(question.directories, question.trusts, progress));
   report.notes = std::move(logs.notes);
   report.finding = logs.finding;
   const AuditHistory history = HistoryOf(logs.records);

@@ -1,5 +1,8 @@
 #include "services/cli/commands/command.h"
 
+#include <unistd.h>
+
+#include <cstdio>
 #include <iostream>
 
 #include "absl/strings/numbers.h"
@@ -147,13 +150,17 @@ absl::StatusOr<uint64_t> ParseVersion(const std::string& text, uint64_t least) {
   return number;
 }
 
+bool MayAsk(const Globals& globals) { return !globals.no_input && IsTerminal(STDIN_FILENO); }
+
 absl::Status Confirm(const Globals& globals, bool yes, const std::string& question, const std::string& otherwise) {
   if (yes) return absl::OkStatus();
   if (globals.no_input) return absl::InvalidArgumentError(absl::StrCat(otherwise, ": with --no-input it needs --yes"));
-  if (!IsTerminal(0)) {
+  if (!MayAsk(globals)) {
     return absl::InvalidArgumentError(absl::StrCat(otherwise, ": without a terminal to ask at it needs --yes"));
   }
   std::cerr << question << " [y/N] ";
+  std::clearerr(stdin);  // the law may have been typed here as well, and ended
+  std::cin.clear();
   std::string answer;
   std::getline(std::cin, answer);
   return answer == "y" || answer == "yes" ? absl::OkStatus() : absl::AbortedError(otherwise);

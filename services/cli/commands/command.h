@@ -116,6 +116,8 @@ absl::Status GetVersions(const Globals& globals, const std::string& dataset, boo
 // What waits for a second person now, and what to do.
 absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal);
 
+// Whether there is somebody to ask: a terminal that is read from, and no --no-input.
+bool MayAsk(const Globals& globals);
 // OK with `yes`, else as answered at the terminal. ABORTED, with `otherwise`: the answer was no. INVALID_ARGUMENT:
 // there is no terminal to ask at, or --no-input forbids it.
 absl::Status Confirm(const Globals& globals, bool yes, const std::string& question, const std::string& otherwise);

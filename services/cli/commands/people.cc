@@ -61,7 +61,7 @@ std::string ReadSecretLine(const char* prompt) {
 }
 
 absl::Status LogIn(const Globals& globals, const std::string& token, std::string to, bool replace,
-                   std::vector<std::string> policy_keys, rpc::Proxy::Settings way_out) {
+                   std::vector<std::string> policy_keys, rpc::Proxy::Settings way_out, bool dry_run) {
   if (to.empty() && !globals.context.empty()) to = ChooseContext(globals.context).path;
   if (to.empty()) {
     const char* home = std::getenv("HOME");
@@ -76,6 +76,10 @@ absl::Status LogIn(const Globals& globals, const std::string& token, std::string
   }
   if (!way_out.credentials.empty())
     way_out.credentials = std::filesystem::absolute(way_out.credentials, error).string();
+  if (dry_run) {
+    BW_ASSIGN_OR_RETURN(const std::vector<std::string> effects, TryLogin(token, to, replace, way_out));
+    return SayTried(globals, effects, "");
+  }
   BW_ASSIGN_OR_RETURN(std::string name, Login(token, to, replace, policy_keys, way_out));
   if (globals.table()) {
     std::cout << "logged in as " << name << "; the context is in " << to << "\n";
@@ -278,12 +282,13 @@ void RegisterPeople(CLI::App& app, Globals& globals) {
     c->add_option("--proxy-credentials", way_out->credentials, "file with USER:PASSWORD for the proxy")
         ->type_name("PATH");
     c->add_option("--no-proxy", way_out->exempt, "names, addresses and networks to dial without it, with commas");
+    auto dry_run = DryRunFlag(c);
     c->footer(
         "Examples:\n  bailiwick login --token - --to ~/.config/bailiwick\n"
         "  bailiwick login --token - --proxy proxy.plant.example:3128");
-    OnRun(c, globals, [&globals, token, to, replace, keys, way_out] {
+    OnRun(c, globals, [&globals, token, to, replace, keys, way_out, dry_run] {
       if (*token == "-") *token = ReadSecretLine("login string: ");
-      return LogIn(globals, *token, *to, *replace, *keys, *way_out);
+      return LogIn(globals, *token, *to, *replace, *keys, *way_out, *dry_run);
     });
   }
   auto* c = app.add_subcommand("whoami", "whom the coordinator takes this context for, and what they may do");

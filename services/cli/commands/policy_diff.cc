@@ -7,6 +7,7 @@
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/os/clock.h"
+#include "services/cli/commands/named.h"
 #include "services/cli/commands/policy_impact.h"
 #include "services/cli/commands/views.h"
 
@@ -133,6 +134,7 @@ absl::StatusOr<Difference> CompareFiles(const std::string& old_path, const std::
 }
 
 absl::StatusOr<int> Diff(const Globals& globals, const std::vector<std::string>& paths) {
+  BW_RETURN_IF_ERROR(NeedsNoName(globals, "policy diff"));
   const absl::Time now = os::Clock::System()->Now();
   Difference difference;
   if (paths.size() == 2) {

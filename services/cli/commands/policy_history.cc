@@ -7,7 +7,9 @@
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/named.h"
+#include "services/cli/commands/policy_impact.h"
 #include "services/cli/commands/views.h"
+#include "services/cli/commands/yes_flag.h"
 #include "services/cli/core/change.h"
 
 namespace bailiwick::cli {
@@ -72,7 +74,7 @@ absl::Status Show(const Globals& globals, uint64_t revision) {
 }
 
 // The sovereignty policies of a revision, signed as a new one. Regions, sites and keys stay as they are now.
-absl::Status Rollback(const Globals& globals, uint64_t revision, bool dry_run) {
+absl::Status Rollback(const Globals& globals, uint64_t revision, bool yes, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(Admin::Policy old, admin->ReadPolicy(revision));
   BW_ASSIGN_OR_RETURN(config::Bundle now, admin->ReadBundle());
@@ -89,18 +91,28 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, bool dry_run) {
     change.deletes.back().set_kind(key.first);
     change.deletes.back().set_name(key.second);
   }
-  BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(dry_run)));
+  std::optional<uint64_t> expected;
+  if (!yes && !dry_run) {
+    BW_ASSIGN_OR_RETURN(expected, ConfirmEvictions(globals, *admin, change, "Roll back?", "not rolled back"));
+  }
+  BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(dry_run), expected));
+  std::optional<ImpactReport> impact;
+  if (dry_run) {
+    BW_ASSIGN_OR_RETURN(impact, ImpactOf(*admin, change));
+  }
   std::vector<Json> lines;
   for (const auto& line : report.lines) {
     lines.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}}));
     if (globals.table()) std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
   }
   if (!globals.table()) {
-    PrintJson(globals.format(), {{"changes", List(std::move(lines))},
-                                 {"applied", Bool(report.applied)},
-                                 {"pending", Text(report.pending)},
-                                 {"dryRun", Bool(dry_run)},
-                                 {"policyRevision", Number(report.policy_revision)}});
+    Fields fields = {{"changes", List(std::move(lines))},
+                     {"applied", Bool(report.applied)},
+                     {"pending", Text(report.pending)},
+                     {"dryRun", Bool(dry_run)},
+                     {"policyRevision", Number(report.policy_revision)}};
+    if (impact) fields.push_back({"impact", impact->ToJson()});
+    PrintJson(globals.format(), std::move(fields));
   } else if (!dry_run && !report.pending.empty()) {
     std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
   } else {
@@ -108,6 +120,7 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, bool dry_run) {
                   : !report.applied ? "the policies are already as they were then\n"
                                     : absl::StrCat("policy revision ", report.policy_revision,
                                                    " has the policies of revision ", revision, "\n"));
+    if (impact) impact->Print();
   }
   return absl::OkStatus();
 }
@@ -150,9 +163,12 @@ void RegisterPolicyHistory(CLI::App& app, Globals& globals) {
     auto* c = policy->add_subcommand("rollback", "sign the sovereignty policies of an earlier revision as a new one");
     auto revision = std::make_shared<uint64_t>(0);
     c->add_option("REV", *revision, "revision to take the policies of")->required()->check(CLI::PositiveNumber);
+    auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
-    c->footer("Regions, sites and keys stay as they are.\nExample:\n  bailiwick policy rollback 3");
-    OnRun(c, globals, [&globals, revision, dry_run] { return Rollback(globals, *revision, *dry_run); });
+    c->footer(
+        "Regions, sites and keys stay as they are. At a terminal it asks before copies are erased.\nExample:\n  "
+        "bailiwick policy rollback 3");
+    OnRun(c, globals, [&globals, revision, yes, dry_run] { return Rollback(globals, *revision, *yes, *dry_run); });
   }
 }
 

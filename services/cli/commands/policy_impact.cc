@@ -1,10 +1,15 @@
 #include "services/cli/commands/policy_impact.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <iostream>
+#include <iterator>
 #include <map>
+#include <set>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
 
@@ -12,6 +17,7 @@ namespace bailiwick::cli {
 namespace {
 
 constexpr size_t kShown = 20;  // JSON has all
+constexpr size_t kSitesInASentence = 8;
 
 // Numbers for names, in the order in which they come.
 class Names {
@@ -40,6 +46,25 @@ std::string Why(policy::Reason reason, const std::string& rule) {
   if (reason == policy::Reason::kForbidden) return absl::StrCat(rule, " forbids reside");
   if (reason == policy::Reason::kError) return absl::StrCat(rule.empty() ? "the law" : rule, " cannot be evaluated");
   return "no rule permits reside";
+}
+
+// "; 1 hold the last copy of some version; 2 under a hold: fenced, not erased"
+std::string Besides(const policy::Impact& impact) {
+  std::string text;
+  if (impact.last_copies != 0) text = absl::StrCat("; ", impact.last_copies, " hold the last copy of some version");
+  if (impact.held != 0) absl::StrAppend(&text, "; ", impact.held, " under a hold: fenced, not erased");
+  return text;
+}
+
+// Whether copies may become unlawful by it: other kinds say nothing about where data may lie.
+bool Judges(const CatalogChange& change) {
+  auto judges = [](const std::string& kind) {
+    return kind == "Region" || kind == "Site" || kind == "Dataset" || kind == "SovereigntyPolicy";
+  };
+  return std::any_of(change.upserts.begin(), change.upserts.end(),
+                     [&](const config::Located& one) { return judges(config::KindOf(one.resource)); }) ||
+         std::any_of(change.deletes.begin(), change.deletes.end(),
+                     [&](const control::v1::ResourceName& name) { return judges(name.kind()); });
 }
 
 }  // namespace
@@ -120,10 +145,7 @@ void ImpactReport::Print() const {
   }
   if (!impact.evictions.empty()) {
     std::cout << impact.evictions.size() << (impact.evictions.size() == 1 ? " copy becomes" : " copies become")
-              << " unlawful and would be evicted (" << FormatBytes(impact.bytes) << ")";
-    if (impact.last_copies != 0) std::cout << "; " << impact.last_copies << " hold the last copy of some version";
-    if (impact.held != 0) std::cout << "; " << impact.held << " under a hold: fenced, not erased";
-    std::cout << "\n";
+              << " unlawful and would be evicted (" << FormatBytes(impact.bytes) << ")" << Besides(impact) << "\n";
   }
   for (size_t i = 0; i < std::min(impact.evictions.size(), kShown); ++i) {
     const policy::Impact::Eviction& e = impact.evictions[i];
@@ -139,6 +161,21 @@ void ImpactReport::Print() const {
               << " from " << inventory.sites[t.from] << " to " << inventory.sites[t.to] << ": " << stop.sentence
               << "\n";
   }
+}
+
+std::string ImpactReport::Sentence() const {
+  if (impact.evictions.empty()) return "";
+  std::set<std::string> sites;
+  for (const policy::Impact::Eviction& e : impact.evictions) {
+    sites.insert(inventory.sites[inventory.replicas[e.replica].site]);
+  }
+  const size_t more = sites.size() > kSitesInASentence ? sites.size() - kSitesInASentence : 0;
+  while (sites.size() > kSitesInASentence) sites.erase(std::prev(sites.end()));
+  const size_t count = impact.evictions.size();
+  return absl::StrCat(count, count == 1 ? " copy (" : " copies (", FormatBytes(impact.bytes), ") at ",
+                      absl::StrJoin(sites, ", "), more == 0 ? "" : absl::StrCat(" and ", more, " more sites"),
+                      count == 1 ? " becomes unlawful and is erased" : " become unlawful and are erased",
+                      Besides(impact));
 }
 
 Json ImpactReport::ToJson() const {
@@ -169,6 +206,27 @@ Json ImpactReport::ToJson() const {
                  {"held", Number(impact.held)},
                  {"unlawfulBefore", Number(impact.unlawful_before)},
                  {"transfersThatStop", List(std::move(stops))}});
+}
+
+absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const CatalogChange& change) {
+  const absl::Time now = os::Clock::System()->Now();
+  auto before = LawInForce(admin);
+  if (absl::IsFailedPrecondition(before.status())) return std::nullopt;
+  if (!before.ok()) return before.status();
+  BW_ASSIGN_OR_RETURN(Law after, LawAfter(*before, change, now));
+  BW_ASSIGN_OR_RETURN(ImpactReport report, AssessLive(admin, *before, after, now));
+  return report;
+}
+
+absl::StatusOr<std::optional<uint64_t>> ConfirmEvictions(const Globals& globals, Admin& admin,
+                                                         const CatalogChange& change, const std::string& act,
+                                                         const std::string& otherwise) {
+  // Scripts say how many they expect, or take what comes.
+  if (!MayAsk(globals) || !IsTerminal(STDERR_FILENO) || !Judges(change)) return std::nullopt;
+  BW_ASSIGN_OR_RETURN(const std::optional<ImpactReport> impact, ImpactOf(admin, change));
+  if (!impact || impact->impact.evictions.empty()) return std::nullopt;
+  BW_RETURN_IF_ERROR(Confirm(globals, false, absl::StrCat(impact->Sentence(), ". ", act), otherwise));
+  return impact->impact.evictions.size();
 }
 
 }  // namespace bailiwick::cli

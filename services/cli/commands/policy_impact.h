@@ -1,6 +1,7 @@
 // What a change of the law does to what exists at the coordinator: replicas that would have to go, transfers that stop.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -16,6 +17,8 @@ struct ImpactReport {
   policy::Impact impact;
   bool any() const { return !impact.evictions.empty() || !impact.stops.empty(); }
   void Print() const;  // nothing but one line when nothing has to go
+  // "2 copies (1.00 MiB) at cloud-us, core become unlawful and are erased"; empty when none does.
+  std::string Sentence() const;
   Json ToJson() const;
 };
 
@@ -24,5 +27,13 @@ absl::StatusOr<Law> LawAfter(const Law& before, const CatalogChange& change, abs
 // Asks for replicas, holds, transfers and sizes. A copy's bytes are those of the newest version that it holds,
 // uncompressed.
 absl::StatusOr<ImpactReport> AssessLive(Admin& admin, const Law& before, const Law& after, absl::Time now);
+// What the change would do to copies and transfers that exist; nothing when there is no law yet.
+absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const CatalogChange& change);
+
+// Asks before copies go by the change: `act` is what is asked for, "Apply?". Says how many were agreed to, for
+// ApplyChange; nothing when none goes or there is nobody to ask. ABORTED, with `otherwise`: the answer was no.
+absl::StatusOr<std::optional<uint64_t>> ConfirmEvictions(const Globals& globals, Admin& admin,
+                                                         const CatalogChange& change, const std::string& act,
+                                                         const std::string& otherwise);
 
 }  // namespace bailiwick::cli

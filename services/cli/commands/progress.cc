@@ -35,27 +35,29 @@ void Rate::Add(absl::Duration now, uint64_t done) {
   while (samples_.size() > 2 && now - samples_.front().first > kWindow) samples_.pop_front();
 }
 
-double Rate::bytes_per_second() const {
+double Rate::per_second() const {
   if (samples_.size() < 2) return 0;
   const double seconds = absl::ToDoubleSeconds(samples_.back().first - samples_.front().first);
   return seconds <= 0 ? 0 : static_cast<double>(samples_.back().second - samples_.front().second) / seconds;
 }
 
-std::string ProgressText(const std::string& label, uint64_t done, uint64_t total, double bytes_per_second,
-                         const std::string& more, int bar, bool about) {
+std::string ProgressText(const std::string& label, uint64_t done, uint64_t total, double per_second,
+                         const std::string& more, int bar, bool about, const std::string& of) {
+  auto amount = [&of](uint64_t n) { return of.empty() ? FormatBytes(n) : absl::StrCat(n); };
   std::string text = label;
   const double part = total == 0 ? 0 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
   if (bar > 0 && total > 0) {
     const int filled = static_cast<int>(part * bar);
     absl::StrAppend(&text, " [", std::string(filled, '#'), std::string(bar - filled, '.'), "]");
   }
-  absl::StrAppend(&text, " ", FormatBytes(done));
-  if (total > 0)
-    absl::StrAppend(&text, about ? " of about " : " of ", FormatBytes(total), absl::StrFormat(" (%d%%)", static_cast<int>(part * 100)));
-  if (bytes_per_second >= 1) {
-    absl::StrAppend(&text, ", ", FormatBytes(static_cast<uint64_t>(bytes_per_second)), "/s");
+  absl::StrAppend(&text, " ", amount(done));
+  if (total > 0) absl::StrAppend(&text, about ? " of about " : " of ", amount(total));
+  if (!of.empty()) absl::StrAppend(&text, " ", of);
+  if (total > 0) absl::StrAppend(&text, absl::StrFormat(" (%d%%)", static_cast<int>(part * 100)));
+  if (per_second >= 1) {
+    absl::StrAppend(&text, ", ", amount(static_cast<uint64_t>(per_second)), "/s");
     if (total > done) {
-      const double seconds = static_cast<double>(total - done) / bytes_per_second;
+      const double seconds = static_cast<double>(total - done) / per_second;
       absl::StrAppend(&text, ", ETA ", FormatAge(absl::Seconds(std::max(1.0, seconds))));
     }
   }
@@ -71,7 +73,7 @@ ProgressBoard::ProgressBoard(std::ostream* out, bool terminal, int columns, cons
 }
 
 void ProgressBoard::Update(const std::string& key, const std::string& label, uint64_t done, uint64_t total,
-                           const std::string& more, bool about) {
+                           const std::string& more, bool about, const std::string& of) {
   auto row = std::find_if(rows_.begin(), rows_.end(), [&](const Row& r) { return r.key == key; });
   if (row == rows_.end()) {
     rows_.emplace_back();
@@ -83,6 +85,7 @@ void ProgressBoard::Update(const std::string& key, const std::string& label, uin
   row->total = total;
   row->more = more;
   row->about = about;
+  row->of = of;
   row->rate.Add(clock_->BootTime(), done);
 }
 
@@ -97,7 +100,7 @@ void ProgressBoard::Draw() {
   Clear();
   for (const Row& row : rows_) {
     auto text_with = [&row](int bar) {
-      return ProgressText(row.label, row.done, row.total, row.rate.bytes_per_second(), row.more, bar, row.about);
+      return ProgressText(row.label, row.done, row.total, row.rate.per_second(), row.more, bar, row.about, row.of);
     };
     std::string text = text_with(0);
     if (const int room = columns_ - static_cast<int>(text.size()) - 4; terminal_ && room >= kSmallestBar) {

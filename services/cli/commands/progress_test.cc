@@ -11,21 +11,21 @@ namespace {
 
 TEST(RateTest, CountsWhatCameLatelyAndNotWhatWasThere) {
   Rate rate;
-  EXPECT_EQ(rate.bytes_per_second(), 0);
+  EXPECT_EQ(rate.per_second(), 0);
   rate.Add(absl::Seconds(0), 50 * kGiB);  // a resumed transfer
-  EXPECT_EQ(rate.bytes_per_second(), 0);
+  EXPECT_EQ(rate.per_second(), 0);
   rate.Add(absl::Seconds(2), 50 * kGiB + 4 * kMiB);
-  EXPECT_DOUBLE_EQ(rate.bytes_per_second(), 2.0 * kMiB);
+  EXPECT_DOUBLE_EQ(rate.per_second(), 2.0 * kMiB);
   for (int s = 3; s < 30; ++s) rate.Add(absl::Seconds(s), 50 * kGiB + 4 * kMiB);
-  EXPECT_EQ(rate.bytes_per_second(), 0) << "it stands still since more than ten seconds";
+  EXPECT_EQ(rate.per_second(), 0) << "it stands still since more than ten seconds";
 }
 
 TEST(RateTest, ManySamplesInAMomentAndANewBeginning) {
   Rate rate;
   for (int i = 0; i <= 100'000; ++i) rate.Add(absl::Microseconds(i * 10), i);
-  EXPECT_NEAR(rate.bytes_per_second(), 100'000, 1);
+  EXPECT_NEAR(rate.per_second(), 100'000, 1);
   rate.Add(absl::Seconds(2), 5);
-  EXPECT_EQ(rate.bytes_per_second(), 0);
+  EXPECT_EQ(rate.per_second(), 0);
 }
 
 TEST(ProgressTextTest, SaysBytesRateAndTimeLeft) {
@@ -35,6 +35,9 @@ TEST(ProgressTextTest, SaysBytesRateAndTimeLeft) {
   EXPECT_EQ(ProgressText("x", 3 * kMiB, 4 * kMiB, static_cast<double>(kMiB), "", 0, true),
             "x 3.00 MiB of about 4.00 MiB (75%), 1.00 MiB/s, ETA 1s");
   EXPECT_EQ(ProgressText("x", 512, 0, 0, "", 30), "x 512 B");
+  EXPECT_EQ(ProgressText("x", 3000, 4000, 500, "", 4, false, "records"),
+            "x [###.] 3000 of 4000 records (75%), 500/s, ETA 2s");
+  EXPECT_EQ(ProgressText("x", 3, 0, 0, "", 4, false, "manifests"), "x 3 manifests");
   EXPECT_EQ(ProgressText("x", 9, 4, 1, "", 4), "x [####] 9 B of 4 B (100%), 1 B/s")
       << "more than expected is no more than all";
 }

@@ -15,6 +15,7 @@
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/listing.h"
+#include "services/cli/commands/progress.h"
 #include "services/cli/commands/views.h"
 #include "services/cli/commands/yes_flag.h"
 #include "services/cli/core/change.h"
@@ -56,7 +57,9 @@ absl::Status AskSite(Admin& admin, const RedactFlags& flags, const control::v1::
   auto stream = agent->FindContent(call.get(), request);
   agent::v1::FoundContent part;
   bool whole = false;
+  Progress progress(absl::StrCat("searching ", flags.dataset, " at ", site), "manifests");
   while (stream->Read(&part)) {
+    if (part.to_search() != 0) progress.Update(part.searched(), part.to_search());
     BW_RETURN_IF_ERROR(Collect(part.contents(), &found->contents));
     BW_RETURN_IF_ERROR(Collect(part.chunks(), &found->chunks));
     if (!part.last()) continue;

@@ -8,7 +8,6 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
-#include "common/os/clock.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/listing.h"
@@ -19,18 +18,6 @@
 
 namespace bailiwick::cli {
 namespace {
-
-// What the change would do to copies and transfers that exist; nothing when it does not touch the law, or there is
-// none.
-absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const CatalogChange& change) {
-  const absl::Time now = os::Clock::System()->Now();
-  auto before = LawInForce(admin);
-  if (absl::IsFailedPrecondition(before.status())) return std::nullopt;
-  if (!before.ok()) return before.status();
-  BW_ASSIGN_OR_RETURN(Law after, LawAfter(*before, change, now));
-  BW_ASSIGN_OR_RETURN(ImpactReport report, AssessLive(admin, *before, after, now));
-  return report;
-}
 
 absl::Status ExpectEvictions(const std::optional<ImpactReport>& impact, int64_t expected) {
   const size_t found = impact ? impact->impact.evictions.size() : 0;
@@ -244,13 +231,15 @@ void RegisterResources(CLI::App& app, Globals& globals) {
         ->type_name("PATH")
         ->required();
     auto evictions = std::make_shared<int64_t>(-1);
+    auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
     c->add_option("--expect-evictions", *evictions, "apply only if exactly so many copies become unlawful")
         ->check(CLI::NonNegativeNumber);
     c->footer(
+        "At a terminal it asks before copies are erased; without one it does not: --expect-evictions is for scripts.\n"
         "Examples:\n  bailiwick apply -f fleet.yaml\n  bailiwick apply -f policies/ --dry-run\n"
         "  bailiwick apply -f policies/ --expect-evictions 0");
-    OnRun(c, globals, [&globals, files, dry_run, evictions]() -> absl::Status {
+    OnRun(c, globals, [&globals, files, yes, dry_run, evictions]() -> absl::Status {
       CatalogChange change;
       BW_ASSIGN_OR_RETURN(change.upserts, ReadResources(*files));
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
@@ -262,6 +251,8 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       if (*evictions >= 0) {
         BW_RETURN_IF_ERROR(ExpectEvictions(impact, *evictions));
         expected = static_cast<uint64_t>(*evictions);
+      } else if (!*yes && !*dry_run) {
+        BW_ASSIGN_OR_RETURN(expected, ConfirmEvictions(globals, *admin, change, "Apply?", "not applied"));
       }
       BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(*dry_run), expected));
       PrintReport(report, globals, *dry_run, impact);
@@ -362,10 +353,23 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       resource.set_name(*name);
       change.deletes.push_back(resource);
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-      BW_RETURN_IF_ERROR(
-          Confirm(globals, *yes || *dry_run, absl::StrCat("Delete ", full, " ", *name, "?"), "not deleted"));
-      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(*dry_run)));
-      PrintReport(report, globals, *dry_run);
+      std::string question = absl::StrCat("Delete ", full, " ", *name, "?");
+      std::optional<uint64_t> expected;
+      if (!*yes && !*dry_run && MayAsk(globals)) {
+        // Where it cannot be told, the act itself says why it cannot be, or it is asked for as it is.
+        auto impact = ImpactOf(*admin, change);
+        if (impact.ok() && *impact && !(*impact)->impact.evictions.empty()) {
+          question = absl::StrCat((*impact)->Sentence(), ". ", question);
+          expected = (*impact)->impact.evictions.size();
+        }
+      }
+      BW_RETURN_IF_ERROR(Confirm(globals, *yes || *dry_run, question, "not deleted"));
+      BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(*dry_run), expected));
+      std::optional<ImpactReport> impact;
+      if (*dry_run) {
+        BW_ASSIGN_OR_RETURN(impact, ImpactOf(*admin, change));
+      }
+      PrintReport(report, globals, *dry_run, impact);
       return absl::OkStatus();
     });
   }

@@ -12,6 +12,7 @@
 #include "services/cli/commands/output.h"
 #include "services/cli/commands/policy_law.h"
 #include "services/cli/core/audit_log.h"
+#include "services/cli/core/audit_read.h"
 #include "services/cli/core/audit_report.h"
 
 namespace bailiwick::cli {
@@ -83,6 +84,6 @@ struct ReportQuestion {
   std::vector<audit::Trust> trusts;      // by which directories are verified
 };
 // `admin` may be null when directories are given.
-absl::StatusOr<AuditReport> ReportOf(Admin* admin, const ReportQuestion& question);
+absl::StatusOr<AuditReport> ReportOf(Admin* admin, const ReportQuestion& question, const LogProgress& progress = {});
 
 }  // namespace bailiwick::cli

@@ -8,6 +8,7 @@
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "services/cli/commands/named.h"
+#include "services/cli/commands/transfer_progress.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -42,11 +43,13 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
   }
   const os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + timeout;
+  TransferProgress progress(admin.get(), name, site);
   Pauses pauses;
   while (true) {
     BW_ASSIGN_OR_RETURN(auto replicas, Patiently(deadline, [&] { return Replicas(*admin, name); }));
     for (const auto& r : replicas) {
       if (r.site() != site || !Shows(r, number)) continue;
+      progress.Clear();
       if (globals.table()) {
         std::cout << site << " holds version " << r.version() << " of " << name << "\n";
       } else {
@@ -63,6 +66,7 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
       return absl::DeadlineExceededError(absl::StrCat("timed out after ", FormatAge(timeout), ": version ", number,
                                                       " of ", name, " is not at ", site, ": ", cause));
     }
+    progress.Look();
     pauses.Sleep();
   }
 }
@@ -134,7 +138,8 @@ absl::Status WaitPolicy(const Globals& globals, uint64_t revision, std::vector<s
       if (site == states.sites.end()) return NoSite(name);
       if (site->second.policy_revision() >= revision) continue;
       without.push_back(absl::StrCat(name, " (", states.Of(name), ", has ", site->second.policy_revision(),
-                                     site->second.policy_error().empty() ? "" : ": ", site->second.policy_error(), ")"));
+                                     site->second.policy_error().empty() ? "" : ": ", site->second.policy_error(),
+                                     ")"));
     }
     if (without.empty()) return "";
     return absl::StrCat("policy revision ", revision, " is not installed at ", absl::StrJoin(without, ", "));
@@ -150,8 +155,8 @@ absl::Status WaitPolicy(const Globals& globals, uint64_t revision, std::vector<s
 }
 
 void RegisterWaitSite(CLI::App& wait, Globals& globals) {
-  auto* c = wait.add_subcommand(
-      "site", "until a site's agent is connected and approved; exit code 6 when it is not in time");
+  auto* c =
+      wait.add_subcommand("site", "until a site's agent is connected and approved; exit code 6 when it is not in time");
   auto name = std::make_shared<std::string>(), what = std::make_shared<std::string>("approved");
   c->add_option("NAME", *name, "site")->type_name("SITE")->required();
   c->add_option("--for", *what, "connected, or approved as well (default)")
@@ -194,6 +199,7 @@ bool Shows(const control::v1::Replica& r, uint64_t number) {
 absl::Status WaitForReplicas(Admin& admin, const std::string& dataset, uint64_t number, absl::Duration timeout) {
   const os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + timeout;
+  TransferProgress progress(&admin, dataset);
   Pauses pauses;
   while (true) {
     BW_ASSIGN_OR_RETURN(auto replicas, Patiently(deadline, [&] { return Replicas(admin, dataset); }));
@@ -211,6 +217,7 @@ absl::Status WaitForReplicas(Admin& admin, const std::string& dataset, uint64_t 
       return absl::DeadlineExceededError(absl::StrCat("timed out after ", FormatAge(timeout), ": version ", number,
                                                       " of ", dataset, " is committed, but not everywhere: ", missing));
     }
+    progress.Look();
     pauses.Sleep();
   }
 }

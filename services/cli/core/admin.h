@@ -106,10 +106,14 @@ absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& per
 std::string LoginString(const Context& context, const control::v1::GetInfoResponse& info, const std::string& person,
                         const std::string& token);
 // Spends a login string: credentials and a context in `directory`, which must not hold a context yet (ALREADY_EXISTS;
-// with `replace` it may: its policy keys and its way out stay unless others are given, and what works is replaced only by
-// what works). The person's name.
+// with `replace` it may: its policy keys and its way out stay unless others are given, and what works is replaced only
+// by what works). The person's name.
 absl::StatusOr<std::string> Login(const std::string& login, const std::string& directory, bool replace,
                                   const std::vector<std::string>& policy_keys, const rpc::Proxy::Settings& way_out);
+// All of it but the spending: whether the string is one, whether the coordinator that it pins answers, what is there
+// already. What would be so.
+absl::StatusOr<std::vector<std::string>> TryLogin(const std::string& login, const std::string& directory, bool replace,
+                                                  const rpc::Proxy::Settings& way_out);
 
 // "bwj1...." for bailiwick-agent join.
 absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl);

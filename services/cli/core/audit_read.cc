@@ -27,10 +27,13 @@ void Take(std::vector<AuditRecord> records, VerifiedLogs* out) {
   std::move(records.begin(), records.end(), std::back_inserter(out->records));
 }
 
-absl::StatusOr<audit::Verdict> VerifyBy(const std::vector<audit::Trust>& trusts, const std::string& directory) {
+absl::StatusOr<audit::Verdict> VerifyBy(const std::vector<audit::Trust>& trusts, const std::string& directory,
+                                        const LogProgress& progress) {
+  audit::VerifyOptions options;
+  if (progress) options.progress = [&](uint64_t read, uint64_t of) { progress(directory, read, of); };
   absl::Status unknown = absl::InvalidArgumentError("no trust file was given; add --trust PATH, see: audit trust");
   for (const audit::Trust& trust : trusts) {
-    absl::StatusOr<audit::Verdict> verdict = audit::VerifyLog(os::Files::System(), directory, trust);
+    absl::StatusOr<audit::Verdict> verdict = audit::VerifyLog(os::Files::System(), directory, trust, options);
     if (!absl::IsInvalidArgument(verdict.status())) return verdict;
     unknown = verdict.status();
   }
@@ -82,6 +85,8 @@ class Reading {
     return absl::OkStatus();
   }
   std::vector<AuditRecord> TakeRecords() { return std::move(records_); }
+  uint64_t read() const { return peaks_.size(); }
+  uint64_t end() const { return newest_.has_value() ? newest_->checkpoint.size : 0; }
   std::string origin() const { return newest_.has_value() ? newest_->checkpoint.origin : ""; }
 
  private:
@@ -122,7 +127,7 @@ class Reading {
 };
 
 // The origin that was served, if any.
-std::string ReadOne(Admin& admin, const Expected& expected, VerifiedLogs* out) {
+std::string ReadOne(Admin& admin, const Expected& expected, const LogProgress& progress, VerifiedLogs* out) {
   Reading reading(expected);
   if (!expected.problem.empty()) {
     Note(Finding::kTampered, absl::StrCat("the log of ", expected.site, " is disputed: ", expected.problem), out);
@@ -134,8 +139,11 @@ std::string ReadOne(Admin& admin, const Expected& expected, VerifiedLogs* out) {
     return "";
   }
   absl::Status false_one;  // what Take says comes back as it is, but so may errors of the peer
-  absl::Status read = ReadAudit(admin, expected.site, {},
-                                [&](const agent::v1::AuditChunk& chunk) { return false_one = reading.Take(chunk); });
+  absl::Status read = ReadAudit(admin, expected.site, {}, [&](const agent::v1::AuditChunk& chunk) {
+    false_one = reading.Take(chunk);
+    if (progress) progress(expected.site, reading.read(), reading.end());
+    return false_one;
+  });
   if (read.ok()) read = false_one = reading.End();
   if (read.ok()) {
     Take(reading.TakeRecords(), out);
@@ -180,12 +188,12 @@ absl::StatusOr<std::map<std::string, Expected>> ExpectedLogs(Admin& admin,
 }  // namespace
 
 absl::StatusOr<VerifiedLogs> VerifiedLogsIn(const std::vector<std::string>& directories,
-                                            const std::vector<audit::Trust>& trusts) {
+                                            const std::vector<audit::Trust>& trusts, const LogProgress& progress) {
   VerifiedLogs out;
   for (const std::string& directory : directories) {
     BW_ASSIGN_OR_RETURN(const bool exists, os::Files::System()->Exists(directory));
     if (!exists) return absl::NotFoundError(absl::StrCat(directory, " does not exist"));
-    BW_ASSIGN_OR_RETURN(const audit::Verdict verdict, VerifyBy(trusts, directory));
+    BW_ASSIGN_OR_RETURN(const audit::Verdict verdict, VerifyBy(trusts, directory, progress));
     if (verdict.finding != Finding::kTrue) {
       Note(verdict.finding,
            absl::StrCat(directory, " is ", std::string(audit::FindingWord(verdict.finding)), ": ",
@@ -200,13 +208,13 @@ absl::StatusOr<VerifiedLogs> VerifiedLogsIn(const std::vector<std::string>& dire
   return out;
 }
 
-absl::StatusOr<VerifiedLogs> VerifiedLogsOf(Admin& admin) {
+absl::StatusOr<VerifiedLogs> VerifiedLogsOf(Admin& admin, const LogProgress& progress) {
   control::v1::ListAuditLogsResponse known;
   BW_RETURN_IF_ERROR(admin.Check(admin.control().ListAuditLogs(Admin::Call().get(), {}, &known)));
   BW_ASSIGN_OR_RETURN(const auto expected, ExpectedLogs(admin, known));
   VerifiedLogs out;
   for (const auto& [site, log] : expected) {
-    const std::string served = ReadOne(admin, log, &out);
+    const std::string served = ReadOne(admin, log, progress, &out);
     if (served.empty()) continue;  // said already
     for (const audit::SignedCheckpoint& kept : log.kept) {
       if (kept.checkpoint.origin == served) continue;

@@ -2,6 +2,8 @@
 // prints.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,12 +21,15 @@ struct VerifiedLogs {
   audit::Finding finding = audit::Finding::kTrue;  // the worst of them
 };
 
+// How many records of a log, a site's name or a directory, have been read of so many; called from time to time.
+using LogProgress = std::function<void(const std::string& log, uint64_t read, uint64_t of)>;
+
 // Of the directories, each by the trust file that knows it. INVALID_ARGUMENT: none does.
 absl::StatusOr<VerifiedLogs> VerifiedLogsIn(const std::vector<std::string>& directories,
-                                            const std::vector<audit::Trust>& trusts);
+                                            const std::vector<audit::Trust>& trusts, const LogProgress& progress = {});
 
 // Over the wire: the coordinator's, that of every site, and all that the coordinator keeps commitments of, by the keys
 // that the signed law pins; against what the coordinator keeps as well. Witnesses are not asked for.
-absl::StatusOr<VerifiedLogs> VerifiedLogsOf(Admin& admin);
+absl::StatusOr<VerifiedLogs> VerifiedLogsOf(Admin& admin, const LogProgress& progress = {});
 
 }  // namespace bailiwick::cli

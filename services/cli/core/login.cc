@@ -38,13 +38,23 @@ absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& per
   return LoginString(admin.context(), info, person, token.token());
 }
 
-absl::StatusOr<std::string> Login(const std::string& text, const std::string& directory, bool replace,
-                                  const std::vector<std::string>& policy_keys, const rpc::Proxy::Settings& way_out) {
+namespace {
+
+// A login string and the context that is to come of it.
+struct Invited {
+  enroll::v1::LoginString login;
+  Context context;
+  rpc::Proxy proxy;
+  bool replaces = false;
+};
+
+absl::StatusOr<Invited> Accept(const std::string& text, const std::string& directory, bool replace,
+                               const rpc::Proxy::Settings& way_out) {
   BW_ASSIGN_OR_RETURN(enroll::v1::LoginString login, rpc::ParseLoginString(text));
   os::Files* files = os::Files::System();
   Context context;
   context.directory = directory;
-  BW_ASSIGN_OR_RETURN(bool exists, files->Exists(os::JoinPath(directory, "context.yaml")));
+  BW_ASSIGN_OR_RETURN(const bool exists, files->Exists(os::JoinPath(directory, "context.yaml")));
   if (exists && !replace) {
     return absl::AlreadyExistsError(
         absl::StrCat(directory, " holds a context already; choose another with --to, or say --replace"));
@@ -53,11 +63,33 @@ absl::StatusOr<std::string> Login(const std::string& text, const std::string& di
     BW_ASSIGN_OR_RETURN(context, LoadContext(directory));
   }
   if (!way_out.proxy.empty() || !way_out.credentials.empty() || !way_out.exempt.empty()) context.way_out = way_out;
-  BW_ASSIGN_OR_RETURN(const rpc::Proxy proxy, rpc::Proxy::Parse(files, context.way_out));
+  BW_ASSIGN_OR_RETURN(rpc::Proxy proxy, rpc::Proxy::Parse(files, context.way_out));
+  return Invited{std::move(login), std::move(context), std::move(proxy), exists};
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> TryLogin(const std::string& text, const std::string& directory, bool replace,
+                                                  const rpc::Proxy::Settings& way_out) {
+  BW_ASSIGN_OR_RETURN(const Invited invited, Accept(text, directory, replace, way_out));
+  const enroll::v1::LoginString& login = invited.login;
+  BW_RETURN_IF_ERROR(rpc::JoinChannel(login.join_address(), login.ca_sha256(), "", invited.proxy).status());
+  return std::vector<std::string>{
+      absl::StrCat("the string is spent at ", login.join_address(),
+                   ", where the coordinator that it pins answers; whether it counts, the spending says"),
+      absl::StrCat("credentials of ", login.person(), invited.replaces ? " replace those in " : " are in ", directory)};
+}
+
+absl::StatusOr<std::string> Login(const std::string& text, const std::string& directory, bool replace,
+                                  const std::vector<std::string>& policy_keys, const rpc::Proxy::Settings& way_out) {
+  os::Files* files = os::Files::System();
+  BW_ASSIGN_OR_RETURN(Invited invited, Accept(text, directory, replace, way_out));
+  const enroll::v1::LoginString& login = invited.login;
+  Context& context = invited.context;
   const absl::Time now = os::Clock::System()->Now();
   BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
   BW_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
-                      rpc::JoinChannel(login.join_address(), login.ca_sha256(), "", proxy));
+                      rpc::JoinChannel(login.join_address(), login.ca_sha256(), "", invited.proxy));
   enroll::v1::LoginRequest request;
   request.set_token(login.token());
   request.set_csr_der(key.csr_der);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/os/files.h"
+#include "services/cli/commands/dry_run.h"
 #include "services/cli/commands/yes_flag.h"
 #include "services/cli/dev/fleet.h"
 
@@ -65,11 +66,24 @@ absl::Status Status(const Globals& globals, const std::string& directory) {
   return absl::OkStatus();
 }
 
+absl::Status TryDown(const Globals& globals, const std::string& directory, bool purge) {
+  BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Load(directory));
+  std::vector<std::string> effects;
+  for (const auto& [name, site] : fleet.sites()) {
+    if (Alive(site.process)) effects.push_back(absl::StrCat(name, " is stopped"));
+  }
+  if (Alive(fleet.coordinator())) effects.push_back("coordinator is stopped");
+  if (purge) effects.push_back(absl::StrCat(fleet.directory(), " is removed, with all data in it"));
+  if (effects.empty()) effects.push_back("nothing is running");
+  return SayTried(globals, effects, "");
+}
+
 }  // namespace
 
 void RegisterDev(CLI::App& app, Globals& globals) {
   auto* dev = app.add_subcommand("dev", "a fleet on this machine: a coordinator and an agent for each site");
   dev->require_subcommand(1);
+  dev->footer("Example:\n  bailiwick dev up --dir fleet --site factory=eu/de/fra --site core=eu/de");
   auto dir = std::make_shared<std::string>();
   auto add_dir = [dir](CLI::App* c) {
     c->add_option("--dir", *dir, "directory of the fleet (default: the context's, else ./bailiwick-dev)")
@@ -111,8 +125,10 @@ void RegisterDev(CLI::App& app, Globals& globals) {
     auto yes = YesFlag(c);
     add_dir(c);
     c->add_flag("--purge", *purge, "remove the directory too, with all data in it");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick dev down --dir fleet --purge");
-    OnRun(c, globals, [&globals, dir, purge, yes]() -> absl::Status {
+    OnRun(c, globals, [&globals, dir, purge, yes, dry_run]() -> absl::Status {
+      if (*dry_run) return TryDown(globals, DirectoryOf(*dir, globals), *purge);
       BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Open(DirectoryOf(*dir, globals)));
       if (!*purge) return fleet.Down();
       BW_RETURN_IF_ERROR(Confirm(globals, *yes, absl::StrCat("Remove ", fleet.directory(), " with all data in it?"),
