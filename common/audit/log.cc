@@ -140,6 +140,7 @@ class FileLog : public Log {
     return out;
   }
 
+  uint64_t bytes() const override { return payload_.bytes(); }
   uint64_t size() const override {
     absl::MutexLock lock(&mutex_);
     return tree_.size();

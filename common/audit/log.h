@@ -58,7 +58,8 @@ class Log {
   virtual absl::StatusOr<std::vector<Record>> Read(uint64_t from, uint64_t limit) = 0;
   // As they are written, with salt and hash.
   virtual absl::StatusOr<std::vector<std::string>> ReadLines(uint64_t from, uint64_t limit) = 0;
-  virtual uint64_t size() const = 0;  // durable records
+  virtual uint64_t size() const = 0;   // durable records
+  virtual uint64_t bytes() const = 0;  // of them in payload/
 
   // From now on checkpoints are signed with this key, under this name. FAILED_PRECONDITION: the name is none.
   virtual absl::Status SignAs(const std::string& name, const crypto::SigningKey& key) = 0;

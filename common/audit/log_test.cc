@@ -39,9 +39,18 @@ TEST_F(AuditTest, AppendsReadsAndGoesOnAfterReopen) {
 }
 
 TEST_F(AuditTest, ReadsAcrossItsFiles) {
-  Fill(9600);
-  auto log = Open();
+  auto on_disk = [this] {
+    uint64_t bytes = 0;
+    for (const std::string& name : AllFiles("payload")) bytes += File(name).size();
+    return bytes;
+  };
+  auto log = Fill(9600);
+  EXPECT_EQ(log->bytes(), on_disk());
+  log = nullptr;
+  log = Open();
   EXPECT_EQ(log->size(), 9601u);
+  EXPECT_EQ(log->bytes(), on_disk());
+  EXPECT_GT(log->bytes(), 9601u * 100);
   for (uint64_t from : {1, 255, 256, 4095, 4096, 4097, 8191, 8192, 9600}) {
     auto records = log->Read(from, 2);
     ASSERT_TRUE(records.ok()) << records.status();

@@ -11,6 +11,11 @@ namespace bailiwick::audit {
 std::string PayloadPath(uint64_t sequence) { return absl::StrCat("payload/", NumberPath(sequence / kPayloadRecords)); }
 
 absl::Status Payload::Recover(uint64_t from, const std::function<absl::Status(uint64_t, std::string_view)>& each) {
+  earlier_bytes_ = 0;
+  for (uint64_t first = 0; first < from / kPayloadRecords * kPayloadRecords; first += kPayloadRecords) {
+    auto file = files_->OpenRead(os::JoinPath(directory_, PayloadPath(first)));
+    if (file.ok()) earlier_bytes_ += (*file)->Size().value_or(0);  // whoever reads them says what is missing
+  }
   bool more = true;
   for (uint64_t first = from / kPayloadRecords * kPayloadRecords; more; first += kPayloadRecords) {
     BW_RETURN_IF_ERROR(Recover(first, from, &more, each));
@@ -24,6 +29,7 @@ absl::Status Payload::Recover(uint64_t first, uint64_t from, bool* more,
                               const std::function<absl::Status(uint64_t, std::string_view)>& each) {
   *more = false;
   records_ = first;
+  earlier_bytes_ += bytes_;
   bytes_ = 0;
   file_ = nullptr;
   const std::string path = os::JoinPath(directory_, PayloadPath(first));
@@ -64,6 +70,7 @@ absl::Status Payload::OpenNext() {
   BW_RETURN_IF_ERROR(file->Truncate(0));
   BW_RETURN_IF_ERROR(files_->SyncDir(parent));
   file_ = std::move(file);
+  earlier_bytes_ += bytes_;
   bytes_ = 0;
   return absl::OkStatus();
 }

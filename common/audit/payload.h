@@ -1,6 +1,7 @@
 // The records of a log in their files (log.h: payload/). Thread-safe for reads; one thread writes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -25,6 +26,8 @@ class Payload {
   // like: nothing was added, it may go on. *final: nobody knows what is there; only a new Recover does.
   absl::Status Append(std::string_view lines, uint64_t count, bool* final);
 
+  uint64_t bytes() const { return earlier_bytes_ + bytes_; }  // of all records
+
   // Lines from a record on, below `end`, until `each` returns false.
   absl::Status Read(uint64_t from, uint64_t end, const std::function<bool(uint64_t, std::string_view)>& each) const;
 
@@ -37,7 +40,8 @@ class Payload {
   const std::string directory_;
   std::unique_ptr<os::File> file_;  // of the next record; null: not made yet
   uint64_t records_ = 0;
-  uint64_t bytes_ = 0;  // of file_
+  std::atomic<uint64_t> bytes_ = 0;          // of file_
+  std::atomic<uint64_t> earlier_bytes_ = 0;  // of the files before it
 };
 
 }  // namespace bailiwick::audit

@@ -19,14 +19,20 @@ void Judge(Report& report, const std::string& check, uint64_t n, const std::stri
 
 }  // namespace
 
-void JudgeSpace(Report& report, const std::string& directory, const os::Space& space, const std::string& of) {
+void JudgeSpace(Report& report, const std::string& directory, const os::Space& space, const std::string& of,
+                uint64_t reserve) {
   const std::string disk = "disk" + of, inodes = "inodes" + of;
   const std::string found =
       absl::StrCat(FormatBytes(space.free_bytes), " of ", FormatBytes(space.total_bytes), " free under ", directory);
-  if (space.free_bytes < kDiskReserve) {
-    report.Fail(disk, found,
-                absl::StrCat("commits and transfers stop when the disk is full: free at least ",
-                             FormatBytes(kDiskReserve), ", shorten retention, or give it a larger disk"));
+  if (space.free_bytes < std::max(reserve, kDiskReserve)) {
+    const std::string what = reserve > kDiskReserve
+                                 ? absl::StrCat(
+                                       "commits and transfers have stopped, since no more than the reserve is "
+                                       "left: free more than ",
+                                       FormatBytes(reserve), ", lower diskReserve")
+                                 : absl::StrCat("commits and transfers stop when the disk is full: free at least ",
+                                                FormatBytes(kDiskReserve));
+    report.Fail(disk, found, absl::StrCat(what, ", shorten retention, or give it a larger disk"));
   } else if (space.free_bytes < space.total_bytes / 100 * kLowPercent) {
     report.Warn(disk, found, "less than a twentieth is free: shorten retention or give it a larger disk");
   } else {
@@ -64,13 +70,13 @@ void JudgeWatches(Report& report, uint64_t watches, uint64_t instances) {
               "user.max_inotify_watches, user.max_inotify_instances)");
 }
 
-void CheckDisk(Report& report, const std::string& directory, const std::string& of) {
+void CheckDisk(Report& report, const std::string& directory, const std::string& of, uint64_t reserve) {
   const std::string file_system = "file system" + of;
   auto space = os::SpaceOf(directory);
   if (!space.ok()) {
     return report.Fail("disk" + of, std::string(space.status().message()), "create the directory, or correct its name");
   }
-  JudgeSpace(report, directory, *space, of);
+  JudgeSpace(report, directory, *space, of, reserve);
   auto fs = os::FileSystemOf(directory);
   const std::string type = fs.ok() ? fs->type : "unknown";
   const os::Abilities can = os::TryDirectory(directory);

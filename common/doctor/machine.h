@@ -15,7 +15,8 @@
 
 namespace bailiwick::doctor {
 
-// Less than this free is what the alert BailiwickDiskFull says too; so many files are what a lay-out may make at once.
+// With less free there is no room to work in, whatever smaller reserve an agent was given; so many files are what a
+// lay-out may make at once.
 inline constexpr uint64_t kDiskReserve = kGiB;
 inline constexpr uint64_t kInodeReserve = 10'000;
 // Below these a busy agent runs into the wall: a connection, a pack and a file being read each take one.
@@ -25,7 +26,9 @@ inline constexpr uint64_t kLittleMemory = kGiB, kTooLittleMemory = 256 * kMiB;
 inline constexpr uint64_t kFewWatches = 65'536, kFewInstances = 16;
 
 // The judgement of a number alone: pure.
-void JudgeSpace(Report& report, const std::string& directory, const os::Space& space, const std::string& of = "");
+// `reserve`: what an agent leaves free; below it, and below kDiskReserve, it is a failure.
+void JudgeSpace(Report& report, const std::string& directory, const os::Space& space, const std::string& of = "",
+                uint64_t reserve = 0);
 void JudgeOpenFiles(Report& report, uint64_t limit);
 void JudgeProcesses(Report& report, uint64_t limit);
 void JudgeMemory(Report& report, uint64_t bytes);
@@ -33,7 +36,7 @@ void JudgeWatches(Report& report, uint64_t watches, uint64_t instances);
 
 // "disk", "inodes", "file system", "reflink", each with `of` behind it: of the file system under a directory that
 // exists. Writes there and cleans up.
-void CheckDisk(Report& report, const std::string& directory, const std::string& of = "");
+void CheckDisk(Report& report, const std::string& directory, const std::string& of = "", uint64_t reserve = 0);
 // "open files", "processes", "memory" of the process (0: this one).
 void CheckLimits(Report& report, pid_t pid);
 void CheckWatches(Report& report);      // "inotify"

@@ -50,6 +50,12 @@ TEST(JudgeTest, SpaceIsMeasuredByTheReserveAndByTheWhole) {
   space.free_bytes = kGiB - 1;
   EXPECT_EQ(Only(disk).verdict, Verdict::kFail);
   EXPECT_EQ(Only(disk, 1).verdict, Verdict::kOk);
+  space.free_bytes = 49 * kGiB;
+  space.total_bytes = 200 * kGiB;
+  EXPECT_EQ(Only(disk).verdict, Verdict::kOk);
+  auto reserved = [&space](Report& r) { JudgeSpace(r, "/data", space, "", 50 * kGiB); };
+  EXPECT_EQ(Only(reserved).verdict, Verdict::kFail) << "an agent that leaves 50 GiB takes nothing more";
+  EXPECT_THAT(Only(reserved).remedy, HasSubstr("50.0 GiB, lower diskReserve"));
   space.free_inodes = 9'999;
   EXPECT_EQ(Only(disk, 1).verdict, Verdict::kWarn);
   space.free_inodes = 0;

@@ -82,6 +82,7 @@ TEST_F(AtRestTest, NothingOfTheContentIsOnTheDiskAndAllOfItReadsBack) {
     Open();
     ExpectThere(0, 100);
     EXPECT_FALSE(Has(100));
+    EXPECT_EQ(store_->Stats()->chunks, 100u);
   }
   EXPECT_TRUE(store_->at_rest().encrypted());
   EXPECT_EQ(store_->at_rest().wrapping_key, key_);

@@ -105,6 +105,12 @@ absl::StatusOr<PackEntries> StoreImpl::ReadSidecar(PackId pack, bool encrypted) 
   return cipher->OpenSidecar(bytes, pack, &pack_bytes);
 }
 
+uint64_t StoreImpl::CountInSidecar(PackId pack, bool encrypted) {
+  auto file = options_.files->OpenRead(SidecarPath(pack, encrypted));
+  const uint64_t size = file.ok() ? (*file)->Size().value_or(0) : 0;
+  return ChunksOfSidecar(encrypted ? size - std::min<uint64_t>(size, kSealedSidecarExtraBytes) : size);
+}
+
 absl::StatusOr<PackEntries> StoreImpl::ReadSidecar(PackId pack) {
   bool encrypted = false;
   {
@@ -153,8 +159,9 @@ absl::Status StoreImpl::RecoverSealed(PackId pack, bool encrypted) {
     BW_RETURN_IF_ERROR(entries.status());
     BW_RETURN_IF_ERROR(IndexPack(pack, encrypted, *entries));
   }
+  const uint64_t chunks = CountInSidecar(pack, encrypted);
   absl::MutexLock lock(&mutex_);
-  packs_[pack] = {.bytes = size, .encrypted = encrypted};
+  packs_[pack] = {.bytes = size, .chunks = chunks, .encrypted = encrypted};
   plain_packs_ += encrypted ? 0 : 1;
   return absl::OkStatus();
 }
@@ -173,7 +180,7 @@ absl::Status StoreImpl::RecoverUnfinished(PackId pack, bool encrypted) {
   BW_RETURN_IF_ERROR(WriteSidecar(pack, encrypted, valid, *entries));
   BW_RETURN_IF_ERROR(IndexPack(pack, encrypted, *entries));
   absl::MutexLock lock(&mutex_);
-  packs_[pack] = {.bytes = valid, .encrypted = encrypted};
+  packs_[pack] = {.bytes = valid, .chunks = entries->size(), .encrypted = encrypted};
   plain_packs_ += encrypted ? 0 : 1;
   return absl::OkStatus();
 }
@@ -354,7 +361,10 @@ absl::StatusOr<StoreStats> StoreImpl::Stats() {
   absl::MutexLock lock(&mutex_);
   StoreStats stats;
   stats.packs = packs_.size();
-  for (const auto& [id, pack] : packs_) stats.pack_bytes += pack.bytes;
+  for (const auto& [id, pack] : packs_) {
+    stats.pack_bytes += pack.bytes;
+    stats.chunks += pack.chunks;
+  }
   return stats;
 }
 

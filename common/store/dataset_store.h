@@ -79,6 +79,7 @@ std::vector<absl::Status> VerifyEach(std::span<const ChunkParts> chunks, std::sp
 struct StoreStats {
   uint64_t packs = 0;
   uint64_t pack_bytes = 0;
+  uint64_t chunks = 0;  // in them, dead ones until a collection
 };
 
 // How a dataset is kept at rest.

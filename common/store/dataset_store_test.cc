@@ -77,6 +77,9 @@ TEST_F(DatasetStoreTest, WhatWasFlushedIsThereAlsoAfterAReopen) {
   ExpectThere(0, 100);
   EXPECT_EQ(Names(".pack").size(), 1u) << "a hundred chunks cost one pack";
   EXPECT_EQ(store_->Stats()->packs, 1u);
+  EXPECT_EQ(store_->Stats()->chunks, 100u) << "known without reading the sidecar";
+  PutRange(50, 150);
+  EXPECT_EQ(store_->Stats()->chunks, 150u);
 }
 
 TEST_F(DatasetStoreTest, AChunkIsStoredOnce) {

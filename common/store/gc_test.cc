@@ -49,6 +49,7 @@ TEST_F(GarbageTest, FreesWhatIsDeadAndKeepsWhatIsLive) {
   EXPECT_FALSE(Has(149));
   EXPECT_EQ(Names(".pack").size(), 2u);
   EXPECT_EQ(Names(".idx").size(), 2u);
+  EXPECT_EQ(store_->Stats()->chunks, 10u + 100u) << "what was mostly alive keeps its dead ones";
   LoseIndex();
   Open();
   ExpectThere(150, 160);

@@ -124,6 +124,11 @@ absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId p
   return entries;
 }
 
+uint64_t ChunksOfSidecar(uint64_t sidecar_bytes) {
+  constexpr uint64_t kAround = kSidecarHeaderBytes + 8;
+  return sidecar_bytes < kAround ? 0 : (sidecar_bytes - kAround) / kSidecarEntryBytes;
+}
+
 std::string EncodeSidecar(PackId pack, uint64_t pack_bytes, const PackEntries& unsorted) {
   PackEntries entries = unsorted;
   std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.first < b.first; });

@@ -42,6 +42,8 @@ absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId p
 // Where `magic` lies next from `offset` on; `size`, the file's, when nowhere.
 absl::StatusOr<uint64_t> FindMagic(os::File& file, std::string_view magic, uint64_t offset, uint64_t size);
 
+// How many chunks a sidecar of so many bytes names, as EncodeSidecar writes it; 0 for one that is none.
+uint64_t ChunksOfSidecar(uint64_t sidecar_bytes);
 std::string EncodeSidecar(PackId pack, uint64_t pack_bytes, const PackEntries& entries);
 absl::StatusOr<PackEntries> DecodeSidecar(std::string_view bytes, PackId pack, uint64_t* pack_bytes);  // DATA_LOSS
 

@@ -17,7 +17,6 @@ constexpr std::string_view kSidecarMagic = "BWPIDX";
 constexpr char kSealedFormat = 2;
 constexpr char kAes256Gcm = 1;
 constexpr size_t kClearBytes = 8;  // of a record: magic and length
-constexpr size_t kSidecarClearBytes = 16;
 
 std::string Purpose(std::string_view what, DatasetId dataset) {
   return absl::StrCat(absl::string_view(what.data(), what.size()), dataset.str());

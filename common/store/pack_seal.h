@@ -21,6 +21,8 @@ inline constexpr size_t kPackSaltBytes = 16;
 inline constexpr size_t kSealedHeaderBytes = kPackHeaderBytes + kPackSaltBytes;
 // Around the stored bytes: as much before them as in a plain pack, and the tag behind.
 inline constexpr size_t kSealedTrailerBytes = crypto::kTagSize;
+inline constexpr size_t kSidecarClearBytes = 16;
+inline constexpr size_t kSealedSidecarExtraBytes = kSidecarClearBytes + crypto::kNonceSize + crypto::kTagSize;
 
 // One pack's. Immutable, thread-safe.
 class PackCipher {

@@ -240,7 +240,7 @@ absl::Status PackWriter::Seal() {
   BW_RETURN_IF_ERROR(store_->IndexPack(pack_->id(), pack_->encrypted(), pack_->entries()));
   const uint64_t size = pack_->written();
   absl::MutexLock lock(&store_->mutex_);
-  store_->packs_[pack_->id()] = {.bytes = size, .encrypted = pack_->encrypted()};
+  store_->packs_[pack_->id()] = {.bytes = size, .chunks = pack_->entries().size(), .encrypted = pack_->encrypted()};
   store_->plain_packs_ += pack_->encrypted() ? 0 : 1;
   store_->open_.erase(pack_->id());
   for (const auto& [digest, at] : pack_->entries()) store_->quarantined_.erase(digest);

@@ -90,6 +90,7 @@ class StoreImpl : public DatasetStore {
   }
   struct Pack {  // a finished one
     uint64_t bytes = 0;
+    uint64_t chunks = 0;
     bool encrypted = false;
   };
   struct PackFile {  // open for reading
@@ -108,6 +109,7 @@ class StoreImpl : public DatasetStore {
   absl::StatusOr<PackEntries> Scan(os::File& file, PackId pack, bool encrypted, PackScan scan, uint64_t* valid_bytes);
   absl::Status WriteSidecar(PackId pack, bool encrypted, uint64_t bytes, const PackEntries& entries);
   absl::StatusOr<PackEntries> ReadSidecar(PackId pack, bool encrypted);
+  uint64_t CountInSidecar(PackId pack, bool encrypted);  // by its size, unread; 0 when it cannot be opened
   absl::StatusOr<PackEntries> ReadSidecar(PackId pack);  // of one that is known
 
   // Keys, see store_keys.cc.

@@ -179,7 +179,8 @@ absl::Status Serve(const ServeSettings& settings) {
       files, endpoints,
       absl::StrCat("{\"control\":\"", control_address, "\",\"join\":\"", join_address, "\",\"health\":\"",
                    health == nullptr ? "" : health->endpoint(), "\",\"metrics\":\"",
-                   status_server == nullptr ? "" : status_server->endpoint(), "\"}\n")));
+                   status_server == nullptr ? "" : status_server->endpoint(), "\",\"build\":\"",
+                   std::string(kBuildVersion), "\"}\n")));
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"control", control_address},
                   {"join", join_address},

@@ -83,6 +83,14 @@ spec:
 """
 
 
+# What the walk sends slowly: 16 MiB at 1 MiB/s, until it has seen enough, wanted at core within an hour.
+VIDEO = documents("""apiVersion: bailiwick/v1
+kind: BandwidthPolicy
+metadata: {name: line}
+spec: {caps: [{site: factory, limit: 1MiB}]}
+""", replication_yaml("films", to="[{site: core}]", select="film: some", more="  rpo: 1h\n"))
+
+
 class ConsoleTest(FleetTest):
     SITES = (FACTORY, CORE, CLOUD_US)
 
@@ -101,6 +109,7 @@ class ConsoleTest(FleetTest):
                                   replication_yaml("maps", to="[{site: factory}]", select="class: maps")))
         cls.fleet.commit("maps")
         cls.fleet.wait_version("maps", 1, "factory")
+        write(cls.fleet.path("video", "film"), os.urandom(16 << 20))
 
     def test_who_may_not_enter(self):
         with Console(self.fleet) as console:
@@ -172,9 +181,10 @@ class ConsoleTest(FleetTest):
         wait_until(lambda: "core" in {log["log"] for log in self.fleet.json("audit", "logs")["logs"]}, timeout=120,
                    what="the coordinator knows the log of core, whose records the walk proves")
         with Console(self.fleet) as console:
-            result = run([NODE, os.path.join(HERE, "walk.mjs")], timeout=240, cwd=HERE, env=dict(
+            result = run([NODE, os.path.join(HERE, "walk.mjs")], timeout=300, cwd=HERE, env=dict(
                 self.fleet.env, CONSOLE_LINK=console.link, BAILIWICK=CLI, FLEET=self.fleet.dir, TOOLS=TOOLS, CHROMIUM=BROWSER,
-                PROFILE=self.fleet.path("profile"), PICTURES=os.path.join(ROOT, "build", "console"), FORBID_MAPS=MAPS +
+                PROFILE=self.fleet.path("profile"), PICTURES=os.path.join(ROOT, "build", "console"), VIDEO=documents(
+                    VIDEO, dataset_yaml("video", self.fleet.path("video"), labels='class: telemetry, film: some')), FORBID_MAPS=MAPS +
                 "  - {id: no-maps-in-halls, effect: forbid, data: {matchLabels: {class: maps}}, to: {in: [eu/de/fra]}}\n"))
             print(result.out)
             self.assertEqual(result.code, 0, result)

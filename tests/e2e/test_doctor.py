@@ -78,19 +78,27 @@ class Doctor(f.FleetTest):
 
     # --- well
     def test_a_well_fleet_passes_on_every_side(self):
+        self.maxDiff = None
+        machine = ("memory", "processes", "time source")   # what this machine, or who runs tests in it, gives: asked for, not judged
         rows = self.cli()
-        for check in ("context", "certificate", "key certificate", "dns coordinator", "tcp coordinator", "tls coordinator", "clock",
-                      "version coordinator", "law", "agent core", "tcp agent core", "tls agent core", "version agent core"):
+        self.assertLessEqual(set(machine), set(rows))
+        for check in ("context", "owner", "disk", "open files", "certificate", "key certificate", "key policy", "dns coordinator", "tcp coordinator",
+                      "tls coordinator", "clock", "version coordinator", "law", *(f"{what} {site}" for site in ("core", "factory")
+                                                                                for what in ("agent", "dns agent", "tcp agent", "tls agent", "version agent"))):
             self.assertFound(rows, check, "ok")
         f.wait_until(lambda: "connected" in self.agent(code=None)["agent"]["found"], what="the agent says so")
         rows = self.agent()
         self.assertFound(rows, "disk", self.disk_here())
-        for check in ("owner", "inodes", "file system", "reflink", "open files", "certificate", "key enrolment", "agent",
-                      "tcp this agent", "tcp coordinator", "tls coordinator", "clock", "version coordinator"):
+        self.assertLessEqual({*machine, "inotify"}, set(rows))
+        for check in ("owner", "inodes", "file system", "reflink", "open files", "certificate", "key certificate", "key enrolment", "agent",
+                      "dns this agent", "tcp this agent", "dns coordinator", "tcp coordinator", "tls coordinator", "clock", "version coordinator"):
             self.assertFound(rows, check, "ok")
         rows = self.coordinator()
         self.assertFound(rows, "disk", self.disk_here())
-        for check in ("data", "owner", "certificate", "ca", "key grant", "coordinator", "tcp control port", "tls join port"):
+        self.assertLessEqual(set(machine), set(rows))
+        for check in ("data", "owner", "inodes", "file system", "reflink", "open files", "certificate", "key certificate", "ca", "key ca", "key grant",
+                      "key timestamp", "coordinator", "version coordinator", "dns control port", "tcp control port", "dns join port", "tcp join port",
+                      "tls join port"):
             self.assertFound(rows, check, "ok")
         table = f.run([f.CLI, "doctor", "--context", self.fleet.dir])
         self.assertRegex(table.out, r"(?m)^RESULT +CHECK +FOUND$")
@@ -137,9 +145,27 @@ class Doctor(f.FleetTest):
             f.wait_until(lambda: self.agent(code=f.UNAVAILABLE)["agent"]["result"] == "fail", what="the agent noticed")
             rows = self.coordinator()
             self.assertFound(rows, "coordinator", "warn", "none serves", "bailiwick-coordinator serve")
+            self.assertFound(rows, "version coordinator", "ok", "this program")
+            self.before_it_serves()
         finally:
             self.fleet.dev("start", "coordinator")
             f.wait_until(lambda: self.agent(code=None)["agent"]["result"] == "ok", what="the agent is connected again")
+
+    def before_it_serves(self):
+        """What it would listen at and tell agents, as it stands in the settings."""
+        def look(control, **options):
+            config = f.write(self.fleet.path("coordinator.yaml"), f"dataDir: {os.path.join(self.fleet.dir, 'coordinator')}\n"
+                             f"controlListen: {control}\njoinListen: 127.0.0.1:0\nadvertise: {options.pop('advertise', 'localhost')}\n")
+            return self.examine(f.COORDINATOR, "doctor", "--config", config, **options)
+        with socket.create_server(("127.0.0.1", 0)) as stranger:
+            taken = "127.0.0.1:%d" % stranger.getsockname()[1]
+            rows = look(taken)
+            self.assertFound(rows, "dns control port", "ok", "localhost is ")
+            self.assertFound(rows, "tcp control port", "warn", f"another process listens at {taken}", "--control-listen")
+        self.assertFound(look(taken), "tcp control port", "ok", "free")
+        self.assertFound(look(taken), "tcp join port", "ok", "chosen when it serves")
+        rows = look(taken, advertise="no-such-name.invalid", code=f.UNAVAILABLE)
+        self.assertFound(rows, "dns join port", "fail", "no-such-name.invalid", "--advertise")
 
     def test_an_agent_that_is_down(self):
         self.fleet.dev("stop", "core")
@@ -212,7 +238,31 @@ class Doctor(f.FleetTest):
         rows = self.examine(f.AGENT, "doctor", "--data-dir", self.fleet.path("nothing"), code=f.FAILED)
         self.assertFound(rows, "disk", "fail")
 
+    def test_a_context_that_others_can_change(self):
+        place = self.context()
+        self.assertFound(self.cli(context=place), "owner", "ok", "root alone")
+        os.chmod(os.path.join(place, "context.yaml"), 0o666)
+        self.assertFound(self.cli(context=place, code=f.FAILED), "owner", "fail", "written by others", "chmod go-w .*context.yaml")
+        with self.mounted(self.fleet.path("full"), "size=1m") as path:
+            f.write(os.path.join(path, "context.yaml"), w.read(os.path.join(place, "context.yaml")), mode=0o600)
+            for folder in ("admin", "policy.pem", "keys"):
+                if os.path.lexists(os.path.join(place, folder)):
+                    os.symlink(os.path.join(place, folder), os.path.join(path, folder))
+            self.assertFound(self.cli(context=path), "disk", "warn", "of 1.00 MiB free", "login could not be stored")
+
     # --- versions
+    def test_a_process_that_is_older_than_what_is_installed(self):
+        path = os.path.join(self.fleet.dir, "coordinator", "endpoints.json")
+        before = w.read(path)
+        told = json.loads(before)
+        for build, result in ((None, "warn"), ("0.9.0", "fail")):
+            changed = {k: v for k, v in told.items() if k != "build"} | ({"build": build} if build else {})
+            f.write(path, json.dumps(changed))
+            try:
+                self.assertFound(self.coordinator(code=None), "version coordinator", result, remedy="restart it|upgrade")
+            finally:
+                f.write(path, before)
+
     def test_builds_that_are_too_far_apart(self):
         self.fleet.dev("stop", "core")
         try:
@@ -257,6 +307,8 @@ class Doctor(f.FleetTest):
         with self.mounted(self.fleet.path("fixed"), "ro") as path:
             rows = self.examine(f.AGENT, "doctor", "--data-dir", path, code=f.FAILED)
             self.assertFound(rows, "file system", "fail", "tmpfs: ", "writable")
+        rows = self.agent("--disk-reserve", "900TiB", code=f.FAILED)
+        self.assertFound(rows, "disk", "fail", remedy="lower diskReserve")
         rows = self.agent("--replica-path", self.fleet.path("nothing"), code=f.FAILED)
         self.assertFound(rows, "disk of replicas", "fail")
 

@@ -87,7 +87,8 @@ class Shipped(unittest.TestCase):
 class Metrics(f.FleetTest):
     SITES = (f.FACTORY, f.CORE)
     SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]", more="  rpo: 1h\n"))
-    DATASET = "seen"
+    DATASET, RECORDED = "seen", "recorded"
+    RECORDS = "commit: {onRequest: true}\ningest: consume\nabsent: keep\ndropAfterCopies: 1"
 
     @classmethod
     def setUpClass(cls):
@@ -98,6 +99,9 @@ class Metrics(f.FleetTest):
         cls.fleet.commit(cls.DATASET)
         f.write(cls.source + "/more", os.urandom(50000))
         cls.fleet.commit(cls.DATASET)
+        f.write(cls.fleet.path(cls.RECORDED) + "/clip", os.urandom(300000), mtime=1_700_000_000)
+        cls.fleet.apply(f.dataset_yaml(cls.RECORDED, cls.fleet.path(cls.RECORDED), spec=cls.RECORDS))
+        cls.fleet.commit(cls.RECORDED, wait=False)
 
     def address(self, name):
         place = os.path.join(self.fleet.dir, "coordinator") if name == "coordinator" else self.fleet.data(name)
@@ -136,7 +140,7 @@ class Metrics(f.FleetTest):
         self.assertGreater(self.value("core", moved, **received), 50000)
         f.wait_until(lambda: self.value("factory", moved, **sent) == self.value("core", moved, **received),
                      what="both ends to have counted the same bytes")
-        self.assertEqual(self.value("factory", "bailiwick_agent_commit_duration_seconds_count", result="committed"), 2)
+        self.assertEqual(self.value("factory", "bailiwick_agent_commit_duration_seconds_count", result="committed"), 3)
         for site in ("factory", "core"):
             f.wait_until(lambda: self.value(site, "bailiwick_agent_dataset_newest_version", dataset=self.DATASET) == 2,
                          what="its report")
@@ -153,6 +157,36 @@ class Metrics(f.FleetTest):
         self.assertEqual(self.value("coordinator", "bailiwick_coordinator_replica_rpo_seconds", **pair), 3600)
         self.assertGreaterEqual(self.value("coordinator", "bailiwick_grpc_server_handled_total",
                                            service="bailiwick.control.v1.Control", method="Apply", code="OK"), 1)
+
+    def test_chunks_and_records_are_as_many_as_lie_there(self):
+        chunks = "bailiwick_agent_dataset_chunks"
+        # 21 files of less than a chunk each, and the nodes of two manifests.
+        f.wait_until(lambda: self.value("factory", chunks, dataset=self.DATASET) == self.value("core", chunks, dataset=self.DATASET),
+                     what="a copy to have as many chunks as the home")
+        self.assertIn(self.value("core", chunks, dataset=self.DATASET), range(22, 40))
+        for name, directory in (("coordinator", os.path.join(self.fleet.dir, "coordinator")), ("core", self.fleet.data("core"))):
+            process = "coordinator" if name == "coordinator" else "agent"
+            payload = os.path.join(directory, "audit", "payload")
+            f.wait_until(lambda: 0 < self.value(name, f"bailiwick_{process}_audit_bytes") == sum(map(os.path.getsize, f.files_under(payload))),
+                         what="the size of its audit log")
+
+    def test_what_the_home_gave_up_is_told(self):
+        versions, given_up = "bailiwick_agent_dataset_versions_given_up", "bailiwick_agent_given_up_bytes_total"
+        f.wait_until(lambda: self.value("factory", versions, dataset=self.RECORDED) == 1, timeout=120, what="a version to be given up")
+        self.assertIn(int(self.value("factory", given_up, dataset=self.RECORDED)), range(300000, 310000))
+        self.assertEqual(self.value("core", versions, dataset=self.RECORDED), 0)
+        self.assertIsNone(self.value("core", given_up, dataset=self.RECORDED))
+        for site in ("factory", "core"):
+            self.assertEqual(self.value(site, versions, dataset=self.DATASET), 0)
+
+    def test_flows_and_certificates_of_agents(self):
+        count = "bailiwick_agent_transfer_duration_seconds_count"
+        for site, direction in (("factory", "send"), ("core", "receive")):
+            self.assertGreaterEqual(self.value(site, count, direction=direction, result="COMPLETE"), 2)
+        for site in ("factory", "core"):
+            life = self.value(site, "bailiwick_agent_certificate_expiry_timestamp_seconds") - time.time()
+            self.assertTrue(12 * 3600 < life < 25 * 3600, life)
+            self.assertGreater(self.value(site, "bailiwick_agent_disk_reserve_bytes"), 0)
 
     def test_a_copy_that_was_read_back_says_when(self):
         began = int(time.time())

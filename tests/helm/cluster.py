@@ -112,7 +112,8 @@ class Cluster:
         for pod in self.pods:
             pod.kill()
         self.names.close()
-        for name in self.addresses:
+        for name, address in self.addresses.items():
+            run("ip", "link", "del", f"pod{address.rsplit('.', 1)[1]}")   # a namespace's end takes it along only some time later
             run("ip", "netns", "del", name)
         run("ip", "link", "del", "pods")
         subprocess.run(["chmod", "-R", "u+rwX", self.base])

@@ -172,6 +172,68 @@ class ValueSets(unittest.TestCase):
                     self.assertTrue(rule["ports"], f"{name}: {policy}")
                     self.assertTrue(rule.get("to") or {p["port"] for p in rule["ports"]} == {53}, f"{name}: {policy}")
 
+    def test_resources_are_applied_after_each_install_and_upgrade_from_where_values_say(self):
+        for name, source in (("apply-inline.yaml", {"configMap": {"name": "acme-bailiwick-apply"}}),
+                             ("apply-configmap.yaml", {"configMap": {"name": "law-of-acme"}}),
+                             ("apply-secret.yaml", {"secret": {"secretName": "resources", "defaultMode": 0o440}})):
+            (job,) = [d for d in self.rendered[name] if d["kind"] == "Job"]
+            self.assertEqual(job["metadata"]["annotations"], {"helm.sh/hook": "post-install,post-upgrade",
+                                                              "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded"}, name)
+            pod = job["spec"]["template"]["spec"]
+            (volume,) = [v for v in pod["volumes"] if v["name"] == "resources"]
+            self.assertEqual(volume, dict(source, name="resources"), name)
+            (container,) = pod["containers"]
+            (mount,) = [m for m in container["volumeMounts"] if m["name"] == "resources"]
+            self.assertIn(f"--file={mount['mountPath']}", container["args"], name)
+            made = [d["metadata"]["name"] for d in self.rendered[name] if d["kind"] == "ConfigMap" and d["metadata"]["name"].endswith("-apply")]
+            self.assertEqual(made, ["acme-bailiwick-apply"] if name == "apply-inline.yaml" else [], name)
+
+    def test_agents_of_a_release_are_spread_over_nodes_and_zones(self):
+        for name, documents in self.rendered.items():
+            values = values_of(name).get("topologySpread", {})
+            labels = [p["metadata"]["labels"] for _, p in chart.pods(documents)]
+            agents = [have for have in labels if have["app.kubernetes.io/component"] == "agent"]
+            for d in documents:
+                if d["kind"] not in ("StatefulSet", "DaemonSet", "Job"):
+                    continue
+                constraints = d["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
+                spread = d["metadata"]["labels"]["app.kubernetes.io/component"] == "agent" and values.get("enabled", True)
+                where = f"{name}: {d['kind']} {d['metadata']['name']}"
+                self.assertEqual([c["topologyKey"] for c in constraints],
+                                 ["kubernetes.io/hostname", "topology.kubernetes.io/zone"] if spread else [], where)
+                for constraint in constraints:
+                    self.assertEqual((constraint["maxSkew"], constraint["whenUnsatisfiable"]),
+                                     (1, values.get("whenUnsatisfiable", "ScheduleAnyway")), where)
+                    chosen = constraint["labelSelector"]["matchLabels"].items()
+                    self.assertEqual([have for have in labels if chosen <= have.items()], agents, where)
+        self.assertEqual({values_of(n).get("topologySpread", {}).get(k) for n, k in (("placement.yaml", "whenUnsatisfiable"),
+                                                                                   ("open-network.yaml", "enabled"))}, {"DoNotSchedule", False})
+
+    def test_agents_behind_a_proxy_are_told_and_let_out_to_it(self):
+        """That what they are told gets them through one is in test_run.py."""
+        documents = self.rendered["proxied.yaml"]
+        direct = "--no-proxy=cluster.local"
+        for kind, name, flags, key in (
+                ("StatefulSet", "press", ["--proxy=proxy.plant.example:3128", f"{direct},10.0.0.0/8,plant.example",
+                                          "--proxy-credentials=/etc/bailiwick/proxy/press"], "press"),
+                ("StatefulSet", "paint", ["--proxy=[2001:db8::7]:8080", f"{direct},10.0.0.0/8,plant.example",
+                                          "--proxy-credentials=/etc/bailiwick/proxy/credentials"], "credentials"),
+                ("StatefulSet", "office", ["--proxy=none"], None),
+                ("DaemonSet", "collector", ["--proxy=proxy.plant.example:3128", direct], None)):
+            (pod,) = [d["spec"]["template"]["spec"] for d in documents if (d["kind"], d["metadata"]["name"]) == (kind, f"acme-bailiwick-{name}")]
+            volumes = [v["secret"] for v in pod["volumes"] if v["name"] == "proxy"]
+            self.assertEqual(volumes, [{"secretName": "proxy-password", "defaultMode": 0o440, "items": [{"key": key, "path": key}]}] if key else [])
+            for container in pod["initContainers"] + pod["containers"]:   # who joins dials as well
+                self.assertEqual([a for a in container["args"] if "proxy" in a], flags, name)
+                self.assertEqual([m["mountPath"] for m in container["volumeMounts"] if m["name"] == "proxy"],
+                                 ["/etc/bailiwick/proxy"] if key else [], name)
+        (dial,) = [d["spec"] for d in documents if d["kind"] == "NetworkPolicy" and d["metadata"]["name"].endswith("-dial")]
+        self.assertIn({"to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}],
+                       "ports": [{"port": 3128, "protocol": "TCP"}, {"port": 8080, "protocol": "TCP"}]}, dial["egress"])
+        for where, pod in self.each_pod():
+            if not where.startswith("proxied.yaml"):
+                self.assertNotIn("proxy", json.dumps(pod["spec"]), where)
+
     def monitored(self, kind, name="monitored.yaml"):
         (found,) = [d for d in self.rendered[name] if d["kind"] == kind]
         return found
@@ -315,6 +377,12 @@ class Refusals(unittest.TestCase):
                 (merged(NEEDED, {"apply": {"expectEvictions": -2}}), "/apply/expectEvictions"),
                 (merged(NEEDED, {"apply": {"files": {"law.yml": "x"}}}), "invalid propertyName 'law.yml'"),
                 (merged(NEEDED, {"networkPolicy": {"peers": [{}]}}), "/networkPolicy/peers/0"),
+                (merged(NEEDED, {"agents": {"a": {"proxy": {"address": "proxy.acme.example"}}}}), "/agents/a/proxy/address"),
+                (merged(NEEDED, {"agentDefaults": {"proxy": {"address": "USER:PASSWORD@proxy.acme.example:3128"}}}), "/agentDefaults/proxy/address"),
+                (merged(NEEDED, {"collector": {"proxy": {"address": "https://proxy.acme.example:3128"}}}), "/collector/proxy/address"),
+                (merged(NEEDED, {"agents": {"a": {"proxy": {"address": "p:1", "noProxy": ["a, b"]}}}}), "/agents/a/proxy/noProxy/0"),
+                (merged(NEEDED, {"agents": {"a": {"proxy": {"existingSecret": "s"}}}}), "agents.a.proxy: without its address"),
+                (merged(NEEDED, {"agents": {"a": {"proxy": {"address": "p:1"}}}}), "networkPolicy.proxies says where the proxy is"),
                 (merged(NEEDED, {"agents": {"metrics": {}}}), "invalid propertyName 'metrics'"),
                 (merged(NEEDED, {"metrics": {"enabled": True}}), "networkPolicy.scrapers says where Prometheus is"),
                 (merged(NEEDED, {"metrics": {"serviceMonitor": {"enabled": True}}}), "'/metrics/enabled': value must be true"),
@@ -361,6 +429,7 @@ class Words(unittest.TestCase):
     def test_notes_say_what_to_do_next(self):
         for name, wanted in (("three-sites.yaml", ["bailiwick site join-token factory", "acme-bailiwick-factory-join",
                                                    "bailiwick site approve --all", "parent of `current`",
+                                                   "A mount of\n`current` itself, also by subPath, would stay at the version of that moment.",
                                                    "exec -n fleet acme-bailiwick-coordinator-0 -- bailiwick login-token"]),
                              ("collector.yaml", ["pod-security.kubernetes.io/enforce=privileged", "hostPath"]),
                              ("with-test.yaml", ["helm test acme -n fleet"])):

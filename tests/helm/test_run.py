@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -212,6 +213,34 @@ class Story(unittest.TestCase):
             self.ends_well(core)
             (down,) = (r["expr"] for g in rule["spec"]["groups"] for r in g["rules"] if r.get("alert") == "BailiwickDown")
             wait_until(lambda: answer(down) == {("bailiwick-agent", "fleet/acme-bailiwick-core-0")}, what="the alert's condition")
+
+
+class Proxied(unittest.TestCase):
+    def test_agents_join_and_work_through_a_proxy_and_dial_each_other_directly(self):
+        address = "proxy.plant.example:3128"
+        release = Release(self, dict(VALUES, test=dict(VALUES["test"]), coordinator={"advertise": "coordinator.acme.example"},
+                                     agentDefaults={"proxy": {"address": address, "existingSecret": "proxy-password"}},
+                                     collector={}, metrics={}, networkPolicy={"proxies": [{"ipBlock": {"cidr": "10.244.0.0/24"}}]}))
+        release.cluster.put("Secret", "proxy-password", {"credentials": "robot:s3cret\n"})
+        plant = release.cluster.machine("plant")
+        shutil.copy(os.path.join(chart.ROOT, "tests", "e2e", "connect_proxy.py"), plant.home)
+        plant.spec["containers"][0].update(command=["/usr/bin/python3"], args=["/home/connect_proxy.py", "0.0.0.0:3128", "robot:s3cret", "/home/log"])
+        plant.launch()
+        release.cluster.names.known.update({"proxy.plant.example": plant.address, "coordinator.acme.example": release.coordinator.address})
+        wait_until(lambda: "listening" in plant.logs(), what="the proxy")
+        release.coordinator.start()
+        release.log_in()
+        release.cli("apply", "-f", "-", stdin=FLEET)
+        for site in ("factory", "core"):
+            release.join(site)
+            release.pods[f"acme-bailiwick-{site}"].start()
+        release.cli("site", "approve", "--all")
+        release.deployer_secrets()
+        release.pods["acme-bailiwick-apply"].run()
+        self.assertIn("all true", release.pods["acme-bailiwick-test"].run()[-1])
+        with open(os.path.join(plant.home, "log")) as log:
+            asked = set(log.read().splitlines())
+        self.assertEqual(asked, {f"CONNECT coordinator.acme.example:{port} HTTP/1.1 -> 200" for port in (7440, 7441)})
 
 
 class CertManager(unittest.TestCase):

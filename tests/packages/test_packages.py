@@ -52,6 +52,15 @@ class Units(unittest.TestCase):
             self.assertNotRegex(text.one("ExecStart"), "--token|--join |bwj1")
             self.assertEqual(text.all("NoNewPrivileges"), ["yes"])
 
+    def test_services_say_when_they_are_ready_and_that_they_live(self):
+        """That the processes do is in test_config.py and Story; that systemd is told to listen is here alone."""
+        for unit in UNITS:
+            text = m.Unit(f.read(unit).decode())
+            serves = not unit.endswith("-join.service")
+            self.assertEqual(text.all("Type"), ["notify" if serves else "oneshot"], unit)
+            self.assertEqual(text.all("WatchdogSec"), ["3min"] if serves else [], unit)
+            self.assertEqual(text.all("Restart"), ["always" if serves else "on-failure"], unit)
+
 
 class Hardening(unittest.TestCase):
     """The static agent here; what the packages carry, which a release build makes, in clean_machine.py."""
@@ -105,9 +114,15 @@ class Packages(unittest.TestCase):
         self.assertEqual([t for t in tags if t not in ACCEPTED], [], said)
         self.assertEqual(len(self.packages), 3)
 
+    COMPLETIONS = {"bash": "/usr/share/bash-completion/completions/bailiwick", "zsh": "/usr/share/zsh/vendor-completions/_bailiwick",
+                   "fish": "/usr/share/fish/vendor_completions.d/bailiwick.fish"}   # where Debian's shells look
+
     def test_what_is_installed_and_what_is_left(self):
         machine = self.machine
         machine.run("dpkg", "-i", *self.ours)
+        for shell, path in self.COMPLETIONS.items():
+            self.assertEqual(f.read(machine.path(path)).decode(), machine.run("bailiwick", "completion", shell).out, shell)
+            self.assertIn(f"bailiwick: {path}", machine.run("dpkg-query", "-S", path).out)
         verified = machine.run("systemd-analyze", "verify", "--man=no", *(f"/lib/systemd/system/{os.path.basename(u)}" for u in UNITS))
         self.assertNotIn("bailiwick", verified.text)
         for name, mode in zip(SERVICES, (0o711, 0o700)):
@@ -126,7 +141,7 @@ class Packages(unittest.TestCase):
         self.assertTrue(os.path.exists(machine.path("/etc/bailiwick/agent.yaml")))
         purged = machine.run("dpkg", "-P", "bailiwick", *SERVICES)
         self.assertNotIn("is kept", purged.text)
-        for name in ("/etc/bailiwick", "/var/lib/bailiwick-agent", "/usr/bin/bailiwick", "/usr/share/doc/bailiwick",
+        for name in (*self.COMPLETIONS.values(), "/etc/bailiwick", "/var/lib/bailiwick-agent", "/usr/bin/bailiwick", "/usr/share/doc/bailiwick",
                      "/etc/systemd/system/multi-user.target.wants/bailiwick-agent.service"):
             self.assertFalse(os.path.lexists(machine.path(name)), name)
 

@@ -77,6 +77,44 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* Whether there is a proxy: "yes", or nothing. Takes the values of an agent or of the collectors. */}}
+{{- define "bailiwick.proxied" -}}
+{{- if and .proxy.address (ne .proxy.address "none") }}yes{{ end -}}
+{{- end -}}
+
+{{/* The agent's flags for its way out. Takes (dict "root" $ "of" "agents.core" "values" VALUES). */}}
+{{- define "bailiwick.proxyArgs" -}}
+{{- $p := .values.proxy -}}
+{{- if include "bailiwick.proxied" .values -}}
+- --proxy={{ $p.address }}
+- --no-proxy={{ join "," (prepend $p.noProxy .root.Values.clusterDomain) }}
+{{- if $p.existingSecret }}
+- --proxy-credentials=/etc/bailiwick/proxy/{{ $p.key }}
+{{- end }}
+{{- else if $p.address -}}
+- --proxy=none
+{{- else if or $p.existingSecret $p.noProxy -}}
+{{- fail (printf "%s.proxy: without its address nothing else of it means anything" .of) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "bailiwick.proxyMount" -}}
+{{- if and (include "bailiwick.proxied" .) .proxy.existingSecret -}}
+- {name: proxy, mountPath: /etc/bailiwick/proxy, readOnly: true}
+{{- end -}}
+{{- end -}}
+
+{{- define "bailiwick.proxyVolume" -}}
+{{- if and (include "bailiwick.proxied" .) .proxy.existingSecret -}}
+- name: proxy
+  secret:
+    secretName: {{ .proxy.existingSecret }}
+    defaultMode: 0440
+    items:
+      - {key: {{ .proxy.key }}, path: {{ .proxy.key }}}
+{{- end -}}
+{{- end -}}
+
 {{/* Pod security level `restricted`, in every pod. `groups`: supplemental groups. */}}
 {{- define "bailiwick.podSecurity" -}}
 automountServiceAccountToken: false

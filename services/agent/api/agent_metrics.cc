@@ -37,6 +37,8 @@ void CollectAgent(Agent& agent, const Law& law, AgentState& state, telemetry::Ex
   CollectFigures(out);
   out->Gauge("bailiwick_agent_audit_records", "Records in the audit log.", {},
              static_cast<double>(agent.audit()->size()));
+  out->Gauge("bailiwick_agent_audit_bytes", "Size of the records in the audit log.", {},
+             static_cast<double>(agent.audit()->bytes()));
   if (auto free = state.env().files->FreeBytes(state.directory()); free.ok()) {
     out->Gauge("bailiwick_agent_disk_free_bytes", "Free space where the data directory lies.", {},
                static_cast<double>(*free));

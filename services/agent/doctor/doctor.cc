@@ -125,7 +125,7 @@ doctor::Report Examine(const RunSettings& settings) {
       report, {settings.data_dir, In(settings, "agent.db"), In(settings, "audit"), In(settings, "datasets"),
                In(settings, "identity"), In(settings, "index"), In(settings, "status.json"), In(settings, "agent.sock"),
                KeyDirectory(settings.data_dir, settings.key_dir)});
-  doctor::CheckDisk(report, settings.data_dir);
+  doctor::CheckDisk(report, settings.data_dir, "", DiskReserve(settings).value_or(0));
   if (!settings.replica_path.empty()) doctor::CheckDisk(report, settings.replica_path, " of replicas");
   doctor::CheckLimits(report, pid.value_or(0));
   doctor::CheckWatches(report);

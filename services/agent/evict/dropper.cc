@@ -14,11 +14,16 @@
 #include "common/base/runs.h"
 #include "common/base/status.h"
 #include "common/rpc/codec.h"
+#include "common/telemetry/metrics.h"
 
 namespace bailiwick::agent {
 namespace {
 
 constexpr char kCause[] = "held-elsewhere";
+
+telemetry::CounterFamily given_up_bytes(
+    "bailiwick_agent_given_up_bytes_total",
+    "Stored bytes that the home gave up, because other sites hold them (dropAfterCopies).", {"dataset"});
 
 std::string Detail(const agent::v1::DropRecord& record) {
   std::vector<uint64_t> numbers;
@@ -159,6 +164,7 @@ absl::Status Dropper::CarryOut(DatasetHandle& dataset, const Keeps& keeps) {
     const std::string bytes = envelope.SerializeAsString();
     return put.BindBlob(1, receipt.receipt_id).BindBlob(2, bytes).Run();
   }));
+  given_up_bytes.With({dataset.name}).Add(receipt.bytes);
   absl::MutexLock lock(&mutex_);
   under_way_.erase(dataset.id);
   return absl::OkStatus();

@@ -459,11 +459,14 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   report->set_source_problem(work->source_problem);
   if (fence.has_value()) ToProto(*fence, report->mutable_fence());
   for (auto& state : redactor_.States(work->dataset->id)) *report->add_redactions() = std::move(state);
+  const store::StoreStats stored = stats.value_or(store::StoreStats());
   DatasetFigures figures{.versions = versions->size(),
                          .newest = versions->empty() ? 0 : versions->back().record.number,
                          .current = work->current,
-                         .packs = stats.ok() ? stats->packs : 0,
-                         .stored_bytes = stats.ok() ? stats->pack_bytes : 0,
+                         .given_up = static_cast<uint64_t>(report->dropped_size()),
+                         .packs = stored.packs,
+                         .chunks = stored.chunks,
+                         .stored_bytes = stored.pack_bytes,
                          .problem = !report->problem().empty() || !report->source_problem().empty(),
                          .fenced = fence.has_value()};
   if (read_back.ok()) {

@@ -37,7 +37,11 @@ class Figures {
             "Size of all versions here, each as if it stood alone: divided by the stored bytes, what deduplication "
             "and compression together save.",
             f.logical_bytes);
+      gauge("bailiwick_agent_dataset_versions_given_up",
+            "Versions whose content the home gave up, because other sites hold it (dropAfterCopies).", f.given_up);
       gauge("bailiwick_agent_dataset_packs", "Packs of chunks of the dataset.", f.packs);
+      gauge("bailiwick_agent_dataset_chunks", "Chunks in the packs of the dataset; dead ones until they are collected.",
+            f.chunks);
       gauge("bailiwick_agent_dataset_stored_bytes", "Size of the packs of the dataset.", f.stored_bytes);
       gauge("bailiwick_agent_dataset_problem",
             "1 while its source or its layout has a problem; dataset list tells which.", f.problem);

@@ -15,7 +15,9 @@ struct DatasetFigures {
   uint64_t newest = 0;         // number; 0: none
   uint64_t current = 0;        // number that `current` shows; 0: none
   uint64_t logical_bytes = 0;  // of all versions, each as if it stood alone
+  uint64_t given_up = 0;       // versions whose content the home gave up (dropAfterCopies)
   uint64_t packs = 0;
+  uint64_t chunks = 0;  // in the packs
   uint64_t stored_bytes = 0;
   bool problem = false;  // of its layout or its source
   bool fenced = false;

@@ -1,6 +1,7 @@
 // doctor: whether this context, this machine and the ways to coordinator and agents are as they must be.
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/doctor/machine.h"
@@ -15,9 +16,25 @@ namespace {
 
 constexpr absl::Duration kCallTimeout = absl::Seconds(10);
 constexpr size_t kMaxAgents = 20;  // that nobody named: each may take seconds
+constexpr uint64_t kRoomForLogin = 4 << 20;
 
 constexpr const char* kLogIn =
     "have a policy-admin make a login string (bailiwick login-token NAME) and run: bailiwick login --replace";
+
+// Where the context lies. It may be one that is only read, as in a container.
+void CheckPlace(doctor::Report& report, const Context& context) {
+  std::vector<std::string> paths = {os::JoinPath(context.directory, "context.yaml")};
+  if (absl::StartsWith(context.credentials, context.directory + "/")) {  // else somebody else keeps them
+    for (const char* name : {"", "/cert.pem", "/ca.pem"}) paths.push_back(context.credentials + name);
+  }
+  doctor::CheckOwners(report, paths);
+  const auto space = os::SpaceOf(context.directory);
+  if (!space.ok()) return report.Warn("disk", std::string(space.status().message()), "see whether the disk is there");
+  const std::string found = absl::StrCat(FormatBytes(space->free_bytes), " of ", FormatBytes(space->total_bytes),
+                                         " free under ", context.directory);
+  if (space->free_bytes >= kRoomForLogin) return report.Ok("disk", found);
+  report.Warn("disk", found, "free some: a new login could not be stored");
+}
 
 void CheckIdentity(doctor::Report& report, const Context& context) {
   doctor::CheckCredentials(
@@ -121,12 +138,13 @@ absl::Status CheckAgents(doctor::Report& report, Admin& admin, const std::vector
 absl::StatusOr<int> Doctor(const Globals& globals, const std::vector<std::string>& sites) {
   doctor::Report report;
   doctor::CheckClockSource(report);
-  if (auto limit = os::OpenFilesLimit(0); limit.ok()) doctor::JudgeOpenFiles(report, *limit);
+  doctor::CheckLimits(report, 0);
   auto context = LoadContext(globals.context);
   if (!context.ok()) {
     report.Fail("context", std::string(context.status().message()), kLogIn);
   } else {
     report.Ok("context", context->directory);
+    CheckPlace(report, *context);
     CheckIdentity(report, *context);
     auto admin = Admin::Connect(*context);
     if (!admin.ok()) {

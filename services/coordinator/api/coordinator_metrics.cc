@@ -151,6 +151,8 @@ void CollectLaw(Core& core, Exposition* out) {
 void CollectAudit(const MetricSources& sources, Exposition* out) {
   out->Gauge("bailiwick_coordinator_audit_records", "Records in the coordinator's audit log.", {},
              static_cast<double>(sources.audit->size()));
+  out->Gauge("bailiwick_coordinator_audit_bytes", "Size of the records in the coordinator's audit log.", {},
+             static_cast<double>(sources.audit->bytes()));
   const control::v1::ListAuditLogsResponse logs = sources.audit_desk->Logs();
   std::map<std::string, std::pair<uint64_t, uint64_t>> sites;  // entries, logs with a problem
   for (const auto& log : logs.logs()) {

@@ -8,11 +8,15 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/host_port.h"
 #include "common/base/status.h"
+#include "common/base/version.h"
 #include "common/doctor/machine.h"
 #include "common/doctor/peers.h"
 #include "common/identity/certificates.h"
 #include "common/os/clock.h"
+#include "common/os/network.h"
 #include "common/rpc/credentials.h"
 #include "services/coordinator/core/keys.h"
 
@@ -21,6 +25,7 @@ namespace {
 
 constexpr absl::Duration kCaToMend = absl::Hours(24 * 90);
 constexpr uint64_t kMaxFile = 1 << 20;
+constexpr absl::Duration kConnectTimeout = absl::Seconds(1);
 
 std::string In(const ServeSettings& settings, const char* name) { return os::JoinPath(settings.data_dir, name); }
 
@@ -70,8 +75,8 @@ void CheckIdentity(doctor::Report& report, const ServeSettings& settings) {
   doctor::CheckKeyFile(report, "timestamp", In(settings, "timestamp.pem"), true);
 }
 
-// What the process that serves wrote down; empty: nothing.
-std::string Endpoint(const ServeSettings& settings, const char* which) {
+// What the process that serves wrote down of itself; empty: nothing.
+std::string Told(const ServeSettings& settings, const char* which) {
   google::protobuf::Struct endpoints;
   const std::string text = ReadLine(In(settings, "endpoints.json"));
   if (!google::protobuf::util::JsonStringToMessage(text, &endpoints).ok()) return "";
@@ -80,8 +85,8 @@ std::string Endpoint(const ServeSettings& settings, const char* which) {
 }
 
 void CheckPorts(doctor::Report& report, const ServeSettings& settings) {
-  doctor::CheckReach(report, "control port", Endpoint(settings, "control"));
-  const std::string join = Endpoint(settings, "join");
+  doctor::CheckReach(report, "control port", Told(settings, "control"));
+  const std::string join = Told(settings, "join");
   if (!doctor::CheckReach(report, "join port", join)) return;
   rpc::JoinTrust trust{.ca_sha256 = "",
                        .roots_pem = ReadLine(In(settings, "tls/live/ca.pem")),
@@ -89,6 +94,32 @@ void CheckPorts(doctor::Report& report, const ServeSettings& settings) {
                        .now = os::Clock::System()->Now()};
   doctor::JudgeCall(report, "join port", rpc::JoinChannel(join, trust, rpc::Proxy()).status(),
                     absl::StrCat("it shows the certificate of the coordinator of ", trust.trust_domain));
+}
+
+// Before it serves: that the name which it would tell agents leads somewhere, and that nobody has its port.
+void CheckPortToBe(doctor::Report& report, const ServeSettings& settings, const std::string& who,
+                   const std::string& listen, const char* flag) {
+  const std::string dns = absl::StrCat("dns ", who), tcp = absl::StrCat("tcp ", who);
+  const std::string host = AdvertisedHost(settings, listen);
+  const auto addresses = os::Resolve(host);
+  if (addresses.ok()) {
+    report.Ok(dns, absl::StrCat(host, " is ", absl::StrJoin(*addresses, ", ")));
+  } else {
+    report.OutOfReach(dns, std::string(addresses.status().message()),
+                      "correct --advertise, or what answers for the name (/etc/resolv.conf, /etc/hosts)");
+  }
+  const auto at = ParseHostPort(listen);
+  if (!at.ok()) {
+    return report.Fail(tcp, std::string(at.status().message()), absl::StrCat("write ", flag, " as ADDRESS:PORT"));
+  }
+  if (at->port == 0) return report.Ok(tcp, "a free one is chosen when it serves");
+  const auto place = os::Resolve(at->host);
+  if (place.ok() && !place->empty() &&
+      os::TryConnect(place->front(), static_cast<uint16_t>(at->port), kConnectTimeout).ok()) {
+    return report.Warn(tcp, absl::StrCat("another process listens at ", listen, " already"),
+                       absl::StrCat("stop it, or give this coordinator another port with ", flag));
+  }
+  report.Ok(tcp, absl::StrCat(listen, " is free"));
 }
 
 }  // namespace
@@ -109,8 +140,18 @@ doctor::Report Examine(const ServeSettings& settings) {
   CheckIdentity(report, settings);
   if (pid.has_value()) {
     report.Ok("coordinator", absl::StrCat("serves, as process ", *pid));
+    const std::string build = Told(settings, "build");
+    if (build.empty()) {
+      report.Warn("version coordinator", "the process that serves is older than this program and does not say",
+                  "restart it, so that what is installed is what runs");
+    } else {
+      doctor::JudgeVersion(report, "coordinator", {.version = build});
+    }
     CheckPorts(report, settings);
   } else {
+    report.Ok("version coordinator", absl::StrCat(std::string(kBuildVersion), ", this program; none serves"));
+    CheckPortToBe(report, settings, "control port", settings.control_listen, "--control-listen");
+    CheckPortToBe(report, settings, "join port", settings.join_listen, "--join-listen");
     report.Warn(
         "coordinator", absl::StrCat("none serves from ", settings.data_dir),
         "systemctl start bailiwick-coordinator, or: bailiwick-coordinator serve --data-dir " + settings.data_dir);

@@ -9,10 +9,10 @@ const at = (name, site) => `#/datasets/${encodeURIComponent(name)}${site ? `?sit
 function cell(r) {
   if (!r) return h('td', { class: 'none' }, h('span', { 'aria-label': 'not wanted there' }, '·'));
   const { kind, word } = judge(r);
-  const version = r.role === 'home' ? `home, ${r.newest || 'none'}` : `${r.version || 0}/${r.newest}`;
+  const version = r.role === 'home' ? `${r.newest || 'none'}` : `${r.version || 0}/${r.newest}`;
   const pinned = r.pinned ? `, shows ${r.current}` : '';
   return h('td', { class: `cell is-${kind}` }, h('a', { href: at(r.dataset, r.site), 'data-key': `cell-${r.dataset}-${r.site}`, 'aria-label': `${r.dataset} at ${r.site}: ${r.role === 'home' ? 'home' : word}, version ${version}${pinned}` },
-    state(r.role === 'home' && kind === 'current' ? 'home' : word, r.role === 'home' && kind === 'current' ? 'home' : kind), h('small', {}, r.role === 'home' ? `version ${r.newest || 'none'}` : version + pinned,
+    state(r.role === 'home' && kind === 'current' ? 'home' : word, r.role === 'home' && kind === 'current' ? 'home' : kind), h('small', {}, r.role === 'home' ? `version ${version}` : version + pinned,
       lagOf(r) ? ` · ${span(lagOf(r))} behind` : '')));
 }
 
