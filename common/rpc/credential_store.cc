@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/identity/verify.h"
 #include "common/os/tree.h"
@@ -52,8 +53,10 @@ absl::Status CheckCredentials(const Credentials& credentials, const std::string&
 
 absl::StatusOr<std::string> CertificateDetail(const std::string& chain_pem) {
   BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(chain_pem));
-  return absl::StrCat("{\"certificateSha256\":\"", absl::BytesToHexString(info.sha256), "\",\"until\":\"",
-                      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", info.not_after, absl::UTCTimeZone()), "\"}");
+  return audit::Detail()
+      .Text("certificateSha256", absl::BytesToHexString(info.sha256))
+      .Text("until", absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", info.not_after, absl::UTCTimeZone()))
+      .str();
 }
 
 std::string CredentialStore::live() const { return os::JoinPath(directory_, "live"); }

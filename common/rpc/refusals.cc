@@ -5,6 +5,7 @@
 
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
+#include "common/audit/detail.h"
 #include "common/identity/verify.h"
 #include "common/telemetry/log.h"
 
@@ -13,15 +14,6 @@ namespace {
 
 constexpr char kMany[] = "many";
 constexpr size_t kMaxSentence = 400;
-
-std::string JsonText(const std::string& text) {
-  std::string out;
-  for (unsigned char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c < 0x20 || c >= 0x7f ? '?' : static_cast<char>(c);
-  }
-  return out;
-}
 
 std::string UtcText(absl::Time t) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t, absl::UTCTimeZone()); }
 
@@ -32,19 +24,18 @@ void Refusals::Write(const Due& due) {
   const Count& count = due.count;
   telemetry::Log(telemetry::Level::kWarning, "peer-refused",
                  {{"peer", who}, {"code", code}, {"reason", count.sentence}, {"count", count.pending}});
-  std::string more;
+  audit::Detail detail;
+  detail.Text("code", code)
+      .Text("reason", count.sentence)
+      .Number("count", count.pending)
+      .Text("first", UtcText(count.first))
+      .Text("last", UtcText(count.last));
   if (who == kMany) {
-    more = absl::StrCat(",\"names\":", count.names.size());
+    detail.Number("names", count.names.size());
   } else if (named == Named::kClaimed) {
-    more = ",\"claimed\":true";
+    detail.Flag("claimed", true);
   }
-  absl::Status recorded =
-      audit_
-          ->Append("peer-refused", absl::StrCat("peer/", JsonText(who)),
-                   absl::StrCat("{\"code\":\"", code, "\",\"reason\":\"", JsonText(count.sentence),
-                                "\",\"count\":", count.pending, ",\"first\":\"", UtcText(count.first), "\",\"last\":\"",
-                                UtcText(count.last), "\"", more, "}"))
-          .status();
+  absl::Status recorded = audit_->Append("peer-refused", absl::StrCat("peer/", who), detail).status();
   if (recorded.ok()) return;
   telemetry::Log(telemetry::Level::kError, "audit-failed", {{"error", recorded}});
   absl::MutexLock lock(&mutex_);

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/identity/verify.h"
 
@@ -170,9 +171,12 @@ absl::Status Authority::MayRotate() const {
   return MayRotateLocked();
 }
 
-absl::Status Authority::Record(const std::string& kind, uint64_t generation, const std::string& more) {
+absl::Status Authority::Record(const std::string& kind, uint64_t generation, const std::string& by) {
   if (!options_.record || recorded_[kind] == generation) return absl::OkStatus();
-  BW_RETURN_IF_ERROR(options_.record(kind, "ca", absl::StrCat("{\"generation\":", generation, more, "}")));
+  audit::Detail detail;
+  detail.Number("generation", generation);
+  if (!by.empty()) detail.Text("by", by);
+  BW_RETURN_IF_ERROR(options_.record(kind, "ca", detail));
   recorded_[kind] = generation;
   return absl::OkStatus();
 }
@@ -191,7 +195,7 @@ absl::Status Authority::RotateLocked(bool by_itself) {
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(path, "key.pem"), next.ca.private_key_pem));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(path, "cert.pem"), next.ca.certificate_pem));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(path, "link.pem"), next.link));
-  if (by_itself) BW_RETURN_IF_ERROR(Record("authority-rotated", next.number, ",\"by\":\"itself\""));
+  if (by_itself) BW_RETURN_IF_ERROR(Record("authority-rotated", next.number, "itself"));
   generations_.push_back(std::move(next));
   absl::Status kept = Persist();
   if (!kept.ok()) generations_.pop_back();

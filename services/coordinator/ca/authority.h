@@ -76,7 +76,7 @@ class Authority {
   size_t SignerIndex() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Trusted(size_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string RootsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Record(const std::string& kind, uint64_t generation, const std::string& more)
+  absl::Status Record(const std::string& kind, uint64_t generation, const std::string& by)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status DestroyOldKeys() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
