@@ -97,8 +97,11 @@ absl::Status AskCertificate(const std::string& data_directory, bool renew, outpu
     return absl::UnavailableError(absl::StrCat("no agent runs in ", data_directory, "; start it"));
   }
   BW_RETURN_IF_ERROR(connection.status());
-  BW_RETURN_IF_ERROR((*connection)->Write(renew ? "renew\n" : "certificate\n", kPatience));
-  BW_ASSIGN_OR_RETURN(std::string line, (*connection)->ReadLine(kMaxLine * 4, kAnswerPatience));
+  // Who may not ask is told so without being listened to.
+  const absl::Status asked = (*connection)->Write(renew ? "renew\n" : "certificate\n", kPatience);
+  auto said = (*connection)->ReadLine(kMaxLine * 4, kAnswerPatience);
+  if (!said.ok()) return asked.ok() ? said.status() : asked;
+  const std::string line = *std::move(said);
   google::protobuf::Struct object;
   if (!google::protobuf::util::JsonStringToMessage(line, &object).ok()) {
     return absl::InternalError("the agent's answer cannot be read");
