@@ -1,5 +1,5 @@
 // Builds the JSON object that a record holds. Every text is quoted here, whoever said it: nothing in it can end its
-// string, add a member, or make the record one that the log refuses. Names are the caller's own words.
+// string or add a member. How long it may be is the caller's to bound (kMaxDetail). Names are the caller's own words.
 #pragma once
 
 #include <cstdint>

@@ -17,6 +17,17 @@ constexpr uint64_t kReadAtOnce = 1024;  // records
 
 }  // namespace
 
+audit::Detail GrantDetail(const policy::Grant& grant) {
+  audit::Detail detail;
+  detail.Text("grant", absl::BytesToHexString(grant.grant_id))
+      .Text("version", grant.version.Hex())
+      .Text("source", grant.source)
+      .Text("destination", grant.destination)
+      .Text("purpose", grant.purpose)
+      .Number("policyRevision", grant.policy_revision);
+  return detail;
+}
+
 absl::Status ServeAudit(audit::Log& log, const agent::v1::ReadAuditRequest& request, const std::string& who,
                         const std::function<bool(const agent::v1::AuditChunk&)>& write) {
   BW_RETURN_IF_ERROR(log.AppendOrOwe("audit-read", absl::StrCat("by/", who),

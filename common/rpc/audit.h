@@ -7,15 +7,21 @@
 
 #include "absl/status/statusor.h"
 #include "bailiwick/agent/v1/audit.pb.h"
+#include "common/audit/detail.h"
 #include "common/audit/log.h"
 #include "common/audit/mirror.h"
+#include "common/policy/grant.h"
 
 namespace bailiwick::rpc {
 
 inline constexpr uint64_t kMaxAuditEntries = 2048;  // of one report
 
+// What every record about a grant begins with: which it is, of what, from where to where, why.
+audit::Detail GrantDetail(const policy::Grant& grant);
+
 // Answers a ReadAuditRequest of `who` in chunks, until `write` returns false. That it was read is in the log before.
-// On a full disk that record is owed (audit::Log::AppendOrOwe) and the last signed checkpoint is served, with all records.
+// On a full disk that record is owed (audit::Log::AppendOrOwe) and the last signed checkpoint is served, with all
+// records.
 absl::Status ServeAudit(audit::Log& log, const agent::v1::ReadAuditRequest& request, const std::string& who,
                         const std::function<bool(const agent::v1::AuditChunk&)>& write);
 

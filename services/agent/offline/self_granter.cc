@@ -2,13 +2,12 @@
 
 #include <algorithm>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/identity/spiffe.h"
 #include "common/policy/evaluator.h"
 #include "common/policy/offline.h"
+#include "common/rpc/audit.h"
 #include "common/rpc/codec.h"
 
 namespace bailiwick::agent {
@@ -97,15 +96,9 @@ absl::StatusOr<crypto::Envelope> SelfGranter::Grant(const Flow& flow) const {
   grant.policy_digest = law->world.digest;
   grant.not_before = now - kBackdate;
   grant.not_after = now + kGrantLife;
-  const std::string detail = audit::Detail()
-                                 .Text("grant", absl::BytesToHexString(grant.grant_id))
-                                 .Text("version", grant.version.Hex())
-                                 .Text("source", grant.source)
-                                 .Text("destination", grant.destination)
-                                 .Text("purpose", grant.purpose)
+  const std::string detail = rpc::GrantDetail(grant)
                                  .Text("rule", decision.rule)
                                  .Text("basis", decision.basis)
-                                 .Number("policyRevision", grant.policy_revision)
                                  .Number("policyAgeSeconds", absl::ToInt64Seconds(now - called));
   BW_RETURN_IF_ERROR(
       env_.audit->Append("self-grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id), detail).status());

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/audit/detail.h"
 #include "common/identity/spiffe.h"
+#include "common/rpc/audit.h"
 #include "common/rpc/codec.h"
 #include "common/telemetry/log.h"
 #include "services/agent/transfer/flow_metrics.h"
@@ -55,14 +55,8 @@ std::string LabelsOf(const policy::Grant& grant, const Law& law) {
 // also how old the law was here.
 std::string Detail(const policy::Grant& grant, const policy::GrantDecision& permit, const store::VersionRecord& record,
                    const End& end, bool receive, uint64_t wire_bytes, const Law& law) {
-  audit::Detail detail;
-  detail.Text("grant", absl::BytesToHexString(grant.grant_id))
-      .Text("version", grant.version.Hex())
-      .Text("source", grant.source)
-      .Text("destination", grant.destination)
-      .Text("purpose", grant.purpose)
-      .Number("policyRevision", grant.policy_revision)
-      .Text("code", end.code)
+  audit::Detail detail = rpc::GrantDetail(grant);
+  detail.Text("code", end.code)
       .Text("rule", end.complete() ? permit.rule : end.rule)
       .Text("basis", permit.basis)
       .Text("role", receive ? "receiver" : "source")

@@ -100,19 +100,11 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, bool yes, bool 
   if (dry_run) {
     BW_ASSIGN_OR_RETURN(impact, ImpactOf(*admin, change));
   }
-  std::vector<Json> lines;
   for (const auto& line : report.lines) {
-    lines.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}}));
     if (globals.table()) std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
   }
   if (!globals.table()) {
-    Fields fields = {{"changes", List(std::move(lines))},
-                     {"applied", Bool(report.applied)},
-                     {"pending", Text(report.pending)},
-                     {"dryRun", Bool(dry_run)},
-                     {"policyRevision", Number(report.policy_revision)}};
-    if (impact) fields.push_back({"impact", impact->ToJson()});
-    PrintJson(globals.format(), std::move(fields));
+    PrintJson(globals.format(), FieldsOf(report, dry_run, impact));
   } else if (!dry_run && !report.pending.empty()) {
     std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
   } else {

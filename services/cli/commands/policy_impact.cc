@@ -218,6 +218,20 @@ absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const Catalog
   return report;
 }
 
+Fields FieldsOf(const ChangeReport& report, bool dry_run, const std::optional<ImpactReport>& impact) {
+  std::vector<Json> lines;
+  for (const auto& line : report.lines) {
+    lines.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}}));
+  }
+  Fields fields = {{"changes", List(std::move(lines))},
+                   {"applied", Bool(report.applied)},
+                   {"pending", Text(report.pending)},
+                   {"dryRun", Bool(dry_run)},
+                   {"policyRevision", Number(report.policy_revision)}};
+  if (impact) fields.push_back({"impact", impact->ToJson()});
+  return fields;
+}
+
 absl::StatusOr<std::optional<uint64_t>> ConfirmEvictions(const Globals& globals, Admin& admin,
                                                          const CatalogChange& change, const std::string& act,
                                                          const std::string& otherwise) {

@@ -30,6 +30,9 @@ absl::StatusOr<ImpactReport> AssessLive(Admin& admin, const Law& before, const L
 // What the change would do to copies and transfers that exist; nothing when there is no law yet.
 absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const CatalogChange& change);
 
+// A change of resources as the answers tell it, with `impact` where it was looked for.
+Fields FieldsOf(const ChangeReport& report, bool dry_run, const std::optional<ImpactReport>& impact);
+
 // Asks before copies go by the change: `act` is what is asked for, "Apply?". Says how many were agreed to, for
 // ApplyChange; nothing when none goes or there is nobody to ask. ABORTED, with `otherwise`: the answer was no.
 absl::StatusOr<std::optional<uint64_t>> ConfirmEvictions(const Globals& globals, Admin& admin,

@@ -35,17 +35,7 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
     return;
   }
   if (globals.format() != Format::kTable) {
-    std::vector<Json> lines;
-    for (const auto& line : report.lines) {
-      lines.push_back(Object({{"kind", Text(line.kind)}, {"name", Text(line.name)}, {"change", Text(line.change)}}));
-    }
-    Fields fields = {{"changes", List(std::move(lines))},
-                     {"applied", Bool(report.applied)},
-                     {"pending", Text(report.pending)},
-                     {"dryRun", Bool(dry_run)},
-                     {"policyRevision", Number(report.policy_revision)}};
-    if (impact) fields.push_back({"impact", impact->ToJson()});
-    PrintJson(globals.format(), std::move(fields));
+    PrintJson(globals.format(), FieldsOf(report, dry_run, impact));
     return;
   }
   bool changes = false;

@@ -4,10 +4,10 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/policy/evaluator.h"
 #include "common/policy/grant.h"
+#include "common/rpc/audit.h"
 #include "common/rpc/codec.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
@@ -263,15 +263,7 @@ std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
   grant.not_before = clock_->Now() - kBackdate;
   grant.not_after = clock_->Now() + kGrantLife;
   absl::Status audited = Audit("grant-issued", absl::StrCat(grant.dataset, "/", grant.transfer_id),
-                               audit::Detail()
-                                   .Text("grant", absl::BytesToHexString(grant.grant_id))
-                                   .Text("version", grant.version.Hex())
-                                   .Text("source", grant.source)
-                                   .Text("destination", grant.destination)
-                                   .Text("rule", decision.rule)
-                                   .Text("purpose", grant.purpose)
-                                   .Text("basis", decision.basis)
-                                   .Number("policyRevision", grant.policy_revision));
+                               rpc::GrantDetail(grant).Text("rule", decision.rule).Text("basis", decision.basis));
   if (!audited.ok()) {
     Log(Level::kError, "audit-failed", {{"error", audited}});
     return std::nullopt;

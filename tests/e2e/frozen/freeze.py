@@ -14,19 +14,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, ".."))
 import fleet as f  # noqa: E402
-
-HEALTH = """apiVersion: bailiwick/v1
-kind: SovereigntyPolicy
-metadata: {name: health}
-spec:
-  rules:
-  - id: health-within-the-eu
-    effect: permit
-    data: {matchLabels: {class: health}}
-    from: {in: [eu]}
-    to: {in: [eu]}
-    obligations: [{encryptAtRest: {keyRegion: eu}}]
-"""
+import test_at_rest as at_rest  # noqa: E402
 
 
 def fill(fleet):
@@ -40,7 +28,7 @@ def fill(fleet):
     os.symlink("../text", os.path.join(source, "deep", "link"))
     sealed = fleet.path("sealed")
     f.write(os.path.join(sealed, "record"), b"a record of somebody's health\n" * 100, mtime=1_700_000_000)
-    fleet.apply(f.documents(f.LAW, HEALTH, f.replication_yaml(to="[{site: core}]"),
+    fleet.apply(f.documents(f.LAW, at_rest.law(), f.replication_yaml(to="[{site: core}]"),
                             f.replication_yaml("health", to="[{site: core}]", select="class: health"),
                             f.dataset_yaml("open", source), f.dataset_yaml("sealed", sealed, labels="class: health")))
     fleet.commit("open", "--message", "the first")
