@@ -239,6 +239,12 @@ std::set<int> Fleet::Ports() const {
   return ports;
 }
 
+absl::StatusOr<int> Fleet::ChoosePort() {
+  BW_ASSIGN_OR_RETURN(HeldPort held, FreePort(Ports()));
+  held_.push_back(std::move(held));
+  return held_.back().number();
+}
+
 absl::Status Fleet::CheckPorts(const std::string& who, const std::vector<int>& ports) const {
   os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + kPortPatience;
@@ -272,7 +278,7 @@ absl::Status Fleet::Init() {
   const std::string data = os::JoinPath(directory_, "coordinator");
   const std::string keys = os::JoinPath(directory_, "keys");
   for (int* port : {&control_port_, &join_port_, &health_port_}) {
-    BW_ASSIGN_OR_RETURN(*port, FreePort(Ports()));
+    BW_ASSIGN_OR_RETURN(*port, ChoosePort());
   }
   // An init that was interrupted is begun anew: nothing has joined yet.
   BW_RETURN_IF_ERROR(files->RemoveTree(data));
@@ -436,7 +442,7 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
   for (auto& [name, site] : sites_) {
     names.push_back(name);
     if (site.port == 0) {
-      BW_ASSIGN_OR_RETURN(site.port, FreePort(Ports()));
+      BW_ASSIGN_OR_RETURN(site.port, ChoosePort());
     }
     if (!site.joined) {
       BW_ASSIGN_OR_RETURN(std::string join, MakeJoinString(*admin, name, absl::Minutes(10)));

@@ -60,10 +60,12 @@ class Fleet {
   absl::Status Lock();
   absl::Status CheckPorts(const std::string& who, const std::vector<int>& ports) const;
   std::set<int> Ports() const;
+  absl::StatusOr<int> ChoosePort();  // held until this command ends
 
   std::string directory_;
   bool initialized_ = false;
   int control_port_ = 0, join_port_ = 0, health_port_ = 0;
+  std::vector<HeldPort> held_;
   Process coordinator_;
   std::map<std::string, FleetSite> sites_;
   std::unique_ptr<os::FileLock> lock_;

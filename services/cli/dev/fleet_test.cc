@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/os/clock.h"
 #include "common/os/files.h"
+#include "common/os/tcp_listener.h"
 #include "services/cli/dev/process.h"
 
 namespace bailiwick::cli {
@@ -91,8 +92,8 @@ TEST_F(DevTest, FreePortsAreFreeDifferentAndNotForOutgoingConnections) {
   for (int i = 0; i < 20; ++i) {
     auto port = FreePort(ports);
     ASSERT_TRUE(port.ok()) << port.status();
-    EXPECT_FALSE(PortIsTaken(*port));
-    EXPECT_TRUE(ports.insert(*port).second);
+    EXPECT_FALSE(PortIsTaken(port->number()));
+    EXPECT_TRUE(ports.insert(port->number()).second);
   }
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
@@ -105,6 +106,22 @@ TEST_F(DevTest, FreePortsAreFreeDifferentAndNotForOutgoingConnections) {
   EXPECT_TRUE(PortIsTaken(ntohs(address.sin_port)));
   close(fd);
   EXPECT_FALSE(PortIsTaken(ntohs(address.sin_port)));
+}
+
+// Two commands that choose at one time: the port of one is not the other's, and its own daemon gets it nevertheless.
+TEST_F(DevTest, AChosenPortIsHeldForItsDaemonAlone) {
+  auto held = FreePort({});
+  ASSERT_TRUE(held.ok()) << held.status();
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(held->number()));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int another = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  EXPECT_NE(bind(another, reinterpret_cast<sockaddr*>(&address), sizeof address), 0) << "as FreePort tries it";
+  close(another);
+  auto daemon = os::TcpListener::Listen(absl::StrCat("127.0.0.1:", held->number()));
+  ASSERT_TRUE(daemon.ok()) << daemon.status();
+  EXPECT_TRUE(PortIsTaken(held->number()));
 }
 
 TEST_F(DevTest, LastLinesAreTheLast) {

@@ -26,6 +26,21 @@ constexpr int kLowestPort = 20000;  // few services are registered above it
 constexpr int kEnoughPorts = 1000;
 constexpr int kPortTries = 500;
 
+int TcpSocket() { return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+
+bool ReuseAddress(int fd) {
+  const int on = 1;
+  return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0;
+}
+
+bool BindLoopback(int fd, int port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+}
+
 // Of /proc/PID/stat; nothing of it when there is no such process.
 struct ProcessStat {
   char state = '?';
@@ -164,7 +179,7 @@ std::string LastLines(const std::string& path, int lines) {
   return out;
 }
 
-absl::StatusOr<int> FreePort(const std::set<int>& taken) {
+absl::StatusOr<HeldPort> FreePort(const std::set<int>& taken) {
   int first = 32768, last = 60999;  // Linux's default
   std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first >> last;
   // Below the range where there is room, else above it, else anywhere that is not for the system.
@@ -176,21 +191,25 @@ absl::StatusOr<int> FreePort(const std::set<int>& taken) {
     uint32_t number = 0;
     std::memcpy(&number, bytes.data(), sizeof number);
     const int port = from + static_cast<int>(number % static_cast<uint32_t>(to - from + 1));
-    if (taken.count(port) == 0 && !PortIsTaken(port)) return port;
+    if (taken.count(port) != 0) continue;
+    const int fd = TcpSocket();
+    if (fd < 0) continue;
+    HeldPort held(port, fd);
+    // Bound alone first, so that what another one holds counts as taken, too; shared with its daemon only then.
+    if (BindLoopback(fd, port) && ReuseAddress(fd)) return held;
   }
   return absl::UnavailableError("no free port on the loopback interface");
 }
 
+HeldPort::~HeldPort() {
+  if (fd_ >= 0) close(fd_);
+}
+
 bool PortIsTaken(int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int fd = TcpSocket();
   if (fd < 0) return true;
-  const int on = 1;  // as servers do: what a closed connection leaves behind is no obstacle
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const bool taken = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(fd, 1) != 0;
+  // As servers do: what a closed connection leaves behind is no obstacle.
+  const bool taken = !ReuseAddress(fd) || !BindLoopback(fd, port) || listen(fd, 1) != 0;
   close(fd);
   return taken;
 }
