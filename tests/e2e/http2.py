@@ -36,12 +36,18 @@ class Connection:
         if folder:
             context.load_cert_chain(f"{folder}/cert.pem", f"{folder}/key.pem")
         host, port = endpoint.rsplit(":", 1)
-        self.socket = context.wrap_socket(socket.create_connection((host, int(port)), timeout=timeout))
+        self.socket = socket.create_connection((host, int(port)), timeout=timeout)
         self.buffer, self.settings = b"", {}
-        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        self.send(SETTINGS, 0, 0)
-        while not self.settings:
-            self.frame()
+        try:
+            self.socket = context.wrap_socket(self.socket)
+            self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            self.send(SETTINGS, 0, 0)
+            while not self.settings:
+                if self.frame() is None:
+                    raise ConnectionError("ended before its settings came")
+        except OSError:
+            self.socket.close()
+            raise
 
     def __enter__(self):
         return self

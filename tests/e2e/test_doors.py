@@ -18,6 +18,9 @@ VERIFY = "/bailiwick.agent.v1.AgentAdmin/Verify"
 HALF_OPEN = 1500          # more than the 1,024 descriptors that a process has by default
 HANDSHAKE_SECONDS = 15
 HEADERS_MIB = 100         # what 44 MB of headers may leave behind
+STRANGERS = 1500          # each with all the streams it gets, and a message begun on every one: some 400 MB
+STRANGERS_MIB = 256       # what they may have of it
+IDLE_SECONDS, AGE_SECONDS = 20, 60 * 1.1 + 10   # of a connection at the join port: without a request; with one that never ends
 
 
 class Doors(f.FleetTest):
@@ -150,6 +153,30 @@ class Doors(f.FleetTest):
             with contextlib.suppress(ConnectionError):
                 self.assertEqual(s.recv(1), b"", "the server ended it")
 
+    def test_strangers_get_so_much_memory_and_no_more(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        before = self.rss_mib("coordinator")
+        begun = b"\0" + (60 << 10).to_bytes(4, "big") + b"x" * (7 << 10)
+        with contextlib.ExitStack() as inside:
+            refused = 0
+            for _ in range(STRANGERS):
+                try:
+                    connection = inside.enter_context(h.Connection(self.doors["join"][0]))
+                    for n in range(8):
+                        connection.send(h.HEADERS, h.END_HEADERS, 2 * n + 1, h.request(JOIN))
+                        connection.send(h.DATA, 0, 2 * n + 1, begun)
+                except OSError:
+                    refused += 1
+            self.assertGreater(refused, STRANGERS // 10)
+            self.assertLess(self.rss_mib("coordinator") - before, STRANGERS_MIB)
+            self.goes_on()   # agents and people come in elsewhere
+        def joins():
+            with contextlib.suppress(OSError), h.Connection(self.doors["join"][0]) as connection:
+                return connection.settings
+        f.wait_until(joins, what="the join port has room again")
+
     def test_who_takes_all_descriptors_does_not_close_the_door_for_good(self):
         for name, process in (("control", "coordinator"), ("join", "coordinator"), ("agent", "core")):
             with self.subTest(name):
@@ -201,6 +228,33 @@ class Doors(f.FleetTest):
                     codes.add("limited" if b"too many attempts" in answer[3] else "refused")
         self.assertIn("limited", codes)
         self.goes_on()
+
+
+class Patience(f.FleetTest):
+    """At the door without certificates nobody stays: neither who says nothing after the greeting, nor who drips."""
+    SITES = (f.FACTORY,)
+
+    def test_who_asks_nothing_and_who_never_ends_a_request(self):
+        join = json.loads(f.read(os.path.join(self.fleet.dir, "coordinator", "endpoints.json")))["join"]
+        with h.Connection(join, timeout=1) as silent, h.Connection(join, timeout=1) as dripping:
+            dripping.send(h.HEADERS, h.END_HEADERS, 1, h.request(JOIN))
+            dripping.send(h.DATA, 0, 1, b"\0" + (60 << 10).to_bytes(4, "big"))
+            started, ended = time.monotonic(), {}
+            while len(ended) < 2 and time.monotonic() - started < AGE_SECONDS + 30:
+                for connection in {silent, dripping} - set(ended):
+                    try:
+                        if connection is dripping:
+                            connection.send(h.DATA, 0, 1, b"x")
+                        gone = connection.frame() is None
+                    except TimeoutError:
+                        continue   # nothing to hear within a second
+                    except OSError:
+                        gone = True
+                    if gone:
+                        ended[connection] = time.monotonic() - started
+        self.assertLess(ended.get(silent, 1e9), IDLE_SECONDS + 15)
+        self.assertLess(ended.get(dripping, 1e9), AGE_SECONDS + 15)
+        self.fleet.cli("get", "sites")
 
 
 if __name__ == "__main__":
