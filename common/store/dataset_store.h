@@ -38,7 +38,10 @@ namespace bailiwick::store {
 enum class Codec : uint8_t { kRaw = 0, kZstd = 1 };
 
 inline constexpr uint32_t kMaxChunkBytes = 16 << 20;
-inline constexpr uint64_t kPackBytes = 64 << 20;  // a pack is sealed once it is larger: bounds what one barrier covers
+// A pack is sealed once it is larger, which bounds what one barrier covers, or holds so many chunks: their places are
+// in memory until then, some 250 bytes each, and files of a few bytes would come to a million of them.
+inline constexpr uint64_t kPackBytes = 64 << 20;
+inline constexpr size_t kPackChunks = 64 << 10;
 
 struct StoredChunk {
   Codec codec = Codec::kRaw;

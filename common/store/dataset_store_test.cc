@@ -127,6 +127,17 @@ TEST_F(DatasetStoreTest, AWriterGoesOnAfterAFlushAndSealsLargePacksByItself) {
   EXPECT_EQ(Names(".pack").size(), 3u);
 }
 
+TEST_F(DatasetStoreTest, APackHoldsNoMoreChunksThanAnyoneCanKeepInMemory) {
+  auto writer = store_->NewWriter();
+  for (uint64_t n = 0; n < kPackChunks + 10; ++n) ASSERT_TRUE(*Put(*writer, n, 20));
+  EXPECT_TRUE(Has(kPackChunks - 1, 20)) << "the first pack was sealed";
+  EXPECT_FALSE(Has(kPackChunks, 20));
+  ASSERT_TRUE(writer->Flush().ok());
+  EXPECT_EQ(Names(".pack").size(), 2u);
+  Open();
+  for (uint64_t n = 0; n < kPackChunks + 10; ++n) ASSERT_TRUE(Has(n, 20)) << n;
+}
+
 TEST_F(DatasetStoreTest, ManyAreReadAsEachAloneWhateverItsState) {
   PutRange(0, 40);
   PutRange(100, 110, 200'000);

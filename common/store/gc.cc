@@ -14,7 +14,9 @@ namespace bailiwick::store {
 namespace {
 
 constexpr absl::Duration kWriterPatience = absl::Minutes(10);  // a longer transfer puts the collection off
-constexpr uint64_t kSmallPackBytes = 4 << 20;
+// Of what a pack may be, so that merging small ones makes fewer: else the same would be written over and over.
+constexpr uint64_t kSmallPackBytes = kPackBytes / 16;
+constexpr uint64_t kSmallPackChunks = kPackChunks / 16;
 constexpr size_t kManySmallPacks = 64;
 
 uint64_t Head(const Digest& digest) {
@@ -66,8 +68,8 @@ absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(co
     packs.insert(packs_.begin(), packs_.end());
     encrypting = cipher_ != nullptr;
   }
-  const size_t small =
-      std::count_if(packs.begin(), packs.end(), [](const auto& p) { return p.second.bytes < kSmallPackBytes; });
+  auto is_small = [](const Pack& pack) { return pack.bytes < kSmallPackBytes && pack.chunks < kSmallPackChunks; };
+  const size_t small = std::count_if(packs.begin(), packs.end(), [&](const auto& p) { return is_small(p.second); });
   std::vector<Candidate> candidates;
   for (const auto& [pack, known] : packs) {
     const uint64_t bytes = known.bytes;
@@ -79,10 +81,10 @@ absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(co
     BW_ASSIGN_OR_RETURN(PackEntries reached, LiveEntries(pack, *entries, live));
     uint64_t live_bytes = 0;
     for (const auto& e : reached) live_bytes += kRecordHeaderBytes + e.second.stored_length;
-    const bool merge = small > kManySmallPacks && bytes < kSmallPackBytes;
+    const bool merge = small > kManySmallPacks && is_small(known);
     const bool dead = thorough && reached.size() < entries->size();
     if (live_bytes * 2 < bytes || merge || to_encrypt || dead) {
-      candidates.push_back({pack, bytes, live_bytes, known.encrypted, to_encrypt});
+      candidates.push_back({pack, bytes, live_bytes, reached.size(), known.encrypted, to_encrypt});
     }
   }
   // What needs no copying goes first: on a full disk that is what makes room.
@@ -157,14 +159,17 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
     std::unique_ptr<PackWriter> writer = MakeWriter(PackWriter::Room::kAll);
     absl::flat_hash_set<Digest> copied;
     std::vector<Candidate> group;
+    uint64_t bytes = 0, chunks = 0;
     auto fits = [&] {
       if (group.empty()) return true;
       // What needs no room does not wait for what does.
       if (group.front().live_bytes == 0 && candidates[next].live_bytes > 0) return false;
-      return writer->stored_bytes() + candidates[next].live_bytes <= kPackBytes;
+      return bytes + candidates[next].live_bytes <= kPackBytes && chunks + candidates[next].live_chunks <= kPackChunks;
     };
     while (next < candidates.size() && fits()) {
       const Candidate& candidate = candidates[next++];
+      bytes += candidate.live_bytes;
+      chunks += candidate.live_chunks;
       BW_ASSIGN_OR_RETURN(bool whole, CopySurvivors(candidate.pack, live, writer.get(), &copied));
       if (whole || candidate.to_encrypt) group.push_back(candidate);
     }

@@ -94,6 +94,11 @@ TEST_F(GarbageTest, PacksOfTinyLiveChunksAreNotWrittenOverAndOver) {
   EXPECT_EQ(Collect(Live({{0, 300}}, 20)).packs_removed, 0u);
 }
 
+TEST_F(GarbageTest, PacksOfMoreThanAFewChunksAreNotMergedOverAndOver) {
+  for (uint64_t pack = 0; pack < 66; ++pack) PutRange(pack * 4096, pack * 4096 + 4096, 20);
+  EXPECT_EQ(Collect(Live({{0, 66 * 4096}}, 20)).packs_removed, 0u);
+}
+
 TEST_F(GarbageTest, ManySmallPacksBecomeFew) {
   for (uint64_t n = 0; n < 70; ++n) PutRange(n, n + 1);
   EXPECT_EQ(Names(".pack").size(), 70u);

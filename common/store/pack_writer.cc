@@ -225,7 +225,7 @@ absl::Status PackWriter::AppendLocked(const Digest& digest, const ChunkParts& ch
   CountStored(chunk);
   if (room_ == Room::kAboveReserve && pack_->buffered() >= kBufferBytes) failed_ = store_->CheckRoom();
   if (failed_.ok()) failed_ = pack_->WriteOut(kBufferBytes);
-  if (failed_.ok() && size > kPackBytes) failed_ = Seal();
+  if (failed_.ok() && (size > kPackBytes || pack_->entries().size() >= kPackChunks)) failed_ = Seal();
   return failed_;
 }
 

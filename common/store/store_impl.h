@@ -141,7 +141,8 @@ class StoreImpl : public DatasetStore {
   struct Candidate {
     PackId pack = 0;
     uint64_t bytes = 0;
-    uint64_t live_bytes = 0;  // as it was when the pack was chosen
+    uint64_t live_bytes = 0;  // as it was when the pack was chosen, like
+    uint64_t live_chunks = 0;
     bool encrypted = false;
     bool to_encrypt = false;  // goes because it is plain, also when something in it is damaged
   };
