@@ -5,7 +5,6 @@
 // condemned pack rescue it: it is copied as if it were live. Drops of versions must not happen between the two marks
 // (the caller runs them in the same lane of work).
 #include <algorithm>
-#include <cstring>
 
 #include "common/base/status.h"
 #include "common/store/store_impl.h"
@@ -19,12 +18,6 @@ constexpr uint64_t kSmallPackBytes = kPackBytes / 16;
 constexpr uint64_t kSmallPackChunks = kPackChunks / 16;
 constexpr size_t kManySmallPacks = 64;
 
-uint64_t Head(const Digest& digest) {
-  uint64_t head;
-  std::memcpy(&head, digest.bytes.data(), sizeof head);
-  return head;  // a clash keeps one dead chunk, no more
-}
-
 }  // namespace
 
 // Those of a pack's entries that must survive it: live, and not found in another pack. One that is live but in no pack
@@ -33,7 +26,7 @@ absl::StatusOr<PackEntries> StoreImpl::LiveEntries(PackId pack, const PackEntrie
   PackEntries reached;
   std::vector<Digest> digests;
   for (const auto& e : entries) {
-    if (!live.contains(Head(e.first))) continue;
+    if (!live.Contains(e.first)) continue;
     if (options_.redactions != nullptr && options_.redactions->Erases(e.first)) continue;
     reached.push_back(e);
     digests.push_back(e.first);
@@ -187,8 +180,8 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
           freed += candidate.bytes;
           break;
         }
-        LiveSet more;
-        for (const Digest& digest : missing) more.insert(Head(digest));
+        LiveSet more(missing.size(), /*exact=*/true);
+        for (const Digest& digest : missing) more.Add(digest);
         BW_ASSIGN_OR_RETURN(bool copied_all, CopySurvivors(candidate.pack, more, writer.get(), &copied));
         whole = copied_all || candidate.to_encrypt;
         handled.insert(missing.begin(), missing.end());
@@ -245,10 +238,15 @@ absl::Status StoreImpl::EraseAll() {
 }
 
 absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool thorough) {
-  LiveSet live;
-  auto collect = [&live](const Digest& digest) { live.insert(Head(digest)); };
+  uint64_t chunks = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, pack] : packs_) chunks += pack.chunks;
+  }
+  std::optional<LiveSet> live(std::in_place, chunks, thorough);
+  auto collect = [&live](const Digest& digest) { live->Add(digest); };
   BW_RETURN_IF_ERROR(mark(collect));
-  BW_ASSIGN_OR_RETURN(std::vector<Candidate> candidates, ChooseCandidates(live, thorough));
+  BW_ASSIGN_OR_RETURN(std::vector<Candidate> candidates, ChooseCandidates(*live, thorough));
   GcResult result;
   if (candidates.empty()) return result;
   uint64_t ticket = 0;
@@ -259,9 +257,9 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool
   }
   absl::Status status;
   if (WaitForWriters(ticket)) {  // else put off to the next collection
-    live.clear();
+    live.emplace(chunks, thorough);
     status = mark(collect);
-    if (status.ok()) status = Sweep(candidates, live, &result);
+    if (status.ok()) status = Sweep(candidates, *live, &result);
   } else if (thorough) {
     status = absl::UnavailableError("a transfer or commit that still writes did not end in time");
   }

@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "common/base/status.h"
+#include "common/crypto/digest.h"
 #include "common/os/fault_files.h"
+#include "common/store/live_set.h"
 #include "common/store/pack.h"
 #include "common/store/store_fixture.h"
 
@@ -33,6 +35,24 @@ class GarbageTest : public StoreFixture {
     return result.ok() ? *result : DatasetStore::GcResult{};
   }
 };
+
+TEST(LiveSetTest, KeepsAllThatIsLiveAndFewOfTheDeadHoweverManyThereAre) {
+  constexpr uint64_t kMany = LiveSet::kExactChunks + 1;
+  auto digest = [](uint64_t n) { return crypto::Sha256({reinterpret_cast<const char*>(&n), sizeof n}); };
+  LiveSet few(kMany - 1, false), many(kMany, false), exact(kMany, true);
+  for (uint64_t n = 0; n < kMany; ++n) {
+    for (LiveSet* set : {&many, &exact}) set->Add(digest(n));
+    if (n < 1000) few.Add(digest(n));
+  }
+  uint64_t mistaken = 0;
+  for (uint64_t n = 0; n < 100'000; ++n) {
+    ASSERT_TRUE(many.Contains(digest(n)) && exact.Contains(digest(n)));
+    ASSERT_FALSE(exact.Contains(digest(kMany + n)));
+    ASSERT_EQ(few.Contains(digest(n)), n < 1000);
+    mistaken += many.Contains(digest(kMany + n));
+  }
+  EXPECT_LT(mistaken, 3000u);
+}
 
 TEST_F(GarbageTest, FreesWhatIsDeadAndKeepsWhatIsLive) {
   PutRange(0, 100);

@@ -15,6 +15,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
 #include "common/store/dataset_store.h"
+#include "common/store/live_set.h"
 #include "common/store/pack.h"
 #include "common/store/pack_seal.h"
 
@@ -136,8 +137,7 @@ class StoreImpl : public DatasetStore {
   absl::Status Quarantine(const Digest& digest, PackId pack);
   void ForgetFile(PackId pack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Garbage collection, see gc.cc. Live chunks are known by the first 8 bytes of their digests.
-  using LiveSet = absl::flat_hash_set<uint64_t>;
+  // Garbage collection, see gc.cc.
   struct Candidate {
     PackId pack = 0;
     uint64_t bytes = 0;

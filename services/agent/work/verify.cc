@@ -12,6 +12,8 @@ namespace bailiwick::agent {
 namespace {
 
 // The first 8 bytes: a clash only means that a chunk is read once instead of twice, or is said to be missing.
+constexpr size_t kRemembered = 2 << 20;  // chunks, 40 MiB: bounds what verifying hundreds of millions takes
+
 uint64_t HeadOf(const Digest& digest) {
   uint64_t head;
   std::copy_n(digest.bytes.begin(), sizeof head, reinterpret_cast<uint8_t*>(&head));
@@ -73,6 +75,7 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
           return check(node);
         },
         [&](const store::NodeChild& chunk) -> absl::Status {
+          if (chunks.size() >= kRemembered) chunks.clear();  // what comes again is then checked again
           if (!chunks.insert(HeadOf(chunk.digest)).second) return absl::OkStatus();
           BW_RETURN_IF_ERROR(progress(*report));
           return check(chunk.digest).status();
