@@ -2,8 +2,8 @@
 
 namespace bailiwick::cli {
 
-void AddDryRun(CLI::App* command, bool* dry_run) {
-  command->add_flag("--dry-run", *dry_run, "check and say what would change, change nothing");
+CLI::Option* AddDryRun(CLI::App* command, bool* dry_run) {
+  return command->add_flag("--dry-run", *dry_run, "check and say what would change, change nothing");
 }
 
 void SayTried(std::ostream& out, const std::vector<std::string>& effects) {

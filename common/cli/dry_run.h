@@ -8,7 +8,7 @@
 
 namespace bailiwick::cli {
 
-void AddDryRun(CLI::App* command, bool* dry_run);
+CLI::Option* AddDryRun(CLI::App* command, bool* dry_run);
 void SayTried(std::ostream& out, const std::vector<std::string>& effects);
 
 }  // namespace bailiwick::cli

@@ -388,11 +388,12 @@ int Main(int argc, char** argv) {
   AddOutput(status, &status_output, false);
   status->footer("Example:\n  bailiwick-agent status");
 
-  bool renew = false;
+  bool renew = false, try_renew = false;
   std::string certificate_output = "table";
   auto* certificate = app.add_subcommand("certificate", "asks the running agent until when its certificate is valid");
   AddPlace(certificate, &place);
-  certificate->add_flag("--renew", renew, "have it renewed now");
+  auto* renew_flag = certificate->add_flag("--renew", renew, "have it renewed now");
+  cli::AddDryRun(certificate, &try_renew)->needs(renew_flag);
   AddOutput(certificate, &certificate_output, false);
   certificate->footer("Example:\n  bailiwick-agent certificate --renew");
 
@@ -447,7 +448,8 @@ int Main(int argc, char** argv) {
         PrintLocalStatus(env.files, env.clock, place.data_dir, output::ParseFormat(status_output), &std::cout));
   }
   if (*certificate) {
-    return Report(AskCertificate(place.data_dir, renew, output::ParseFormat(certificate_output), &std::cout));
+    const Renewal renewal = try_renew ? Renewal::kTry : renew ? Renewal::kNow : Renewal::kNone;
+    return Report(AskCertificate(place.data_dir, renewal, output::ParseFormat(certificate_output), &std::cout));
   }
   if (key_command) {
     Environment env;

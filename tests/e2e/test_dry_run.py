@@ -81,6 +81,11 @@ class DryRun(f.FleetTest):
         (("policy", "rollback", "1"), r"nothing was changed"),
         (("policy", "keygen", "--out", "OUT"), r"a new policy key is in .*/out"),
         (("login", "--token", "LOGIN", "--to", "OUT"), r"(?s)coordinator that it pins answers.*credentials of carl are in .*/out"),
+        (("dev", "up", "--dir", "HERE", "--site", "new=eu/fr"), r"(?s)site new is declared in eu/fr.*the agent of new is started"),
+        (("dev", "up", "--dir", "OUT", "--site", "new=eu/fr"), r"(?s)a coordinator and a policy key are made in .*/out\n.*coordinator is started"),
+        (("dev", "start", "core", "--dir", "HERE"), r"core is running"),
+        (("dev", "stop", "core", "--dir", "HERE"), r"core is stopped"),
+        (("dev", "kill", "coordinator", "--dir", "HERE"), r"coordinator is killed"),
         (("dev", "down", "--purge", "--dir", "HERE"), r"(?s)core is stopped\n.*coordinator is stopped\n.*/fleet is removed, with all data"),
     )
 
@@ -115,7 +120,8 @@ class DryRun(f.FleetTest):
                           (("agent", "revoke", "--admin", "admin", "--reason", "x"), f.CONFLICT), (("withdraw", "00"), f.NOT_FOUND),
                           (("policy", "keygen", "--out", self.law), f.CONFLICT), (("login", "--token", "bwl1.x", "--to", "OUT"), f.USAGE),
                           (("login", "--token", self.login, "--to", self.fleet.path("vera")), f.CONFLICT),
-                          (("dev", "down", "--dir", "/nowhere"), f.NOT_FOUND), (("approve", self.proposal), f.CONFLICT), (("policy", "reject"), f.NOT_FOUND),
+                          (("dev", "down", "--dir", "/nowhere"), f.NOT_FOUND), (("dev", "stop", "nobody", "--dir", "HERE"), f.NOT_FOUND),
+                          (("dev", "up", "--dir", "HERE", "--site", "core=us"), f.CONFLICT), (("dev", "up", "--dir", self.fleet.path("data"), "--site", "a=eu"), f.CONFLICT), (("approve", self.proposal), f.CONFLICT), (("policy", "reject"), f.NOT_FOUND),
                           (("delete", "region", "eu"), f.USAGE), (("dataset", "commit", "nothing"), f.NOT_FOUND),
                           (("dataset", "checkout", "data", "9", "OUT"), f.NOT_FOUND),
                           (("dataset", "checkout", "data", "1", self.fleet.path("data")), f.CONFLICT)):
@@ -127,7 +133,6 @@ class DryRun(f.FleetTest):
     SERVICES = {
         "bailiwick-agent run": "serves until it is told to stop",
         "bailiwick-agent exec": "runs a command of yours",
-        "bailiwick-agent certificate": "renewing asks the agent that runs, and replaces nothing but by what works",
         "bailiwick-coordinator serve": "serves until it is told to stop",
         **{f"bailiwick-{service} {command}": "changes nothing" for service, command in (
             ("agent", "check-config"), ("agent", "doctor"), ("agent", "status"), ("agent", "key list"),
@@ -149,6 +154,12 @@ class DryRun(f.FleetTest):
             self.assertEqual(done.code, code, done)
             self.assertRegex(done.out + done.err, says)
 
+        core = self.fleet.data("core")
+        shown = f.run([f.AGENT, "certificate", "--data-dir", core]).out
+        tried(f.AGENT, "certificate", "--renew", "--data-dir", core, says=r"/site/core/agent/.* gets a new key and certificate; .* valid until 20")
+        self.assertEqual(f.run([f.AGENT, "certificate", "--data-dir", core]).out, shown)
+        tried(f.AGENT, "certificate", "--data-dir", core, says="--renew", code=f.USAGE)
+        tried(f.AGENT, "certificate", "--renew", "--data-dir", new, says="no agent runs in", code=f.UNAVAILABLE)
         init = (f.COORDINATOR, "init", "--data-dir", new, "--trust-domain", "acme.example", "--admin-dir", admin)
         tried(*init, says=r"dry run: nothing was changed(?s:.*)a CA of its own is in .*/new\n")
         tried(*init[:5], "Not A Domain", *init[6:], says="Not A Domain", code=f.USAGE)

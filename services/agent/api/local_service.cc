@@ -5,12 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/cli/dry_run.h"
 #include "common/telemetry/log.h"
 
 namespace bailiwick::agent {
 namespace {
 
 constexpr char kName[] = "agent.sock";
+constexpr char kShow[] = "certificate", kRenew[] = "renew", kTryRenew[] = "try-renew";  // what it can be asked
 constexpr size_t kMaxLine = 4096;
 constexpr absl::Duration kPatience = absl::Seconds(5);
 constexpr absl::Duration kAnswerPatience = absl::Seconds(60);  // a renewal asks the coordinator
@@ -75,12 +77,15 @@ void LocalService::Answer(os::LocalConnection& connection) {
 }
 
 std::string LocalService::Reply(const std::string& request) {
-  if (request != "certificate" && request != "renew") {
-    return ErrorLine(absl::InvalidArgumentError("the local socket knows: certificate, renew"));
+  absl::Status done;
+  if (request == kRenew) {
+    done = agent_->RenewNow();
+  } else if (request == kTryRenew) {
+    done = agent_->MayRenew();
+  } else if (request != kShow) {
+    done = absl::InvalidArgumentError(absl::StrCat("the local socket knows: ", kShow, ", ", kRenew, ", ", kTryRenew));
   }
-  if (request == "renew") {
-    if (absl::Status renewed = agent_->RenewNow(); !renewed.ok()) return ErrorLine(renewed);
-  }
+  if (!done.ok()) return ErrorLine(done);
   const identity::CertificateInfo info = agent_->certificate();
   google::protobuf::Struct object;
   Set(&object, "identity", info.uri);
@@ -91,14 +96,16 @@ std::string LocalService::Reply(const std::string& request) {
   return JsonLine(object);
 }
 
-absl::Status AskCertificate(const std::string& data_directory, bool renew, output::Format format, std::ostream* out) {
+absl::Status AskCertificate(const std::string& data_directory, Renewal renewal, output::Format format,
+                            std::ostream* out) {
   auto connection = os::ConnectLocal(data_directory, kName);
   if (absl::IsNotFound(connection.status()) || absl::IsUnavailable(connection.status())) {
     return absl::UnavailableError(absl::StrCat("no agent runs in ", data_directory, "; start it"));
   }
   BW_RETURN_IF_ERROR(connection.status());
   // Who may not ask is told so without being listened to.
-  const absl::Status asked = (*connection)->Write(renew ? "renew\n" : "certificate\n", kPatience);
+  const char* request = renewal == Renewal::kNow ? kRenew : renewal == Renewal::kTry ? kTryRenew : kShow;
+  const absl::Status asked = (*connection)->Write(absl::StrCat(request, "\n"), kPatience);
   auto said = (*connection)->ReadLine(kMaxLine * 4, kAnswerPatience);
   if (!said.ok()) return asked.ok() ? said.status() : asked;
   const std::string line = *std::move(said);
@@ -111,6 +118,12 @@ absl::Status AskCertificate(const std::string& data_directory, bool renew, outpu
     return absl::FailedPreconditionError(error->second.string_value());
   }
   auto text = [&](const char* name) { return fields.count(name) == 0 ? "" : fields.at(name).string_value(); };
+  if (renewal == Renewal::kTry) {
+    cli::SayTried(*out,
+                  {absl::StrCat(text("identity"), " gets a new key and certificate; the one it has is valid until ",
+                                text("notAfter"))});
+    return absl::OkStatus();
+  }
   const bool connected = fields.count("connected") != 0 && fields.at("connected").bool_value();
   if (format != output::Format::kTable) {
     *out << output::FormatAnswer(format, {{"identity", output::Text(text("identity"))},

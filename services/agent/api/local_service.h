@@ -40,7 +40,9 @@ class LocalService {
   std::thread thread_;
 };
 
+enum class Renewal { kNone, kTry, kNow };
 // `bailiwick-agent certificate`: asks the agent that runs there. UNAVAILABLE: none does.
-absl::Status AskCertificate(const std::string& data_directory, bool renew, output::Format format, std::ostream* out);
+absl::Status AskCertificate(const std::string& data_directory, Renewal renewal, output::Format format,
+                            std::ostream* out);
 
 }  // namespace bailiwick::agent

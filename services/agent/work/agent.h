@@ -75,6 +75,7 @@ class Agent {
   bool connected() const { return session_ != nullptr && session_->connected(); }
   // UNAVAILABLE: there is no session. FAILED_PRECONDITION: somebody else renews it.
   absl::Status RenewNow();
+  absl::Status MayRenew();  // whether RenewNow would try
 
   // For the admin service. NOT_FOUND: no such dataset here.
   absl::StatusOr<CommitOutcome> CommitNow(const std::string& dataset, const CommitOptions& options,

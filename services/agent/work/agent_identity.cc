@@ -99,12 +99,16 @@ absl::Status Agent::TakeExternal() {
   return absl::OkStatus();
 }
 
-absl::Status Agent::RenewNow() {
+absl::Status Agent::MayRenew() {
   if (!external_credentials_.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("the certificate is renewed in ", external_credentials_, " by somebody else"));
   }
-  if (!session_->connected()) return absl::UnavailableError("the coordinator is out of reach");
+  return session_->connected() ? absl::OkStatus() : absl::UnavailableError("the coordinator is out of reach");
+}
+
+absl::Status Agent::RenewNow() {
+  BW_RETURN_IF_ERROR(MayRenew());
   return RenewCertificate();
 }
 

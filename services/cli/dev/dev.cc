@@ -26,7 +26,8 @@ std::string DirectoryOf(const std::string& flag, const Globals& globals) {
   return path.has_parent_path() ? path.parent_path().string() : ".";
 }
 
-absl::Status Up(const std::string& directory, const std::vector<std::string>& texts) {
+absl::Status Up(const Globals& globals, const std::string& directory, const std::vector<std::string>& texts,
+                bool dry_run) {
   std::vector<FleetSite> sites;
   for (const std::string& text : texts) {
     BW_ASSIGN_OR_RETURN(FleetSite site, Fleet::ParseSite(text));
@@ -34,6 +35,10 @@ absl::Status Up(const std::string& directory, const std::vector<std::string>& te
   }
   if (sites.empty()) {
     BW_RETURN_IF_ERROR(Fleet::Load(directory).status());  // without --site only an existing fleet can come up
+  }
+  if (dry_run) {
+    BW_ASSIGN_OR_RETURN(const std::vector<std::string> effects, Fleet::TryUp(directory, sites));
+    return SayTried(globals, effects, "");
   }
   BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::OpenOrCreate(directory));
   BW_RETURN_IF_ERROR(fleet.Up(sites));
@@ -94,8 +99,10 @@ void RegisterDev(CLI::App& app, Globals& globals) {
     auto sites = std::make_shared<std::vector<std::string>>();
     add_dir(c);
     c->add_option("--site", *sites, "NAME=REGION[,label=value...], again for each site");
+    auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick dev up --dir fleet --site factory=eu/de/fra,tier=edge --site core=eu/de");
-    OnRun(c, globals, [&globals, dir, sites] { return Up(DirectoryOf(*dir, globals), *sites); });
+    OnRun(c, globals,
+          [&globals, dir, sites, dry_run] { return Up(globals, DirectoryOf(*dir, globals), *sites, *dry_run); });
   }
   {
     auto* c = dev->add_subcommand("status", "which processes run");
@@ -103,21 +110,32 @@ void RegisterDev(CLI::App& app, Globals& globals) {
     c->footer("Example:\n  bailiwick dev status --dir fleet");
     OnRun(c, globals, [&globals, dir] { return Status(globals, DirectoryOf(*dir, globals)); });
   }
-  auto single = [&](const char* verb, const char* help, std::function<absl::Status(Fleet&, const std::string&)> act) {
+  auto single = [&](const char* verb, const char* help, bool starts, const char* effect,
+                    std::function<absl::Status(Fleet&, const std::string&)> act) {
     auto* c = dev->add_subcommand(verb, help);
     auto name = std::make_shared<std::string>();
     add_dir(c);
     c->add_option("NAME", *name, "a site, or coordinator")->required();
     c->footer(absl::StrCat("Example:\n  bailiwick dev ", verb, " core"));
-    OnRun(c, globals, [&globals, dir, name, act = std::move(act)]() -> absl::Status {
+    auto dry_run = DryRunFlag(c);
+    OnRun(c, globals, [&globals, dir, name, dry_run, starts, effect, act = std::move(act)]() -> absl::Status {
+      if (*dry_run) {
+        BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Load(DirectoryOf(*dir, globals)));
+        BW_ASSIGN_OR_RETURN(const Process process, fleet.Find(*name));
+        return SayTried(globals,
+                        {Alive(process) != starts ? absl::StrCat(*name, " is ", effect)
+                                                  : absl::StrCat(*name, " is ", starts ? "running" : "not running")},
+                        "");
+      }
       BW_ASSIGN_OR_RETURN(Fleet fleet, Fleet::Open(DirectoryOf(*dir, globals)));
       return act(fleet, *name);
     });
   };
-  single("start", "start one process", [](Fleet& fleet, const std::string& name) { return fleet.Start(name); });
-  single("stop", "stop one process in good order",
+  single("start", "start one process", true, "started",
+         [](Fleet& fleet, const std::string& name) { return fleet.Start(name); });
+  single("stop", "stop one process in good order", false, "stopped",
          [](Fleet& fleet, const std::string& name) { return fleet.Stop(name, absl::Seconds(10)); });
-  single("kill", "SIGKILL one process: what a power cut looks like",
+  single("kill", "SIGKILL one process: what a power cut looks like", false, "killed",
          [](Fleet& fleet, const std::string& name) { return fleet.Stop(name, absl::ZeroDuration()); });
   {
     auto* c = dev->add_subcommand("down", "stop every process of the fleet");

@@ -78,6 +78,17 @@ std::string SiteYaml(const FleetSite& site, const std::string& key) {
                       "}\n");
 }
 
+// A fleet is begun anew and purged as a whole, so nothing of somebody else's may lie in its directory.
+absl::Status CheckUnused(const std::string& directory) {
+  auto names = os::Files::System()->List(directory);
+  if (absl::IsNotFound(names.status())) return absl::OkStatus();
+  BW_RETURN_IF_ERROR(names.status());
+  std::erase(*names, kLockName);
+  if (names->empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(directory, " holds other files (", (*names)[0],
+                                                    ") and no fleet; name an empty or a new directory with --dir"));
+}
+
 }  // namespace
 
 std::string Fleet::SiteDirectory(const std::string& name) const {
@@ -181,13 +192,7 @@ absl::StatusOr<Fleet> Fleet::OpenOrCreate(const std::string& directory) {
   fleet.directory_ = Absolute(directory);
   os::Files* files = os::Files::System();
   BW_RETURN_IF_ERROR(files->MakeDirs(fleet.directory_));
-  // A fleet is begun anew and purged as a whole, so nothing of somebody else's may lie in its directory.
-  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, files->List(fleet.directory_));
-  std::erase(names, kLockName);
-  if (!names.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(fleet.directory_, " holds other files (", names[0],
-                                                      ") and no fleet; name an empty or a new directory with --dir"));
-  }
+  BW_RETURN_IF_ERROR(CheckUnused(fleet.directory_));
   BW_RETURN_IF_ERROR(fleet.Lock());
   if (auto made = Load(directory); made.ok()) {  // by the command that had the lock
     made->lock_ = std::move(fleet.lock_);
@@ -225,12 +230,18 @@ absl::Status Fleet::Save() const {
   return os::WriteFileAtomically(os::Files::System(), os::JoinPath(directory_, "fleet.json"), text + "\n");
 }
 
-absl::StatusOr<FleetSite*> Fleet::Find(const std::string& name) {
+absl::StatusOr<Process> Fleet::Find(const std::string& name) const {
+  if (name == "coordinator") return coordinator_;
   auto it = sites_.find(name);
-  if (it != sites_.end()) return &it->second;
+  if (it != sites_.end()) return it->second.process;
   std::string names = "coordinator";
   for (const auto& [n, site] : sites_) absl::StrAppend(&names, ", ", n);
   return absl::NotFoundError(absl::StrCat("the fleet in ", directory_, " has no ", name, "; it has: ", names));
+}
+
+absl::StatusOr<FleetSite*> Fleet::FindSite(const std::string& name) {
+  BW_RETURN_IF_ERROR(Find(name).status());
+  return &sites_.at(name);
 }
 
 std::set<int> Fleet::Ports() const {
@@ -395,7 +406,7 @@ absl::StatusOr<std::string> Fleet::StorageKey(const std::string& site) {
   return absl::InternalError(absl::StrCat("no storage key appeared in ", keys));
 }
 
-absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
+absl::Status Fleet::CheckSites(const std::vector<FleetSite>& wanted) const {
   std::set<std::string> once;
   for (const FleetSite& site : wanted) {
     if (!once.insert(site.name).second)
@@ -410,6 +421,40 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
           absl::StrCat("site ", site.name, " exists with other labels; change them with: bailiwick apply -f FILE"));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> Fleet::TryUp(const std::string& directory,
+                                                      const std::vector<FleetSite>& wanted) {
+  Fleet fleet;
+  fleet.directory_ = Absolute(directory);
+  auto there = Load(directory);
+  if (there.ok()) {
+    fleet = *std::move(there);
+  } else {
+    if (!absl::IsNotFound(there.status())) return there.status();
+    BW_RETURN_IF_ERROR(CheckUnused(fleet.directory_));
+  }
+  BW_RETURN_IF_ERROR(fleet.CheckSites(wanted));
+  std::vector<std::string> effects;
+  if (!fleet.initialized_) {
+    effects.push_back(absl::StrCat("a coordinator and a policy key are made in ", fleet.directory_));
+  }
+  if (!Alive(fleet.coordinator_)) effects.push_back("coordinator is started");
+  for (const FleetSite& site : wanted) {
+    if (fleet.sites_.count(site.name) != 0) continue;
+    effects.push_back(absl::StrCat("site ", site.name, " is declared in ", site.region, ", and its agent joins"));
+    fleet.sites_[site.name] = site;
+  }
+  for (const auto& [name, site] : fleet.sites_) {
+    if (!Alive(site.process)) effects.push_back(absl::StrCat("the agent of ", name, " is started"));
+  }
+  if (effects.empty()) effects.push_back("everything is running");
+  return effects;
+}
+
+absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
+  BW_RETURN_IF_ERROR(CheckSites(wanted));
   if (!initialized_) {
     Step(absl::StrCat("making a coordinator and a policy key in ", directory_));
     BW_RETURN_IF_ERROR(Init());
@@ -464,14 +509,14 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
 
 absl::Status Fleet::Start(const std::string& name) {
   if (name == "coordinator") return StartCoordinator();
-  BW_ASSIGN_OR_RETURN(FleetSite * site, Find(name));
+  BW_ASSIGN_OR_RETURN(FleetSite * site, FindSite(name));
   return StartAgent(*site);
 }
 
 absl::Status Fleet::Stop(const std::string& name, absl::Duration patience) {
   Process* process = &coordinator_;
   if (name != "coordinator") {
-    BW_ASSIGN_OR_RETURN(FleetSite * site, Find(name));
+    BW_ASSIGN_OR_RETURN(FleetSite * site, FindSite(name));
     process = &site->process;
   }
   const bool alive = Alive(*process);

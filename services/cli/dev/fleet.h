@@ -37,7 +37,11 @@ class Fleet {
   static absl::StatusOr<FleetSite> ParseSite(const std::string& text);
 
   absl::Status Up(const std::vector<FleetSite>& sites);
-  absl::Status Start(const std::string& name);  // "coordinator" or a site
+  // What Up would do, for people; its errors where they can be foreseen.
+  static absl::StatusOr<std::vector<std::string>> TryUp(const std::string& directory,
+                                                        const std::vector<FleetSite>& sites);
+  absl::StatusOr<Process> Find(const std::string& name) const;  // "coordinator" or a site
+  absl::Status Start(const std::string& name);
   absl::Status Stop(const std::string& name, absl::Duration patience);
   absl::Status Down();   // every process; goes on after a failure and tells the first
   absl::Status Purge();  // and the directory with all data in it
@@ -49,7 +53,8 @@ class Fleet {
   std::string LogOf(const std::string& name) const;
 
  private:
-  absl::StatusOr<FleetSite*> Find(const std::string& name);
+  absl::StatusOr<FleetSite*> FindSite(const std::string& name);
+  absl::Status CheckSites(const std::vector<FleetSite>& wanted) const;
   absl::Status Init();
   absl::Status StartCoordinator();
   absl::Status StartAgent(FleetSite& site);
