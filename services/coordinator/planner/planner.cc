@@ -65,17 +65,21 @@ class Load {
   void Add(const std::string& source, const std::string& destination, int priority) {
     ++from_[source][priority];
     ++to_[destination][priority];
+    ++between_[{source, destination}][priority];
   }
   void AddComing(DatasetId dataset, Coming coming) { coming_[dataset].push_back(std::move(coming)); }
   const std::vector<Coming>& ComingOf(DatasetId dataset) { return coming_[dataset]; }
   int From(const std::string& site) const { return Count(from_, site, 0); }
   int To(const std::string& site) const { return Count(to_, site, 0); }
-  // Whether one more of that priority may start.
-  bool FreeFrom(const std::string& site, int priority) const {
-    return Count(from_, site, priority) < kMaxTransfersPerSource && From(site) < 2 * kMaxTransfersPerSource;
+  // Whether one more of that priority may start, as far as that end is concerned. Where all slots are taken, a site
+  // that has none at the other end gets one all the same: however slow the others are, it does not wait for them.
+  bool FreeFrom(const std::string& source, const std::string& destination, int priority) const {
+    return From(source) < 2 * kMaxTransfersPerSource &&
+           (Count(from_, source, priority) < kMaxTransfersPerSource || None(source, destination, priority));
   }
-  bool FreeTo(const std::string& site, int priority) const {
-    return Count(to_, site, priority) < kMaxTransfersPerDestination && To(site) < 2 * kMaxTransfersPerDestination;
+  bool FreeTo(const std::string& source, const std::string& destination, int priority) const {
+    return To(destination) < 2 * kMaxTransfersPerDestination &&
+           (Count(to_, destination, priority) < kMaxTransfersPerDestination || None(source, destination, priority));
   }
   const RunningTransfer* Of(const Pair& pair) const {
     auto it = by_pair_.find(pair);
@@ -83,15 +87,21 @@ class Load {
   }
 
  private:
-  using Counts = std::map<std::string, std::map<int, int>>;  // by site and priority
-  static int Count(const Counts& counts, const std::string& site, int at_least) {
-    auto of = counts.find(site);
+  template <typename Key>
+  using Counts = std::map<Key, std::map<int, int>>;  // by site, or both, and priority
+  template <typename Key>
+  static int Count(const Counts<Key>& counts, const Key& key, int at_least) {
+    auto of = counts.find(key);
     if (of == counts.end()) return 0;
     int count = 0;
     for (auto it = of->second.lower_bound(at_least); it != of->second.end(); ++it) count += it->second;
     return count;
   }
-  Counts from_, to_;
+  bool None(const std::string& source, const std::string& destination, int at_least) const {
+    return Count(between_, std::pair(source, destination), at_least) == 0;
+  }
+  Counts<std::string> from_, to_;
+  Counts<std::pair<std::string, std::string>> between_;
   std::map<DatasetId, std::vector<Coming>> coming_;
   std::map<Pair, const RunningTransfer*> by_pair_;
 };
@@ -168,7 +178,7 @@ const PlannedSite* PickSource(const Ready& ready, const PlannedSite& destination
                       load.From(site.name), site.name);
   };
   for (const PlannedSite* source : ready.sourcing.sources) {
-    if (!load.FreeFrom(source->name, priority)) continue;
+    if (!load.FreeFrom(source->name, destination.name, priority)) continue;
     if (best == nullptr || rank(*source) < rank(*best)) best = source;
   }
   return best;
@@ -230,7 +240,7 @@ void StartOrWait(const PlanInput& input, const Planner::Avoided& avoided, Ready 
   const VersionNumber version = ready.sourcing.version;
   if (!limit.empty()) {
     // said above
-  } else if (!load->FreeTo(wanted.site, wanted.priority)) {
+  } else if (source != nullptr && !load->FreeTo(source->name, wanted.site, wanted.priority)) {
     limit = absl::StrCat("waits for one of ", load->To(wanted.site), " running transfers to ", wanted.site, " to end");
   } else if (source == nullptr) {
     const std::string& name = ready.sourcing.sources.front()->name;

@@ -26,7 +26,8 @@
 namespace bailiwick::coordinator {
 
 // Running and starting transfers together, of the same or a higher priority: what is less urgent yields and stands in
-// nobody's way, up to twice as many in all. Each one reads or writes a disk and holds buffers at both ends.
+// nobody's way, and two ends that have none between them get one however slow the others are, up to twice as many in
+// all. Each one reads or writes a disk and holds buffers at both ends.
 inline constexpr int kMaxTransfersPerDestination = 4;
 inline constexpr int kMaxTransfersPerSource = 8;
 

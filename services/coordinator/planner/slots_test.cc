@@ -86,7 +86,8 @@ TEST_F(PlannerTest, AtMostFourAtADestinationByPriorityThenNewBeforeOld) {
 
 TEST_F(PlannerTest, AtMostEightFromASourceCountingWhatRuns) {
   PlannedDataset& other = AddDataset("z", 1);
-  for (int i = 0; i < 7; ++i) AddRunning(other, 1, "factory", absl::StrCat("x", i));
+  for (int i = 0; i < 5; ++i) AddRunning(other, 1, "factory", absl::StrCat("x", i));
+  for (const char* site : {"core", "paris"}) AddRunning(other, 1, "factory", site);
   other.held["core"] = other.held["paris"] = {1};
   AddDataset("a", 1);
   AddPolicy({ToSite("core"), ToSite("paris")});
@@ -99,6 +100,31 @@ TEST_F(PlannerTest, AtMostEightFromASourceCountingWhatRuns) {
   plan_ = planner_.Run(input_);
   ASSERT_THAT(plan_.start, SizeIs(2));
   EXPECT_EQ(plan_.start[1].source, "berlin");
+}
+
+// Two sites that take their time with four datasets each hold all of a source's slots; a third one does not wait.
+TEST_F(PlannerTest, NobodyWaitsForTheSlownessOfOthers) {
+  for (int i = 0; i < 4; ++i) {
+    PlannedDataset& slow = AddDataset(absl::StrCat("slow", i), 1, {{"class", "raw"}, {"n", "slow"}});
+    for (const char* site : {"x", "y"}) AddRunning(slow, 1, "factory", site);
+  }
+  AddDataset("a", 1);
+  AddDataset("b", 1);
+  PlannedPolicy& policy = AddPolicy({ToSite("core"), ToSite("paris")});
+  policy.select.conditions = {In("n", {"none"})};
+  for (size_t i : {4, 5}) input_.datasets[i].labels["n"] = "none";
+  plan_ = planner_.Run(input_);
+  ASSERT_THAT(plan_.start, SizeIs(2)) << "one to each";
+  EXPECT_EQ(plan_.start[0].destination, "core");
+  EXPECT_EQ(plan_.start[1].destination, "paris");
+  EXPECT_EQ(plan_.wanted[2].reason.sentence, "version 1 waits for one of 10 running transfers from factory to end");
+  // Nor does a site wait for slow sources when another has something for it.
+  input_.running.clear();
+  for (int i = 0; i < 4; ++i) AddRunning(input_.datasets[i], 1, absl::StrCat("s", i), "core");
+  plan_ = planner_.Run(input_);
+  ASSERT_THAT(plan_.start, Not(IsEmpty()));
+  EXPECT_EQ(plan_.start[0].destination, "core");
+  EXPECT_EQ(plan_.start[0].source, "factory");
 }
 
 TEST_F(PlannerTest, WhatIsUrgentDoesNotWaitForWhatYields) {
