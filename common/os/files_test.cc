@@ -86,6 +86,17 @@ TEST_F(FilesTest, RemoveTreeIsDeepAndDoesNotFollowLinks) {
   EXPECT_FALSE(files_->RemoveTree(root_ + "/outside/..").ok());
 }
 
+TEST_F(FilesTest, RemoveTreeTakesDirectoriesWithMoreNamesThanItListsAtOnce) {
+  constexpr int kNames = 70'000;
+  for (const char* name : {"/many/a", "/many/many"}) ASSERT_TRUE(files_->MakeDirs(root_ + name).ok());
+  for (int i = 0; i < kNames; ++i) {
+    const std::string path = absl::StrCat(root_, "/many/many/", i);
+    ASSERT_EQ(::mknod(path.c_str(), S_IFREG | 0600, 0), 0);
+  }
+  EXPECT_TRUE(files_->RemoveTree(root_ + "/many").ok());
+  EXPECT_FALSE(*files_->Exists(root_ + "/many"));
+}
+
 TEST_F(FilesTest, LockIsHeldUntilDestroyedAndNamesTheHolder) {
   auto first = files_->Lock(root_ + "/lock");
   ASSERT_TRUE(first.ok()) << first.status();

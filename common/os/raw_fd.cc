@@ -24,11 +24,14 @@ namespace {
 // Directories deeper than this are first moved up: a descriptor a level must not exhaust the process's limit (often
 // 1024).
 constexpr size_t kRemoveDepth = 100;
+constexpr size_t kRemoveNames = 64 << 10;  // listed at once: directories have millions
 
 struct Level {
   UniqueFd fd;
   std::string name;  // in the level above
   std::vector<std::string> entries;
+  bool more = false;     // than these were there
+  bool removed = false;  // one of these, at least
 };
 
 class TreeRemover {
@@ -45,10 +48,18 @@ class TreeRemover {
         Visit(top.fd.get(), entry);
         continue;
       }
+      if (top.more && top.removed) {
+        List(&top);
+        continue;
+      }
       std::string done = std::move(top.name);
       levels_.pop_back();
       int above = levels_.empty() ? parent_ : levels_.back().fd.get();
-      if (::unlinkat(above, done.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) Fail(errno, done);
+      if (::unlinkat(above, done.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
+        Fail(errno, done);
+      } else if (!levels_.empty()) {
+        levels_.back().removed = true;
+      }
     }
     return status_;
   }
@@ -60,7 +71,10 @@ class TreeRemover {
 
   // Unlinks a file; opens a directory as the new top level.
   void Visit(int dir, const std::string& name) {
-    if (::unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) return;
+    if (::unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) {
+      if (!levels_.empty()) levels_.back().removed = true;
+      return;
+    }
     int error = errno;
     struct stat st;
     if (::fstatat(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -78,12 +92,18 @@ class TreeRemover {
       if (errno != ENOENT) Fail(errno, name);
       return;
     }
-    auto entries = ListFd(fd.get(), Printable(name));
-    if (!entries.ok()) {
-      if (status_.ok()) status_ = entries.status();
-      return;
-    }
-    levels_.push_back({std::move(fd), name, std::move(*entries)});
+    levels_.push_back({std::move(fd), name, {}, false, false});
+    List(&levels_.back());
+  }
+
+  void List(Level* level) {
+    level->removed = false;
+    absl::Status listed = ListSome(level->fd.get(), Printable(level->name), [level](std::string_view name) {
+      level->entries.emplace_back(name);
+      return level->entries.size() < kRemoveNames;
+    });
+    level->more = listed.ok() && level->entries.size() == kRemoveNames;
+    if (status_.ok()) status_ = listed;
   }
 
   bool MoveUp(int dir, const std::string& name) {
@@ -91,6 +111,7 @@ class TreeRemover {
       std::string moved = absl::StrCat(".removing-", counter_++);
       if (::renameat2(dir, name.c_str(), levels_.front().fd.get(), moved.c_str(), RENAME_NOREPLACE) == 0) {
         levels_.front().entries.push_back(std::move(moved));
+        levels_.back().removed = true;
         return true;
       }
       if (errno != EEXIST) return false;
@@ -164,7 +185,7 @@ absl::Status PwritevAll(int fd, uint64_t offset, std::span<const std::string_vie
   return absl::OkStatus();
 }
 
-absl::Status ListFd(int dir_fd, std::string_view what, const std::function<void(std::string_view)>& each) {
+absl::Status ListSome(int dir_fd, std::string_view what, const std::function<bool(std::string_view)>& each) {
   auto failed = [&] { return ErrnoStatus(errno, absl::StrCat("cannot list ", std::string(what))); };
   int fd = ::openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOATIME);
   if (fd < 0 && errno == EPERM) fd = ::openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -176,20 +197,28 @@ absl::Status ListFd(int dir_fd, std::string_view what, const std::function<void(
     errno = error;
     return failed();
   }
+  int error = 0;
   while (true) {
     errno = 0;
     dirent* entry = ::readdir(dir);
+    if (entry == nullptr) error = errno;
     if (entry == nullptr) break;
     std::string_view name(entry->d_name);
-    if (name != "." && name != "..") each(name);
+    if (name != "." && name != ".." && !each(name)) break;
   }
-  int error = errno;
   ::closedir(dir);
   if (error != 0) {  // a listing that broke off must never pass for a short one
     errno = error;
     return failed();
   }
   return absl::OkStatus();
+}
+
+absl::Status ListFd(int dir_fd, std::string_view what, const std::function<void(std::string_view)>& each) {
+  return ListSome(dir_fd, what, [&each](std::string_view name) {
+    each(name);
+    return true;
+  });
 }
 
 absl::StatusOr<std::vector<std::string>> ListFd(int dir_fd, std::string_view what) {

@@ -46,6 +46,8 @@ absl::Status PwritevAll(int fd, uint64_t offset, std::span<const std::string_vie
 
 // Names in an open directory without . and .., unsorted. Its own file offset, so that threads can list at once. On an
 // error what `each` got is not all.
+// ListSome: up to the first for which `each` says false.
+absl::Status ListSome(int dir_fd, std::string_view what, const std::function<bool(std::string_view name)>& each);
 absl::Status ListFd(int dir_fd, std::string_view what, const std::function<void(std::string_view name)>& each);
 absl::StatusOr<std::vector<std::string>> ListFd(int dir_fd, std::string_view what);
 

@@ -15,6 +15,7 @@ namespace {
 constexpr uint32_t kWriteBits = 0222;
 constexpr uint32_t kSetIdBits = 06000;
 constexpr uint32_t kOwnerAll = 0700;
+constexpr size_t kNamesAtOnce = 64 << 10;  // of a directory that is emptied: there may be millions
 constexpr size_t kMaxHandles = 128;         // deeper directories are reached by a path from the last handle
 constexpr uint64_t kPartBytes = 4 << 20;    // of a large file, what one thread writes before it looks for other work
 constexpr uint64_t kSmallFile = 256 << 10;  // these are written in batches
@@ -66,8 +67,14 @@ absl::Status RemoveAll(os::TreeDir& dir, const std::string& name) {
 }
 
 absl::Status EmptyDirectory(os::TreeDir& dir) {
-  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, dir.List());
-  for (const std::string& name : names) BW_RETURN_IF_ERROR(RemoveAll(dir, name));
+  std::vector<std::string> names;
+  do {
+    names.clear();
+    BW_RETURN_IF_ERROR(dir.List([&names](std::string_view name) {
+      if (names.size() < kNamesAtOnce) names.emplace_back(name);
+    }));
+    for (const std::string& name : names) BW_RETURN_IF_ERROR(RemoveAll(dir, name));
+  } while (names.size() == kNamesAtOnce);
   return absl::OkStatus();
 }
 
