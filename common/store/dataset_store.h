@@ -154,7 +154,9 @@ class DatasetStore {
   struct GcResult {
     uint64_t freed_bytes = 0;
     uint64_t packs_removed = 0;
+    absl::Duration waited;  // for writers, of the time that it took
   };
+  // UNAVAILABLE: a writer that was open did not end soon; nothing was done.
   virtual absl::StatusOr<GcResult> CollectGarbage(const Mark& mark) = 0;
 
   // The same to the last dead byte: every pack that holds one goes or is written anew. UNAVAILABLE: a writer that was

@@ -7,12 +7,14 @@
 #include <algorithm>
 
 #include "common/base/status.h"
+#include "common/os/clock.h"
 #include "common/store/store_impl.h"
 
 namespace bailiwick::store {
 namespace {
 
-constexpr absl::Duration kWriterPatience = absl::Minutes(10);  // a longer transfer puts the collection off
+// A longer transfer or commit puts a collection off; what a law or an order wants gone waits for longer.
+constexpr absl::Duration kWriterPatience = absl::Seconds(5), kThoroughPatience = absl::Minutes(10);
 // Of what a pack may be, so that merging small ones makes fewer: else the same would be written over and over.
 constexpr uint64_t kSmallPackBytes = kPackBytes / 16;
 constexpr uint64_t kSmallPackChunks = kPackChunks / 16;
@@ -86,11 +88,20 @@ absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(co
   return candidates;
 }
 
-bool StoreImpl::WaitForWriters(uint64_t before) {
+uint64_t StoreImpl::NewTicket() {
+  absl::MutexLock lock(&mutex_);
+  return next_ticket_++;
+}
+
+absl::Status StoreImpl::WaitForWriters(uint64_t before, absl::Duration patience, absl::Duration* waited) {
+  const absl::Duration began = os::Clock::System()->BootTime();
   absl::MutexLock lock(&mutex_);
   auto gone = [this, before]()
                   ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return writers_.empty() || *writers_.begin() >= before; };
-  return mutex_.AwaitWithTimeout(absl::Condition(&gone), kWriterPatience);
+  const bool ended = mutex_.AwaitWithTimeout(absl::Condition(&gone), patience);
+  *waited += os::Clock::System()->BootTime() - began;
+  return ended ? absl::OkStatus()
+               : absl::UnavailableError("a transfer or commit that still writes did not end in time");
 }
 
 absl::StatusOr<bool> StoreImpl::CopySurvivors(PackId pack, const LiveSet& live, PackWriter* writer,
@@ -207,13 +218,8 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::Purge(const Mark& mark) {
 
 absl::Status StoreImpl::EraseAll() {
   absl::MutexLock one(&gc_mutex_);
-  uint64_t ticket = 0;
-  {
-    absl::MutexLock lock(&mutex_);
-    ticket = next_ticket_++;
-  }
-  if (!WaitForWriters(ticket))
-    return absl::UnavailableError("a transfer or commit that still writes did not end in time");
+  absl::Duration waited;
+  BW_RETURN_IF_ERROR(WaitForWriters(NewTicket(), kThoroughPatience, &waited));
   // The key first: from here on all is noise, however long the rest takes.
   BW_RETURN_IF_ERROR(CryptoErase().status());
   {
@@ -238,6 +244,10 @@ absl::Status StoreImpl::EraseAll() {
 }
 
 absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool thorough) {
+  GcResult result;
+  const absl::Duration patience = thorough ? kThoroughPatience : kWriterPatience;
+  // Before anything is looked at: all of it would be in vain.
+  BW_RETURN_IF_ERROR(WaitForWriters(NewTicket(), patience, &result.waited));
   uint64_t chunks = 0;
   {
     absl::MutexLock lock(&mutex_);
@@ -247,21 +257,16 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool
   auto collect = [&live](const Digest& digest) { live->Add(digest); };
   BW_RETURN_IF_ERROR(mark(collect));
   BW_ASSIGN_OR_RETURN(std::vector<Candidate> candidates, ChooseCandidates(*live, thorough));
-  GcResult result;
   if (candidates.empty()) return result;
-  uint64_t ticket = 0;
   {
     absl::MutexLock lock(&mutex_);
     for (const Candidate& c : candidates) condemned_.insert(c.pack);
-    ticket = next_ticket_++;
   }
-  absl::Status status;
-  if (WaitForWriters(ticket)) {  // else put off to the next collection
+  absl::Status status = WaitForWriters(NewTicket(), patience, &result.waited);
+  if (status.ok()) {
     live.emplace(chunks, thorough);
     status = mark(collect);
     if (status.ok()) status = Sweep(candidates, *live, &result);
-  } else if (thorough) {
-    status = absl::UnavailableError("a transfer or commit that still writes did not end in time");
   }
   {
     absl::MutexLock lock(&mutex_);

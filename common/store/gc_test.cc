@@ -151,10 +151,23 @@ TEST_F(GarbageTest, ACommitThatComesInBetweenKeepsWhatItFound) {
   EXPECT_FALSE(Has(0)) << "rescued once, not for ever";
 }
 
-TEST_F(GarbageTest, WaitsForACommitThatWasThereBefore) {
+TEST_F(GarbageTest, ALongCommitPutsItOffBeforeAnythingIsLookedAt) {
   PutRange(0, 100);
   auto writer = store_->NewWriter();
   EXPECT_FALSE(*Put(*writer, 7));
+  auto put_off = store_->CollectGarbage([](const auto&) {
+    ADD_FAILURE() << "in vain";
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(absl::IsUnavailable(put_off.status())) << put_off.status();
+  ExpectThere(0, 100);
+  writer = nullptr;
+  EXPECT_EQ(Collect(Live({})).packs_removed, 1u);
+}
+
+TEST_F(GarbageTest, WaitsForACommitThatBeganBeforeAnythingWasCondemned) {
+  PutRange(0, 100);
+  std::unique_ptr<DatasetStore::Writer> writer;
   std::set<uint64_t> committed;
   absl::Mutex mutex;
   bool marked = false;
@@ -162,6 +175,9 @@ TEST_F(GarbageTest, WaitsForACommitThatWasThereBefore) {
     Collect([&](const std::function<void(const Digest&)>& live) {
       absl::MutexLock lock(&mutex);
       for (uint64_t n : committed) live(ChunkDigest(n));
+      if (marked) return absl::OkStatus();
+      writer = store_->NewWriter();
+      EXPECT_FALSE(*Put(*writer, 7));
       marked = true;
       return absl::OkStatus();
     });

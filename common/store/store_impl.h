@@ -160,7 +160,9 @@ class StoreImpl : public DatasetStore {
   absl::StatusOr<bool> TakeOut(PackId pack, const absl::flat_hash_set<Digest>& copied,
                                const absl::flat_hash_set<Digest>& handled, std::vector<Digest>* missing);
   absl::Status RemovePacks(const std::map<PackId, bool>& packs);  // whether encrypted
-  bool WaitForWriters(uint64_t before);
+  uint64_t NewTicket() ABSL_LOCKS_EXCLUDED(mutex_);
+  // That those end which are older than the ticket. UNAVAILABLE: not in time.
+  absl::Status WaitForWriters(uint64_t before, absl::Duration patience, absl::Duration* waited);
 
   const Options options_;
   absl::Mutex key_mutex_;  // one change of keys at a time; taken before mutex_

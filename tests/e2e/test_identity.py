@@ -1,4 +1,5 @@
 """Identities over time: renewal and rotation while data flows, revocation, agents that slept, clocks that are wrong."""
+import datetime
 import json
 import os
 import random
@@ -377,6 +378,21 @@ class Clocks(f.FleetTest):
             self.clock("core", 0)
             flow_once(self, "epoch", 2)
         self.fleet.dev("start", "core")
+
+    def test_a_home_whose_clock_is_wrong_dates_its_versions_right(self):
+        """The law's retention and the lag go by that date."""
+        declare(self, "dated")
+        flow_once(self, "dated")
+        self.fleet.dev("stop", "factory")
+        for number, (offset, said) in enumerate(((-time.time(), "behind"), (3600, "ahead")), 2):
+            with self.subTest(said), i.agent_with(self.fleet, "factory", env=self.clock("home", offset)):
+                f.wait_until(lambda said=said: said in w.sites(self.fleet)["factory"].policy_stale, timeout=60, what="it knows that its clock is wrong")
+                f.write(self.fleet.path("dated", "more"), said)
+                self.fleet.cli("dataset", "commit", "dated")
+                version = self.fleet.json("dataset", "versions", "dated")["versions"][-1]
+                self.assertEqual(int(version["number"]), number)
+                self.assertLess(abs(datetime.datetime.fromisoformat(version["committedAt"]).timestamp() - time.time()), 120, version)
+        self.fleet.dev("start", "factory")
 
     def test_sixty_days_off(self):
         declare(self, "months")

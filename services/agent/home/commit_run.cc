@@ -192,7 +192,7 @@ absl::Status CommitRun::Publish(const store::ManifestSummary& summary, uint64_t 
   record.files = summary.files;
   record.logical_bytes = summary.logical_bytes;
   record.skipped = skipped;
-  record.committed_at = context_.clock->Now();
+  record.committed_at = context_.home.now ? context_.home.now() : context_.clock->Now();
   record.message = context_.options.message;
   crypto::Envelope envelope =
       crypto::SignEnvelope(crypto::kVersionType, store::EncodeVersionRecord(record), *context_.home.key);

@@ -36,6 +36,9 @@ struct HomeIdentity {
   Incarnation incarnation;
   uint64_t epoch = 0;
   const crypto::SigningKey* key = nullptr;  // enrolment key
+  // The time that a version says it was committed at, by which the law's retention goes: not the wall clock's, which
+  // may be wrong. Unset: the clock's.
+  std::function<absl::Time()> now;
 };
 
 inline constexpr size_t kMaxCommitMessage = 4096;  // bytes: it is in every announcement of the version

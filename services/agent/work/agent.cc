@@ -18,7 +18,7 @@ namespace {
 using telemetry::Level;
 using telemetry::Log;
 
-constexpr int kJobThreads = 4;
+constexpr int kJobThreads = 4, kKeepThreads = 2, kOwnThreads = 2;
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
 constexpr absl::Duration kReportAgain = absl::Seconds(30);  // versions that were not acknowledged: its disk was full
 constexpr size_t kAnnounceBytes =
@@ -79,7 +79,9 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
                        }}),
       status_file_(state->env().files, state->env().clock, state->directory()),
       scrubber_(state),
-      jobs_(kJobThreads) {
+      jobs_(kJobThreads),
+      keep_jobs_(kKeepThreads),
+      own_jobs_(kOwnThreads) {
   transfer_env_.law = law_;
   transfer_env_.clock = state_->env().clock;
   transfer_env_.audit = state_->audit();
@@ -194,7 +196,7 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   callbacks.connected = [this] {
     StopStanding();
     SendState();
-    jobs_.Submit("audit", [this] { audit_link_.Connected(); });
+    own_jobs_.Submit("audit", [this] { audit_link_.Connected(); });
   };
   callbacks.message = [this](const agent::v1::CoordinatorMessage& message) { OnMessage(message); };
   callbacks.disconnected = [this](const absl::Status&) { pacer_.SetYielding({}); };
@@ -233,7 +235,7 @@ void Agent::Stop() {
     for (auto& [id, work] : work_) work->stop_showing = true;
   }
   scrubber_.Stop();
-  jobs_.Stop();
+  for (JobQueue* jobs : {&jobs_, &keep_jobs_, &own_jobs_}) jobs->Stop();
   watch_pump_.Stop();
   {
     absl::MutexLock lock(&mutex_);
@@ -330,10 +332,10 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
       OnCaps(message.caps());
       break;
     case agent::v1::CoordinatorMessage::kAuditAck:
-      jobs_.Submit("audit", [this, ack = message.audit_ack()] { audit_link_.OnAck(ack); });
+      own_jobs_.Submit("audit", [this, ack = message.audit_ack()] { audit_link_.OnAck(ack); });
       break;
     case agent::v1::CoordinatorMessage::kAuditWitness:
-      jobs_.Submit("audit", [this, request = message.audit_witness()] { audit_link_.OnWitness(request); });
+      own_jobs_.Submit("audit", [this, request = message.audit_witness()] { audit_link_.OnWitness(request); });
       break;
     case agent::v1::CoordinatorMessage::kReceiptAck: {
       absl::Status forgotten = evictor_.Acknowledge(message.receipt_ack().receipt_id());
@@ -556,11 +558,11 @@ void Agent::Tick() {
     SendHeartbeat();
     LookAtPolicyAge();
     refusals_->Flush(false);
-    jobs_.Submit("identity", [this] { RetryTrust(); });
+    own_jobs_.Submit("identity", [this] { RetryTrust(); });
   }
-  if (identity) jobs_.Submit("identity", [this] { LookAtIdentity(); });
+  if (identity) own_jobs_.Submit("identity", [this] { LookAtIdentity(); });
   if (look_at_audit)
-    jobs_.Submit("audit", [this] {
+    own_jobs_.Submit("audit", [this] {
       if (absl::Status kept = flow_refusals_.Flush(); !kept.ok()) Log(Level::kError, "audit-failed", {{"error", kept}});
       audit_link_.Look();
     });

@@ -277,12 +277,14 @@ class Agent {
   SelfGranter granter_;
   StandingFlows standing_;
   audit::Refusals flow_refusals_;
-  AuditLink audit_link_;         // in the lane "audit" of the jobs
+  AuditLink audit_link_;         // in the lane "audit" of its own jobs
   LocalStatusFile status_file_;  // the ticker's
   bool on_its_own_ = false;      // the ticker's
   WatchPump watch_pump_;
   Scrubber scrubber_;
-  JobQueue jobs_;
+  JobQueue jobs_;       // commits, trees, hooks
+  JobQueue keep_jobs_;  // what data at rest needs: it may wait for transfers to end, and nothing waits for it
+  JobQueue own_jobs_;   // the agent's own: identity, audit
   std::unique_ptr<SessionClient> session_;
   std::thread ticker_;
   std::atomic<bool> stopping_{false};

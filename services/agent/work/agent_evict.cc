@@ -145,7 +145,7 @@ void Agent::QueueErase(const std::shared_ptr<Work>& work) {
     if (work->erase_queued || state_->env().clock->BootTime() < work->next_erase) return;
     work->erase_queued = true;
   }
-  jobs_.Submit(absl::StrCat("keep:", work->dataset->id.Hex()), [this, work] { Erase(work); });
+  keep_jobs_.Submit(absl::StrCat("keep:", work->dataset->id.Hex()), [this, work] { Erase(work); });
 }
 
 void Agent::Erase(const std::shared_ptr<Work>& work) {

@@ -81,7 +81,8 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
   HomeIdentity home{.site = identity_->site(),
                     .incarnation = state_->incarnation(),
                     .epoch = assignment.epoch(),
-                    .key = &identity_->enrolment_key()};
+                    .key = &identity_->enrolment_key(),
+                    .now = [this] { return law_->clock().Best(); }};
   const absl::Duration began = state_->env().clock->BootTime();
   auto outcome = agent::Commit(*work->dataset, SourceOf(assignment.spec()), home, options, state_->env().clock,
                                progress, cancelled, WatchOf(*work));

@@ -16,7 +16,8 @@ using telemetry::Log;
 constexpr absl::Duration kKeepEvery = absl::Minutes(10);  // retention by age, without a commit
 constexpr absl::Duration kKeepOften = absl::Seconds(30);  // after a new law: what was in the way at first is done then
 constexpr int kCollectionShare = 50;  // collections of a dataset take at most one part in so many of the time
-constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);  // collects the drops of a burst of commits at once
+constexpr absl::Duration kCollectionRetry = absl::Seconds(30);  // after one that a long transfer was in the way of
+constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);   // collects the drops of a burst of commits at once
 
 store::RetentionRule RetentionOf(const resource::v1::DatasetSpec& spec) {
   store::RetentionRule rule;
@@ -42,7 +43,7 @@ void Agent::QueueKeep(const std::shared_ptr<Work>& work) {
     work->keep_queued = true;
     work->next_keep = now + (now < keep_often_until_ ? kKeepAfterChange : kKeepEvery);
   }
-  jobs_.Submit(absl::StrCat("keep:", work->dataset->id.Hex()), [this, work] {
+  keep_jobs_.Submit(absl::StrCat("keep:", work->dataset->id.Hex()), [this, work] {
     {
       absl::MutexLock lock(&mutex_);
       work->keep_queued = false;
@@ -105,7 +106,7 @@ int Agent::DropExpired(const std::shared_ptr<Work>& work) {
   std::vector<std::pair<VersionNumber, absl::Time>> times;
   for (const auto& v : *versions) times.emplace_back(v.record.number, v.record.committed_at);
   int dropped = 0;
-  for (VersionNumber number : store::Expired(times, RetentionOf(assignment.spec()), state_->env().clock->Now())) {
+  for (VersionNumber number : store::Expired(times, RetentionOf(assignment.spec()), law_->clock().Best())) {
     if (in_use.count(number) != 0 || evictor_.Held(dataset.id, number)) continue;
     auto base = Dropper::IsBase(dataset, number);
     if (!base.ok() || *base) continue;  // it has no content, and newer ones are known by it
@@ -148,7 +149,13 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
   {
     absl::MutexLock lock(&mutex_);
     const absl::Duration now = state_->env().clock->BootTime();
-    work->next_collection = now + kCollectionShare * (now - began);
+    if (absl::IsUnavailable(collected.status())) {  // something is being written
+      work->next_collection = now + kCollectionRetry;
+      work->next_keep = std::min(work->next_keep, work->next_collection);
+      return;
+    }
+    const absl::Duration waited = collected.ok() ? collected->waited : absl::ZeroDuration();
+    work->next_collection = now + kCollectionShare * (now - began - waited);
     work->garbage = work->garbage && !collected.ok();
   }
   if (!collected.ok()) {

@@ -67,7 +67,7 @@ void Agent::QueueRedact(const std::shared_ptr<Work>& work) {
     if (work->redact_queued || state_->env().clock->BootTime() < work->next_redact) return;
     work->redact_queued = true;
   }
-  jobs_.Submit(absl::StrCat("keep:", work->dataset->id.Hex()), [this, work] { Redact(work); });
+  keep_jobs_.Submit(absl::StrCat("keep:", work->dataset->id.Hex()), [this, work] { Redact(work); });
 }
 
 absl::StatusOr<std::string> Agent::RedactionLock(DatasetHandle& dataset, const store::Redaction& redaction,
