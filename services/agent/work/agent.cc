@@ -322,6 +322,9 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
     case agent::v1::CoordinatorMessage::kCopyQuestion:
       OnCopyQuestion(message.copy_question());
       break;
+    case agent::v1::CoordinatorMessage::kRecall:
+      OnRecall(message.recall());
+      break;
     case agent::v1::CoordinatorMessage::kDropOffer:
       OnDropOffer(message.drop_offer());
       break;
@@ -401,6 +404,26 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
   for (const auto& work : left) SendReport(work);
 }
 
+void Agent::OnRecall(const agent::v1::Recall& recall) {
+  auto id = DatasetId::From(recall.dataset_id());
+  if (!id.ok()) return;
+  std::shared_ptr<Work> work;
+  size_t left = recall.numbers_size();
+  {
+    absl::MutexLock lock(&mutex_);
+    auto known = work_.find(*id);
+    if (known == work_.end()) return;
+    work = known->second;
+    work->recall = {recall.numbers().begin(), recall.numbers().end()};
+  }
+  while (left > 0) {  // in as many reports as it takes
+    SendReport(work);
+    absl::MutexLock lock(&mutex_);
+    if (work->recall.size() >= left) return;  // its catalog cannot be read now: asked again in the next session
+    left = work->recall.size();
+  }
+}
+
 void Agent::SendState() {
   for (const auto& work : AllWork()) SendReport(work);
   SendReceipts();
@@ -424,7 +447,7 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   absl::StatusOr<Scrubber::Result> read_back = absl::NotFoundError("there is nothing to read");
   if (!versions->empty()) read_back = scrubber_.Of(*work->dataset);
   absl::MutexLock lock(&mutex_);
-  size_t announced = 0;  // bytes
+  size_t announced = 0, recalled = 0;  // bytes
   work->announces_more = false;
   for (const auto& v : *versions) {
     if (work->dataset->damage->Has(v.record.number)) continue;
@@ -452,8 +475,12 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
     if (announces) {
       rpc::ToProto(v.envelope, held->mutable_record());
       announced += held->ByteSizeLong();
+    } else if (recalled < kAnnounceBytes && work->recall.erase(v.record.number) != 0) {
+      rpc::ToProto(v.envelope, held->mutable_record());
+      recalled += held->ByteSizeLong();
     }
   }
+  if (recalled < kAnnounceBytes) work->recall.clear();  // the rest is not here any more
   work->report_again = announced != 0 ? state_->env().clock->BootTime() + kReportAgain : absl::InfiniteDuration();
   report->set_current(work->current);
   const absl::Status locked = work->dataset->store->at_rest().locked;

@@ -122,6 +122,7 @@ class Agent {
     absl::Duration next_attempt = absl::ZeroDuration();
     absl::Duration retry_show = absl::InfiniteDuration();
     absl::Duration report_again = absl::InfiniteDuration();  // versions that the coordinator did not acknowledge
+    std::set<VersionNumber> recall;                          // to be reported with their records, once
     bool announces_more = false;                             // of those, than the last report had room for
     absl::Duration next_keep = absl::ZeroDuration();
     bool garbage = false;  // versions were dropped since the last collection
@@ -205,6 +206,8 @@ class Agent {
   void ApplyDenied(const agent::v1::Trust& trust);
   std::shared_ptr<Work> EnsureWork(DatasetHandle* dataset);  // unassigned when new
   std::vector<std::shared_ptr<Work>> AllWork();
+
+  void OnRecall(const agent::v1::Recall& recall);
 
   // Without the coordinator: agent_offline.cc.
   void LookAtStanding();

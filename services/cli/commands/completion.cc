@@ -14,6 +14,7 @@ namespace bailiwick::cli {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(2);
+constexpr uint32_t kVersions = 1000;
 
 bool IsFlag(const std::string& word) { return word.size() > 1 && word[0] == '-'; }
 
@@ -83,10 +84,11 @@ std::vector<std::string> Resources(Admin& admin, const std::string& kind) {
   return names;
 }
 
-// Newest first.
+// The newest first, and not all of thousands.
 std::vector<std::string> Versions(Admin& admin, const std::string& dataset) {
   control::v1::ListVersionsRequest request;
   request.set_dataset(dataset);
+  request.set_limit(kVersions);
   control::v1::ListVersionsResponse versions;
   if (!admin.control().ListVersions(Admin::Call(kPatience).get(), request, &versions).ok()) return {};
   std::vector<std::string> numbers;

@@ -19,6 +19,7 @@ namespace bailiwick::cli {
 namespace {
 
 constexpr absl::Duration kPoll = absl::Milliseconds(20);  // a rollback takes a moment
+constexpr uint32_t kPage = 10'000;                        // versions
 
 absl::Status ListAll(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
@@ -40,13 +41,20 @@ absl::Status ListAll(const Globals& globals) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<control::v1::ListVersionsResponse> ReadVersions(Admin& admin, const std::string& name) {
+// Page by page: all of them may be more than an answer holds. A coordinator that knows no pages gives them at once.
+absl::StatusOr<std::vector<control::v1::Version>> ReadVersions(Admin& admin, const std::string& name) {
   BW_RETURN_IF_ERROR(FindDataset(admin, name).status());
   control::v1::ListVersionsRequest request;
   request.set_dataset(name);
-  control::v1::ListVersionsResponse response;
-  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListVersions(Admin::Call().get(), request, &response)));
-  return response;
+  request.set_limit(kPage);
+  std::vector<control::v1::Version> versions;
+  while (true) {
+    control::v1::ListVersionsResponse page;
+    BW_RETURN_IF_ERROR(admin.Check(admin.control().ListVersions(Admin::Call().get(), request, &page)));
+    for (auto& version : *page.mutable_versions()) versions.push_back(std::move(version));
+    if (!page.more() || page.versions().empty()) return versions;
+    request.set_before(versions.back().number());
+  }
 }
 
 std::string IdentityOf(const control::v1::Version& v) {
@@ -68,10 +76,10 @@ Json JsonOf(const control::v1::Version& v) {
 absl::Status Versions(const Globals& globals, const std::string& name, bool watch) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   return ShowListing(globals, watch, [&]() -> absl::StatusOr<Listing> {
-    BW_ASSIGN_OR_RETURN(auto response, ReadVersions(*admin, name));
+    BW_ASSIGN_OR_RETURN(auto versions, ReadVersions(*admin, name));
     Listing listing{
         "committed", "versions", {"NUMBER", "COMMITTED", "FILES", "SIZE", "IDENTITY", "SITES", "MESSAGE"}, 1, {}};
-    for (const auto& v : response.versions()) {
+    for (const auto& v : versions) {
       listing.items.push_back({.identity = {{"number", Number(v.number())}},
                                .row = {absl::StrCat(v.number()), TimeText(v.committed_at()), absl::StrCat(v.files()),
                                        FormatBytes(v.logical_bytes()), IdentityOf(v).substr(0, 12),
@@ -302,9 +310,9 @@ absl::StatusOr<Fields> DatasetsView(Admin& admin) {
 }
 
 absl::StatusOr<Fields> VersionsView(Admin& admin, const std::string& dataset) {
-  BW_ASSIGN_OR_RETURN(auto response, ReadVersions(admin, dataset));
+  BW_ASSIGN_OR_RETURN(auto versions, ReadVersions(admin, dataset));
   std::vector<Json> json;
-  for (const auto& v : response.versions()) json.push_back(JsonOf(v));
+  for (const auto& v : versions) json.push_back(JsonOf(v));
   return Fields{{"versions", List(std::move(json))}};
 }
 

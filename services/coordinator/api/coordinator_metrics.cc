@@ -54,8 +54,8 @@ void CollectDatasets(Core& core, Exposition* out) {
   const control::v1::ListDatasetsResponse datasets = core.Datasets();
   for (const auto& dataset : datasets.datasets()) {
     const telemetry::Labels labels = {{"dataset", dataset.name()}};
-    out->Gauge("bailiwick_coordinator_dataset_versions", "Versions that were ever committed and are known.", labels,
-               static_cast<double>(dataset.versions()));
+    out->Gauge("bailiwick_coordinator_dataset_versions", "Versions that a site holds, and of the others the newest.",
+               labels, static_cast<double>(dataset.versions()));
     out->Gauge("bailiwick_coordinator_dataset_newest_version", "Number of the newest version, 0 without one.", labels,
                static_cast<double>(dataset.newest()));
     out->Gauge("bailiwick_coordinator_dataset_newest_version_bytes", "Size of the newest version.", labels,

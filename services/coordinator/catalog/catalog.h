@@ -153,7 +153,11 @@ class Catalog {
   virtual absl::Status PutProposal(const control::v1::Proposal& proposal) = 0;
   virtual absl::Status RemoveProposal(const std::string& id) = 0;
   virtual absl::Status PutDenied(const agent::v1::Denied& denied) = 0;
-  virtual absl::Status PutVersion(const VersionRow& version) = 0;
+  virtual absl::Status PutVersion(const VersionRow& version) = 0;  // also one that was forgotten
+  // Nothing of them but number and identity stays: what is said of them later is told from what was never announced.
+  virtual absl::Status ForgetVersions(DatasetId dataset, const std::vector<const VersionRow*>& versions) = 0;
+  // Of a version that was forgotten; nothing: no such version was.
+  virtual absl::StatusOr<std::optional<Digest>> ForgottenVersion(DatasetId dataset, VersionNumber number) = 0;
   virtual absl::Status PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& replica) = 0;
   // Number 0 at a site: it follows the newest although every other replica is pinned.
   virtual absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) = 0;

@@ -1,12 +1,14 @@
 // Power loss at every file operation while changes wait for signatures and take effect: what was acknowledged is there,
 // what was not is there whole or not at all. A change that takes effect, its place in the history and the end of its
-// waiting are one.
+// waiting are one; so are all versions that are forgotten at once, and what stays of them.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/crypto/digest.h"
 #include "common/os/fault_files.h"
 #include "common/store/store_fixture.h"
 #include "services/coordinator/catalog/catalog.h"
@@ -40,13 +42,31 @@ class CatalogCrashTest : public ::testing::Test {
       return catalog.PutPending(&row);
     };
   }
+  static VersionRow Version(VersionNumber number) {
+    VersionRow row;
+    row.record.dataset_id.bytes.fill('d');
+    row.record.dataset = "planner";
+    row.record.home_site = "factory";
+    row.record.number = number;
+    row.record.manifest_root = crypto::Sha256("nothing");
+    row.record.committed_at = absl::FromUnixSeconds(1'700'000'000);
+    row.envelope = crypto::Envelope{"type", store::EncodeVersionRecord(row.record), {{"key", "signature"}}};
+    row.identity = store::VersionIdentity(row.envelope);
+    return row;
+  }
   static std::vector<Step> Steps() {
     return {[](Catalog& catalog) { return catalog.Apply(Law(1, false)); },
             Wait("bob", 1),
             Wait("bob", 2),
             [](Catalog& catalog) { return catalog.Apply(Law(2, true)); },
             Wait("carol", 1),
-            [](Catalog& catalog) { return catalog.PutPending(nullptr); }};
+            [](Catalog& catalog) { return catalog.PutPending(nullptr); },
+            [](Catalog& catalog) { return catalog.PutVersion(Version(1)); },
+            [](Catalog& catalog) { return catalog.PutVersion(Version(2)); },
+            [](Catalog& catalog) {
+              const VersionRow one = Version(1), two = Version(2);
+              return catalog.ForgetVersions(one.record.dataset_id, {&one, &two});
+            }};
   }
 
   void Fresh() {
@@ -82,12 +102,20 @@ class CatalogCrashTest : public ::testing::Test {
         loaded->pending.has_value()
             ? absl::StrCat(loaded->pending->by, " with ", loaded->pending->request.bundle().signatures_size())
             : "nobody";
+    std::string versions;
+    for (VersionNumber number : {1, 2}) {
+      const VersionRow row = Version(number);
+      auto forgotten = catalog_->ForgottenVersion(row.record.dataset_id, number);
+      EXPECT_TRUE(forgotten.ok()) << forgotten.status();
+      if (loaded->versions[row.record.dataset_id].count(number) != 0) absl::StrAppend(&versions, "; knows ", number);
+      if (forgotten.ok() && *forgotten == row.identity) absl::StrAppend(&versions, "; knew ", number);
+    }
     return absl::StrCat("generation ", loaded->generation, ", ", newest, "; ",
                         absl::StrJoin(*bundles, ", ",
                                       [](std::string* out, const BundleRow& row) {
                                         absl::StrAppend(out, row.envelope.payload, " by ", row.by, ": ", row.summary);
                                       }),
-                        "; waits: ", waits);
+                        "; waits: ", waits, versions);
   }
 
   store::TempDir dir_;
@@ -107,6 +135,8 @@ TEST_F(CatalogCrashTest, PowerLossAtEveryOperation) {
   EXPECT_EQ(states[3], "generation 1, bundle 1; bundle 1 by alice: change 1; waits: bob with 2");
   EXPECT_EQ(states[4],
             "generation 2, bundle 2; bundle 2 by alice: change 2, bundle 1 by alice: change 1; waits: nobody");
+  EXPECT_THAT(states[8], testing::EndsWith("; knows 1; knows 2"));
+  EXPECT_THAT(states[9], testing::EndsWith("waits: nobody; knew 1; knew 2"));
   const uint64_t end = faults_->operations();
   ASSERT_GT(end, states.size());
   for (uint64_t n = 0; n <= end; ++n) {

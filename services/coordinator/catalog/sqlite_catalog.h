@@ -32,6 +32,8 @@ class SqliteCatalog : public Catalog {
   absl::Status RemoveProposal(const std::string& id) override;
   absl::Status PutDenied(const agent::v1::Denied& denied) override;
   absl::Status PutVersion(const VersionRow& v) override;
+  absl::Status ForgetVersions(DatasetId dataset, const std::vector<const VersionRow*>& versions) override;
+  absl::StatusOr<std::optional<Digest>> ForgottenVersion(DatasetId dataset, VersionNumber number) override;
   absl::Status PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& r) override;
   absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) override;
   absl::Status RemovePin(DatasetId dataset, const std::string& site) override;

@@ -1,4 +1,7 @@
 // Versions, who holds them, what must stay and what was erased, transfers.
+#include <map>
+
+#include "absl/strings/str_cat.h"
 #include "services/coordinator/catalog/sqlite_catalog.h"
 
 namespace bailiwick::coordinator {
@@ -34,6 +37,14 @@ absl::Status UnpackGivenUp(const std::string& bytes, ReplicaRow* row) {
   return absl::OkStatus();
 }
 
+// The identities of forgotten versions, one behind the other in blocks that are found by number; zeros: not forgotten.
+// Not a table of their own: builds that never forget read the catalog as before.
+constexpr VersionNumber kForgottenBlock = 1024;
+constexpr size_t kIdentityBytes = Digest::kSize;
+std::string ForgottenKey(DatasetId dataset, VersionNumber number) {
+  return absl::StrCat("forgotten/", dataset.Hex(), "/", number / kForgottenBlock);
+}
+
 }  // namespace
 
 absl::Status SqliteCatalog::PutVersion(const VersionRow& v) {
@@ -43,6 +54,40 @@ absl::Status SqliteCatalog::PutVersion(const VersionRow& v) {
     const std::string bytes = Pack(v.envelope);
     return put.BindBlob(1, v.record.dataset_id.view()).Bind(2, v.record.number).BindBlob(3, bytes).Run();
   });
+}
+
+absl::Status SqliteCatalog::ForgetVersions(DatasetId dataset, const std::vector<const VersionRow*>& versions) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    std::map<std::string, std::string> blocks;
+    for (const VersionRow* v : versions) {
+      const std::string key = ForgottenKey(dataset, v->record.number);
+      auto [block, fresh] = blocks.try_emplace(key);
+      if (fresh) {
+        BW_ASSIGN_OR_RETURN(block->second, GetMeta(db, key));
+        block->second.resize(kForgottenBlock * kIdentityBytes);
+      }
+      block->second.replace(v->record.number % kForgottenBlock * kIdentityBytes, kIdentityBytes, v->identity.view());
+      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM versions WHERE dataset = ? AND number = ?"));
+      BW_RETURN_IF_ERROR(remove.BindBlob(1, dataset.view()).Bind(2, v->record.number).Run());
+    }
+    for (const auto& [key, block] : blocks) BW_RETURN_IF_ERROR(PutMeta(db, key, block));
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<std::optional<Digest>> SqliteCatalog::ForgottenVersion(DatasetId dataset, VersionNumber number) {
+  std::string block;
+  BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(block, GetMeta(db, ForgottenKey(dataset, number)));
+    return absl::OkStatus();
+  }));
+  if (block.empty()) return std::nullopt;
+  if (block.size() != kForgottenBlock * kIdentityBytes) {
+    return absl::DataLossError("the catalog holds an unreadable list of forgotten versions");
+  }
+  const std::string identity = block.substr(number % kForgottenBlock * kIdentityBytes, kIdentityBytes);
+  if (identity == std::string(kIdentityBytes, '\0')) return std::nullopt;
+  return Digest::From(Digest::kSha256, identity);
 }
 
 absl::Status SqliteCatalog::PutReplica(DatasetId dataset, const std::string& site, const ReplicaRow& r) {

@@ -131,7 +131,7 @@ class Core {
                                                          const control::v1::WithdrawRequest& request,
                                                          Rehearsal* dry = nullptr);
   control::v1::ListDatasetsResponse Datasets();
-  absl::StatusOr<control::v1::ListVersionsResponse> Versions(const std::string& dataset);
+  absl::StatusOr<control::v1::ListVersionsResponse> Versions(const control::v1::ListVersionsRequest& request);
   absl::StatusOr<control::v1::ListReplicasResponse> Replicas(const std::string& dataset, const std::string& site);
   control::v1::ListTransfersResponse Transfers(const std::string& id);
   absl::StatusOr<control::v1::WhyResponse> Why(const std::string& dataset, const std::string& site);
@@ -235,6 +235,18 @@ class Core {
   void PushAssignments() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnReplica(const std::string& site, const agent::v1::ReplicaReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status TakeVersion(const Stream& stream, const std::string& site, const agent::v1::HeldVersion& held)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Versions that nobody holds any more: core_forget.cc.
+  void ForgetVersions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // a bounded part of what there is to forget
+  // What something still refers to, or a site holds.
+  std::set<VersionNumber> InNeed(DatasetId dataset) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The identity of a version that was forgotten.
+  std::optional<Digest> Forgotten(DatasetId dataset, VersionNumber number) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of a site that holds it after all; whether it is known again.
+  bool TakeBack(const Stream& stream, const Digest& identity, const std::string& site,
+                const agent::v1::HeldVersion& held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AskForRecords(DatasetId dataset, const std::string& site, const std::vector<VersionNumber>& numbers)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTransfer(const std::string& site, const agent::v1::TransferReport& report)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -386,6 +398,8 @@ class Core {
   std::set<std::pair<std::string, DatasetId>> heard_of_
       ABSL_GUARDED_BY(mutex_);  // what sites reported in their session
   std::map<std::pair<std::string, DatasetId>, std::string> ordered_ ABSL_GUARDED_BY(mutex_);  // fingerprint last sent
+  std::map<std::pair<std::string, DatasetId>, std::set<VersionNumber>> recalled_
+      ABSL_GUARDED_BY(mutex_);  // what sites were asked for in their session: once each
   std::map<std::string, std::map<std::string, size_t>> redactions_sent_
       ABSL_GUARDED_BY(mutex_);  // by site and order: with so many signatures, in this session
   std::map<std::pair<std::string, DatasetId>, std::vector<agent::v1::RedactionState>> redactions_said_

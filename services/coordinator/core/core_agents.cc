@@ -67,6 +67,7 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     wanted_of_site_.erase(id.site);
     caps_of_site_.erase(id.site);
     redactions_sent_.erase(id.site);
+    std::erase_if(recalled_, [&](const auto& of) { return of.first.first == id.site; });
     std::erase_if(heard_of_, [&](const auto& of) { return of.first == id.site; });
     for (auto it = ordered_.begin(); it != ordered_.end();) {
       it = it->first.first == id.site ? ordered_.erase(it) : std::next(it);
@@ -222,8 +223,13 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   if (stream == streams_.end() && state_.versions.count(*id) == 0) return;
   ReplicaRow row;
   bool announced = false;
+  std::vector<VersionNumber> forgotten;
   for (const auto& held : report.versions()) {
-    if (held.has_record() && stream != streams_.end()) {
+    const std::optional<Digest> past = stream == streams_.end() ? std::nullopt : Forgotten(*id, held.number());
+    if (past.has_value() && past->view() == held.identity()) {
+      if (!held.has_record()) forgotten.push_back(held.number());
+      if (!held.has_record() || !TakeBack(stream->second, *past, site, held)) continue;
+    } else if (held.has_record() && stream != streams_.end()) {
       absl::Status taken = TakeVersion(stream->second, site, held);
       if (!taken.ok()) {
         ReplicaRow& before = state_.replicas[*id][site];
@@ -243,8 +249,9 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     auto versions = state_.versions.find(*id);
     if (versions == state_.versions.end()) continue;
     auto known = versions->second.find(held.number());
-    if (known == versions->second.end()) continue;
-    if (known->second.identity.view() == held.identity()) {
+    if (known == versions->second.end() && !past.has_value()) continue;
+    const Digest& identity = past.has_value() ? *past : known->second.identity;
+    if (identity.view() == held.identity()) {
       if (held.base() != 0) {
         row.partial[held.number()] = held.base();
       } else {
@@ -297,6 +304,7 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     }
   }
   for (const std::string& transfer_id : done) EndTransfer(transfer_id, true, "", "");
+  AskForRecords(*id, site, forgotten);
   if (announced) {
     if (auto session = sessions_.find(site); session != sessions_.end()) SendAssignments(site, *session->second);
   }

@@ -145,14 +145,14 @@ TEST_F(AgentsTest, TheWholeStateFollowsTheHello) {
 TEST_F(AgentsTest, AVersionOfTheHomeIsStoredAndAcknowledged) {
   Fleet();
   Report("factory", {SignedRecord(Record(1), "factory")}, 1);
-  auto versions = core_->Versions("planner");
+  auto versions = Versions("planner");
   ASSERT_TRUE(versions.ok());
   ASSERT_EQ(versions->versions_size(), 1);
   EXPECT_EQ(versions->versions(0).files(), 3u);
   EXPECT_THAT(versions->versions(0).sites(), ElementsAre("factory"));
   EXPECT_EQ(sessions_.at("factory")->Last(Message::kAssignments)->assignments().datasets(0).acknowledged(), 1u);
   Restart();
-  EXPECT_EQ(core_->Versions("planner")->versions_size(), 1);
+  EXPECT_EQ(Versions("planner")->versions_size(), 1);
 }
 
 TEST_F(AgentsTest, VersionsThatAreNotTheHomesAreRefused) {
@@ -164,7 +164,7 @@ TEST_F(AgentsTest, VersionsThatAreNotTheHomesAreRefused) {
   wrong = Record(1);
   wrong.home_site = "core";
   Report("factory", {SignedRecord(wrong, "factory")});
-  EXPECT_EQ(core_->Versions("planner")->versions_size(), 0);
+  EXPECT_EQ(Versions("planner")->versions_size(), 0);
   EXPECT_THAT(EventKinds(), Contains("version-refused"));
 }
 
@@ -177,7 +177,7 @@ TEST_F(AgentsTest, AWipedHomeDoesNotOverwriteItsPast) {
   again.message = "after the loss";
   const crypto::Envelope other = SignedRecord(again, "factory");
   Report("factory", {other}, 1);
-  auto versions = core_->Versions("planner");
+  auto versions = Versions("planner");
   ASSERT_EQ(versions->versions_size(), 2);
   EXPECT_EQ(versions->versions(1).identity(), store::VersionIdentity(one).view());
   EXPECT_EQ(versions->versions(1).sites_size(), 0);  // the home holds something else under that number
@@ -185,7 +185,7 @@ TEST_F(AgentsTest, AWipedHomeDoesNotOverwriteItsPast) {
   // Nor does it go on behind it, as if nothing had happened.
   again.number = 3;
   Report("factory", {SignedRecord(again, "factory")}, 3);
-  EXPECT_EQ(core_->Versions("planner")->versions_size(), 2);
+  EXPECT_EQ(Versions("planner")->versions_size(), 2);
   EXPECT_THAT(core_->Datasets().datasets(0).source_problem(), HasSubstr("lost its data"));
   // Without its record too: the home sends none below what was acknowledged.
   agent::v1::AgentMessage message;
@@ -212,16 +212,16 @@ spec: {home: {siteSelector: {matchLabels: {tier: edge}}, path: /data/telemetry}}
   store::VersionRecord record = Record(1);
   record.dataset = "telemetry@factory";
   Report("factory", {SignedRecord(record, "factory")}, 1);
-  ASSERT_EQ(core_->Versions("telemetry@factory")->versions_size(), 1);
+  ASSERT_EQ(Versions("telemetry@factory")->versions_size(), 1);
   ASSERT_TRUE(
       Apply(
           "apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: factory, labels: {tier: lab}}\nspec: {region: eu}\n")
           .ok());
   EXPECT_EQ(core_->Datasets().datasets_size(), 0);
-  auto versions = core_->Versions("telemetry@factory");
+  auto versions = Versions("telemetry@factory");
   ASSERT_TRUE(versions.ok()) << versions.status();
   EXPECT_EQ(versions->versions_size(), 1);
-  EXPECT_TRUE(absl::IsNotFound(core_->Versions("telemetry@core").status()));
+  EXPECT_TRUE(absl::IsNotFound(Versions("telemetry@core").status()));
 }
 
 TEST_F(AgentsTest, ATransferFromOrderToDone) {

@@ -297,6 +297,14 @@ class CoreTest : public ::testing::Test {
     report->set_current(current);
     Say(site, message);
   }
+  absl::StatusOr<control::v1::ListVersionsResponse> Versions(const std::string& name, uint32_t limit = 0,
+                                                             VersionNumber before = 0) {
+    control::v1::ListVersionsRequest request;
+    request.set_dataset(name);
+    request.set_limit(limit);
+    request.set_before(before);
+    return core_->Versions(request);
+  }
   std::string Why(const std::string& site) {
     auto why = core_->Why("planner", site);
     EXPECT_TRUE(why.ok()) << why.status();
@@ -311,7 +319,7 @@ class CoreTest : public ::testing::Test {
     return kinds;
   }
 
-  os::Files* const files_ = os::Files::System();
+  os::Files* files_ = os::Files::System();
   os::FakeClock clock_;
   std::string directory_;
   std::unique_ptr<Authority> authority_;

@@ -136,9 +136,11 @@ PlanInput Core::Input() const {
       }
     }
     if (auto versions = state_.versions.find(id); versions != state_.versions.end()) {
-      for (const auto& [number, row] : versions->second) {
-        if (somewhere.count(number) == 0) continue;  // retention took it everywhere
-        dataset.versions.push_back({number, row.record.committed_at, row.record.logical_bytes});
+      for (VersionNumber number : somewhere) {  // retention took the others everywhere
+        auto version = versions->second.find(number);
+        if (version == versions->second.end()) continue;
+        const store::VersionRecord& record = version->second.record;
+        dataset.versions.push_back({number, record.committed_at, record.logical_bytes});
       }
     }
     input.datasets.push_back(std::move(dataset));
@@ -168,6 +170,7 @@ void Core::Reconcile() {
   CloseSilentSessions();
   CareForTransfers();
   SendTimestamps();
+  ForgetVersions();
   PlanOnce();
   rounds.With({}).Observe(clock_->BootTime() - began);
 }
@@ -243,7 +246,11 @@ std::optional<crypto::Envelope> Core::MakeGrant(const Transfer& transfer) {
                                   clock_->Now());
   grants.With({decision.permitted ? "issued" : "refused", decision.rule}).Add();
   if (!decision.permitted) return std::nullopt;
-  const VersionRow& version = state_.versions[transfer.dataset][transfer.version];
+  auto versions = state_.versions.find(transfer.dataset);
+  if (versions == state_.versions.end()) return std::nullopt;
+  auto known = versions->second.find(transfer.version);
+  if (known == versions->second.end()) return std::nullopt;
+  const VersionRow& version = known->second;
   if (clock_->Now() - version.record.committed_at > decision.obligations.max_retention) return std::nullopt;
   policy::Grant grant;
   grant.grant_id = random_->Bytes(16);
@@ -302,7 +309,7 @@ void Core::StartTransferNow(const StartTransfer& start) {
   order->set_dataset_id(start.dataset.str());
   order->set_dataset(start.dataset_name);
   order->set_receive(start.receiver_dials);
-  rpc::ToProto(state_.versions[start.dataset][start.version].envelope, order->mutable_version_record());
+  rpc::ToProto(state_.versions.at(start.dataset).at(start.version).envelope, order->mutable_version_record());
   rpc::ToProto(*grant, order->mutable_grant());
   order->set_peer(state_.agents[transfer.other].spiffe_id);
   order->set_peer_endpoint(state_.agents[transfer.other].endpoint);

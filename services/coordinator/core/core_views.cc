@@ -1,5 +1,6 @@
 // What admins see: from the same data that plans.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,8 @@
 
 namespace bailiwick::coordinator {
 namespace {
+
+constexpr size_t kPageBytes = 1 << 20;  // after which a page of versions ends
 
 void SetDuration(absl::Duration d, google::protobuf::Duration* out) { out->set_seconds(absl::ToInt64Seconds(d)); }
 
@@ -125,8 +128,9 @@ bool Core::Retired(DatasetId id, const std::string& name) const {
   return family != state_.dataset_ids.end() && config::StreamId(family->second, name.substr(at + 1)) == id;
 }
 
-absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const std::string& dataset) {
+absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const control::v1::ListVersionsRequest& request) {
   absl::MutexLock lock(&mutex_);
+  const std::string& dataset = request.dataset();
   const Stream* stream = FindStream(dataset);
   control::v1::ListVersionsResponse response;
   auto versions = state_.versions.end();
@@ -143,8 +147,16 @@ absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const std::stri
     if (versions == state_.versions.end())
       return absl::NotFoundError(absl::StrCat("dataset ", dataset, " does not exist"));
   }
-  for (auto it = versions->second.rbegin(); it != versions->second.rend(); ++it) {
+  response.set_total(versions->second.size());
+  const auto& replicas = state_.replicas[versions->first];
+  auto from = request.before() == 0 ? versions->second.end() : versions->second.lower_bound(request.before());
+  size_t bytes = 0;
+  for (auto it = std::make_reverse_iterator(from); it != versions->second.rend(); ++it) {
     const VersionRow& row = it->second;
+    if (request.limit() != 0 && (response.versions_size() >= int64_t{request.limit()} || bytes >= kPageBytes)) {
+      response.set_more(true);
+      break;
+    }
     auto* v = response.add_versions();
     v->set_number(row.record.number);
     v->set_identity(std::string(row.identity.view()));
@@ -154,9 +166,10 @@ absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const std::stri
     v->set_logical_bytes(row.record.logical_bytes);
     rpc::ToProto(row.record.committed_at, v->mutable_committed_at());
     v->set_message(row.record.message);
-    for (const auto& [site, replica] : state_.replicas[versions->first]) {
+    for (const auto& [site, replica] : replicas) {
       if (replica.versions.count(row.record.number) + replica.partial.count(row.record.number) != 0) v->add_sites(site);
     }
+    bytes += v->ByteSizeLong();
   }
   return response;
 }
