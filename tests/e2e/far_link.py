@@ -13,8 +13,10 @@ FARLINK = os.path.join(f.BIN, "farlink")
 class Link:
     """From `port` to the target. Delays, limits, and counts what it carries, both ways of all its lives."""
 
-    def __init__(self, target, rtt_ms, mbit):
+    def __init__(self, target, rtt_ms, mbit, kbyte):
         self.command = [FARLINK, str(target), "--rtt-ms", str(rtt_ms), "--mbit", str(mbit)]
+        if kbyte is not None:  # a second; slow enough to need a short queue
+            self.command += ["--kbit", str(8 * kbyte), "--queue-kib", "16"]
         self.port, self.up, self.down, self.process = 0, 0, 0, None
         self.mend()
 
@@ -32,12 +34,12 @@ class Link:
 
 
 @contextlib.contextmanager
-def far_away(fleet, site, rtt_ms=100, mbit=1000):
+def far_away(fleet, site, rtt_ms=100, mbit=1000, kbyte=None):
     """The site's agent anew, so that its peers come to it over the link that this gives."""
     status = fleet.json("dev", "status", "--dir", fleet.dir)
     address = next(p["address"] for p in status["processes"] if p["name"] == site)
     host, port = address.split(":")
-    link = Link(port, rtt_ms, mbit)
+    link = Link(port, rtt_ms, mbit, kbyte)
     endpoint = f"{host}:{link.port}"
     fleet.dev("stop", site)
     try:

@@ -16,6 +16,7 @@
 #include "common/rpc/provenance.h"
 #include "services/agent/transfer/flow_guard.h"
 #include "services/agent/transfer/frame.h"
+#include "services/agent/transfer/frame_size.h"
 #include "services/agent/transfer/hindrance.h"
 #include "services/agent/transfer/receive_machine.h"
 #include "services/agent/transfer/transfer.h"
@@ -43,6 +44,7 @@ class Flow {
         control_(std::move(control)),
         guard_(env.law, env.gate, env.self(), !receive, stream_.get()),
         place_(env.pacer),
+        frame_size_(env.clock),
         hindrance_(env.clock) {}
 
   End Dial(const FlowOrder& order);
@@ -100,6 +102,7 @@ class Flow {
   FlowGuard guard_;
   policy::GrantDecision permit_;  // by which the flow runs, of its last grant
   Pacer::Place place_;
+  FrameSize frame_size_;
   Hindrance hindrance_;
   std::string paced_by_;                                 // what it had to wait for last
   absl::Duration paced_at_ = -absl::InfiniteDuration();  // and when

@@ -39,7 +39,8 @@ End Flow::Send() {
     if (taken) continue;
     if (!in.message.has_want()) return {"BAD_REQUEST", "a receiver sends wants", ""};
     End window;
-    absl::Status served = server.Serve(in.message.want(), [&](DataFrame& frame, bool last) -> absl::Status {
+    auto size = [this] { return frame_size_.Next(); };
+    absl::Status served = server.Serve(in.message.want(), size, [&](DataFrame& frame, bool last) -> absl::Status {
       const uint64_t bytes = frame.payload_bytes();
       window = Pace(bytes);
       if (window.complete()) window = ReadAhead();
@@ -52,6 +53,7 @@ End Flow::Send() {
         window = {"BROKEN", "the connection to the peer broke", ""};
         return absl::CancelledError("broken");
       }
+      frame_size_.Written(bytes);
       wire_bytes_ += bytes;
       CountFlowBytes(record_.dataset, PeerSite(), receive_, bytes);
       return absl::OkStatus();

@@ -22,7 +22,7 @@ absl::StatusOr<std::shared_ptr<const store::Node>> WantServer::Resolve(const tra
   return node;
 }
 
-absl::Status WantServer::Serve(const transfer::v1::Want& want, const Send& send) {
+absl::Status WantServer::Serve(const transfer::v1::Want& want, const Size& size, const Send& send) {
   DataFrame frame(want.want_id());
   std::vector<Digest> digests;
   std::vector<uint64_t> lengths;  // about what reading each brings
@@ -54,8 +54,9 @@ absl::Status WantServer::Serve(const transfer::v1::Want& want, const Send& send)
     }
   }
   // A frame's worth at a time: what lies side by side in a pack is read at once.
+  size_t frame_bytes = size();
   for (size_t begin = 0, end = 0; begin < digests.size(); begin = end) {
-    for (uint64_t bytes = 0; end < digests.size() && bytes < kFrameBytes; ++end) bytes += lengths[end];
+    for (uint64_t bytes = 0; end < digests.size() && bytes < frame_bytes; ++end) bytes += lengths[end];
     std::vector<absl::StatusOr<store::ChunkView>> chunks =
         dataset_->store->ReadMany(std::span(digests).subspan(begin, end - begin));
     for (size_t i = begin; i < end; ++i) {
@@ -68,9 +69,10 @@ absl::Status WantServer::Serve(const transfer::v1::Want& want, const Send& send)
         return chunk.status();
       }
       const bool last = i + 1 == digests.size();
-      if (last || frame.payload_bytes() >= kFrameBytes - 16 * 1024 || frame.pieces() >= 4096) {
+      if (last || frame.payload_bytes() >= frame_bytes - frame_bytes / 128 || frame.pieces() >= 4096) {
         BW_RETURN_IF_ERROR(send(frame, last));
         frame = DataFrame(want.want_id());
+        if (!last) frame_bytes = size();
       }
     }
   }

@@ -23,7 +23,8 @@ class WantServer {
   // Calls `send` for each filled frame, in order; stops at its first error. INVALID_ARGUMENT: a want that breaks the
   // protocol or leaves the manifest.
   using Send = std::function<absl::Status(DataFrame& frame, bool last)>;
-  absl::Status Serve(const transfer::v1::Want& want, const Send& send);
+  using Size = std::function<size_t()>;  // about what the next frame may hold, at most kFrameBytes
+  absl::Status Serve(const transfer::v1::Want& want, const Size& size, const Send& send);
 
  private:
   absl::StatusOr<std::shared_ptr<const store::Node>> Resolve(const transfer::v1::Want& want);

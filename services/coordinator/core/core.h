@@ -166,7 +166,8 @@ class Core {
     VersionNumber version = 0;
     std::string dialler, other;  // sites
     absl::Duration last_report;
-    absl::Duration progressed;  // when bytes came last
+    absl::Duration progressed;  // when bytes came last, or something else than its ends held it back
+    absl::Duration apart;       // bytes come so far apart, by what came lately
     absl::Duration renew_at;
     uint64_t policy_revision = 0;
     bool delivered = false;  // reported done; the destination's own report confirms it
@@ -181,6 +182,9 @@ class Core {
     bool yields = false;  // to a more urgent one, by the last plan
   };
 
+  // So long without a byte is no longer the pace of a slow link.
+  static absl::Duration StallsAfter(const Transfer& transfer);
+  static bool HeldBack(const Transfer& transfer, absl::Duration now);  // by a cap or its priority
   // What an end says limits it, unless it said so too long ago.
   static std::string SaysNow(const Transfer::Word& word, absl::Duration now);
 

@@ -316,8 +316,16 @@ void Core::OnTransfer(const std::string& site, const agent::v1::TransferReport& 
   if (it == transfers_.end()) {
     // The last word of a transfer may come after its destination's report ended it: keep its byte counts.
     for (auto& view : ended_) {
-      if (view.transfer_id() == report.transfer_id())
-        view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));
+      if (view.transfer_id() != report.transfer_id()) continue;
+      view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));
+      const bool runs = view.state() == "failed" && report.state() == agent::v1::TRANSFER_STATE_RUNNING;
+      auto session = sessions_.find(site);
+      if (!runs || session == sessions_.end()) continue;
+      // It was given up while this end was out of reach, and still takes the link.
+      agent::v1::CoordinatorMessage message;
+      message.mutable_cancel()->set_transfer_id(view.transfer_id());
+      message.mutable_cancel()->set_reason(view.message());
+      session->second->Send(std::move(message));
     }
     return;
   }
@@ -327,6 +335,8 @@ void Core::OnTransfer(const std::string& site, const agent::v1::TransferReport& 
   transfer.adopted = false;
   control::v1::Transfer& view = transfer.view;
   if (report.wire_bytes() > view.wire_bytes() || report.done_bytes() > view.done_bytes()) {
+    const absl::Duration gap = transfer.last_report - transfer.progressed;
+    transfer.apart = transfer.apart == absl::ZeroDuration() ? gap : (3 * transfer.apart + gap) / 4;
     transfer.progressed = transfer.last_report;
   }
   view.set_wire_bytes(std::max(view.wire_bytes(), report.wire_bytes()));

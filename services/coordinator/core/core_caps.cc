@@ -1,4 +1,5 @@
 // Caps on what sites send, and the pace of transfers.
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -100,8 +101,12 @@ void Core::PushCaps() {
 void Core::AddPace(const Transfer& transfer, control::v1::Transfer* view) const {
   const absl::Duration now = clock_->BootTime();
   view->set_rate_bytes(static_cast<uint64_t>(transfer.wire.PerSecond(now)));
-  auto [limit, site] = LimitOf(SaysNow(transfer.source_says, now), SaysNow(transfer.destination_says, now),
-                               now - transfer.progressed > kSilent);
+  // Over a slow link ends speak when bytes come.
+  const bool still = now - transfer.progressed > std::max(kSilent, 4 * transfer.apart);
+  const auto says = [&](const Transfer::Word& word) {
+    return still || now - word.at > 2 * transfer.apart ? SaysNow(word, now) : word.limit;
+  };
+  auto [limit, site] = LimitOf(says(transfer.source_says), says(transfer.destination_says), still);
   view->set_limit(limit);
   if (!limit.empty() && site != End::kLink) {
     view->set_limit_site(site == End::kSource ? view->source() : view->destination());

@@ -24,7 +24,8 @@ constexpr absl::Duration kGrantLife = absl::Minutes(5);
 constexpr absl::Duration kBackdate = absl::Seconds(20);  // for clocks that run a little behind
 constexpr absl::Duration kSilence = absl::Seconds(60);   // a transfer nobody speaks of is over
 constexpr absl::Duration kAdoption = absl::Seconds(5);   // for the dialler to speak of what ran before we started
-constexpr absl::Duration kStalled = absl::Seconds(10);   // without a byte: another source may go on
+constexpr absl::Duration kStalled = absl::Seconds(10);   // without a byte, or what follows: another source may go on
+constexpr int kStalledFrames = 4;                        // of those that come slowly
 constexpr absl::Duration kDead = absl::Seconds(60);      // agents say something every 10 s
 
 telemetry::HistogramFamily rounds("bailiwick_coordinator_plan_duration_seconds", "How long rounds of planning took.",
@@ -75,12 +76,20 @@ PlannedPolicy ToPolicy(const config::Resource& resource) {
 
 }  // namespace
 
+absl::Duration Core::StallsAfter(const Transfer& transfer) {
+  return std::clamp(kStalledFrames * transfer.apart, kStalled, kSilence);
+}
+
+bool Core::HeldBack(const Transfer& transfer, absl::Duration now) {
+  return transfer.yields || SaysNow(transfer.source_says, now) == "cap";
+}
+
 std::vector<RunningTransfer> Core::Running() const {
   const absl::Duration now = clock_->BootTime();
   std::vector<RunningTransfer> running;
   for (const auto& [id, transfer] : transfers_) {
-    const bool held_back = transfer.yields || SaysNow(transfer.source_says, now) == "cap";
-    const bool stalled = !transfer.delivered && !transfer.adopted && !held_back && now - transfer.progressed > kStalled;
+    const bool stalled = !transfer.delivered && !transfer.adopted && !HeldBack(transfer, now) &&
+                         now - transfer.progressed > StallsAfter(transfer);
     running.push_back({id, transfer.dataset, transfer.view.dataset(), transfer.version, transfer.view.source(),
                        transfer.view.destination(), transfer.view.done_bytes(), transfer.view.total_bytes(), stalled,
                        transfer.priority, transfer.yields});
@@ -199,8 +208,10 @@ void Core::PlanOnce() {
   for (const StartTransfer& start : plan_.start) StartTransferNow(start);
   CareForPriorities();
   for (const std::string& id : plan_.replace) {
-    const std::string why = absl::StrCat("nothing came from ", transfers_.at(id).view.source(), " for ",
-                                         absl::FormatDuration(kStalled), "; another source goes on");
+    const Transfer& stalled = transfers_.at(id);
+    const std::string why = absl::StrCat("nothing came from ", stalled.view.source(), " for ",
+                                         absl::FormatDuration(absl::Trunc(StallsAfter(stalled), absl::Seconds(1))),
+                                         "; another source goes on");
     CancelTransfer(id, "STALLED", why);
   }
   PushCaps();
@@ -344,6 +355,7 @@ void Core::CareForTransfers() {
                           transfer.delivered ? "its destination does not confirm it" : "no word of it for a minute");
       continue;
     }
+    if (HeldBack(transfer, now)) transfer.progressed = now;
     const bool policy_moved = bundle_.has_value() && transfer.policy_revision != bundle_->world.revision;
     if (!policy_moved && now < transfer.renew_at) continue;
     std::optional<crypto::Envelope> grant = MakeGrant(transfer);
@@ -360,7 +372,8 @@ void Core::CareForTransfers() {
       session->second->Send(std::move(message));
     }
   }
-  for (const auto& [id, why] : silent) EndTransfer(id, false, "BROKEN", why);
+  // Its ends may be at work all the same: the next attempt must not share the link with this one.
+  for (const auto& [id, why] : silent) CancelTransfer(id, "BROKEN", why);
   for (const std::string& id : denied) CancelTransfer(id, "POLICY_DENIED", "the policy no longer permits it");
 }
 

@@ -2,7 +2,7 @@
 // second than the link has, both directions alike and each on its own; all connections share it. For tests and
 // benchmarks: neither netem nor privileges are needed.
 //
-//   farlink TARGET_PORT [--listen PORT] [--rtt-ms 100] [--mbit 1000] [--queue-kib 1024]
+//   farlink TARGET_PORT [--listen PORT] [--rtt-ms 100] [--mbit 1000 | --kbit N] [--queue-kib 1024]
 //
 // Says `listening PORT` once it does, and `carried UP DOWN` (bytes to and from the target) when SIGTERM or SIGINT ends
 // it.
@@ -42,8 +42,8 @@
 namespace bailiwick {
 namespace {
 
-constexpr size_t kPiece = 64 << 10;       // of one read
-constexpr int kSocketBuffer = 512 << 10;  // the kernel's own queues: small beside the link's
+constexpr size_t kPiece = 64 << 10;       // of one read at most
+constexpr int kSocketBuffer = 512 << 10;  // the kernel's own queues at most: small beside the link's
 constexpr int kMaxEvents = 64;
 constexpr absl::Duration kTick = absl::Milliseconds(1);  // what epoll's timeout can tell apart
 
@@ -53,6 +53,7 @@ struct Options {
   absl::Duration rtt = absl::Milliseconds(100);
   double bytes_per_second = 125e6;
   double queue_bytes = 1 << 20;
+  int socket_buffer() const { return static_cast<int>(std::min<double>(kSocketBuffer, queue_bytes)); }
   double held_bytes() const { return bytes_per_second * absl::ToDoubleSeconds(rtt) / 2 + queue_bytes; }
 };
 
@@ -125,10 +126,10 @@ class FarLink {
 
 void FarLink::Listen() {
   listener_ = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  const int on = 1;
+  const int on = 1, buffer = options_.socket_buffer();
   setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  setsockopt(listener_, SOL_SOCKET, SO_RCVBUF, &kSocketBuffer, sizeof kSocketBuffer);
-  setsockopt(listener_, SOL_SOCKET, SO_SNDBUF, &kSocketBuffer, sizeof kSocketBuffer);
+  setsockopt(listener_, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+  setsockopt(listener_, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -150,8 +151,9 @@ void FarLink::Accept() {
   int near;
   while ((near = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
     const int far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(far, SOL_SOCKET, SO_RCVBUF, &kSocketBuffer, sizeof kSocketBuffer);
-    setsockopt(far, SOL_SOCKET, SO_SNDBUF, &kSocketBuffer, sizeof kSocketBuffer);
+    const int buffer = options_.socket_buffer();
+    setsockopt(far, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+    setsockopt(far, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -179,7 +181,7 @@ bool FarLink::Read(Way& way) {
   if (!way.readable || way.ended || Backlog(lane) >= options_.queue_bytes || way.held >= options_.held_bytes()) {
     return false;
   }
-  std::string bytes(kPiece, '\0');
+  std::string bytes(std::min(kPiece, static_cast<size_t>(options_.queue_bytes)), '\0');
   const ssize_t n = read(way.from, bytes.data(), bytes.size());
   if (n < 0) {
     way.readable = false;
@@ -325,23 +327,24 @@ void FarLink::Run() {
 
 Options Parse(int argc, char** argv) {
   Options options;
-  int rtt_ms = 100, mbit = 1000, queue_kib = 1024;
+  int rtt_ms = 100, mbit = 1000, kbit = 0, queue_kib = 1024;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     int* value = argument == "--listen"      ? &options.listen
                  : argument == "--rtt-ms"    ? &rtt_ms
                  : argument == "--mbit"      ? &mbit
+                 : argument == "--kbit"      ? &kbit
                  : argument == "--queue-kib" ? &queue_kib
                                              : &options.target;
     if (value != &options.target && ++i == argc) break;
     if (!absl::SimpleAtoi(argv[i], value) || *value < 0) options.target = -1;
   }
   if (options.target <= 0 || options.target > 65535 || options.listen > 65535 || mbit == 0 || queue_kib == 0) {
-    std::cerr << "usage: farlink TARGET_PORT [--listen PORT] [--rtt-ms 100] [--mbit 1000] [--queue-kib 1024]\n";
+    std::cerr << "usage: farlink TARGET_PORT [--listen PORT] [--rtt-ms 100] [--mbit 1000 | --kbit N] [--queue-kib 1024]\n";
     std::exit(2);
   }
   options.rtt = absl::Milliseconds(rtt_ms);
-  options.bytes_per_second = mbit * 125e3;
+  options.bytes_per_second = kbit > 0 ? kbit * 125.0 : mbit * 125e3;
   options.queue_bytes = queue_kib * 1024.0;
   return options;
 }

@@ -4,6 +4,7 @@
 #include "common/crypto/digest.h"
 #include "common/store/fake_chunk_index.h"
 #include "common/store/manifest.h"
+#include "services/agent/transfer/frame_size.h"
 #include "services/agent/transfer/source.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/memory_files.h"
@@ -60,7 +61,8 @@ FUZZ_TARGET(want) {
   if (!want.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return;
   size_t asked = want.fetch_root() ? 1 : 0, came = 0;
   for (const auto& span : want.spans()) asked += span.count();
-  auto status = agent::WantServer(&source->handle, source->root).Serve(want, [&](agent::DataFrame& frame, bool last) {
+  auto size = [] { return agent::FrameSize::kLeast; };
+  auto send = [&](agent::DataFrame& frame, bool last) {
     came += static_cast<size_t>(frame.pieces());
     auto decoded = agent::DecodeFrame(frame.Encode(last));
     REQUIRE(decoded.ok() && decoded->message.data().want_id() == want.want_id());
@@ -73,6 +75,7 @@ FUZZ_TARGET(want) {
       REQUIRE(parts.empty() || parts.front() != "secret");
     }
     return absl::OkStatus();
-  });
+  };
+  auto status = agent::WantServer(&source->handle, source->root).Serve(want, size, send);
   REQUIRE(!status.ok() || (came == asked && came <= agent::WantServer::kMaxChildren));
 }
