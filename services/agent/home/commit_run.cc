@@ -6,14 +6,12 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
+#include "common/os/dir_watch.h"
 
 namespace bailiwick::agent {
 namespace {
 
 constexpr size_t kListed = 100;  // names in an outcome; the counts are whole
-// A file written this shortly before the scan, or during it, can be written again without its times moving: file
-// systems stamp with the kernel's tick, at most 10 ms long.
-constexpr absl::Duration kRacy = absl::Milliseconds(20);
 
 // Everything that decides what a commit makes of the source, but its content.
 std::string Reading(const DatasetHandle& dataset, const SourceSpec& source, const os::NodeStat& root) {
@@ -76,6 +74,7 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
   BW_ASSIGN_OR_RETURN(root_stat_, root_->Stat(""));
   reading_ = Reading(dataset_, context_.source, root_stat_);
   started_ = context_.clock->Now();
+  coarse_ = !os::SeesAllChanges(*root_);
   writer_ = dataset_.store->NewWriter();
   BW_ASSIGN_OR_RETURN(newest_, dataset_.catalog->Newest(dataset_.id));
   BW_ASSIGN_OR_RETURN(chunk::Chunker chunker,
@@ -123,9 +122,7 @@ store::Entry CommitRun::MakeEntry(const WalkItem& item, store::EntryType type) c
 }
 
 std::optional<ScanRecord> CommitRun::RecordOf(const std::string& path, const os::NodeStat& stat) const {
-  const absl::Time limit = started_ - kRacy;
-  if (absl::FromUnixNanos(stat.mtime_ns) >= limit || absl::FromUnixNanos(stat.ctime_ns) >= limit) return std::nullopt;
-  return MakeScanRecord(path, stat);
+  return TrustedScanRecord(path, stat, started_, coarse_);
 }
 
 void CommitRun::WatchLinks(const std::string& path, const os::NodeStat& stat) {

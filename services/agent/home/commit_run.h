@@ -79,6 +79,7 @@ class CommitRun {
   os::NodeStat root_stat_;
   std::string reading_;  // of WatchBinding
   absl::Time started_;
+  bool coarse_ = false;  // the times of its files may be another machine's, or of a kind that is not known here
   // One writer from before the first look at the store to after the catalog row: garbage collection waits for it.
   std::unique_ptr<store::DatasetStore::Writer> writer_;
   std::optional<chunk::Chunker> chunker_;

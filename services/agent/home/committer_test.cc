@@ -239,6 +239,24 @@ TEST_F(CommitterTest, ARewriteWithinTheClocksTickIsSeen) {
   }
 }
 
+TEST_F(CommitterTest, AFileWithTimesOfWholeSecondsIsReadAgainForSomeSeconds) {
+  WriteText(At("exact"), "exact");
+  WriteText(At("whole"), "whole second");
+  SetTimes(At("exact"), 1'600'000'000, 1);
+  SetTimes(At("whole"), 1'600'000'000);
+  os::Clock::System()->SleepFor(absl::Milliseconds(30));
+  auto read = [&](const os::Clock* clock) {
+    uint64_t bytes = 0;
+    EXPECT_TRUE(dataset_.Commit(Spec(), {}, [&](const CommitProgress& p) { bytes = p.read_bytes; }, clock).ok());
+    return bytes;
+  };
+  const os::Clock* now = os::Clock::System();
+  EXPECT_EQ(read(now), 17u);
+  EXPECT_EQ(read(now), 12u) << "it may hold other bytes under the same times";
+  EXPECT_EQ(read(&clock_), 12u);
+  EXPECT_EQ(read(now), 0u) << "read when its second was over";
+}
+
 TEST_F(CommitterTest, TypeChanges) {
   WriteText(At("a/x"), "1");
   WriteText(At("b"), "2");

@@ -19,7 +19,7 @@ class ConsumeTest : public ::testing::Test {
   std::string At(const std::string& name) const { return spec_.path + "/" + name; }
   void Write(const std::string& name, const std::string& text) {
     WriteText(At(name), text);
-    SetTimes(At(name), 1'600'000'000);
+    SetTimes(At(name), 1'600'000'000, 1);
   }
   // Twice where the first commit came too soon after a file's last change to be sure of it.
   store::CatalogVersion Commit() {
@@ -102,6 +102,19 @@ TEST_F(ConsumeTest, WhatSomebodyHasOpenForWritingStays) {
   ::close(reader);
   ::munmap(map, 4096);
   EXPECT_EQ(Consume(version).files, 2u);
+}
+
+// As on a file system that counts in seconds: what came within the same one can be other bytes under the same times.
+TEST_F(ConsumeTest, WhatMayHaveChangedUnderTheSameTimesStays) {
+  Write("exact", "exact");
+  Write("whole seconds", "whole seconds");
+  SetTimes(At("whole seconds"), 1'600'000'000);
+  EXPECT_EQ(Consume(Commit()).files, 1u);
+  EXPECT_TRUE(fs::exists(At("whole seconds")));
+  const AheadClock later;
+  auto outcome = dataset_.Commit(spec_, {}, nullptr, &later, &watch_);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(Consume(outcome->version).files, 1u);
 }
 
 TEST_F(ConsumeTest, WhatIsTooYoungStays) {

@@ -23,6 +23,10 @@ constexpr size_t kBlockBytes = 64 * 1024;      // payload after which a block is
 constexpr size_t kMaxBlockBytes = 128 * 1024;  // a block and its last record
 constexpr size_t kRecordFixedBytes = 2 + 2 + 5 * 8;
 
+constexpr absl::Duration kTick = absl::Milliseconds(20);  // file systems stamp with the kernel's, at most 10 ms long
+constexpr absl::Duration kCoarse = absl::Seconds(2);
+constexpr int64_t kSecond = 1'000'000'000;
+
 template <typename T>
 void Append(std::string* out, T value) {
   for (size_t i = 0; i < sizeof(T); ++i) out->push_back(static_cast<char>(static_cast<uint64_t>(value) >> (8 * i)));
@@ -49,6 +53,15 @@ std::string EncodeHeader(const Digest& root) {
 
 ScanRecord MakeScanRecord(std::string path, const os::NodeStat& stat) {
   return {std::move(path), stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, stat.device};
+}
+
+std::optional<ScanRecord> TrustedScanRecord(std::string path, const os::NodeStat& stat, absl::Time begun, bool coarse) {
+  // Either: what says of a file's last write when it was differs (vfat's ctime was once that of its making), and whole
+  // seconds that come from elsewhere, or by chance, only cost a reading.
+  coarse = coarse || stat.ctime_ns % kSecond == 0 || stat.mtime_ns % kSecond == 0;
+  const absl::Time limit = begun - kTick - (coarse ? kCoarse : absl::ZeroDuration());
+  if (absl::FromUnixNanos(std::max(stat.mtime_ns, stat.ctime_ns)) >= limit) return std::nullopt;
+  return MakeScanRecord(std::move(path), stat);
 }
 
 std::string ScanCachePath(const std::string& dataset_directory) {

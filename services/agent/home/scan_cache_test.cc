@@ -80,6 +80,29 @@ TEST_F(ScanCacheTest, RewrittenOnlyWhenSomethingChanged) {
   EXPECT_FALSE(fs::exists(path_ + ".new"));
 }
 
+// A file can be written once more, unseen, until the clock that stamps it has ticked: some ms, a second or two.
+TEST_F(ScanCacheTest, WhatTheTimesCannotTellApartHasNoRecord) {
+  const absl::Time begun = absl::FromUnixSeconds(1'700'000'000) + absl::Milliseconds(700);
+  auto trusted = [&](absl::Duration mtime_ago, absl::Duration ctime_ago, bool coarse = false) {
+    os::NodeStat stat;
+    stat.mtime_ns = absl::ToUnixNanos(begun - mtime_ago);
+    stat.ctime_ns = absl::ToUnixNanos(begun - ctime_ago);
+    return TrustedScanRecord("f", stat, begun, coarse).has_value();
+  };
+  const absl::Duration whole = absl::Milliseconds(700), hour = absl::Hours(1) + absl::Milliseconds(3);
+  EXPECT_TRUE(trusted(absl::Milliseconds(21), absl::Milliseconds(21)));
+  EXPECT_FALSE(trusted(absl::Milliseconds(21), absl::Milliseconds(20)));
+  EXPECT_FALSE(trusted(absl::Milliseconds(20), absl::Milliseconds(21)));
+  EXPECT_FALSE(trusted(whole, whole)) << "ext3, ext4 with inodes of 128 bytes";
+  EXPECT_FALSE(trusted(whole + absl::Seconds(1), whole + absl::Seconds(1))) << "vfat counts in two seconds";
+  EXPECT_TRUE(trusted(whole + absl::Seconds(2), whole + absl::Seconds(2)));
+  EXPECT_FALSE(trusted(whole, hour)) << "a ctime that says when the file was made";
+  EXPECT_FALSE(trusted(hour, whole)) << "an mtime that was set";
+  EXPECT_FALSE(trusted(whole - absl::Seconds(1), whole - absl::Seconds(1))) << "a clock that was set back";
+  EXPECT_FALSE(trusted(absl::Milliseconds(2019), absl::Milliseconds(2019), true));
+  EXPECT_TRUE(trusted(absl::Milliseconds(2021), absl::Milliseconds(2021), true));
+}
+
 TEST_F(ScanCacheTest, DamageCostsOnlyReading) {
   Fill(kMany, root_a_);
   const std::string whole = ReadText(path_);
