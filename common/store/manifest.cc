@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/store/dataset_store.h"
@@ -269,9 +270,9 @@ absl::Status CheckPath(std::string_view path) {
 
 absl::Status CheckEntry(const Entry& e) {
   BW_RETURN_IF_ERROR(CheckPath(e.path));
-  auto bad = [](std::string_view what) {
+  auto bad = [&e](std::string_view what) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a manifest entry with ", absl::string_view(what.data(), what.size())));
+        absl::StrCat("manifest entry ", absl::Utf8SafeCHexEscape(e.path), " with ", std::string(what)));
   };
   if ((e.mode & ~kModeMask) != 0) return bad("a mode that is more than permissions");
   if (e.type != EntryType::kFile) {

@@ -132,6 +132,38 @@ TEST_F(CommitterTest, HolesStayHoles) {
   EXPECT_EQ(dataset_.Content(entries["all-hole"]), std::string(1 << 20, '\0'));
 }
 
+TEST_F(CommitterTest, OfTooManyHolesTheLargestStay) {
+  constexpr int kData = 17'001;  // of a page, holes between them
+  std::string wanted;
+  {
+    std::ofstream out(At("image"), std::ios::binary);
+    for (int i = 0; i < kData; ++i) {
+      wanted.append(4096, static_cast<char>('a' + i % 20));
+      out.seekp(static_cast<std::streamoff>(wanted.size()) - 4096) << wanted.substr(wanted.size() - 4096);
+      wanted.append(i % 100 == 0 ? 3 * 4096 : 4096, '\0');
+    }
+  }
+  fs::resize_file(At("image"), wanted.size());
+  CommitOutcome outcome = MustCommit();
+  store::Entry entry = dataset_.Entries(outcome.version)["image"];
+  EXPECT_EQ(entry.size, wanted.size());
+  EXPECT_EQ(entry.holes.size(), 16'384u);
+  int large = 0;
+  std::string data;
+  uint64_t at = 0;
+  for (const store::Hole& hole : entry.holes) {
+    large += hole.length == 3 * 4096;
+    data.append(wanted, at, hole.offset - at);
+    at = hole.offset + hole.length;
+  }
+  data.append(wanted, at);
+  EXPECT_EQ(large, 171);
+  entry.holes.clear();
+  entry.size = data.size();
+  EXPECT_TRUE(dataset_.Content(entry) == data);
+  EXPECT_TRUE(MustCommit().unchanged);
+}
+
 TEST_F(CommitterTest, SecondCommitReadsAndMakesNothing) {
   WriteText(At("d/a"), Noise(300000));
   WriteText(At("d/b"), "b");

@@ -14,20 +14,38 @@ constexpr size_t kReadBytes = 1 << 20;
 constexpr absl::Duration kWaits[] = {absl::Milliseconds(10), absl::Milliseconds(50), absl::Milliseconds(200)};
 constexpr uint64_t kProbeStep = 1 << 20;  // a hole is looked at once a MiB: 64 GiB of them take a fraction of a second
 constexpr size_t kProbeBytes = 4096;
+constexpr size_t kMaxHoles = 16'384;  // of an entry of a manifest
 
 bool SameState(const os::NodeStat& a, const os::NodeStat& b) {
   return a.size == b.size && a.mtime_ns == b.mtime_ns && a.ctime_ns == b.ctime_ns;
 }
 
-// What lies between the extents.
+// Leaves the largest, of those that are as large the first: the same whatever they were picked from.
+void KeepLargest(std::vector<store::Hole>* holes) {
+  if (holes->size() <= kMaxHoles) return;
+  std::nth_element(
+      holes->begin(), holes->begin() + kMaxHoles, holes->end(), [](const store::Hole& a, const store::Hole& b) {
+        return a.length != b.length ? a.length > b.length : a.offset < b.offset;
+      });
+  holes->resize(kMaxHoles);
+}
+
+// What lies between the extents, as many as an entry can hold: the others are read like data.
 std::vector<store::Hole> HolesBetween(const std::vector<os::Extent>& extents, uint64_t size) {
   std::vector<store::Hole> holes;
   uint64_t at = 0;
+  auto add = [&](uint64_t end) {
+    if (end > at) holes.push_back({at, end - at});
+    if (holes.size() == 2 * kMaxHoles) KeepLargest(&holes);
+  };
   for (const os::Extent& extent : extents) {
-    if (extent.offset > at) holes.push_back({at, extent.offset - at});
+    add(extent.offset);
     at = std::max(at, extent.offset + extent.length);
   }
-  if (at < size) holes.push_back({at, size - at});
+  add(size);
+  KeepLargest(&holes);
+  std::sort(holes.begin(), holes.end(),
+            [](const store::Hole& a, const store::Hole& b) { return a.offset < b.offset; });
   return holes;
 }
 
@@ -76,22 +94,24 @@ absl::StatusOr<bool> ContentReader::HolesAreZero(os::TreeFile& file, const std::
 absl::StatusOr<bool> ContentReader::ReadOnce(os::TreeFile& file, const os::NodeStat& stat, bool whole,
                                              store::Entry* entry) {
   entry->holes.clear();
-  std::vector<os::Extent> extents;
   if (!whole && stat.blocks_bytes < stat.size) {
     absl::StatusOr<std::vector<os::Extent>> found = os::DataExtents(file, stat.size);
     if (!found.ok()) return Annotate(found.status(), label_);
-    extents = *std::move(found);
-    entry->holes = HolesBetween(extents, stat.size);
+    entry->holes = HolesBetween(*found, stat.size);
     BW_ASSIGN_OR_RETURN(bool zero, HolesAreZero(file, entry->holes));
     if (!zero) entry->holes.clear();
   }
-  if (entry->holes.empty()) extents.assign(1, {0, stat.size});
   entry->size = stat.size;
-  for (const os::Extent& extent : extents) {
-    BW_ASSIGN_OR_RETURN(uint64_t n, ReadRun(file, extent.offset, extent.length));
-    if (n == extent.length) continue;
-    entry->size = extent.offset + n;
-    return false;
+  uint64_t at = 0;
+  for (size_t i = 0; at < stat.size; ++i) {  // what lies before each hole, and after the last
+    const bool last = i == entry->holes.size();
+    const uint64_t length = (last ? stat.size : entry->holes[i].offset) - at;
+    BW_ASSIGN_OR_RETURN(uint64_t n, ReadRun(file, at, length));
+    if (n != length) {
+      entry->size = at + n;
+      return false;
+    }
+    at = last ? stat.size : entry->holes[i].offset + entry->holes[i].length;
   }
   return true;
 }
