@@ -254,7 +254,10 @@ bool IsBelow(std::string_view path, std::string_view directory) {
 
 absl::Status CheckPath(std::string_view path) {
   if (path.empty()) return absl::InvalidArgumentError("an empty path");
-  if (path.size() > kMaxPathBytes) return absl::InvalidArgumentError("a path longer than 4096 bytes");
+  if (path.size() > kMaxPathBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a path of ", path.size(), " bytes, more than the ", kMaxPathBytes, " of a manifest"));
+  }
   if (path.find('\0') != std::string_view::npos) return absl::InvalidArgumentError("a path with a NUL byte");
   size_t start = 0;
   while (true) {

@@ -223,7 +223,7 @@ void ChangeRun::VisitExcluded(const WalkItem& item, const store::Entry* previous
 
 absl::Status ChangeRun::Visit(const WalkItem& item, const store::Entry* previous) {
   BW_RETURN_IF_ERROR(CheckCancelled());
-  if (absl::Status path = store::CheckPath(item.path); !path.ok()) return Annotate(path, Label(item.path));
+  BW_RETURN_IF_ERROR(CheckPath(item.path));
   if (edits_.size() + later_.size() > kMaxEdits) scan_ = true;
   if (!Included(item.path, item.stat.type == os::NodeType::kDirectory)) {
     VisitExcluded(item, previous);

@@ -12,6 +12,7 @@ namespace bailiwick::agent {
 namespace {
 
 constexpr size_t kListed = 100;  // names in an outcome; the counts are whole
+constexpr size_t kShown = 1000;  // bytes of a path in an error
 
 // Everything that decides what a commit makes of the source, but its content.
 std::string Reading(const DatasetHandle& dataset, const SourceSpec& source, const os::NodeStat& root) {
@@ -35,6 +36,20 @@ void NoteName(std::string_view path, std::vector<std::string>* list, uint64_t* c
 absl::Status CommitRun::CheckCancelled() const {
   if (context_.cancelled.load(std::memory_order_relaxed)) return absl::CancelledError("the commit was cancelled");
   return absl::OkStatus();
+}
+
+absl::Status CommitRun::CheckPath(const std::string& path) const {
+  const absl::Status status = store::CheckPath(path);
+  if (status.ok()) return status;
+  std::string shown = Label(path);
+  if (path.size() > kShown) {  // its beginning and its name tell which one it is
+    const size_t top = path.rfind('/', kShown), name = path.rfind('/');
+    if (top < name) shown = absl::StrCat(Label(path.substr(0, top)), "/…", DisplayPath(path.substr(name)));
+  }
+  return absl::Status(status.code(),
+                      absl::StrCat(shown, " has ", status.message(),
+                                   "; no version was made: shorten it, or leave it or a directory on the way to it out "
+                                   "with an ignore pattern, and commit again"));
 }
 
 void CommitRun::Report() {

@@ -59,6 +59,8 @@ class CommitRun {
   absl::StatusOr<std::optional<store::Entry>> ReadSymlink(const WalkItem& item) const;
 
   absl::Status CheckCancelled() const;
+  // A version can hold it; else what can be done.
+  absl::Status CheckPath(const std::string& path) const;
   // A disk that was unmounted, or a directory that was swapped, while it was read is not what the owner meant to commit.
   absl::Status CheckSource();
   // What was redacted does not come back because the source still has it.

@@ -239,7 +239,7 @@ absl::Status ScanRun::VisitSymlink(const WalkItem& item, const store::Entry* pre
 
 absl::Status ScanRun::Visit(WalkItem& item) {
   BW_RETURN_IF_ERROR(CheckCancelled());
-  if (absl::Status path = store::CheckPath(item.path); !path.ok()) return Annotate(path, Label(item.path));
+  BW_RETURN_IF_ERROR(CheckPath(item.path));
   BW_ASSIGN_OR_RETURN(const store::Entry* previous, Previous(item.path));
   bool included = Included(item);
   absl::Status status;

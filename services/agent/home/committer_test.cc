@@ -109,6 +109,29 @@ TEST_F(CommitterTest, OwnerOnlyWhereAsked) {
   EXPECT_EQ(entries["x"].owner, std::make_pair(static_cast<uint32_t>(::getuid()), static_cast<uint32_t>(::getgid())));
 }
 
+TEST_F(CommitterTest, APathThatNoVersionCanHoldIsNamedWithTheRemedy) {
+  WriteText(At("ok"), "1");
+  int directory = ::open(source_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  for (int depth = 0; depth < 20; ++depth) {
+    const std::string name(250, static_cast<char>('a' + depth));
+    ASSERT_EQ(::mkdirat(directory, name.c_str(), 0700), 0);
+    const int below = ::openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ::close(directory);
+    directory = below;
+  }
+  ::close(directory);
+  auto refused = dataset_.Commit(Spec());
+  const std::string message(refused.status().message());
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(message, HasSubstr("/" + std::string(250, 'b') + "/"));
+  EXPECT_THAT(message, HasSubstr("/" + std::string(250, 'q') + " has a path of 4266 bytes, more than the 4096"));
+  EXPECT_THAT(message, HasSubstr("ignore pattern"));
+  EXPECT_LT(message.size(), 2000u);
+  SourceSpec spec = Spec();
+  spec.ignore = {std::string(250, 'c')};
+  EXPECT_THAT(Paths(MustCommit(spec)).size(), 3u);
+}
+
 TEST_F(CommitterTest, HolesStayHoles) {
   {
     std::ofstream out(At("sparse"), std::ios::binary);
