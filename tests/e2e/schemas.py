@@ -58,7 +58,7 @@ DATASET = obj(name=TEXT, family=TEXT, home=TEXT, newest=COUNT, versions=COUNT, f
               replicasWanted=COUNT, replicasCurrent=COUNT, problem=TEXT)
 VERSION = obj(number=COUNT, committedAt=TIME, files=COUNT, entries=COUNT, logicalBytes=COUNT, identity=HEX, sites=rows(TEXT), message=TEXT)
 REPLICA = obj(dataset=TEXT, site=TEXT, role=one_of("home", "replica"),
-              state=one_of("current", "behind", "transferring", "denied", "blocked", "empty", "offline", "unwanted", "fenced", "erasing",
+              state=one_of("current", "behind", "transferring", "denied", "blocked", "empty", "offline", "conflict", "unwanted", "fenced", "erasing",
                            "unconfirmed"),
               version=COUNT, newest=COUNT, current=COUNT, pinned=COUNT, lagSeconds=COUNT, rpoSeconds=SECONDS, rpoBreached=FLAG,
               rpoBreachedSince=TIME, reason=TEXT, versions=rows(COUNT), givenUp=rows(COUNT), partial=rows(COUNT))

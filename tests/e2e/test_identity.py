@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import ssl
+import stat
 import tempfile
 import time
 import unittest
@@ -289,6 +290,61 @@ class Wiped(f.FleetTest):
         self.assertEqual(identity(), before)
         fleet.verify("past", "core")
         self.assertEqual({n: f.read(os.path.join(fleet.current("core", "past"), n)) for n in tree}, tree)
+
+
+class Restored(f.FleetTest):
+    """A home whose data directory was put back from an older copy of it."""
+    SITES = (f.FACTORY, f.CORE)
+
+    def put_back(self, name, spec="commit: {onRequest: true}"):
+        """The home has version 1 again; 2 was announced, and core holds it."""
+        fleet = self.fleet
+        declare(self, name)
+        fleet.apply(f.dataset_yaml(name, fleet.path(name), spec=spec))
+        flow_once(self, name)
+        fleet.dev("stop", "factory")
+        shutil.copytree(fleet.data("factory"), fleet.path(name + "-copy"), symlinks=True, ignore=lambda d, names: [
+            n for n in names if stat.S_ISSOCK(os.lstat(os.path.join(d, n)).st_mode)])
+        fleet.dev("start", "factory")
+        flow_once(self, name, 2)
+        fleet.dev("stop", "factory")
+        shutil.rmtree(fleet.data("factory"))
+        os.rename(fleet.path(name + "-copy"), fleet.data("factory"))
+        f.write(os.path.join(fleet.path(name), "file-2"), b"of another life")
+
+    def home(self, name):
+        return next(r for r in f.rows_of(self.fleet.json("get", "replicas", name)) if r["role"] == "home")
+
+    def test_it_does_not_give_a_number_away_twice(self):
+        self.put_back("restored")
+        self.fleet.dev("start", "factory")
+        f.wait_until(lambda: "is older" in self.home("restored")["reason"], what="it is told")
+        for more in ((), ("--dry-run",)):
+            refused = self.fleet.commit("restored", *more, wait=False, expect=f.CONFLICT)
+            self.assertRegex(refused.err, "site factory has version 1 of restored at most, but version 2 was announced.*declare it again")
+        self.assertEqual(self.fleet.json("dataset", "versions", "restored")["versions"][0]["number"], 2)
+        # The remedy is one.
+        self.fleet.cli("delete", "dataset", "restored", "--yes")
+        declare(self, "restored")
+        self.fleet.commit("restored")
+        f.wait_until(lambda: not f.differences(self.fleet.path("restored"), self.fleet.current("core", "restored")), what="it goes on")
+
+    def test_what_it_committed_unknowing_is_told_wherever_somebody_looks(self):
+        self.put_back("unknowing", spec="commit: {every: 1s}")
+        self.fleet.dev("stop", "coordinator")    # nobody can tell it
+        said = len(self.fleet.log("factory"))
+        self.fleet.dev("start", "factory")
+        f.wait_until(lambda: "version-committed dataset=unknowing version=2" in self.fleet.log("factory")[said:], what="it commits")
+        self.fleet.dev("start", "coordinator")
+        f.wait_until(lambda: self.home("unknowing")["state"] == "conflict", what="two contents under one number")
+        self.assertRegex(self.home("unknowing")["reason"], "version 2 is .*not the one known here")
+        self.assertRegex(self.fleet.wait_version("unknowing", 2, "core", timeout=5, expect=f.CONFLICT).err,
+                         "version 2 of unknowing at its home factory counts for nobody: version 2 is .*not the one known here")
+        self.fleet.wait_version("unknowing", 1, "core")
+        self.assertIn("counts for nobody", self.fleet.commit("unknowing", "--timeout", "10s", expect=f.CONFLICT).err)    # unchanged
+        f.write(os.path.join(self.fleet.path("unknowing"), "file-3"), b"more")
+        self.assertIn("counts for nobody", self.fleet.commit("unknowing", "--timeout", "10s", expect=f.CONFLICT).err)
+        self.assertEqual(self.fleet.json("dataset", "versions", "unknowing")["versions"][0]["number"], 2, "nothing follows it")
 
 
 class Sleep(f.FleetTest):

@@ -11,6 +11,7 @@
 #include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
 #include "services/agent/work/dataset_metrics.h"
+#include "services/agent/work/past.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -377,12 +378,14 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
     }
     std::shared_ptr<Work> work = EnsureWork(*dataset);
     bool is_new = false, pin_changed = false, more = false;
+    const absl::Status past = a.home() ? CheckPast(**dataset, a, identity_->site()) : absl::OkStatus();
     {
       absl::MutexLock lock(&mutex_);
+      if (!past.ok()) more = std::exchange(work->source_problem, std::string(past.message())) != past.message();
       is_new = !std::exchange(work->assigned, true);
       pin_changed =
           is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
-      more = a.acknowledged() > work->assignment.acknowledged() && std::exchange(work->announces_more, false);
+      more |= a.acknowledged() > work->assignment.acknowledged() && std::exchange(work->announces_more, false);
       work->assignment = a;
     }
     if (!a.home() && a.materialize() && pin_changed) QueueShow(work);

@@ -11,6 +11,7 @@
 #include "services/agent/replica/hooks.h"
 #include "services/agent/work/agent.h"
 #include "services/agent/work/dataset_metrics.h"
+#include "services/agent/work/past.h"
 #include "services/agent/work/quiet.h"
 
 namespace bailiwick::agent {
@@ -68,15 +69,16 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
                                             const std::atomic<bool>& cancelled) {
   absl::MutexLock one(&work->commit_mutex);
   BW_ASSIGN_OR_RETURN(const agent::v1::Assignment assignment, HomeAssignment(*work));
-  absl::Status at_rest = at_rest_.Ensure(*work->dataset, at_rest_.Obliged(work->dataset->id, work->dataset->name));
-  if (!at_rest.ok()) {
+  absl::Status may = CheckPast(*work->dataset, assignment, identity_->site());
+  if (may.ok()) may = at_rest_.Ensure(*work->dataset, at_rest_.Obliged(work->dataset->id, work->dataset->name));
+  if (!may.ok()) {
     bool news;
     {
       absl::MutexLock lock(&mutex_);
-      news = std::exchange(work->source_problem, std::string(at_rest.message())) != at_rest.message();
+      news = std::exchange(work->source_problem, std::string(may.message())) != may.message();
     }
     if (news) SendReport(work);
-    return at_rest;
+    return may;
   }
   HomeIdentity home{.site = identity_->site(),
                     .incarnation = state_->incarnation(),
@@ -184,6 +186,7 @@ absl::StatusOr<CommitForecast> Agent::PreviewCommit(const std::string& dataset, 
   BW_ASSIGN_OR_RETURN(std::shared_ptr<Work> work, AwaitWork(dataset, cancelled));
   absl::MutexLock one(&work->commit_mutex);
   BW_ASSIGN_OR_RETURN(const agent::v1::Assignment assignment, HomeAssignment(*work));
+  BW_RETURN_IF_ERROR(CheckPast(*work->dataset, assignment, identity_->site()));
   BW_RETURN_IF_ERROR(at_rest_.Check(*work->dataset, at_rest_.Obliged(work->dataset->id, work->dataset->name)));
   return ForecastCommit(*work->dataset, SourceOf(assignment.spec()), options, state_->env().clock, visit, cancelled);
 }

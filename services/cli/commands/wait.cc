@@ -25,6 +25,16 @@ class Pauses {
   absl::Duration next_ = absl::Milliseconds(5);
 };
 
+// Whether the home has other content under the number, or one before it, than what it announced and others hold.
+bool Contradicts(const control::v1::Replica& r, uint64_t number) {
+  return r.role() == "home" && r.state() == "conflict" && number > r.version();
+}
+
+absl::Status Contradiction(const control::v1::Replica& r, uint64_t number) {
+  return absl::FailedPreconditionError(absl::StrCat("version ", number, " of ", r.dataset(), " at its home ", r.site(),
+                                                    " counts for nobody: ", r.reason()));
+}
+
 absl::Status WaitVersion(const Globals& globals, const std::string& name, const std::string& version,
                          const std::string& site, absl::Duration timeout) {
   uint64_t number = 0;  // the newest
@@ -47,6 +57,9 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
   Pauses pauses;
   while (true) {
     BW_ASSIGN_OR_RETURN(auto replicas, Patiently(deadline, [&] { return Replicas(*admin, name); }));
+    for (const auto& r : replicas) {
+      if (Contradicts(r, number)) return Contradiction(r, number);
+    }
     for (const auto& r : replicas) {
       if (r.site() != site || !Shows(r, number)) continue;
       progress.Clear();
@@ -206,7 +219,9 @@ absl::Status WaitForReplicas(Admin& admin, const std::string& dataset, uint64_t 
     std::string missing;
     bool known = false;
     for (const auto& r : replicas) {
-      known |= r.role() == "home" && r.newest() >= number;
+      if (Contradicts(r, number)) return Contradiction(r, number);
+      // One that is away has not said yet whether what the coordinator knows under the number is what it committed.
+      known |= r.role() == "home" && r.newest() >= number && r.state() != "offline";
       if (r.role() == "home" || r.state() == "denied" || r.state() == "unwanted" || Shows(r, number)) continue;
       absl::StrAppend(&missing, missing.empty() ? "" : "; ", r.site(), ": ",
                       r.reason().empty() ? r.state() : r.reason());

@@ -10,6 +10,7 @@
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
 #include "common/telemetry/log.h"
+#include "services/coordinator/core/conflict.h"
 #include "services/coordinator/core/core.h"
 
 namespace bailiwick::coordinator {
@@ -189,7 +190,8 @@ absl::Status Core::TakeVersion(const Stream& stream, const std::string& site, co
   auto& versions = state_.versions[stream.id];
   if (auto known = versions.find(row.record.number); known != versions.end()) {
     if (known->second.identity == row.identity) return absl::OkStatus();
-    return absl::AlreadyExistsError(absl::StrCat("version ", row.record.number, " exists with another identity"));
+    return absl::AlreadyExistsError(
+        absl::StrCat("it exists with another identity, so it", kNotTheOne, ": ", kLostPast));
   }
   // A home that lost its database starts at 1 again, in a new incarnation: it must not fill gaps of its own past.
   if (!versions.empty() && row.record.number <= versions.rbegin()->first) {
@@ -224,23 +226,28 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   ReplicaRow row;
   bool announced = false;
   std::vector<VersionNumber> forgotten;
+  VersionNumber conflict = 0;  // the first one that the home holds with other content than it announced
   for (const auto& held : report.versions()) {
     const std::optional<Digest> past = stream == streams_.end() ? std::nullopt : Forgotten(*id, held.number());
     if (past.has_value() && past->view() == held.identity()) {
       if (!held.has_record()) forgotten.push_back(held.number());
       if (!held.has_record() || !TakeBack(stream->second, *past, site, held)) continue;
     } else if (held.has_record() && stream != streams_.end()) {
-      absl::Status taken = TakeVersion(stream->second, site, held);
+      absl::Status taken = conflict == 0 ? TakeVersion(stream->second, site, held)
+                                         : absl::AlreadyExistsError(absl::StrCat("version ", conflict, kNotTheOne));
       if (!taken.ok()) {
         ReplicaRow& before = state_.replicas[*id][site];
         const std::string problem =
             absl::StrCat("version ", held.number(), " is refused: ", std::string(taken.message()));
-        if (before.source_problem != problem) {  // it is announced again until it is taken
+        // It is announced again until it is taken.
+        if (row.source_problem.empty() && before.source_problem != problem) {
           Log(Level::kWarning, "version-refused",
               {{"dataset", stream->second.name}, {"version", held.number()}, {"site", site}, {"error", taken}});
           Event("version-refused", site, stream->second.name, held.number(), problem);
         }
-        row.source_problem = problem;
+        if (row.source_problem.empty()) row.source_problem = problem;
+        const bool known = state_.versions[*id].count(held.number()) != 0;
+        if (conflict == 0 && known && absl::IsAlreadyExists(taken)) conflict = held.number();
         continue;
       }
       announced = true;
@@ -259,7 +266,8 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
       }
       if (held.has_hops()) row.hops[held.number()] = held.hops();
     } else if (stream != streams_.end() && stream->second.home_site == site && row.source_problem.empty()) {
-      row.source_problem = absl::StrCat("version ", held.number(), " is not the one known here: ", kLostPast);
+      conflict = held.number();
+      row.source_problem = absl::StrCat("version ", held.number(), kNotTheOne, ": ", kLostPast);
       if (state_.replicas[*id][site].source_problem != row.source_problem) {
         Event("version-conflict", site, stream->second.name, held.number(), row.source_problem);
       }

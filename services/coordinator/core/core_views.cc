@@ -8,6 +8,7 @@
 #include "common/base/version.h"
 #include "common/identity/certificates.h"
 #include "common/rpc/codec.h"
+#include "services/coordinator/core/conflict.h"
 #include "services/coordinator/core/core.h"
 
 namespace bailiwick::coordinator {
@@ -221,7 +222,11 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
       if (pin == state_.pins.end()) pin = state_.pins.find({stream->id, ""});
       if (!home && pin != state_.pins.end()) r->set_pinned(pin->second);
       if (home) {
-        r->set_state(sessions_.count(s) == 0 ? "offline" : (newest == 0 ? "empty" : "current"));
+        const auto row = replicas.find(s);
+        r->set_state(row != replicas.end() && TellsConflict(row->second.source_problem) ? "conflict"
+                     : sessions_.count(s) == 0                                          ? "offline"
+                     : newest == 0                                                      ? "empty"
+                                                                                        : "current");
         continue;
       }
       const auto found = wanted_here.find(s);
