@@ -81,6 +81,9 @@ absl::Status Serve(const ServeSettings& settings) {
   os::Clock* clock = os::Clock::System();
   BW_RETURN_IF_ERROR(CheckFormat(files, settings.data_dir));
   BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(settings.data_dir, "lock")));
+  if (absl::Status catalog = CheckCatalog(files, settings.data_dir); !catalog.ok()) {
+    return absl::Status(catalog.code(), absl::StrCat(std::string(catalog.message()), "; ", kCatalogRemedy));
+  }
   BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, settings.data_dir));
   BW_ASSIGN_OR_RETURN(Authority::Options authority_options, AuthorityOptions(settings));
   BW_ASSIGN_OR_RETURN(auto audit,

@@ -238,6 +238,32 @@ class Doctor(f.FleetTest):
         rows = self.examine(f.AGENT, "doctor", "--data-dir", self.fleet.path("nothing"), code=f.FAILED)
         self.assertFound(rows, "disk", "fail")
 
+    def test_a_catalog_that_is_gone(self):
+        """Also of the start: a coordinator that forgot everything would be worse than one that does not serve."""
+        catalog = os.path.join(self.fleet.dir, "coordinator", "catalog.db")
+        self.fleet.dev("stop", "coordinator")
+        aside = {name: name + ".aside" for name in (catalog, catalog + "-wal", catalog + "-shm") if os.path.exists(name)}
+        try:
+            for name, to in aside.items():
+                os.rename(name, to)
+            for what in ("gone", "empty"):
+                if what == "empty":
+                    f.write(catalog)
+                serve = self.serve()
+                self.assertEqual(serve.code, f.FAILED, serve)
+                self.assertRegex(serve.err, rf"catalog.db is {what}.*served before; bring .* back from a backup.* init in an empty directory")
+                self.assertFound(self.coordinator(code=f.FAILED), "catalog", "fail", f"catalog.db is {what}", "backup")
+                self.assertEqual(os.path.exists(catalog), what == "empty")
+        finally:
+            for name, to in aside.items():
+                os.rename(to, name)
+            self.fleet.dev("start", "coordinator")
+        self.assertFound(self.coordinator(), "catalog", "ok")
+
+    def serve(self):
+        return f.run([f.COORDINATOR, "serve", "--data-dir", os.path.join(self.fleet.dir, "coordinator"), "--control-listen", "127.0.0.1:0",
+                      "--join-listen", "127.0.0.1:0"], timeout=30)
+
     def test_a_context_that_others_can_change(self):
         place = self.context()
         self.assertFound(self.cli(context=place), "owner", "ok", "root alone")

@@ -79,6 +79,22 @@ absl::Status CheckFormat(os::Files* files, const std::string& directory) {
   return absl::OkStatus();
 }
 
+absl::Status CheckCatalog(os::Files* files, const std::string& directory) {
+  const std::string path = os::JoinPath(directory, "catalog.db");
+  BW_ASSIGN_OR_RETURN(const bool there, files->Exists(path));
+  uint64_t size = 0;
+  if (there) {
+    BW_ASSIGN_OR_RETURN(auto file, files->OpenRead(path));
+    BW_ASSIGN_OR_RETURN(size, file->Size());
+  }
+  if (size != 0) return absl::OkStatus();
+  // The certificate is made after the catalog: by the first start that got so far.
+  BW_ASSIGN_OR_RETURN(const bool served, files->Exists(os::JoinPath(directory, "tls/live")));
+  if (!served) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(path, there ? " is empty" : " is gone", ", though this coordinator has served before"));
+}
+
 absl::StatusOr<bool> HoldsCoordinator(os::Files* files, const std::string& directory, const std::string& trust_domain) {
   absl::Status format = CheckFormat(files, directory);
   if (absl::IsNotFound(format)) return false;

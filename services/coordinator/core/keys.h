@@ -38,6 +38,12 @@ absl::Status KeepAdmin(os::Files* files, const os::Clock* clock, const std::stri
                        const std::string& admin_directory, const std::string& admin_name);
 // NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version.
 absl::Status CheckFormat(os::Files* files, const std::string& directory);
+// What a coordinator has served from has a catalog. DATA_LOSS: it is gone, or nothing is in it; to begin a new one in
+// its place would forget every site, law and dataset.
+absl::Status CheckCatalog(os::Files* files, const std::string& directory);
+inline constexpr char kCatalogRemedy[] =
+    "bring the whole data directory back from a backup; without one, start over with bailiwick-coordinator init in an "
+    "empty directory, and let every site join anew";
 // With the directory's lock held. NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version.
 absl::StatusOr<Keys> LoadKeys(os::Files* files, const std::string& directory);
 

@@ -131,6 +131,11 @@ doctor::Report Examine(const ServeSettings& settings) {
     return report;
   }
   report.Ok("data", absl::StrCat("a coordinator of ", ReadLine(In(settings, "trust-domain"))));
+  if (absl::Status catalog = CheckCatalog(os::Files::System(), settings.data_dir); catalog.ok()) {
+    report.Ok("catalog", "the catalog is there");
+  } else {
+    report.Fail("catalog", std::string(catalog.message()), kCatalogRemedy);
+  }
   const auto pid = os::LockHolder(In(settings, "lock"), "bailiwick-coord");
   doctor::CheckOwners(report, {settings.data_dir, In(settings, "catalog.db"), In(settings, "audit"),
                                In(settings, "audit-logs"), In(settings, "ca"), In(settings, "tls")});
