@@ -1,5 +1,6 @@
 """wait: for sites and for the law; contexts: which one commands go by."""
 import os
+import signal
 import subprocess
 
 import fleet as f
@@ -31,6 +32,18 @@ class Wait(f.FleetTest):
         self.assertEqual(self.fleet.json("wait", "policy", "--site", "factory"), {"version": 1, "policyRevision": revision, "sites": ["factory"]})
         self.fleet.dev("start", "core")
         self.assertEqual(self.fleet.json("wait", "policy")["sites"], ["core", "factory"])
+
+    def test_a_coordinator_that_hangs_did_not_answer(self):
+        """It has nothing to do with certificates, though the handshake is where it shows."""
+        process = next(p for p in self.fleet.json("dev", "status", "--dir", self.fleet.dir)["processes"] if p["name"] == "coordinator")
+        os.kill(int(process["pid"]), signal.SIGSTOP)
+        try:
+            told = self.fleet.cli("status", expect=f.UNAVAILABLE)
+        finally:
+            os.kill(int(process["pid"]), signal.SIGCONT)
+        self.assertRegex(told.err, "the coordinator at .* did not answer in time")
+        self.assertNotIn("certificate", told.err)
+        f.wait_until(lambda: self.fleet.cli("status", expect=None).code == f.OK, what="it goes on")
 
     def test_who_waits_for_a_commit_is_told_how_much_there_is(self):
         size = 32 << 20

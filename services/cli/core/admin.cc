@@ -70,6 +70,11 @@ absl::Status Admin::Error(const grpc::Status& status, const std::string& who) {
     return absl::UnavailableError(absl::StrCat("cannot reach ", who, ": the HTTP proxy on the way refuses it (", detail,
                                                "); see to its rules and credentials, or name another way (noProxy)"));
   }
+  // Who refuses a certificate says so; what ends here without a word took the connection and went no further.
+  if (absl::StrContains(text, "Handshake read failed")) {
+    return absl::UnavailableError(
+        absl::StrCat(who, " did not answer in time (", detail, "): it hangs, or its machine does; see to it there"));
+  }
   const bool foreign = absl::StrContains(text, "andshake") || absl::StrContains(text, "ertificate") ||
                        absl::StrContains(text, "the peer is");
   return absl::UnavailableError(absl::StrCat("cannot reach ", who, " (", detail, "); ",

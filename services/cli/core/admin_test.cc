@@ -30,6 +30,10 @@ TEST(AdminErrorTest, ACallThatDoesNotGetThroughNamesWhoAndTheRemedy) {
               HasSubstr("cannot reach the coordinator at h:1 (Socket closed)"));
   EXPECT_THAT(Sentence(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"),
               HasSubstr("the coordinator at h:1 did not answer in time"));
+  EXPECT_THAT(
+      Sentence(grpc::StatusCode::UNAVAILABLE,
+               "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Handshake read failed"),
+      AllOf(HasSubstr("the coordinator at h:1 did not answer in time"), Not(HasSubstr("certificate"))));
 }
 
 TEST(AdminErrorTest, AStrangerIsNotSomethingToStart) {
