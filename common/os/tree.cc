@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -92,6 +93,16 @@ absl::StatusOr<Place> Resolve(int root, const std::string& path, std::string_vie
   return place;
 }
 
+// Times before 1678 and after 2262 have no such number: the nearest that there is.
+int64_t Nanoseconds(const struct timespec& time) {
+  int64_t out = 0;
+  if (__builtin_mul_overflow(static_cast<int64_t>(time.tv_sec), int64_t{1'000'000'000}, &out) ||
+      __builtin_add_overflow(out, static_cast<int64_t>(time.tv_nsec), &out)) {
+    return time.tv_sec < 0 ? std::numeric_limits<int64_t>::min() : std::numeric_limits<int64_t>::max();
+  }
+  return out;
+}
+
 NodeStat ToNodeStat(const struct stat& st) {
   NodeStat out;
   out.type = S_ISREG(st.st_mode)   ? NodeType::kFile
@@ -100,8 +111,8 @@ NodeStat ToNodeStat(const struct stat& st) {
                                    : NodeType::kOther;
   out.mode = st.st_mode & 07777;
   out.size = static_cast<uint64_t>(st.st_size);
-  out.mtime_ns = static_cast<int64_t>(st.st_mtim.tv_sec) * 1'000'000'000 + st.st_mtim.tv_nsec;
-  out.ctime_ns = static_cast<int64_t>(st.st_ctim.tv_sec) * 1'000'000'000 + st.st_ctim.tv_nsec;
+  out.mtime_ns = Nanoseconds(st.st_mtim);
+  out.ctime_ns = Nanoseconds(st.st_ctim);
   out.inode = st.st_ino;
   out.device = st.st_dev;
   out.uid = st.st_uid;

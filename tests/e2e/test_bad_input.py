@@ -245,6 +245,18 @@ class Sources(f.FleetTest):
             stop.set()
             writer.join()
 
+    def test_times_that_have_no_number_become_the_nearest(self):
+        source = self.dataset("times", files=1)
+        for name, year in (("far", 3000), ("long-ago", 1)):
+            f.write(os.path.join(source, name), b"x")
+            os.utime(os.path.join(source, name), ns=(0, (year - 1970) * 31_556_952 * 10**9))
+        kept = [name for name in ("far", "long-ago") if abs(os.stat(os.path.join(source, name)).st_mtime) > 10**10]
+        self.assertTrue(kept, "the file system knows such times")
+        self.fleet.commit("times")
+        self.fleet.verify("times", "core")
+        copies = {name: os.stat(self.fleet.replica("core", "times", "current", name)).st_mtime_ns for name in kept}
+        self.assertEqual(copies, {name: {"far": 2**63 - 1, "long-ago": -2**63}[name] for name in kept})
+
     def test_delete_of_a_dataset_leaves_the_source_alone(self):
         source = self.dataset("deleted")
         self.fleet.commit("deleted")
