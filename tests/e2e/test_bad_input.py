@@ -1,4 +1,5 @@
 """What people get wrong, and what they read then: one clear sentence, the documented exit code, nothing lost."""
+import ctypes
 import os
 import random
 import re
@@ -256,6 +257,24 @@ class Sources(f.FleetTest):
         self.fleet.verify("times", "core")
         copies = {name: os.stat(self.fleet.replica("core", "times", "current", name)).st_mtime_ns for name in kept}
         self.assertEqual(copies, {name: {"far": 2**63 - 1, "long-ago": -2**63}[name] for name in kept})
+
+    def test_what_the_file_system_keeps_from_the_agent_is_no_law(self):
+        source = self.dataset("closed", files=2)
+        secret = f.write(os.path.join(source, "secret"), b"x", mode=0)
+
+        def as_others():   # what root may beyond that is not for services
+            for capability in (1, 2):    # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+                ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)    # PR_CAPBSET_DROP
+        self.fleet.dev("stop", "factory")
+        try:
+            with f.background([f.AGENT, "run", "--data-dir", self.fleet.data("factory")], self.fleet.path("factory.log"),
+                              preexec_fn=as_others):
+                f.wait_until(lambda: self.fleet.cli("wait", "site", "factory", "--timeout", "1s", expect=None).code == f.OK, what="it is there")
+                f.wait_until(lambda: self.fleet.commit("closed", wait=False, expect=None).code != f.UNAVAILABLE, what="it answers")
+                self.refused("closed", re.escape(secret) + ".*Permission denied", (f.FAILED,))
+        finally:
+            self.fleet.dev("start", "factory")
+        self.untouched("closed", 0)
 
     def test_delete_of_a_dataset_leaves_the_source_alone(self):
         source = self.dataset("deleted")

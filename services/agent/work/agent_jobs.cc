@@ -43,6 +43,11 @@ SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) {
   return source;
 }
 
+// What the file system keeps from the agent is no decision of a law, and no admin lacks a right.
+absl::Status NotByLaw(const absl::Status& status) {
+  return absl::IsPermissionDenied(status) ? absl::InternalError(status.message()) : status;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Agent::Work>> Agent::AwaitWork(const std::string& name,
@@ -135,6 +140,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
     changed = true;
   }
   if (changed) SendReport(work);
+  if (!outcome.ok()) return NotByLaw(outcome.status());
   return outcome;
 }
 
@@ -188,7 +194,10 @@ absl::StatusOr<CommitForecast> Agent::PreviewCommit(const std::string& dataset, 
   BW_ASSIGN_OR_RETURN(const agent::v1::Assignment assignment, HomeAssignment(*work));
   BW_RETURN_IF_ERROR(CheckPast(*work->dataset, assignment, identity_->site()));
   BW_RETURN_IF_ERROR(at_rest_.Check(*work->dataset, at_rest_.Obliged(work->dataset->id, work->dataset->name)));
-  return ForecastCommit(*work->dataset, SourceOf(assignment.spec()), options, state_->env().clock, visit, cancelled);
+  auto forecast =
+      ForecastCommit(*work->dataset, SourceOf(assignment.spec()), options, state_->env().clock, visit, cancelled);
+  if (!forecast.ok()) return NotByLaw(forecast.status());
+  return forecast;
 }
 
 void Agent::QueueCommit(const std::shared_ptr<Work>& work) {
