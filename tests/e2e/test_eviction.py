@@ -124,6 +124,25 @@ class Eviction(unittest.TestCase):
             self.assertEqual(evictions(fleet, "silent", "cloud-us", "unconfirmed"), [])
             self.gone(fleet, "silent", "cloud-us")
 
+    def test_a_hold_of_a_dataset_that_was_deleted_is_none_of_the_next_of_its_name(self):
+        with f.Fleet(f.FACTORY) as fleet:
+            f.write(fleet.path("case", "file"), b"x")
+            fleet.apply(f.documents(f.LAW, f.dataset_yaml("case", fleet.path("case"))))
+            fleet.commit("case")
+            hold = fleet.json("dataset", "hold", "case", "--version", "1", "--reason", "case 4711")["hold"]
+            fleet.cli("delete", "dataset", "case", "--yes")
+            self.assertEqual([h["dataset"] for h in fleet.json("dataset", "holds")["holds"]], ["case"])
+            fleet.apply(f.dataset_yaml("case", fleet.path("case")))
+            fleet.commit("case")
+            self.assertEqual([h["dataset"] for h in fleet.json("dataset", "holds")["holds"]], ["case (deleted)"])
+            none = fleet.cli("dataset", "release", "case", "--all", "--yes", expect=f.NOT_FOUND)
+            self.assertIn(f"of one of that name that was deleted there is {hold}, released only by --hold", none.err)
+            fleet.json("dataset", "hold", "case", "--reason", "case 4712")
+            self.assertEqual(fleet.json("dataset", "release", "case", "--all", "--yes")["released"], 1)
+            self.assertEqual([h["hold"] for h in fleet.json("dataset", "holds")["holds"]], [hold])
+            fleet.cli("dataset", "release", "case", "--hold", hold)
+            self.assertEqual(fleet.json("dataset", "holds")["holds"], [])
+
     def test_a_hold_keeps_the_copy_fenced(self):
         with f.Fleet() as fleet:
             source = self.start(fleet, "evidence")

@@ -343,7 +343,11 @@ absl::StatusOr<control::v1::ListHoldsResponse> Core::Holds(const std::string& da
     control::v1::HeldDataset row;
     row.set_dataset(of.ok() ? NameOf(*of) : "");
     *row.mutable_hold() = hold;
-    if (dataset.empty() || row.dataset() == dataset) held.push_back(std::move(row));
+    if (!dataset.empty() && row.dataset() != dataset) continue;
+    // Another dataset has the name now.
+    const Stream* now = FindStream(row.dataset());
+    if (of.ok() && now != nullptr && now->id != *of) row.set_dataset(row.dataset() + " (deleted)");
+    held.push_back(std::move(row));
   }
   std::stable_sort(held.begin(), held.end(), [](const auto& a, const auto& b) {
     if (a.dataset() != b.dataset()) return a.dataset() < b.dataset();
@@ -378,14 +382,23 @@ absl::StatusOr<control::v1::ReleaseResponse> Core::Release(const std::string& wh
 absl::StatusOr<control::v1::ReleaseResponse> Core::ReleaseNow(const std::string& who,
                                                               const control::v1::ReleaseRequest& request,
                                                               Rehearsal* dry) {
-  std::vector<std::string> ids;
+  std::vector<std::string> ids, replaced;  // the latter of a dataset that had the name before
+  const Stream* now = FindStream(request.dataset());
   for (const auto& [id, hold] : state_.holds) {
     auto of = DatasetId::From(hold.dataset_id());
     if (!of.ok() || NameOf(*of) != request.dataset()) continue;
+    if (request.hold_id().empty() && now != nullptr && now->id != *of) {
+      replaced.push_back(Hex(id));
+      continue;
+    }
     if (request.hold_id().empty() || Hex(id) == request.hold_id()) ids.push_back(id);
   }
   if (ids.empty()) {
-    return absl::NotFoundError(request.hold_id().empty()
+    return absl::NotFoundError(request.hold_id().empty() && !replaced.empty()
+                                   ? absl::StrCat("no hold keeps a version of ", request.dataset(),
+                                                  "; of one of that name that was deleted there is ",
+                                                  absl::StrJoin(replaced, ", "), ", released only by --hold")
+                               : request.hold_id().empty()
                                    ? absl::StrCat("no hold keeps a version of ", request.dataset())
                                    : absl::StrCat(request.dataset(), " has no hold ", request.hold_id()));
   }
