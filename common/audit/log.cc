@@ -364,7 +364,12 @@ class FileLog : public Log {
 absl::StatusOr<std::unique_ptr<Log>> Log::Open(os::Files* files, const os::Clock* clock, os::Random* random,
                                                const std::string& directory) {
   auto log = std::make_unique<FileLog>(files, clock, random, directory);
-  BW_RETURN_IF_ERROR(log->Recover());
+  if (absl::Status recovered = log->Recover(); !recovered.ok()) {
+    if (!absl::IsDataLoss(recovered)) return recovered;
+    return absl::DataLossError(absl::StrCat(std::string(recovered.message()), "; the audit log ", directory,
+                                            " is damaged: bring it back from a backup, or move it away and keep it as "
+                                            "evidence: a new one begins, and those who watch it will say so"));
+  }
   BW_RETURN_IF_ERROR(log->Begin());
   return std::unique_ptr<Log>(std::move(log));
 }

@@ -29,10 +29,20 @@ size_t CharacterBytes(const std::string& s, size_t at) {
   return length;
 }
 
+// The character of `length` bytes at `at`.
+unsigned CodePoint(const std::string& s, size_t at, size_t length) {
+  unsigned code = static_cast<unsigned char>(s[at]);
+  if (length > 1) code &= 0x7fu >> length;
+  for (size_t i = 1; i < length; ++i) code = code << 6 | (static_cast<unsigned char>(s[at + i]) & 0x3fu);
+  return code;
+}
+
+// What a terminal may obey instead of showing it: also C1, and what turns the direction of a text or ends its line.
 bool IsControl(const std::string& s, size_t at, size_t length) {
-  const auto first = static_cast<unsigned char>(s[at]);
-  if (length == 1) return first < 0x20 || first == 0x7f;
-  return length == 2 && first == 0xc2 && static_cast<unsigned char>(s[at + 1]) < 0xa0;  // C1: some terminals obey them
+  if (length == 0) return false;
+  const unsigned code = CodePoint(s, at, length);
+  return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e || code == 0x200f ||
+         (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
 }  // namespace
@@ -92,8 +102,7 @@ std::string Quoted(const std::string& text) {
     } else if (c == '\t') {
       out += "\\t";
     } else if (IsControl(text, i, length)) {
-      out += absl::StrFormat("\\u%04x",
-                             length == 1 ? static_cast<unsigned char>(c) : static_cast<unsigned char>(text[i + 1]));
+      out += absl::StrFormat("\\u%04x", CodePoint(text, i, length));
     } else {
       out.append(text, i, length);
     }

@@ -82,6 +82,10 @@ TEST(PrintableTest, NamesStayReadableAndUnambiguous) {
   EXPECT_EQ(Printable("a\n\x1b\x7f"), "a\\n\\033\\177");
   EXPECT_EQ(Printable("\xff\xc3 \xed\xa0\x80 \xc0\xaf"), "\\377\\303 \\355\\240\\200 \\300\\257");
   EXPECT_EQ(FormatMessage("C:\\x\ty"), "C:\\x\\ty");
+  // What turns the direction of a text could make a line say something else than it does.
+  EXPECT_EQ(FormatMessage("a\u202eb\u2066c\u200fd\u061ce\u2028f"),
+            "a\\342\\200\\256b\\342\\201\\246c\\342\\200\\217d\\330\\234e\\342\\200\\250f");
+  EXPECT_EQ(FormatMessage("\u202f\u2065\u2011"), "\u202f\u2065\u2011");
 }
 
 }  // namespace

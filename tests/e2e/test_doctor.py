@@ -264,6 +264,37 @@ class Doctor(f.FleetTest):
         return f.run([f.COORDINATOR, "serve", "--data-dir", os.path.join(self.fleet.dir, "coordinator"), "--control-listen", "127.0.0.1:0",
                       "--join-listen", "127.0.0.1:0"], timeout=30)
 
+    def test_who_does_not_start_says_which_file_and_what_to_do(self):
+        def agent():
+            return f.run([f.AGENT, "run", "--data-dir", self.fleet.data("core")], timeout=30)
+
+        def last_record(path):
+            return f.read(path)[:-50]
+        coordinator = os.path.join(self.fleet.dir, "coordinator")
+        self.fleet.dev("stop", "core")
+        self.fleet.dev("stop", "coordinator")
+        try:
+            for start, directory, name, damage in (
+                    (agent, self.fleet.data("core"), "agent.db", lambda path: b"x" * 4096 + f.read(path)[4096:]),
+                    (agent, self.fleet.data("core"), "format", lambda path: b""),
+                    (agent, self.fleet.data("core"), "audit/payload/000", last_record),
+                    (self.serve, coordinator, "catalog.db", lambda path: b"x" * 4096 + f.read(path)[4096:]),
+                    (self.serve, coordinator, "format", lambda path: b""),
+                    (self.serve, coordinator, "audit/payload/000", last_record)):
+                path = os.path.join(directory, name)
+                before = f.read(path)
+                f.write(path, damage(path))
+                try:
+                    said = start()
+                finally:
+                    f.write(path, before)
+                self.assertEqual(said.code, f.FAILED, said)
+                self.assertIn(path, said.err)
+                self.assertIn("back from a backup", said.err)
+        finally:
+            self.fleet.dev("start", "coordinator")
+            self.fleet.dev("start", "core")
+
     def test_a_context_that_others_can_change(self):
         place = self.context()
         self.assertFound(self.cli(context=place), "owner", "ok", "root alone")

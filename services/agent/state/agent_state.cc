@@ -43,7 +43,8 @@ absl::Status CheckFormat(os::Files* files, const std::string& directory) {
   BW_RETURN_IF_ERROR(text.status());
   uint32_t format = 0;
   if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &format)) {
-    return absl::DataLossError(absl::StrCat(path, " is not a format number"));
+    return absl::DataLossError(
+        absl::StrCat(path, " is not a format number: bring the file back from a backup of the data directory"));
   }
   if (format > kDataFormat) {
     return absl::FailedPreconditionError(absl::StrCat(directory, " was written by a newer Bailiwick (data format ",
@@ -65,9 +66,13 @@ absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& 
   BW_RETURN_IF_ERROR(env.files->MakeDirs(directory));
   BW_ASSIGN_OR_RETURN(state->lock_, env.files->Lock(os::JoinPath(directory, "lock")));
   BW_RETURN_IF_ERROR(CheckFormat(env.files, directory));
-  BW_ASSIGN_OR_RETURN(state->db_, sql::Database::Open({.files = env.files,
-                                                       .path = os::JoinPath(directory, "agent.db"),
-                                                       .migrations = AllMigrations()}));
+  auto db = sql::Database::Open(
+      {.files = env.files, .path = os::JoinPath(directory, "agent.db"), .migrations = AllMigrations()});
+  if (absl::IsDataLoss(db.status())) {
+    return absl::DataLossError(absl::StrCat(std::string(db.status().message()), "; the database is damaged: bring ",
+                                            directory, " back from a backup, or move it away and join anew"));
+  }
+  BW_ASSIGN_OR_RETURN(state->db_, std::move(db));
   state->keys_ = std::make_unique<store::KeyFiles>(env.files, env.random, KeyDirectory(directory, env.key_directory));
   state->catalog_ = std::make_unique<store::VersionCatalog>(state->db_.get());
   BW_ASSIGN_OR_RETURN(state->index_, store::ChunkIndex::Open(os::JoinPath(directory, "index"), kIndexFilterBytes));

@@ -1,5 +1,6 @@
 #include "services/coordinator/catalog/sqlite_catalog.h"
 
+#include "absl/strings/str_cat.h"
 #include "common/rpc/codec.h"
 
 namespace bailiwick::coordinator {
@@ -118,12 +119,16 @@ absl::StatusOr<std::string> SqliteCatalog::GetMeta(sql::Database& db, const std:
 }
 
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<sql::Database> db,
-                      sql::Database::Open({.files = files,
-                                           .path = path,
-                                           .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms,
-                                                          kIdentity, kProposals, kGivenUp}}));
-  auto catalog = std::make_unique<SqliteCatalog>(std::move(db));
+  auto db = sql::Database::Open(
+      {.files = files,
+       .path = path,
+       .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms, kIdentity, kProposals, kGivenUp}});
+  if (absl::IsDataLoss(db.status())) {
+    return absl::DataLossError(absl::StrCat(std::string(db.status().message()),
+                                            "; the catalog is damaged: bring the data directory back from a backup"));
+  }
+  BW_RETURN_IF_ERROR(db.status());
+  auto catalog = std::make_unique<SqliteCatalog>(*std::move(db));
   BW_RETURN_IF_ERROR(catalog->Begin());
   return std::unique_ptr<Catalog>(std::move(catalog));
 }

@@ -71,7 +71,8 @@ absl::Status CheckFormat(os::Files* files, const std::string& directory) {
   BW_RETURN_IF_ERROR(format_text.status());
   uint32_t format = 0;
   if (!absl::SimpleAtoi(*format_text, &format))
-    return absl::DataLossError(absl::StrCat(directory, "/format is not a number"));
+    return absl::DataLossError(
+        absl::StrCat(directory, "/format is not a number: bring the file back from a backup of the data directory"));
   if (format > kDataFormat) {
     return absl::FailedPreconditionError(absl::StrCat(directory, " was written by a newer Bailiwick (data format ",
                                                       format, ", this one knows ", kDataFormat, "); use that version"));
