@@ -218,6 +218,46 @@ class Sources(f.FleetTest):
         self.refused("void", r"(?i)empty")
         self.untouched("void", 0)
 
+    def test_the_agents_own_directories_are_no_source(self):
+        data = self.fleet.data("factory")
+        os.symlink(data, self.fleet.path("link"))
+        own = {"itself": data, "in-it": os.path.join(data, "identity"), "above-it": self.fleet.dir, "linked": self.fleet.path("link"),
+               "replicas": os.path.join(data, "replicas")}
+        for name, path in own.items():
+            os.makedirs(path, exist_ok=True)
+            self.fleet.apply(f.dataset_yaml(name, path))
+            said = self.refused(name, r"agent's own")
+            self.assertIn(path, said.text)
+            self.assertIn(data, said.text)
+            self.untouched(name, 0)
+        # The path is no law: neither is it of a dataset that there is already.
+        source = self.dataset("turned")
+        self.fleet.commit("turned")
+        self.fleet.wait_version("turned", 1, "core")
+        self.fleet.apply(f.dataset_yaml("turned", data))
+        self.refused("turned", r"agent's own")
+        self.untouched("turned", 1)
+        self.fleet.apply(f.dataset_yaml("turned", self.fleet.base,
+                                        spec=f'commit: {{onRequest: true}}\nignore: ["/*", "!/{os.path.basename(source)}/"]'))
+        self.assertEqual(self.fleet.commit("turned").code, f.OK)     # what is left out is not in the way
+        self.fleet.wait_version("turned", 2, "core")
+        self.assertEqual(os.listdir(self.fleet.current("core", "turned")), [os.path.basename(source)])
+
+    def test_a_mount_leads_nowhere_else(self):
+        source = self.dataset("mounted")
+        self.fleet.commit("mounted")
+        inside = os.path.join(source, "inside")
+        os.makedirs(inside)
+        subprocess.run(["mount", "--bind", os.path.join(self.fleet.data("factory"), "identity"), inside], check=True)
+        try:
+            for more in ((), ("--scan",), ("--dry-run", "--scan")):
+                said = self.fleet.cli("dataset", "commit", "mounted", *more, expect=f.CONFLICT)
+                self.assertIn(inside, said.text)
+                self.assertIn("agent's own", said.text)
+        finally:
+            subprocess.run(["umount", inside], check=True)
+        self.fleet.commit("mounted")
+
     def test_source_that_is_a_file(self):
         path = f.write(self.fleet.path("plain"), b"x")
         self.fleet.apply(f.dataset_yaml("plain", path))

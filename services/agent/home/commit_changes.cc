@@ -257,12 +257,15 @@ absl::Status ChangeRun::VisitTree(const WalkItem& top) {
   absl::StatusOr<std::unique_ptr<os::TreeDir>> dir = root_->OpenDir(top.path);
   if (absl::IsNotFound(dir.status())) return absl::OkStatus();  // its going is a change as well
   if (!dir.ok()) return Annotate(dir.status(), Label(top.path));
+  BW_ASSIGN_OR_RETURN(const os::NodeStat stat, (*dir)->Stat(""));
+  BW_RETURN_IF_ERROR(Annotate(own_.Check(stat), Label(top.path)));
   context_.watch->Enter(**dir, top.path);
   const std::string prefix = top.path + "/";
   TreeWalker walker(
       dir->get(), context_.source.path + "/" + top.path, [&](std::string_view path, const os::NodeStat& stat) {
         return ignore_.empty() || !Ignored(prefix + std::string(path), stat.type == os::NodeType::kDirectory);
       });
+  walker.Refuse([this](const os::NodeStat& below) { return own_.Check(below); });
   walker.BeforeListing(
       [&](os::TreeDir& below, std::string_view path) { context_.watch->Enter(below, prefix + std::string(path)); });
   WalkItem item;

@@ -87,6 +87,10 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
   BW_ASSIGN_OR_RETURN(ignore_, PatternList::Parse(context_.source.ignore));
   BW_ASSIGN_OR_RETURN(root_, OpenSource());
   BW_ASSIGN_OR_RETURN(root_stat_, root_->Stat(""));
+  BW_ASSIGN_OR_RETURN(own_, OwnDirectories::Find(context_.source.own));
+  BW_RETURN_IF_ERROR(own_.CheckSource(*root_, context_.source.path, [this](std::string_view directory) {
+    return ignore_.Match(directory, true) == PatternList::Verdict::kMatch;
+  }));
   reading_ = Reading(dataset_, context_.source, root_stat_);
   started_ = context_.clock->Now();
   coarse_ = !os::SeesAllChanges(*root_);

@@ -19,6 +19,7 @@
 #include "services/agent/home/committer.h"
 #include "services/agent/home/content_reader.h"
 #include "services/agent/home/display_path.h"
+#include "services/agent/home/own_directories.h"
 #include "services/agent/home/patterns.h"
 #include "services/agent/home/scan_cache.h"
 #include "services/agent/home/source_watch.h"
@@ -77,6 +78,7 @@ class CommitRun {
   DatasetHandle& dataset_;
   PatternList include_;
   PatternList ignore_;
+  OwnDirectories own_;
   std::unique_ptr<os::TreeDir> root_;
   os::NodeStat root_stat_;
   std::string reading_;  // of WatchBinding

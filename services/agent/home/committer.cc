@@ -89,6 +89,7 @@ void ScanRun::Expect() {
 uint64_t ScanRun::Count() {
   const absl::Duration deadline = context_.clock->BootTime() + kCounting;
   TreeWalker walker(root_.get(), context_.source.path, Ignore());
+  walker.Refuse([this](const os::NodeStat& stat) { return own_.Check(stat); });
   uint64_t bytes = 0;
   for (WalkItem item;;) {
     absl::StatusOr<bool> more = walker.Next(&item);
@@ -275,6 +276,7 @@ TreeWalker::Filter ScanRun::Ignore() {
 
 absl::Status ScanRun::Scan() {
   TreeWalker walker(root_.get(), context_.source.path, Ignore());
+  walker.Refuse([this](const os::NodeStat& stat) { return own_.Check(stat); });
   if (context_.watch != nullptr) {
     walker.BeforeListing([this](os::TreeDir& dir, std::string_view path) { context_.watch->Enter(dir, path); });
   }

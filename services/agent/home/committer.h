@@ -29,6 +29,7 @@ struct SourceSpec {  // what of the DatasetSpec a commit needs
   bool consume = false;  // with keep_absent: files leave the source once a version holds them (consume.h)
   bool owner = false;
   absl::Duration settle = absl::ZeroDuration();
+  std::vector<std::string> own;  // absolute: directories of the agent itself, of which nothing is committed
 };
 
 struct HomeIdentity {

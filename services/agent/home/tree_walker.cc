@@ -45,6 +45,7 @@ absl::StatusOr<bool> TreeWalker::Enter(const std::string& name, WalkItem* item) 
   absl::StatusOr<std::unique_ptr<os::TreeDir>> dir = parent.dir->OpenDir(parent.prefix + name);
   if (!dir.ok()) return dir.status();
   BW_ASSIGN_OR_RETURN(item->stat, (*dir)->Stat(""));
+  if (check_) BW_RETURN_IF_ERROR(check_(item->stat));
   if (before_listing_) before_listing_(**dir, item->path);
   Frame frame;
   BW_RETURN_IF_ERROR(List(**dir, &frame.names));

@@ -35,6 +35,9 @@ class TreeWalker {
   // Called with each directory below the root once it is open and before it is listed.
   using DirectoryHook = std::function<void(os::TreeDir& dir, std::string_view path)>;
   void BeforeListing(DirectoryHook hook) { before_listing_ = std::move(hook); }
+  // Called with each directory below the root before it is listed; an error ends the walk, with its path.
+  using DirectoryCheck = std::function<absl::Status(const os::NodeStat& stat)>;
+  void Refuse(DirectoryCheck check) { check_ = std::move(check); }
   // False at the end. A directory is opened and listed before it is returned, so an error comes before it counts.
   // PERMISSION_DENIED and others name the path.
   absl::StatusOr<bool> Next(WalkItem* item);
@@ -58,6 +61,7 @@ class TreeWalker {
   std::string label_;
   Filter filter_;
   DirectoryHook before_listing_;
+  DirectoryCheck check_;
   bool started_ = false;
   std::vector<Frame> frames_;
   std::string path_;

@@ -177,6 +177,7 @@ class Agent {
   absl::StatusOr<CommitOutcome> Commit(const std::shared_ptr<Work>& work, const CommitOptions& options,
                                        const std::function<void(const CommitProgress&)>& progress,
                                        const std::atomic<bool>& cancelled);
+  SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) const;
   // `ingest: consume`. Under commit_mutex, as the next three.
   void Consume(Work& work, const SourceSpec& source, const store::CatalogVersion& version);
   SourceWatch* WatchOf(Work& work);

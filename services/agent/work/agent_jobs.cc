@@ -29,7 +29,7 @@ absl::Duration FromProtoDuration(const google::protobuf::Duration& d) {
   return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
 }
 
-SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) {
+SourceSpec ReadSource(const resource::v1::DatasetSpec& spec) {
   SourceSpec source;
   source.path = spec.home().path();
   source.chunk_average =
@@ -49,6 +49,13 @@ absl::Status NotByLaw(const absl::Status& status) {
 }
 
 }  // namespace
+
+SourceSpec Agent::SourceOf(const resource::v1::DatasetSpec& spec) const {
+  SourceSpec source = ReadSource(spec);
+  source.own = {state_->directory(), KeyDirectory(state_->directory(), state_->env().key_directory), replicas_};
+  if (!external_credentials_.empty()) source.own.push_back(external_credentials_);
+  return source;
+}
 
 absl::StatusOr<std::shared_ptr<Agent::Work>> Agent::AwaitWork(const std::string& name,
                                                               const std::atomic<bool>& cancelled) {
@@ -108,7 +115,8 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
         problem = "the source directory is missing";
         break;
       case absl::StatusCode::kFailedPrecondition:
-        problem = "the source is empty, not a directory, a file in it keeps changing, or it holds what was redacted";
+        problem = "the source is empty, not a directory, overlaps with the agent's own directories, a file in it keeps changing, or "
+            "it holds what was redacted";
         break;
       case absl::StatusCode::kPermissionDenied:
         problem = "something in the source cannot be read";
