@@ -211,7 +211,7 @@ SERVICES = {
     "bailiwick-agent doctor": doc(ok=FLAG, failed=COUNT, warnings=COUNT, checks=rows(CHECK)),
     "bailiwick-agent key list": doc(keys=rows(obj(id=HEX, created=TIME, datasets=COUNT, usable=FLAG))),
     "bailiwick-agent status": doc(site=TEXT, written=TIME, connected=FLAG, onItsOwn=FLAG, awaySince=TIME, policyRevision=COUNT,
-                                  policyCalledCurrent=TIME, stale=TEXT, coordinator=TEXT, endpoint=TEXT,
+                                  policyCalledCurrent=TIME, stale=TEXT, coordinator=TEXT, endpoint=TEXT, replicasProblem=TEXT,
                                   standing=rows(obj(dataset=TEXT, site=TEXT, until=TIME, running=FLAG, arrived=COUNT, problem=TEXT))),
     "bailiwick-coordinator doctor": doc(ok=FLAG, failed=COUNT, warnings=COUNT, checks=rows(CHECK)),
 }

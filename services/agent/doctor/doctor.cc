@@ -134,6 +134,9 @@ doctor::Report Examine(const RunSettings& settings) {
   if (id.has_value()) CheckKeys(report, settings);
   const auto status = ReadLocalStatus(files, settings.data_dir);
   CheckRunning(report, settings, status, pid.has_value());
+  if (pid.has_value() && status.ok() && !status->replicas_problem().empty()) {
+    report.Fail("replicas", status->replicas_problem(), "mount the volume; nothing is laid out until it is there");
+  }
   if (pid.has_value() && status.ok() && !status->endpoint().empty()) {
     doctor::CheckReach(report, "this agent", status->endpoint());
   }

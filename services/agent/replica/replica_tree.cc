@@ -22,7 +22,8 @@ constexpr const char* kTrees = "trees";
 constexpr const char* kCurrent = "current";
 constexpr const char* kNextCurrent = ".current.next";
 
-// Directories that are made here are for everyone to walk through; those that were there keep their modes.
+}  // namespace
+
 absl::Status MakePublicDirs(os::Files* files, const std::string& path) {
   std::vector<std::string> made;
   for (std::string at = path; at.size() > 1;) {
@@ -39,8 +40,6 @@ absl::Status MakePublicDirs(os::Files* files, const std::string& path) {
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 struct ReplicaTree::Impl {
   os::Files* files = nullptr;

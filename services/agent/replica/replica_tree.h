@@ -65,6 +65,9 @@ absl::Status Checkout(DatasetHandle& dataset, const store::CatalogVersion& versi
                       bool owner, const LayoutCallback& progress, const std::atomic<bool>& cancelled,
                       uint64_t* redacted = nullptr);  // files left out
 
+// Directories that are made here are for everyone to walk through; those that were there keep their modes.
+absl::Status MakePublicDirs(os::Files* files, const std::string& path);
+
 // Where a dataset is laid out: <replicas>/<dataset>, a stream of a family at <replicas>/<family>/<site>.
 std::string ReplicaRoot(const std::string& replicas, const std::string& dataset_name);
 

@@ -27,6 +27,7 @@ constexpr size_t kAnnounceBytes =
 constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kJudgeEvery = absl::Seconds(1);      // sets expire, windows open and close
+constexpr absl::Duration kVolumeEvery = absl::Seconds(5);
 constexpr absl::Duration kIdentityEvery = absl::Seconds(1);
 
 Evictor::Parts EvictorParts(AgentState* state, AgentIdentity* identity) {
@@ -46,6 +47,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
       identity_(identity),
       law_(law),
       replicas_(options.replicas),
+      volume_(state, options.replicas),
       external_credentials_(options.external_credentials),
       gate_(options.gate),
       refusals_(options.refusals),
@@ -546,6 +548,7 @@ void Agent::Tick() {
   bool identity = false;
   bool judge = false;
   bool look_at_audit = false;
+  bool look_at_volume = false;
   std::vector<std::shared_ptr<Work>> show, commit, keep, report;
   gate_->Heard(now, session_->connected());
   {
@@ -557,6 +560,10 @@ void Agent::Tick() {
     if (now >= next_signature_) {
       next_signature_ = now + kSignAuditEvery;
       look_at_audit = true;
+    }
+    if (now >= next_volume_look_) {
+      next_volume_look_ = now + kVolumeEvery;
+      look_at_volume = true;
     }
     if (now >= next_judgement_) {
       next_judgement_ = now + kJudgeEvery;
@@ -591,6 +598,7 @@ void Agent::Tick() {
     own_jobs_.Submit("identity", [this] { RetryTrust(); });
   }
   if (identity) own_jobs_.Submit("identity", [this] { LookAtIdentity(); });
+  if (look_at_volume) jobs_.Submit("volume", [this] { LookAtVolume(); });
   if (look_at_audit)
     own_jobs_.Submit("audit", [this] {
       if (absl::Status kept = flow_refusals_.Flush(); !kept.ok()) Log(Level::kError, "audit-failed", {{"error", kept}});

@@ -39,6 +39,7 @@
 #include "services/agent/transfer/transfer.h"
 #include "services/agent/work/job_queue.h"
 #include "services/agent/work/local_status.h"
+#include "services/agent/work/replica_volume.h"
 #include "services/agent/work/scrubber.h"
 
 namespace bailiwick::agent {
@@ -96,7 +97,7 @@ class Agent {
   absl::Status NoteReadBack(DatasetHandle& dataset, const VerifyReport& report);
   bool records_owner(const DatasetHandle& dataset);
   // FAILED_PRECONDITION: files of it may not lie in that directory, with the reason.
-  absl::Status MayLayOut(const DatasetHandle& dataset, const std::string& directory) const;
+  absl::Status MayLayOut(const DatasetHandle& dataset, const std::string& directory);
 
  private:
   struct RunningFlow {
@@ -165,6 +166,7 @@ class Agent {
   void QueueCommit(const std::shared_ptr<Work>& work);
   void Show(const std::shared_ptr<Work>& work);
   void PrepareSpare(Work& work);
+  void LookAtVolume();
   absl::StatusOr<std::optional<store::CatalogVersion>> VersionToShow(DatasetHandle& dataset, VersionNumber pinned);
   void Keep(const std::shared_ptr<Work>& work);
   int DropExpired(const std::shared_ptr<Work>& work);
@@ -264,6 +266,7 @@ class Agent {
   AgentIdentity* const identity_;
   Law* const law_;
   const std::string replicas_;
+  ReplicaVolume volume_;  // of replicas_
   const std::string external_credentials_;
   const std::shared_ptr<rpc::Gate> gate_;
   rpc::Refusals* const refusals_;
@@ -300,6 +303,8 @@ class Agent {
   int flow_threads_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Duration keep_often_until_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_heartbeat_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  absl::Duration next_volume_look_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  std::string volume_problem_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_signature_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Duration next_judgement_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   absl::Mutex trust_mutex_;

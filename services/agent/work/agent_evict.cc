@@ -92,8 +92,9 @@ void Agent::WithdrawTree(const std::shared_ptr<Work>& work) {
   {
     absl::MutexLock tree_lock(&work->tree_mutex);
     auto there = state_->env().files->Exists(root);
-    status = there.status();
-    if (there.ok() && *there && work->tree == nullptr) {
+    status = volume_.Check();
+    if (status.ok()) status = there.status();
+    if (status.ok() && *there && work->tree == nullptr) {
       auto tree = ReplicaTree::Open(state_->env().files, root);
       status = tree.status();
       if (tree.ok()) work->tree = *std::move(tree);
@@ -126,6 +127,7 @@ absl::Status Agent::RemoveTreesOf(const std::shared_ptr<Work>& work, const std::
   if (owner != work) owner->stop_showing = true;
   {
     absl::MutexLock tree_lock(&owner->tree_mutex);
+    BW_RETURN_IF_ERROR(volume_.Check());  // erased is what is gone, not what is out of sight
     BW_ASSIGN_OR_RETURN(bool there, state_->env().files->Exists(root));
     if (there) {
       if (owner->tree == nullptr) {

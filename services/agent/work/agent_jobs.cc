@@ -296,14 +296,17 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
   DatasetHandle& dataset = *work->dataset;
   work->stop_showing = stopping_.load();
   if (Closed(dataset.id)) return WithdrawTree(work);
-  absl::Status status = absl::OkStatus();
+  const absl::Status volume = volume_.Use();
+  absl::Status status = volume;
   const std::string hindrance = at_rest_.LayoutProblem(dataset.id, dataset.name);
   VersionNumber before = 0, after = 0;
   std::vector<VersionNumber> laid_out;
   std::string root = ReplicaRoot(replicas_, dataset.name);
   {
     absl::MutexLock tree_lock(&work->tree_mutex);
-    if (work->tree == nullptr) {
+    if (!volume.ok()) {
+      work->tree = nullptr;  // what it has open is gone, or hidden
+    } else if (work->tree == nullptr) {
       auto tree = ReplicaTree::Open(state_->env().files, root);
       if (tree.ok()) {
         work->tree = *std::move(tree);
@@ -346,7 +349,8 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
       work->problem = "every slot of the replica is leased by a reader; the new version waits for one to end";
       work->retry_show = state_->env().clock->BootTime() + kRetryShow;
     } else if (!status.ok() && !absl::IsCancelled(status)) {
-      work->problem = absl::IsResourceExhausted(status)
+      work->problem = !volume.ok() ? std::string(volume.message())
+                      : absl::IsResourceExhausted(status)
                           ? "the disk that holds the replicas is full"
                           : absl::StrCat("the newest version could not be laid out; `bailiwick dataset verify ",
                                          dataset.name, " --site ", identity_->site(), "` says why");
@@ -373,10 +377,23 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
   }
 }
 
+// A volume that goes or comes while nothing new arrives.
+void Agent::LookAtVolume() {
+  const absl::Status volume = volume_.Check();
+  {
+    absl::MutexLock lock(&mutex_);
+    std::string problem(volume.message());
+    if (problem == volume_problem_) return;
+    volume_problem_ = std::move(problem);
+  }
+  if (!volume.ok()) Log(Level::kError, "replicas-missing", {{"error", volume}});
+  for (const auto& work : AllWork()) QueueShow(work);
+}
+
 // After what was asked for: nobody waits for it, and the next version will wait for less.
 void Agent::PrepareSpare(Work& work) {
   absl::MutexLock tree_lock(&work.tree_mutex);
-  if (work.tree == nullptr || work.stop_showing) return;
+  if (work.tree == nullptr || work.stop_showing || !volume_.Check().ok()) return;
   absl::Status status = work.tree->PrepareSpare(*work.dataset, work.stop_showing);
   if (status.ok() || absl::IsCancelled(status)) return;
   Log(Level::kWarning, "spare-not-prepared",
@@ -438,7 +455,7 @@ absl::Status Agent::NoteReadBack(DatasetHandle& dataset, const VerifyReport& rep
   return absl::OkStatus();
 }
 
-absl::Status Agent::MayLayOut(const DatasetHandle& dataset, const std::string& directory) const {
+absl::Status Agent::MayLayOut(const DatasetHandle& dataset, const std::string& directory) {
   const policy::Obligations obligations = at_rest_.Obliged(dataset.id, dataset.name);
   if (obligations.encrypt_key_regions.empty()) return absl::OkStatus();
   if (std::string why = at_rest_.LayoutProblem(dataset.id, dataset.name); !why.empty()) {
@@ -446,7 +463,7 @@ absl::Status Agent::MayLayOut(const DatasetHandle& dataset, const std::string& d
   }
   const std::string path = std::filesystem::path(directory).lexically_normal().string();
   const std::string inside = std::filesystem::path(replicas_ + "/").lexically_normal().string();
-  if (absl::StartsWith(path, inside)) return absl::OkStatus();
+  if (absl::StartsWith(path, inside)) return volume_.Check();
   return absl::FailedPreconditionError(absl::StrCat("dataset ", dataset.name,
                                                     " must be encrypted at rest; check it out below ", inside,
                                                     ", the replica path, which is declared an encrypted volume"));

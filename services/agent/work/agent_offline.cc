@@ -161,6 +161,7 @@ agent::v1::LocalStatus Agent::LocalStatus() {
   {
     absl::MutexLock lock(&mutex_);
     status.set_coordinator(coordinator_address_);
+    status.set_replicas_problem(volume_problem_);
   }
   status.set_endpoint(endpoint_);
   status.set_connected(granter_.away_for() == absl::ZeroDuration());

@@ -99,6 +99,7 @@ absl::StatusOr<std::string> Agent::RedactionLock(DatasetHandle& dataset, const s
 absl::Status Agent::RedactTrees(const std::shared_ptr<Work>& work) {
   const std::string root = ReplicaRoot(replicas_, work->dataset->name);
   absl::MutexLock tree_lock(&work->tree_mutex);
+  BW_RETURN_IF_ERROR(volume_.Check());
   BW_ASSIGN_OR_RETURN(bool there, state_->env().files->Exists(root));
   if (!there) return absl::OkStatus();
   if (work->tree == nullptr) {

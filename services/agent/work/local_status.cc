@@ -62,7 +62,8 @@ output::Fields FieldsOf(const agent::v1::LocalStatus& status) {
           {"stale", output::Text(status.stale())},
           {"standing", output::List(std::move(standing))},
           {"coordinator", output::Text(status.coordinator())},
-          {"endpoint", output::Text(status.endpoint())}};
+          {"endpoint", output::Text(status.endpoint())},
+          {"replicasProblem", output::Text(status.replicas_problem())}};
 }
 
 }  // namespace
@@ -122,6 +123,7 @@ absl::Status PrintLocalStatus(os::Files* files, const os::Clock* clock, const st
     *out << "\n";
   }
   if (!status.stale().empty()) *out << "nothing may flow: " << status.stale() << "\n";
+  if (!status.replicas_problem().empty()) *out << "nothing is laid out: " << status.replicas_problem() << "\n";
   if (!status.connected() && status.standing_size() != 0) *out << "without the coordinator:\n";
   if (!status.connected()) {
     for (const auto& flow : status.standing()) Show(flow, *out);

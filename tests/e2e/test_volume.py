@@ -1,0 +1,132 @@
+"""A volume that replicas are laid out on goes away and comes back: nothing is laid out where it should be, nothing is taken for gone."""
+import contextlib
+import json
+import os
+import re
+import subprocess
+import unittest
+
+import fleet as f
+
+MARKER = ".bailiwick-replicas"
+OBLIGED = f.LAW.replace("    basis: residency\n", "    basis: residency\n    obligations: [{encryptAtRest: {keyRegion: eu}}]\n")
+
+
+class Volume(unittest.TestCase):
+    def fleet(self):
+        return self.enterContext(f.Fleet(f.FACTORY, f.CORE))
+
+    def mount(self, path):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path], check=True)
+
+    def unmount(self, path):
+        subprocess.run(["umount", "-l", path], check=True)
+
+    def volume(self, fleet, *spec):
+        """A mounted volume that core lays replicas out on."""
+        path = fleet.path("volume")
+        os.makedirs(path)
+        self.mount(path)
+        self.addCleanup(subprocess.run, ["umount", "-l", path], stderr=subprocess.DEVNULL)
+        yaml = fleet.cli("get", "site", "core", "-o", "yaml").out
+        more = "".join(f"  {line}\n" for line in (f"replicaPath: {path}", *spec))
+        fleet.apply(re.sub(r"(?m)^spec:\s*\n", f"spec:\n{more}", yaml))
+        fleet.restart("core")
+        return path
+
+    def dataset(self, fleet, name):
+        source = fleet.path(name)
+        f.write(os.path.join(source, "x"), b"PLAINTEXT 1")
+        fleet.apply(f.dataset_yaml(name, source))
+        fleet.commit(name)
+        fleet.wait_version(name, 1, "core")
+        return source
+
+    def shown(self, path):
+        with contextlib.suppress(OSError):
+            return f.read(os.path.join(path, "current", "x")).decode()
+
+    def says(self, fleet, name, pattern):
+        """why and get replicas, once they do."""
+        f.wait_until(lambda: re.search(pattern, fleet.cli("why", name, "core", expect=None).text), what=f"why says {pattern}")
+        self.assertRegex(fleet.cli("get", "replicas", name).out, pattern)
+
+    def doctor(self, fleet):
+        said = f.run([f.AGENT, "doctor", "--data-dir", fleet.data("core"), "-o", "json"])
+        return [c for c in json.loads(said.out)["checks"] if c["name"] == "replicas"]
+
+    def test_nothing_is_laid_out_below_a_volume_that_is_not_mounted(self):
+        fleet = self.fleet()
+        fleet.apply(f.documents(OBLIGED, f.replication_yaml(to="[{site: core}]")))
+        volume = self.volume(fleet, "replicaVolume: encrypted")
+        source = self.dataset(fleet, "drive")
+        laid_out = os.path.join(volume, "drive")
+        f.wait_until(lambda: self.shown(laid_out) == "PLAINTEXT 1", what="laid out on the volume")
+        self.assertTrue(os.path.exists(os.path.join(volume, MARKER)))
+
+        # Under a running agent, and over its restart.
+        def next_version(number):
+            f.write(os.path.join(source, "x"), f"PLAINTEXT {number}".encode())
+            fleet.commit("drive", wait=False)
+            f.wait_until(lambda: f"holds version {number}, but" in
+                         fleet.wait_version("drive", number, "core", timeout=1, expect=None).text, what="it came, and is not laid out")
+        kept = fleet.path("kept")
+        os.makedirs(kept)
+        subprocess.run(["mount", "--bind", volume, kept], check=True)     # as the disk that somebody plugs in again
+        self.addCleanup(subprocess.run, ["umount", "-l", kept], stderr=subprocess.DEVNULL)
+        self.unmount(volume)
+        next_version(2)
+        self.says(fleet, "drive", rf"{MARKER} is missing")
+        fleet.restart("core")
+        next_version(3)
+        self.says(fleet, "drive", rf"{MARKER} is missing")
+        self.assertEqual(os.listdir(volume), [])
+        refused = fleet.cli("dataset", "checkout", "drive", "3", os.path.join(volume, "out"), "--site", "core", expect=None)
+        self.assertNotEqual(refused.code, f.OK)
+        self.assertIn(MARKER, refused.text)
+        self.assertEqual(os.listdir(volume), [])
+        f.wait_until(lambda: any(c["result"] == "fail" for c in self.doctor(fleet)), what="doctor says it")
+        self.assertIn(MARKER, f.run([f.AGENT, "status", "--data-dir", fleet.data("core")]).out)
+
+        subprocess.run(["mount", "--bind", kept, volume], check=True)
+        f.wait_until(lambda: self.shown(laid_out) == "PLAINTEXT 3", what="it goes on by itself")
+        f.wait_until(lambda: MARKER not in fleet.cli("get", "replicas", "drive").out, what="nothing is missing")
+        f.wait_until(lambda: self.doctor(fleet) == [], what="doctor has nothing to say")
+
+    def test_what_is_out_of_sight_does_not_count_as_erased(self):
+        fleet = self.fleet()
+        fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
+        volume = self.volume(fleet)
+        self.dataset(fleet, "drive")
+        laid_out = os.path.join(volume, "drive")
+        f.wait_until(lambda: self.shown(laid_out) == "PLAINTEXT 1", what="laid out on the volume")
+        away = volume + ".away"
+        os.makedirs(away)
+        subprocess.run(["mount", "--bind", volume, away], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", away], stderr=subprocess.DEVNULL)
+        self.unmount(volume)
+        fleet.apply(f.LAW.replace("effect: permit", "effect: forbid", 1))
+        f.wait_until(lambda: re.search(r"withdrawal-failed|erasure-failed", fleet.log("core")), what="it cannot be done")
+        self.assertEqual(self.shown(os.path.join(away, "drive")), "PLAINTEXT 1")
+        self.assertNotIn("replica-erased", fleet.log("core"))
+        subprocess.run(["mount", "--bind", away, volume], check=True)
+        f.wait_until(lambda: not os.path.lexists(os.path.join(laid_out, "current")), what="withdrawn once it is back")
+
+    def test_another_volume_can_be_meant(self):
+        fleet = self.fleet()
+        fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
+        volume = self.volume(fleet)
+        self.dataset(fleet, "drive")
+        laid_out = os.path.join(volume, "drive")
+        f.wait_until(lambda: self.shown(laid_out) == "PLAINTEXT 1", what="laid out on the volume")
+        self.unmount(volume)
+        self.mount(volume)
+        fleet.restart("core")
+        self.says(fleet, "drive", rf"touch {re.escape(volume)}/{MARKER}")
+        self.assertEqual(os.listdir(volume), [])
+        f.write(os.path.join(volume, MARKER))
+        f.wait_until(lambda: self.shown(laid_out) == "PLAINTEXT 1", what="laid out anew")
+
+
+if __name__ == "__main__":
+    f.main()
