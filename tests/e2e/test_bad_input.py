@@ -258,6 +258,52 @@ class Sources(f.FleetTest):
             subprocess.run(["umount", inside], check=True)
         self.fleet.commit("mounted")
 
+    def test_directories_without_files_are_as_empty(self):
+        source = self.dataset("hollow")
+        self.fleet.commit("hollow")
+        self.fleet.wait_version("hollow", 1, "core")
+        subprocess.run(["find", source, "-not", "-type", "d", "-delete"], check=True)
+        for more in ((), ("--scan",), ("--dry-run",)):
+            self.refused("hollow", r"--allow-empty", (f.CONFLICT,), *more)
+        f.remove_tree(source)
+        os.makedirs(os.path.join(source, "lost+found"))      # a new disk
+        self.refused("hollow", r"--allow-empty")
+        self.untouched("hollow", 1)
+        self.fleet.commit("hollow", "--allow-empty")
+        self.fleet.wait_version("hollow", 2, "core")
+        self.assertEqual(os.listdir(self.fleet.current("core", "hollow")), ["lost+found"])
+
+    def test_a_file_system_inside_that_is_not_mounted_deletes_nothing(self):
+        source = self.dataset("disks")
+        inside = os.path.join(source, "disk2")
+        os.makedirs(inside)
+
+        def mount():
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", inside], check=True)
+
+        def unmount():
+            subprocess.run(["umount", inside], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", inside], stderr=subprocess.DEVNULL)
+        mount()
+        f.write(os.path.join(inside, "drive"), b"1")
+        self.fleet.commit("disks")
+        self.fleet.wait_version("disks", 1, "core")
+        f.write(os.path.join(source, "beside"), b"1")
+        unmount()
+        for more in ((), ("--scan",), ("--dry-run",)):
+            self.refused("disks", re.escape(inside) + ".*--allow-empty", (f.CONFLICT,), *more)
+        self.fleet.restart("factory")
+        self.refused("disks", re.escape(inside))
+        self.untouched("disks", 1)
+        mount()
+        f.write(os.path.join(inside, "drive"), b"2")
+        self.fleet.commit("disks", "--scan")
+        self.fleet.wait_version("disks", 2, "core")
+        unmount()
+        self.fleet.commit("disks", "--allow-empty")
+        self.fleet.wait_version("disks", 3, "core")
+        f.wait_until(lambda: not f.differences(source, self.fleet.current("core", "disks")), what="it was meant")
+
     def test_source_that_is_a_file(self):
         path = f.write(self.fleet.path("plain"), b"x")
         self.fleet.apply(f.dataset_yaml("plain", path))

@@ -343,7 +343,8 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges
       dataset_.nodes.get(), before.manifest_root, before.files, edits,
       [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
   if (!summary.ok()) return Described(summary.status());
-  if (summary->entries == 0) return std::nullopt;  // is that meant?
+  // No file any more: is that meant?
+  if (summary->entries == 0 || (summary->files == 0 && summary->entries < before.entries)) return std::nullopt;
   if (absl::Status status = Publish(*summary, before.skipped); !status.ok()) return Described(status);
   records_.Save(dataset_.files, ScanCachePath(dataset_.directory), before.manifest_root, summary->root);
   context_.watch->Rebind(Binding(summary->root));
@@ -358,7 +359,7 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Run() {
     Edit(std::move(entry));
     return absl::OkStatus();
   }));
-  if (!newest_) return std::nullopt;
+  if (!newest_ || mounts_changed_) return std::nullopt;
   std::optional<PathChanges> changes = context_.watch->Take(Binding(newest_->record.manifest_root));
   if (!changes) return std::nullopt;
   absl::StatusOr<std::optional<CommitOutcome>> outcome = Commit(*changes);

@@ -96,6 +96,8 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
   coarse_ = !os::SeesAllChanges(*root_);
   writer_ = dataset_.store->NewWriter();
   BW_ASSIGN_OR_RETURN(newest_, dataset_.catalog->Newest(dataset_.id));
+  remembered_ = LoadSourceMemory(dataset_.files, dataset_.directory);
+  BW_RETURN_IF_ERROR(CheckMounts());
   BW_ASSIGN_OR_RETURN(chunk::Chunker chunker,
                       chunk::Chunker::Create({context_.source.chunk_average}, dataset_.id.view()));
   chunker_ = std::move(chunker);
@@ -110,6 +112,42 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
         return CheckCancelled();
       });
   reader_ = std::make_unique<ContentReader>(pipeline_.get(), context_.clock, &context_.cancelled);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> CommitRun::MountLost(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  BW_ASSIGN_OR_RETURN(const os::NodeStat above,
+                      slash == std::string::npos ? root_stat_ : root_->Stat(path.substr(0, slash)));
+  absl::StatusOr<os::NodeStat> stat = root_->Stat(path);
+  if (!stat.ok()) return stat.status();
+  if (stat->type == os::NodeType::kDirectory && stat->device != above.device) return false;
+  mounts_changed_ = true;
+  if (stat->type != os::NodeType::kDirectory) return false;
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> dir, root_->OpenDir(path));
+  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, dir->List());
+  return names.empty();
+}
+
+absl::Status CommitRun::CheckMounts() {
+  if (!newest_ || remembered_.path != context_.source.path) return absl::OkStatus();
+  for (const std::string& path : remembered_.mounts) {
+    const absl::StatusOr<bool> lost = MountLost(path);
+    if (lost.ok() && !*lost) continue;  // what cannot be looked at is as good as gone
+    mounts_changed_ = true;
+    if (context_.options.allow_empty || context_.source.keep_absent) continue;
+    store::ManifestCursor before(dataset_.nodes.get(), newest_->record.manifest_root, path);
+    store::Entry entry;
+    BW_ASSIGN_OR_RETURN(bool more, before.Next(&entry));
+    if (more && entry.path == path) {
+      BW_ASSIGN_OR_RETURN(more, before.Next(&entry));
+    }
+    if (!more || !store::IsBelow(entry.path, path)) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("a file system was mounted at ", Label(path),
+                     " and is not there any more; no version was made and nothing deleted: mount it, or if that is "
+                     "meant: --allow-empty"));
+  }
   return absl::OkStatus();
 }
 

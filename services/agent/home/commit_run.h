@@ -22,6 +22,7 @@
 #include "services/agent/home/own_directories.h"
 #include "services/agent/home/patterns.h"
 #include "services/agent/home/scan_cache.h"
+#include "services/agent/home/source_memory.h"
 #include "services/agent/home/source_watch.h"
 #include "services/agent/home/tree_walker.h"
 
@@ -59,6 +60,9 @@ class CommitRun {
   // Nothing: it is no symlink any more.
   absl::StatusOr<std::optional<store::Entry>> ReadSymlink(const WalkItem& item) const;
 
+  // FAILED_PRECONDITION: a file system that was mounted in the source is gone, and with it what the newest version has of it.
+  absl::Status CheckMounts();
+  absl::StatusOr<bool> MountLost(const std::string& path);
   absl::Status CheckCancelled() const;
   // A version can hold it; else what can be done.
   absl::Status CheckPath(const std::string& path) const;
@@ -82,6 +86,8 @@ class CommitRun {
   std::unique_ptr<os::TreeDir> root_;
   os::NodeStat root_stat_;
   std::string reading_;  // of WatchBinding
+  SourceMemory remembered_;
+  bool mounts_changed_ = false;  // since it was
   absl::Time started_;
   bool coarse_ = false;  // the times of its files may be another machine's, or of a kind that is not known here
   // One writer from before the first look at the store to after the catalog row: garbage collection waits for it.

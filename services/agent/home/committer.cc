@@ -43,6 +43,7 @@ class ScanRun : public CommitRun {
   absl::Status Emit(store::Entry entry);
   absl::Status FlushPending(std::string_view path);
   bool Included(const WalkItem& item);
+  void NoteMount(const WalkItem& directory);
   absl::Status CheckNotEmpty();
   bool preview() const { return context_.preview != nullptr; }
 
@@ -54,7 +55,11 @@ class ScanRun : public CommitRun {
   std::vector<store::Entry> pending_;  // directories on the way that nothing included was found in yet
   std::vector<bool> included_above_;   // by depth, of the current path
   std::string last_leaf_;              // path of the last entry that is no directory
-  uint64_t taken_ = 0;                 // entries from the source, not from the previous version
+  uint64_t taken_ = 0;                 // entries from the source, not from the previous version; no directories
+  uint64_t directories_ = 0;           // the same
+  bool had_files_ = false;             // or symlinks: the previous version
+  std::vector<uint64_t> devices_;      // by depth, of the current path's directories
+  SourceMemory seen_;
   PathChanges later_;
 };
 
@@ -108,6 +113,7 @@ absl::Status ScanRun::NextPrevious() {
     return Annotate(more.status(), absl::StrCat("reading the manifest of version ", newest_->record.number));
   }
   has_previous_ = *more;
+  had_files_ |= *more && previous_.type != store::EntryType::kDirectory;
   return absl::OkStatus();
 }
 
@@ -153,6 +159,14 @@ bool ScanRun::Included(const WalkItem& item) {
   included_above_.resize(depth);
   included_above_.push_back(included);
   return included;
+}
+
+void ScanRun::NoteMount(const WalkItem& directory) {
+  const size_t depth = static_cast<size_t>(std::count(directory.path.begin(), directory.path.end(), '/'));
+  const uint64_t above = depth == 0 ? root_stat_.device : devices_[depth - 1];
+  devices_.resize(depth);
+  devices_.push_back(directory.stat.device);
+  if (directory.stat.device != above) seen_.mounts.insert(directory.path);
 }
 
 void ScanRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
@@ -245,9 +259,10 @@ absl::Status ScanRun::Visit(WalkItem& item) {
   bool included = Included(item);
   absl::Status status;
   if (item.stat.type == os::NodeType::kDirectory) {
+    NoteMount(item);
     store::Entry entry = MakeEntry(item, store::EntryType::kDirectory);
     if (included) {
-      ++taken_;
+      ++directories_;
       status = Emit(std::move(entry));
     } else {
       while (!pending_.empty() && !store::IsBelow(item.path, pending_.back().path)) pending_.pop_back();
@@ -297,6 +312,12 @@ absl::Status ScanRun::CheckNotEmpty() {
   if (taken_ > 0 || context_.options.allow_empty) return absl::OkStatus();
   if (newest_ && newest_->record.entries == 0) return absl::OkStatus();  // it was meant before
   if (newest_ && context_.source.consume) return absl::OkStatus();       // that is how commits leave it
+  if (directories_ > 0) {
+    if (!had_files_ || context_.source.keep_absent) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat("source ", context_.source.path,
+                                                      " holds directories and no file any more; no version was made and "
+                                                      "nothing deleted; if that is meant: --allow-empty"));
+  }
   BW_ASSIGN_OR_RETURN(std::vector<std::string> names, root_->List());
   if (names.empty()) {
     return absl::FailedPreconditionError(
@@ -322,6 +343,8 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
     BW_RETURN_IF_ERROR(context_.preview->Finish());
     return std::move(outcome_);
   }
+  seen_.path = context_.source.path;  // before the version: it is what the next commit compares the source with
+  if (absl::Status kept = KeepSourceMemory(dataset_.files, dataset_.directory, seen_); !kept.ok()) return Described(kept);
   absl::StatusOr<store::ManifestSummary> summary = builder_->Finish();
   if (!summary.ok()) return Described(summary.status());
   if (absl::Status status = Publish(*summary, outcome_.skipped_count); !status.ok()) return Described(status);

@@ -9,6 +9,8 @@
 
 #include "common/os/fault_files.h"
 #include "services/agent/home/dataset_fixture.h"
+#include "services/agent/home/source_memory.h"
+#include "services/agent/home/source_watch.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -435,6 +437,88 @@ TEST_F(CommitterTest, BadSourcesMakeNoVersion) {
   meant.allow_empty = true;
   EXPECT_EQ(MustCommit(Spec(), meant).version.record.entries, 0u);
   EXPECT_TRUE(MustCommit().unchanged);  // once meant, it need not be said again
+}
+
+TEST_F(CommitterTest, DirectoriesAloneWhereFilesWereMakeNoVersion) {
+  SourceWatch watch(&clock_);
+  auto commit = [&](bool allow_empty = false) {
+    CommitOptions options;
+    options.allow_empty = allow_empty;
+    return dataset_.Commit(Spec(), options, nullptr, &clock_, &watch);
+  };
+  fs::create_directories(At("lost+found"));
+  ASSERT_TRUE(commit().ok());  // nothing was there that it could have lost
+  WriteText(At("day1/a"), "1");
+  fs::create_symlink("a", At("day1/link"));
+  ASSERT_TRUE(commit().ok());
+  fs::remove(At("day1/a"));
+  ASSERT_TRUE(commit().ok());
+  auto last = commit();
+  ASSERT_TRUE(last.ok());
+  fs::remove(At("day1/link"));
+  for (int i = 0; i < 2; ++i) {
+    auto refused = commit();
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr("--allow-empty"));
+    fs::remove(At("day1"));
+  }
+  EXPECT_EQ((*dataset_.handle().catalog->Newest(dataset_.handle().id))->identity, last->version.identity);
+  auto meant = commit(true);
+  ASSERT_TRUE(meant.ok()) << meant.status();
+  EXPECT_THAT(Paths(*meant), ElementsAre("lost+found"));
+  fs::remove(At("lost+found"));
+  fs::create_directories(At("other"));
+  EXPECT_TRUE(commit().ok());  // once meant, it need not be said again
+}
+
+TEST_F(CommitterTest, WhereNothingIsDeletedDirectoriesAloneAreWell) {
+  WriteText(At("day1/a"), "1");
+  SourceSpec spec = Spec();
+  spec.keep_absent = true;
+  MustCommit(spec);
+  fs::remove(At("day1/a"));
+  fs::create_directories(At("day2"));
+  EXPECT_THAT(Paths(MustCommit(spec)), ElementsAre("day1", "day1/a", "day2"));
+}
+
+// The mount itself takes root; what is remembered of it does not.
+TEST_F(CommitterTest, AFileSystemThatWasMountedInTheSourceIsMissed) {
+  WriteText(At("a/disk/x"), "1");
+  WriteText(At("a/empty/x"), "1");
+  WriteText(At("keep"), "1");
+  SourceWatch watch(&clock_);
+  auto commit = [&](const CommitOptions& options = {}) {
+    return dataset_.Commit(Spec(), options, nullptr, &clock_, &watch);
+  };
+  ASSERT_TRUE(commit().ok());
+  auto remember = [&] {
+    ASSERT_TRUE(KeepSourceMemory(dataset_.handle().files, dataset_.handle().directory,
+                                 {.path = source_, .mounts = {"a/disk", "a/not-in-the-version"}})
+                    .ok());
+  };
+  remember();
+  ASSERT_TRUE(commit().ok());  // it is a directory with files now: they are what is committed
+  EXPECT_THAT(LoadSourceMemory(dataset_.handle().files, dataset_.handle().directory).mounts, IsEmpty());
+  remember();
+  auto refused = [&] {
+    auto outcome = commit();
+    EXPECT_EQ(outcome.status().code(), absl::StatusCode::kFailedPrecondition) << outcome.status();
+    EXPECT_THAT(std::string(outcome.status().message()), HasSubstr(At("a/disk")));
+    EXPECT_THAT(std::string(outcome.status().message()), HasSubstr("--allow-empty"));
+  };
+  fs::remove(At("a/disk/x"));
+  refused();
+  fs::remove(At("a/disk"));
+  refused();
+  fs::remove_all(At("a"));
+  refused();
+  CommitOptions meant;
+  meant.allow_empty = true;
+  auto outcome = commit(meant);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_THAT(Paths(*outcome), ElementsAre("keep"));
+  WriteText(At("keep"), "2");
+  EXPECT_TRUE(commit().ok());
 }
 
 TEST_F(CommitterTest, ASourceThatVanishesMeanwhileMakesNoVersion) {

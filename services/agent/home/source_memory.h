@@ -1,0 +1,24 @@
+// What a dataset remembers of its source since the last scan that made a version, beside what is in the version: with it a
+// commit tells what was taken away by a disk that is not there from what its owner deleted.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/os/files.h"
+
+namespace bailiwick::agent {
+
+struct SourceMemory {
+  std::string path;              // of the source, as the Dataset named it; empty: nothing is remembered
+  std::set<std::string> mounts;  // below it: directories on another file system than the one above them
+  bool operator==(const SourceMemory&) const = default;
+};
+
+// <directory of the dataset>/source. One that is missing, or cannot be read, remembers nothing.
+SourceMemory LoadSourceMemory(os::Files* files, const std::string& directory);
+// Durable on OK; nothing is written when that is what it says.
+absl::Status KeepSourceMemory(os::Files* files, const std::string& directory, const SourceMemory& memory);
+
+}  // namespace bailiwick::agent
