@@ -304,6 +304,23 @@ class Sources(f.FleetTest):
         self.fleet.wait_version("disks", 3, "core")
         f.wait_until(lambda: not f.differences(source, self.fleet.current("core", "disks")), what="it was meant")
 
+    def test_a_link_in_the_place_of_the_source_is_not_followed(self):
+        source = self.dataset("swapped")
+        self.fleet.commit("swapped")
+        self.fleet.wait_version("swapped", 1, "core")
+        os.rename(source, source + ".away")
+        os.symlink("/etc/ssl", source)
+        for more in ((), ("--scan",), ("--dry-run",)):
+            self.refused("swapped", re.escape(source) + ".*symbolic link", (f.CONFLICT,), *more)
+        self.untouched("swapped", 1)
+        os.remove(source)
+        os.symlink(source + ".away", source)
+        self.refused("swapped", re.escape(source) + ".*symbolic link")
+        self.fleet.apply(f.dataset_yaml("swapped", source + ".away"))
+        f.write(os.path.join(source, "more"), b"1")
+        self.fleet.commit("swapped")
+        self.fleet.wait_version("swapped", 2, "core")
+
     def test_source_that_is_a_file(self):
         path = f.write(self.fleet.path("plain"), b"x")
         self.fleet.apply(f.dataset_yaml("plain", path))

@@ -7,6 +7,7 @@
 #include "common/base/status.h"
 #include "common/crypto/digest.h"
 #include "common/os/dir_watch.h"
+#include "common/os/directories.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -87,16 +88,24 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
   BW_ASSIGN_OR_RETURN(ignore_, PatternList::Parse(context_.source.ignore));
   BW_ASSIGN_OR_RETURN(root_, OpenSource());
   BW_ASSIGN_OR_RETURN(root_stat_, root_->Stat(""));
+  BW_ASSIGN_OR_RETURN(link_, os::IsSymlink(context_.source.path));
+  remembered_ = LoadSourceMemory(dataset_.files, dataset_.directory);
+  if (link_ && remembered_.path == context_.source.path && !remembered_.link) {
+    // An admin's link was there from the start; this one is of whoever may write beside the source.
+    return absl::FailedPreconditionError(
+        absl::StrCat("source ", context_.source.path,
+                     " was a directory and is a symbolic link now; no version was made: if that is meant, name the "
+                     "directory that it leads to as the Dataset's path"));
+  }
   BW_ASSIGN_OR_RETURN(own_, OwnDirectories::Find(context_.source.own));
   BW_RETURN_IF_ERROR(own_.CheckSource(*root_, context_.source.path, [this](std::string_view directory) {
     return ignore_.Match(directory, true) == PatternList::Verdict::kMatch;
   }));
-  reading_ = Reading(dataset_, context_.source, root_stat_);
+  reading_ = absl::StrCat(Reading(dataset_, context_.source, root_stat_), "\n", link_, " ", context_.source.path);
   started_ = context_.clock->Now();
   coarse_ = !os::SeesAllChanges(*root_);
   writer_ = dataset_.store->NewWriter();
   BW_ASSIGN_OR_RETURN(newest_, dataset_.catalog->Newest(dataset_.id));
-  remembered_ = LoadSourceMemory(dataset_.files, dataset_.directory);
   BW_RETURN_IF_ERROR(CheckMounts());
   BW_ASSIGN_OR_RETURN(chunk::Chunker chunker,
                       chunk::Chunker::Create({context_.source.chunk_average}, dataset_.id.view()));

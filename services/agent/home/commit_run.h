@@ -87,6 +87,7 @@ class CommitRun {
   os::NodeStat root_stat_;
   std::string reading_;  // of WatchBinding
   SourceMemory remembered_;
+  bool link_ = false;            // the source's path is a symlink
   bool mounts_changed_ = false;  // since it was
   absl::Time started_;
   bool coarse_ = false;  // the times of its files may be another machine's, or of a kind that is not known here

@@ -343,6 +343,7 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
     BW_RETURN_IF_ERROR(context_.preview->Finish());
     return std::move(outcome_);
   }
+  seen_.link = link_;
   seen_.path = context_.source.path;  // before the version: it is what the next commit compares the source with
   if (absl::Status kept = KeepSourceMemory(dataset_.files, dataset_.directory, seen_); !kept.ok()) return Described(kept);
   absl::StatusOr<store::ManifestSummary> summary = builder_->Finish();

@@ -521,6 +521,36 @@ TEST_F(CommitterTest, AFileSystemThatWasMountedInTheSourceIsMissed) {
   EXPECT_TRUE(commit().ok());
 }
 
+TEST_F(CommitterTest, ALinkThatTookTheSourcesPlaceIsNotFollowed) {
+  WriteText(At("x"), "1");
+  WriteText(temp_ / "elsewhere/secret", "1");
+  SourceWatch watch(&clock_);
+  auto commit = [&](const std::string& path) {
+    SourceSpec spec;
+    spec.path = path;
+    return dataset_.Commit(spec, {}, nullptr, &clock_, &watch);
+  };
+  ASSERT_TRUE(commit(source_).ok());
+  fs::rename(source_, temp_ / "moved");
+  for (const char* target : {"elsewhere", "moved"}) {
+    fs::remove(source_);
+    fs::create_directory_symlink(target, source_);
+    for (const std::string& path : {source_, source_}) {
+      auto refused = commit(path);
+      EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition) << target;
+      EXPECT_THAT(std::string(refused.status().message()), HasSubstr(source_ + " was a directory and is a symbolic link"));
+    }
+  }
+  EXPECT_TRUE(commit(temp_ / "moved").ok());
+  // One that was a link when the Dataset named it is followed, wherever it leads.
+  ASSERT_TRUE(commit(source_).ok());
+  fs::remove(source_);
+  fs::create_directory_symlink("elsewhere", source_);
+  auto followed = commit(source_);
+  ASSERT_TRUE(followed.ok()) << followed.status();
+  EXPECT_THAT(Paths(*followed), ElementsAre("secret"));
+}
+
 TEST_F(CommitterTest, ASourceThatVanishesMeanwhileMakesNoVersion) {
   WriteText(At("a"), Noise(9 << 20));
   WriteText(At("z"), "z");

@@ -9,6 +9,8 @@ namespace bailiwick::agent {
 namespace {
 
 constexpr const char* kFormat = "bailiwick-source-1";
+constexpr const char* kLink = "link";
+constexpr const char* kDirectory = "directory";
 constexpr size_t kMaxFile = 16 << 20;
 constexpr size_t kMaxMounts = 1000;  // of which is remembered that they were there
 
@@ -22,9 +24,10 @@ SourceMemory LoadSourceMemory(os::Files* files, const std::string& directory) {
   auto text = os::ReadFile(files, PathOf(directory), kMaxFile);
   if (!text.ok()) return memory;
   const std::vector<std::string> fields = absl::StrSplit(*text, '\0');
-  if (fields.size() < 3 || fields.front() != kFormat || !fields.back().empty()) return memory;
+  if (fields.size() < 4 || fields.front() != kFormat || !fields.back().empty()) return memory;
   memory.path = fields[1];
-  for (size_t i = 2; i + 1 < fields.size(); ++i) memory.mounts.insert(fields[i]);
+  memory.link = fields[2] == kLink;
+  for (size_t i = 3; i + 1 < fields.size(); ++i) memory.mounts.insert(fields[i]);
   return memory;
 }
 
@@ -33,6 +36,8 @@ absl::Status KeepSourceMemory(os::Files* files, const std::string& directory, co
   std::string text(kFormat);
   text.push_back('\0');
   absl::StrAppend(&text, memory.path);
+  text.push_back('\0');
+  absl::StrAppend(&text, memory.link ? kLink : kDirectory);
   text.push_back('\0');
   size_t kept = 0;
   for (const std::string& mount : memory.mounts) {
