@@ -321,6 +321,15 @@ class Sources(f.FleetTest):
         self.fleet.commit("swapped")
         self.fleet.wait_version("swapped", 2, "core")
 
+    def test_a_message_that_is_too_long_is_the_callers_mistake(self):
+        self.dataset("talkative")
+        for more in ((), ("--dry-run",)):
+            self.refused("talkative", r"message .* at most 4096 bytes, not 4097", (f.USAGE,), "-m", "m" * 4097, *more)
+        self.untouched("talkative", 0)
+        self.fleet.commit("talkative", "-m", "m" * 4096)
+        self.refused("talkative", r"at most 4096 bytes", (f.USAGE,), "-m", "ü" * 2049)
+        self.assertNotIn("failed", self.fleet.cli("get", "replicas", "talkative").out)    # it is no problem of the dataset's
+
     def test_source_that_is_a_file(self):
         path = f.write(self.fleet.path("plain"), b"x")
         self.fleet.apply(f.dataset_yaml("plain", path))

@@ -32,12 +32,14 @@ class Pace {
   absl::Duration last_ = -absl::InfiniteDuration();
 };
 
-CommitOptions OptionsOf(const agent::v1::CommitRequest& request) {
-  return {.message = request.message(),
-          .allow_changing = request.allow_changing(),
-          .allow_empty = request.allow_empty(),
-          .scan = request.scan(),
-          .count = request.count()};
+// A caller's mistake, asked before the source is: it is no problem of the dataset's.
+absl::StatusOr<CommitOptions> OptionsOf(const agent::v1::CommitRequest& request) {
+  BW_RETURN_IF_ERROR(CheckCommitMessage(request.message()));
+  return CommitOptions{.message = request.message(),
+                       .allow_changing = request.allow_changing(),
+                       .allow_empty = request.allow_empty(),
+                       .scan = request.scan(),
+                       .count = request.count()};
 }
 
 // On the disk where the directory is, or will be; 0: not known.
@@ -75,10 +77,12 @@ grpc::Status AdminService::ReadAudit(grpc::ServerContext* context, const agent::
 grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1::CommitRequest* request,
                                   grpc::ServerWriter<agent::v1::CommitEvent>* writer) {
   if (auto peer = Authorize(*context, "Commit"); !peer.ok()) return rpc::ToGrpc(peer.status());
+  const absl::StatusOr<CommitOptions> options = OptionsOf(*request);
+  if (!options.ok()) return rpc::ToGrpc(options.status());
   std::atomic<bool> cancelled{false};
   Pace pace(clock_);
   auto outcome = agent_->CommitNow(
-      request->dataset(), OptionsOf(*request),
+      request->dataset(), *options,
       [&](const CommitProgress& progress) {
         if (context->IsCancelled()) cancelled = true;
         if (!pace.Due()) return;
@@ -112,9 +116,11 @@ grpc::Status AdminService::Commit(grpc::ServerContext* context, const agent::v1:
 grpc::Status AdminService::PreviewCommit(grpc::ServerContext* context, const agent::v1::CommitRequest* request,
                                          grpc::ServerWriter<agent::v1::CommitPreviewEvent>* writer) {
   if (auto peer = Authorize(*context, "PreviewCommit"); !peer.ok()) return rpc::ToGrpc(peer.status());
+  const absl::StatusOr<CommitOptions> options = OptionsOf(*request);
+  if (!options.ok()) return rpc::ToGrpc(options.status());
   const std::atomic<bool> cancelled{false};
   auto forecast = agent_->PreviewCommit(
-      request->dataset(), OptionsOf(*request),
+      request->dataset(), *options,
       [&](const store::Entry* before, const store::Entry* after) -> absl::Status {
         agent::v1::CommitPreviewEvent event;
         FillChange(before, after, event.mutable_change());

@@ -379,14 +379,17 @@ absl::StatusOr<CommitForecast> ForecastCommit(DatasetHandle& dataset, const Sour
   return forecast;
 }
 
+absl::Status CheckCommitMessage(std::string_view message) {
+  if (message.size() <= kMaxCommitMessage) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the message of a version has at most ", kMaxCommitMessage, " bytes, not ", message.size()));
+}
+
 absl::StatusOr<CommitOutcome> Commit(DatasetHandle& dataset, const SourceSpec& source, const HomeIdentity& home,
                                      const CommitOptions& options, const os::Clock* clock,
                                      const std::function<void(const CommitProgress&)>& progress,
                                      const std::atomic<bool>& cancelled, SourceWatch* watch) {
-  if (options.message.size() > kMaxCommitMessage) {
-    return absl::InvalidArgumentError(absl::StrCat("the message of a version has at most ", kMaxCommitMessage,
-                                                   " bytes, not ", options.message.size()));
-  }
+  BW_RETURN_IF_ERROR(CheckCommitMessage(options.message));
   const CommitContext context{dataset, source, home, options, clock, progress, cancelled, watch};
   if (watch != nullptr && !options.scan) {
     BW_ASSIGN_OR_RETURN(std::optional<CommitOutcome> outcome, CommitByChanges(context));

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -43,6 +44,7 @@ struct HomeIdentity {
 };
 
 inline constexpr size_t kMaxCommitMessage = 4096;  // bytes: it is in every announcement of the version
+absl::Status CheckCommitMessage(std::string_view message);        // INVALID_ARGUMENT
 
 struct CommitOptions {
   std::string message;  // at most kMaxCommitMessage
