@@ -81,6 +81,10 @@ absl::Status ChunkPipeline::Process(Batch& batch) {
   std::vector<Digest> digests(n);
   crypto::Sha256Each(messages, digests);
   BW_ASSIGN_OR_RETURN(std::vector<bool> known, store_->HasMany(digests));
+  for (size_t i = 0; distrust_ && i < n; ++i) {
+    if (!known[i]) continue;
+    BW_ASSIGN_OR_RETURN(known[i], ReadsBack(*store_, digests[i]));
+  }
   absl::flat_hash_set<Digest> seen;
   for (size_t i = 0; i < n; ++i) {
     Piece& piece = batch.pieces[i];
@@ -224,6 +228,13 @@ absl::Status ChunkPipeline::Finish() {
   BW_RETURN_IF_ERROR(HandOver());
   while (!in_flight_.empty()) BW_RETURN_IF_ERROR(Retire());
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> ReadsBack(store::DatasetStore& store, const Digest& digest) {
+  absl::Status read = store.Read(digest).status();
+  if (absl::IsDataLoss(read) || absl::IsNotFound(read)) return false;
+  BW_RETURN_IF_ERROR(read);
+  return true;
 }
 
 }  // namespace bailiwick::agent

@@ -40,6 +40,9 @@ class ChunkPipeline {
   ChunkPipeline(const ChunkPipeline&) = delete;
   ChunkPipeline& operator=(const ChunkPipeline&) = delete;
 
+  // From here on what the store has counts only once it was read back: what is damaged is stored anew. Before Add.
+  void DistrustStore() { distrust_ = true; }
+
   // An entry whose chunks, if any, are already known.
   absl::Status Add(store::Entry entry);
 
@@ -96,6 +99,7 @@ class ChunkPipeline {
   const EntrySink sink_;
   const BatchCallback on_batch_;
   const size_t batch_bytes_;
+  bool distrust_ = false;
 
   // The calling thread's own.
   std::unique_ptr<Batch> current_;
@@ -109,5 +113,8 @@ class ChunkPipeline {
   std::deque<Batch*> queue_ ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
 };
+
+// Whether a chunk that the store has is whole; where it is not, the store has it no more.
+absl::StatusOr<bool> ReadsBack(store::DatasetStore& store, const Digest& digest);
 
 }  // namespace bailiwick::agent

@@ -93,7 +93,7 @@ absl::Status ChangeRun::LeadTo(const std::string& path) {
     if (!led_.insert(directory).second) continue;
     if (auto edit = edits_.find(directory); edit == edits_.end()) {
       BW_ASSIGN_OR_RETURN(std::optional<store::Entry> previous,
-                          store::FindEntry(dataset_.nodes.get(), newest_->record.manifest_root, directory));
+                          store::FindEntry(&base_, newest_->record.manifest_root, directory));
       if (previous && previous->type == store::EntryType::kDirectory) continue;
     } else if (edit->second.entry) {
       continue;
@@ -128,7 +128,7 @@ absl::StatusOr<bool> ChangeRun::LeadsSomewhere(const std::string& directory) {
     if (clears(std::string_view(directory).substr(0, slash))) return false;
   }
   if (clears(directory)) return false;
-  store::ManifestCursor before(dataset_.nodes.get(), newest_->record.manifest_root, directory);
+  store::ManifestCursor before(&base_, newest_->record.manifest_root, directory);
   std::string cleared;
   store::Entry entry;
   for (;;) {
@@ -274,7 +274,7 @@ absl::Status ChangeRun::VisitTree(const WalkItem& top) {
     if (!more) break;
     item.path.insert(0, prefix);
     BW_ASSIGN_OR_RETURN(std::optional<store::Entry> previous,
-                        store::FindEntry(dataset_.nodes.get(), newest_->record.manifest_root, item.path));
+                        store::FindEntry(&base_, newest_->record.manifest_root, item.path));
     BW_RETURN_IF_ERROR(Visit(item, previous ? &*previous : nullptr));
   }
   return absl::OkStatus();
@@ -286,7 +286,7 @@ absl::Status ChangeRun::LookAt(const std::string& path, ChangeKind kind) {
   if (scan_) return absl::OkStatus();
   if (!item) return Absent(path), absl::OkStatus();
   BW_ASSIGN_OR_RETURN(std::optional<store::Entry> previous,
-                      store::FindEntry(dataset_.nodes.get(), newest_->record.manifest_root, path));
+                      store::FindEntry(&base_, newest_->record.manifest_root, path));
   const bool directory = item->stat.type == os::NodeType::kDirectory;
   const bool was_directory = previous && previous->type == store::EntryType::kDirectory;
   if (was_directory && !directory) records_.DropBelow(path);
@@ -340,7 +340,7 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges
   }
   const store::VersionRecord& before = newest_->record;
   absl::StatusOr<store::ManifestSummary> summary = store::EditManifest(
-      dataset_.nodes.get(), before.manifest_root, before.files, edits,
+      &base_, before.manifest_root, before.files, edits,
       [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
   if (!summary.ok()) return Described(summary.status());
   // No file any more: is that meant?

@@ -77,8 +77,18 @@ absl::StatusOr<std::unique_ptr<os::TreeDir>> CommitRun::OpenSource() const {
   return root;
 }
 
+absl::StatusOr<std::shared_ptr<const store::Node>> BaseNodes::Load(const Digest& digest) {
+  auto node = nodes_->Load(digest);
+  const absl::Status& status = node.status();
+  if (absl::IsDataLoss(status) || absl::IsNotFound(status) || absl::IsInvalidArgument(status)) *damaged_ = true;
+  return node;
+}
+
 absl::Status CommitRun::StoreNode(const Digest& digest, std::string_view encoded) {
   BW_ASSIGN_OR_RETURN(bool known, dataset_.store->Has(digest));
+  if (known && context_.reread) {
+    BW_ASSIGN_OR_RETURN(known, ReadsBack(*dataset_.store, digest));
+  }
   if (known) return absl::OkStatus();
   return writer_->Put(digest, store::EncodeChunk(encoded)).status();
 }
@@ -120,6 +130,7 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
         Report();
         return CheckCancelled();
       });
+  if (context_.reread) pipeline_->DistrustStore();
   reader_ = std::make_unique<ContentReader>(pipeline_.get(), context_.clock, &context_.cancelled);
   return absl::OkStatus();
 }
@@ -162,7 +173,7 @@ absl::Status CommitRun::CheckMounts() {
 
 absl::Status CommitRun::CheckNotRedacted(const store::Entry& entry) const {
   if (dataset_.redactions->empty()) return absl::OkStatus();
-  BW_ASSIGN_OR_RETURN(auto redacted, dataset_.redactions->Find(dataset_.nodes.get(), entry));
+  BW_ASSIGN_OR_RETURN(auto redacted, dataset_.redactions->Find(&base_, entry));
   if (redacted == nullptr) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("file ", Label(entry.path), " holds content that is ",
                                                     store::RedactedBy(*redacted),
@@ -236,7 +247,9 @@ absl::Status CommitRun::CheckSource() {
 
 absl::Status CommitRun::Publish(const store::ManifestSummary& summary, uint64_t skipped) {
   outcome_.new_bytes = writer_->stored_bytes();
+  outcome_.reread = context_.reread;
   if (newest_ && newest_->record.manifest_root == summary.root) {
+    if (context_.reread) BW_RETURN_IF_ERROR(writer_->Flush());  // the same content heals what it was committed as
     outcome_.version = *newest_;
     outcome_.unchanged = true;
     return absl::OkStatus();
@@ -260,7 +273,7 @@ absl::Status CommitRun::Publish(const store::ManifestSummary& summary, uint64_t 
   crypto::Envelope envelope =
       crypto::SignEnvelope(crypto::kVersionType, store::EncodeVersionRecord(record), *context_.home.key);
   BW_RETURN_IF_ERROR(CheckCancelled());
-  BW_RETURN_IF_ERROR(dataset_.catalog->Add(envelope, dataset_.nodes.get()));
+  BW_RETURN_IF_ERROR(dataset_.catalog->Add(envelope, &base_));
   outcome_.version.record = std::move(record);
   outcome_.version.identity = store::VersionIdentity(envelope);
   outcome_.version.envelope = std::move(envelope);

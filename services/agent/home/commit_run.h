@@ -38,11 +38,27 @@ struct CommitContext {  // all outlive the run
   const std::atomic<bool>& cancelled;
   SourceWatch* watch;  // may be null
   CommitPreview* preview = nullptr;  // only told what there is: nothing is read, written or watched
+  // Every file is read, every chunk that is built on is read back, and what is damaged is stored anew. The version
+  // before counts only where what the source lacks is kept.
+  bool reread = false;
+  bool* damaged = nullptr;  // becomes true where a node of the version before cannot be read
+};
+
+// The nodes of the version before.
+class BaseNodes : public store::NodeSource {
+ public:
+  BaseNodes(store::NodeSource* nodes, bool* damaged) : nodes_(nodes), damaged_(damaged) {}
+  absl::StatusOr<std::shared_ptr<const store::Node>> Load(const Digest& digest) override;
+
+ private:
+  store::NodeSource* const nodes_;
+  bool* const damaged_;
 };
 
 class CommitRun {
  protected:
-  explicit CommitRun(const CommitContext& context) : context_(context), dataset_(context.dataset) {}
+  explicit CommitRun(const CommitContext& context)
+      : context_(context), dataset_(context.dataset), base_(context.dataset.nodes.get(), context.damaged) {}
   ~CommitRun() = default;
 
   // Opens the source and a writer; entries reach `sink` in the order in which they are handed to the pipeline.
@@ -80,6 +96,7 @@ class CommitRun {
 
   const CommitContext context_;
   DatasetHandle& dataset_;
+  mutable BaseNodes base_;
   PatternList include_;
   PatternList ignore_;
   OwnDirectories own_;

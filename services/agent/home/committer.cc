@@ -31,6 +31,8 @@ class ScanRun : public CommitRun {
   absl::Status VisitFile(WalkItem& item, const store::Entry* previous);
   absl::Status Foresee(const WalkItem& item, const store::Entry* previous);
   absl::Status VisitSymlink(const WalkItem& item, const store::Entry* previous);
+  // The file of this path as the version before has it, where that one is not read as a whole.
+  absl::Status AsBefore(const std::string& path);
   void KeepRecord(const std::string& path, const os::NodeStat& stat);
   // What is left at its previous content is a change that the next commit looks at.
   void LeaveForLater(const std::string& path);
@@ -69,16 +71,15 @@ absl::Status ScanRun::Prepare() {
   }));
   if (preview()) {
     context_.preview->forecast().newest = newest_ ? newest_->record.number : 0;
-    BW_RETURN_IF_ERROR(
-        context_.preview->Begin(dataset_.nodes.get(), newest_ ? newest_->record.manifest_root : Digest()));
+    BW_RETURN_IF_ERROR(context_.preview->Begin(&base_, newest_ ? newest_->record.manifest_root : Digest()));
   }
   builder_ = std::make_unique<store::ManifestBuilder>(
       [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
   cache_ = std::make_unique<ScanCache>(dataset_.files, ScanCachePath(dataset_.directory),
                                        newest_ ? newest_->record.manifest_root : Digest());
   if (context_.watch != nullptr) context_.watch->Begin(*root_);
-  if (!newest_) return absl::OkStatus();
-  cursor_ = std::make_unique<store::ManifestCursor>(dataset_.nodes.get(), newest_->record.manifest_root);
+  if (!newest_ || (context_.reread && !context_.source.keep_absent)) return absl::OkStatus();
+  cursor_ = std::make_unique<store::ManifestCursor>(&base_, newest_->record.manifest_root);
   return NextPrevious();
 }
 
@@ -207,7 +208,8 @@ absl::Status ScanRun::VisitFile(WalkItem& item, const store::Entry* previous) {
   ++counts_.files;
   const bool was_file = previous != nullptr && previous->type == store::EntryType::kFile;
   // Looked up for every file: the cache is read in step with the walk.
-  const bool same = cache_->Unchanged(item.path, item.stat) && was_file && previous->size == item.stat.size;
+  const bool unchanged = cache_->Unchanged(item.path, item.stat);
+  const bool same = unchanged && !context_.reread && was_file && previous->size == item.stat.size;
   if (same) {
     counts_.scanned_bytes += item.stat.size;
     store::Entry entry = MakeEntry(item, store::EntryType::kFile);
@@ -223,6 +225,7 @@ absl::Status ScanRun::VisitFile(WalkItem& item, const store::Entry* previous) {
     counts_.scanned_bytes += item.stat.size;
     LeaveForLater(item.path);
     ++taken_;
+    if (cursor_ == nullptr && newest_) return AsBefore(item.path);
     return was_file ? Emit(*previous) : absl::OkStatus();
   }
   if (preview()) return Foresee(item, previous);
@@ -243,6 +246,16 @@ absl::Status ScanRun::VisitFile(WalkItem& item, const store::Entry* previous) {
   last_leaf_ = item.path;
   ++taken_;
   return absl::OkStatus();
+}
+
+absl::Status ScanRun::AsBefore(const std::string& path) {
+  auto before = store::FindEntry(&base_, newest_->record.manifest_root, path);
+  if (!before.ok()) {
+    return absl::FailedPreconditionError(absl::StrCat("file ", Label(path), " has not settled, and what version ",
+                                                      newest_->record.number,
+                                                      " has of it is damaged here; commit again once it has settled"));
+  }
+  return *before && (*before)->type == store::EntryType::kFile ? Emit(**std::move(before)) : absl::OkStatus();
 }
 
 absl::Status ScanRun::VisitSymlink(const WalkItem& item, const store::Entry* previous) {
@@ -363,14 +376,32 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
 
 absl::StatusOr<CommitOutcome> CommitByScan(const CommitContext& context) { return ScanRun(context).Run(); }
 
+namespace {
+
+std::string DamagedBase(const DatasetHandle& dataset, const absl::Status& why) {
+  auto newest = dataset.catalog->Newest(dataset.id);
+  const VersionNumber number = newest.ok() && newest->has_value() ? (*newest)->record.number : 0;
+  return absl::StrCat("version ", number, " of ", dataset.name, " is damaged here (", why.message(), ")");
+}
+
+}  // namespace
+
 absl::StatusOr<CommitForecast> ForecastCommit(DatasetHandle& dataset, const SourceSpec& source,
                                               const CommitOptions& options, const os::Clock* clock,
                                               const ForecastVisitor& visit, const std::atomic<bool>& cancelled) {
   const HomeIdentity nobody;  // signs nothing
   const std::function<void(const CommitProgress&)> untold;
   CommitPreview preview(visit);
-  const CommitContext context{dataset, source, nobody, options, clock, untold, cancelled, nullptr, &preview};
-  BW_ASSIGN_OR_RETURN(CommitOutcome outcome, CommitByScan(context));
+  bool damaged = false;
+  const CommitContext context{dataset,   source,  nobody,   options, clock,   untold,
+                              cancelled, nullptr, &preview, false,   &damaged};
+  absl::StatusOr<CommitOutcome> scanned = CommitByScan(context);
+  if (!scanned.ok() && damaged) {
+    return absl::DataLossError(
+        absl::StrCat("what a commit would change cannot be told: ", DamagedBase(dataset, scanned.status()),
+                     source.keep_absent ? "" : "; a commit reads every file and stores anew what is damaged"));
+  }
+  BW_ASSIGN_OR_RETURN(CommitOutcome outcome, std::move(scanned));
   CommitForecast forecast = std::move(preview.forecast());
   forecast.skipped = std::move(outcome.skipped);
   forecast.skipped_count = outcome.skipped_count;
@@ -390,12 +421,35 @@ absl::StatusOr<CommitOutcome> Commit(DatasetHandle& dataset, const SourceSpec& s
                                      const std::function<void(const CommitProgress&)>& progress,
                                      const std::atomic<bool>& cancelled, SourceWatch* watch) {
   BW_RETURN_IF_ERROR(CheckCommitMessage(options.message));
-  const CommitContext context{dataset, source, home, options, clock, progress, cancelled, watch};
-  if (watch != nullptr && !options.scan) {
-    BW_ASSIGN_OR_RETURN(std::optional<CommitOutcome> outcome, CommitByChanges(context));
-    if (outcome) return *std::move(outcome);
+  bool damaged = false;
+  CommitContext context{dataset, source, home, options, clock, progress, cancelled, watch, nullptr, false, &damaged};
+  absl::Status why;
+  if (!options.reread) {
+    if (watch != nullptr && !options.scan) {
+      absl::StatusOr<std::optional<CommitOutcome>> outcome = CommitByChanges(context);
+      if (!outcome.ok() && !damaged) return outcome.status();
+      if (outcome.ok() && outcome->has_value()) return **std::move(outcome);
+      why = outcome.status();
+    }
+    if (!damaged) {
+      absl::StatusOr<CommitOutcome> outcome = CommitByScan(context);
+      if (outcome.ok() || !damaged) return outcome;
+      why = outcome.status();
+    }
   }
-  return CommitByScan(context);
+  // The source is all that a version needs, but for what is kept of the one before.
+  if (!damaged || !source.keep_absent) {
+    damaged = false;
+    context.reread = true;
+    absl::StatusOr<CommitOutcome> outcome = CommitByScan(context);
+    if (outcome.ok() || !damaged || !source.keep_absent) return outcome;
+    why = outcome.status();
+  }
+  return absl::DataLossError(
+      absl::StrCat(DamagedBase(dataset, why),
+                   ", and with absent: keep the next version is made from it; no version was made. Bring ",
+                   "the agent's data back from a backup, or make a site that `bailiwick dataset verify ", dataset.name,
+                   "` finds whole the home; with absent: delete the next version is what the source has"));
 }
 
 }  // namespace bailiwick::agent

@@ -50,8 +50,9 @@ struct CommitOptions {
   std::string message;  // at most kMaxCommitMessage
   bool allow_changing = false;
   bool allow_empty = false;
-  bool scan = false;   // the whole source, whatever is known of what changed
-  bool count = false;  // what there is, first: for a progress that knows its end
+  bool scan = false;    // the whole source, whatever is known of what changed
+  bool count = false;   // what there is, first: for a progress that knows its end
+  bool reread = false;  // the content of every file, too: what is here of it is known to be damaged
 };
 
 struct CommitProgress {
@@ -67,6 +68,7 @@ struct CommitOutcome {
   store::CatalogVersion version;  // the new one, or the newest when unchanged
   bool unchanged = false;
   bool scanned = false;  // the whole source was looked at
+  bool reread = false;   // so was the content of every file, and what is damaged of it here was stored anew
   uint64_t new_bytes = 0;
   std::vector<std::string> skipped;  // first 100 paths
   uint64_t skipped_count = 0;
@@ -76,8 +78,10 @@ struct CommitOutcome {
 
 // `watch`, when there is one, is the source's own and lives from commit to commit: what it knows to be unchanged is not
 // looked at. The version is the one that a scan would make.
-// Errors: NOT_FOUND source missing or vanished; FAILED_PRECONDITION empty, not a directory, or a file that keeps
-// changing (named); PERMISSION_DENIED unreadable (named); RESOURCE_EXHAUSTED disk full; CANCELLED.
+// Where what is here of the version before is damaged, every file is read, and what the source has of it heals.
+// Errors: NOT_FOUND source missing or vanished; DATA_LOSS the version before is damaged, and the next one is made from
+// it (keep_absent); FAILED_PRECONDITION empty, not a directory, or a file that keeps changing (named);
+// PERMISSION_DENIED unreadable (named); RESOURCE_EXHAUSTED disk full; CANCELLED.
 absl::StatusOr<CommitOutcome> Commit(DatasetHandle& dataset, const SourceSpec& source, const HomeIdentity& home,
                                      const CommitOptions& options, const os::Clock* clock,
                                      const std::function<void(const CommitProgress&)>& progress,

@@ -119,6 +119,7 @@ class Agent {
     std::set<VersionNumber> laid_out;
     std::string problem;
     std::string source_problem;
+    std::optional<bool> reread;  // of MustReread; nothing: not known yet
     std::string layout_error;  // of the last try, with names of files: only for admins who ask here
     absl::Duration next_attempt = absl::ZeroDuration();
     absl::Duration retry_show = absl::InfiniteDuration();
@@ -249,8 +250,10 @@ class Agent {
   absl::Status LoadDamage(DatasetHandle& dataset);
   absl::Status SetDamage(DatasetHandle& dataset, const std::set<VersionNumber>& damaged);
   void FoundDamage(DatasetHandle& dataset, const VerifyReport& report);
-  void LookForDamage(DatasetHandle& dataset);   // once something was met
-  void LookWhatHealed(DatasetHandle& dataset);  // after a version came
+  void LookForDamage(DatasetHandle& dataset);      // once something was met
+  void LookWhatHealed(DatasetHandle& dataset);     // after a version came
+  bool MustReread(Work& work);                     // whether the next commit has to: something here is damaged
+  void Reread(Work& work, VersionNumber version);  // a commit did
   void Notice(const std::string& kind, DatasetId dataset, const std::string& message);
 
   // Redactions: agent_redact.cc.

@@ -58,6 +58,42 @@ void Agent::LookForDamage(DatasetHandle& dataset) {
   }
 }
 
+bool Agent::MustReread(Work& work) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (work.reread.has_value()) return *work.reread;
+  }
+  auto last = scrubber_.Of(*work.dataset);  // before a restart
+  absl::MutexLock lock(&mutex_);
+  if (!work.reread.has_value()) work.reread = last.ok() && last->damaged != 0;
+  return *work.reread;
+}
+
+void Agent::Reread(Work& work, VersionNumber version) {
+  DatasetHandle& dataset = *work.dataset;
+  {
+    absl::MutexLock lock(&mutex_);
+    work.reread = false;  // what is damaged still the source has no more
+  }
+  Log(Level::kWarning, "source-reread", {{"dataset", dataset.name}, {"version", version}});
+  auto look = [&]() -> absl::StatusOr<bool> {
+    BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
+    std::erase_if(versions, [&](const auto& v) { return dataset.dropped->BaseOf(v.record.number) != 0; });
+    BW_ASSIGN_OR_RETURN(const auto damaged, DamagedVersions(dataset, versions));
+    if (damaged.empty()) BW_RETURN_IF_ERROR(scrubber_.Healed(dataset));
+    return damaged.empty();
+  };
+  const absl::StatusOr<bool> healed = look();
+  if (!healed.ok()) Log(Level::kError, "damage-unknown", {{"dataset", dataset.name}, {"error", healed.status()}});
+  if (healed.ok() && *healed) Log(Level::kInfo, "data-healed", {{"dataset", dataset.name}});
+  const bool all = healed.ok() && *healed;
+  Notice(all ? "data-healed" : "source-reread", dataset.id,
+         absl::StrCat("what is stored here was damaged, so a commit read every file of the source; ",
+                      all ? "what was damaged is stored anew"
+                          : absl::StrCat("older versions lack what the source has no more: bailiwick dataset verify ",
+                                         dataset.name, " --site ", identity_->site(), " says what")));
+}
+
 void Agent::FoundDamage(DatasetHandle& dataset, const VerifyReport& report) {
   Log(Level::kError, "data-damaged", {{"dataset", dataset.name}, {"chunks", report.problem_count}});
   Notice(
@@ -65,7 +101,13 @@ void Agent::FoundDamage(DatasetHandle& dataset, const VerifyReport& report) {
       absl::StrCat(report.problem_count, report.problem_count == 1 ? " chunk is" : " chunks are",
                    " damaged; bailiwick dataset verify ", dataset.name, " --site ", identity_->site(), " says what"));
   LookForDamage(dataset);
-  if (auto work = FindWork(dataset.id); work != nullptr) SendReport(work);
+  auto work = FindWork(dataset.id);
+  if (work == nullptr) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    work->reread = true;
+  }
+  SendReport(work);
 }
 
 void Agent::LookWhatHealed(DatasetHandle& dataset) {

@@ -98,8 +98,10 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
                     .key = &identity_->enrolment_key(),
                     .now = [this] { return law_->clock().Best(); }};
   const absl::Duration began = state_->env().clock->BootTime();
-  auto outcome = agent::Commit(*work->dataset, SourceOf(assignment.spec()), home, options, state_->env().clock,
-                               progress, cancelled, WatchOf(*work));
+  CommitOptions wanted = options;
+  wanted.reread = MustReread(*work);
+  auto outcome = agent::Commit(*work->dataset, SourceOf(assignment.spec()), home, wanted, state_->env().clock, progress,
+                               cancelled, WatchOf(*work));
   CountCommit(assignment.dataset(),
               !outcome.ok()        ? absl::StatusCodeToString(outcome.status().code())
               : outcome->unchanged ? "unchanged"
@@ -110,9 +112,15 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
   std::string problem = outcome.ok() ? "" : std::string(absl::StatusCodeToString(outcome.status().code()));
   // The coordinator learns why commits do not happen, never a file's name: the sentence stays here and with the caller.
   if (!outcome.ok()) {
+    std::error_code unknown;
     switch (outcome.status().code()) {
       case absl::StatusCode::kNotFound:
-        problem = "the source directory is missing";
+        problem = std::filesystem::is_directory(assignment.spec().home().path(), unknown)
+                      ? "the source vanished or was replaced while it was read"
+                      : "the source directory is missing";
+        break;
+      case absl::StatusCode::kDataLoss:
+        problem = "what is here of the newest version is damaged, and the next one needs it";
         break;
       case absl::StatusCode::kFailedPrecondition:
         problem = "the source is empty, not a directory, overlaps with the agent's own directories, a file in it keeps changing, or "
@@ -145,6 +153,10 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
          {"logical_bytes", outcome->version.record.logical_bytes},
          {"new_bytes", outcome->new_bytes}});
     QueueKeep(work);
+    changed = true;
+  }
+  if (outcome.ok() && outcome->reread) {
+    Reread(*work, outcome->version.record.number);
     changed = true;
   }
   if (changed) SendReport(work);

@@ -1,0 +1,112 @@
+"""Damage at a home and in laid-out trees: what is whole elsewhere, or in the source, mends it, and nobody is told something else."""
+import contextlib
+import glob
+import os
+import random
+import stat
+import subprocess
+import unittest
+
+import fleet as f
+
+
+class Healing(f.FleetTest):
+    SITES = (f.FACTORY, f.CORE)
+    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
+
+    def new(self, name, spec="commit: {onRequest: true}", files=40):
+        source = f.make_tree(self.fleet.path(name), files=files)
+        self.fleet.apply(f.dataset_yaml(name, source, spec=spec))
+        self.fleet.commit(name)
+        self.fleet.wait_version(name, 1, "core")
+        self.arrives(name, source)
+        return source
+
+    def arrives(self, name, source, **how):
+        f.wait_until(lambda: os.path.islink(self.fleet.current("core", name)) and not f.differences(source, self.fleet.current("core", name)),
+                     what=f"{name} laid out as it is in the source", step=0.2, **how)
+
+    def newest_pack(self, site):
+        """The newest pack of the site: of what was committed last."""
+        return max(glob.glob(os.path.join(self.fleet.data(site), "datasets", "*", "packs", "*.pack")), key=os.path.getmtime)
+
+    @contextlib.contextmanager
+    def stopped(self, site):
+        self.fleet.dev("stop", site)
+        yield
+        self.fleet.dev("start", site)
+
+    def rot_nodes(self):
+        """The end of the newest pack at the home: there lies the manifest."""
+        with self.stopped("factory"):
+            pack = self.newest_pack("factory")
+            with open(pack, "r+b") as file:
+                file.seek(os.path.getsize(pack) - 600)
+                file.write(random.Random(3).randbytes(590))
+
+    def events(self, kind, name):
+        return [e for e in f.rows_of(self.fleet.json("events", "--limit", "1000")) if e["kind"] == kind and e["dataset"] == name]
+
+    def told(self, kind, name):
+        return f.wait_until(lambda: self.events(kind, name), what=f"the event {kind}")[-1]
+
+    # --- homes
+    def test_a_home_with_a_rotten_manifest_commits_and_heals(self):
+        source = self.new("rotten")
+        self.rot_nodes()
+        f.write(os.path.join(source, "new"), b"n")
+        done = self.fleet.commit("rotten")
+        self.assertIn("version 2", done.text)
+        self.arrives("rotten", source)
+        self.assertIn("read every file", self.told("agent-source-reread", "rotten")["message"])
+        self.fleet.cli("dataset", "verify", "rotten", "--version", "2", "--site", "factory")
+        self.fleet.verify("rotten", "core")  # version 1 as well
+        f.write(os.path.join(source, "more"), b"m")
+        self.assertIn("version 3", self.fleet.commit("rotten").text)
+        self.arrives("rotten", source)
+
+    def test_a_rotten_manifest_heals_by_a_commit_of_the_same(self):
+        self.new("same")
+        self.rot_nodes()
+        self.assertIn("nothing changed", self.fleet.commit("same").text)
+        self.assertIn("stored anew", self.told("agent-data-healed", "same")["message"])
+        self.fleet.verify("same", "factory")
+
+    def test_a_home_that_lost_its_packs_stores_them_again_as_the_same_version(self):
+        source = self.new("lost")
+        with self.stopped("factory"):
+            os.remove(self.newest_pack("factory"))
+        self.assertIn("nothing changed", self.fleet.commit("lost").text)
+        self.fleet.verify("lost", "factory")
+        f.write(os.path.join(source, "new"), b"n")
+        self.fleet.commit("lost")
+        self.arrives("lost", source)
+
+    def test_content_that_a_verification_finds_damaged_heals_with_the_next_commit(self):
+        self.new("content")
+        pack = self.newest_pack("factory")
+        with open(pack, "r+b") as file:
+            file.seek(os.path.getsize(pack) // 3)
+            file.write(random.Random(4).randbytes(64))
+        self.fleet.verify("content", "factory", expect=f.FAILED)
+        self.assertIn("nothing changed", self.fleet.commit("content").text)
+        self.fleet.verify("content", "factory")
+
+    def test_what_only_a_damaged_version_keeps_is_not_lost_and_the_cause_is_said(self):
+        source = self.new("kept", spec="absent: keep")
+        gone = sorted(n for n in os.listdir(source) if n.startswith("file-"))[0]
+        os.remove(os.path.join(source, gone))
+        self.rot_nodes()
+        refused = self.fleet.commit("kept", expect=None)
+        self.assertNotEqual(refused.code, f.OK)
+        self.assertIn("version 1 of kept is damaged here", refused.text)
+        self.assertIn("bailiwick dataset verify kept", refused.text)
+        status = f.wait_until(lambda: (lambda r: r if "last commit failed" in r.text else None)(self.fleet.cli("get", "replicas", "kept")),
+                              what="the table tells of the commit")
+        self.assertIn("is damaged", status.text)
+        self.assertNotIn("source directory is missing", status.text)
+        self.assertTrue(os.path.lexists(os.path.join(self.fleet.current("core", "kept"), gone)))
+
+
+if __name__ == "__main__":
+    f.main()
