@@ -107,6 +107,33 @@ class Healing(f.FleetTest):
         self.assertNotIn("source directory is missing", status.text)
         self.assertTrue(os.path.lexists(os.path.join(self.fleet.current("core", "kept"), gone)))
 
+    # --- laid-out trees
+    def test_a_laid_out_tree_that_is_found_damaged_is_laid_out_anew(self):
+        source = self.new("tree")
+        current = os.path.realpath(self.fleet.current("core", "tree"))
+        names = sorted(n for n in os.listdir(source) if n.startswith("file-") and os.path.getsize(os.path.join(source, n)) > 100)
+        changed, gone, link = (os.path.join(current, n) for n in names[:3])
+        info = os.stat(changed)
+        os.chmod(changed, 0o644)
+        with open(changed, "r+b") as file:
+            file.write(b"TAMPER")
+        os.chmod(changed, stat.S_IMODE(info.st_mode))
+        os.utime(changed, ns=(info.st_atime_ns, info.st_mtime_ns))
+        os.remove(gone)
+        os.remove(link)
+        os.symlink("/etc/passwd", link)
+        f.write(os.path.join(current, "added"), b"junk")
+        self.fleet.verify("tree", "core", expect=f.FAILED)
+        self.arrives("tree", source, timeout=30)
+        self.assertIn("laid out anew", self.told("agent-layout-damaged", "tree")["message"])
+        self.fleet.verify("tree", "core")
+        f.wait_until(lambda: "anew" not in self.fleet.cli("get", "replicas", "tree").text, what="nothing more to tell of it")
+        for version in range(2, 6):  # and nothing of it comes back by a slot that is used again
+            f.write(os.path.join(source, "version"), b"%d" % version)
+            self.fleet.commit("tree")
+            self.arrives("tree", source)
+            self.fleet.verify("tree", "core")
+
 
 if __name__ == "__main__":
     f.main()

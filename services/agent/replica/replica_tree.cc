@@ -261,6 +261,10 @@ VersionNumber ReplicaTree::current() const {
   return impl_->current >= 0 && impl_->slots[impl_->current] ? impl_->slots[impl_->current]->version : 0;
 }
 
+bool ReplicaTree::suspect() const {
+  return impl_->current >= 0 && impl_->slots[impl_->current] && impl_->slots[impl_->current]->suspect;
+}
+
 std::vector<VersionNumber> ReplicaTree::laid_out() const {
   std::vector<VersionNumber> out;
   for (const std::optional<SlotState>& slot : impl_->slots) {

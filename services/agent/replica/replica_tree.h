@@ -41,6 +41,7 @@ class ReplicaTree {
   // that it will cost its difference alone. For idle times; what it does not finish costs nothing but the time.
   absl::Status PrepareSpare(DatasetHandle& dataset, const std::atomic<bool>& cancelled);
   VersionNumber current() const;  // 0: none
+  bool suspect() const;           // what `current` shows was found to differ: the next Show lays it out anew
   std::vector<VersionNumber> laid_out() const;  // ascending, each once
   // Compares the current tree with its manifest, contents included; adds a sentence a difference.
   absl::Status Verify(DatasetHandle& dataset, std::vector<std::string>* problems);

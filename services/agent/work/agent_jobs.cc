@@ -448,10 +448,25 @@ absl::Status Agent::VerifyTree(const DatasetHandle& dataset, std::vector<std::st
     absl::MutexLock lock(&mutex_);
     if (!work->layout_error.empty()) problems->push_back(absl::StrCat("not laid out: ", work->layout_error));
   }
-  absl::MutexLock lock(&work->tree_mutex);
-  if (work->tree == nullptr || work->tree->current() == 0) return absl::OkStatus();
-  const absl::Status verified = work->tree->Verify(*work->dataset, problems);
-  return work->tree->current() == 0 ? absl::OkStatus() : verified;  // what lay there was of another dataset
+  const size_t before = problems->size();
+  {
+    absl::MutexLock lock(&work->tree_mutex);
+    if (work->tree == nullptr || work->tree->current() == 0) return absl::OkStatus();
+    const absl::Status verified = work->tree->Verify(*work->dataset, problems);
+    if (work->tree->current() == 0) return absl::OkStatus();  // what lay there was of another dataset
+    BW_RETURN_IF_ERROR(verified);
+    if (!work->tree->suspect()) return absl::OkStatus();
+  }
+  Log(Level::kError, "layout-damaged", {{"dataset", dataset.name}, {"problems", problems->size() - before}});
+  {
+    absl::MutexLock lock(&mutex_);
+    if (work->assignment.home() || !work->assignment.materialize()) return absl::OkStatus();
+    work->problem = "what is laid out was found changed or damaged; it is being laid out anew";
+  }
+  Notice("layout-damaged", dataset.id, "what is laid out was found changed or damaged; it is being laid out anew");
+  SendReport(work);
+  QueueShow(work);
+  return absl::OkStatus();
 }
 
 absl::Status Agent::NoteReadBack(DatasetHandle& dataset, const VerifyReport& report) {
