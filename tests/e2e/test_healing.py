@@ -134,6 +134,34 @@ class Healing(f.FleetTest):
             self.arrives("tree", source)
             self.fleet.verify("tree", "core")
 
+    def test_a_volume_with_room_for_two_trees_shows_version_after_version(self):
+        volume = self.fleet.path("volume")
+        os.makedirs(volume)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", volume], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", volume], check=True)
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(self.SETUP)
+            site = fleet.cli("get", "site", "core", "-o", "yaml").out
+            fleet.apply(site.replace("spec:", f"spec:\n  replicaPath: {volume}", 1))
+            fleet.restart("core")
+            source = fleet.path("tight")
+            current = os.path.join(volume, "tight", "current")
+            for version in range(1, 6):
+                f.write(os.path.join(source, "a"), random.Random(version).randbytes(9_000_000))
+                if version == 1:
+                    fleet.apply(f.dataset_yaml("tight", source))
+                fleet.commit("tight")
+                f.wait_until(lambda: os.path.islink(current) and not f.differences(source, current), timeout=30, step=0.2,
+                             what=f"version {version} laid out")
+            self.assertNotIn("full", fleet.cli("why", "tight", "core").text)
+            # What has no room at all leaves no half tree behind, and what is shown stays.
+            shown = f.read(os.path.join(current, "a"))
+            f.write(os.path.join(source, "a"), random.Random(9).randbytes(20_000_000))
+            fleet.commit("tight", wait=False)
+            f.wait_until(lambda: "full" in fleet.cli("why", "tight", "core", expect=None).text, what="why says that the disk is full")
+            self.assertEqual(f.read(os.path.join(current, "a")), shown)
+            f.wait_until(lambda: (lambda room: room.f_bavail * room.f_frsize)(os.statvfs(volume)) > 14_000_000, what="the half tree gone")
+
 
 if __name__ == "__main__":
     f.main()

@@ -62,6 +62,9 @@ struct ReplicaTree::Impl {
   absl::Status Swap(int n);
   absl::StatusOr<std::unique_ptr<os::TreeDir>> OpenSlot(int n);
   absl::StatusOr<int> Claim(const std::vector<int>& candidates, std::unique_ptr<os::DirLock>* lock);
+  // Empties what lies in slots that are neither `current` nor `but` nor leased. Whether there was something.
+  absl::StatusOr<bool> EmptyOthers(int but);
+  absl::Status Empty(int n);
   absl::Status LayOut(DatasetHandle& dataset, int n, const SlotState& wanted, const LayoutCallback& progress,
                       const std::atomic<bool>& cancelled);
   absl::Status Write(DatasetHandle& dataset, os::TreeDir& slot, const Digest& before, const SlotState& wanted,
@@ -164,6 +167,31 @@ absl::StatusOr<int> ReplicaTree::Impl::Claim(const std::vector<int>& candidates,
       absl::StrCat("every other slot of ", root, " is leased by a reader; the new version waits"));
 }
 
+absl::Status ReplicaTree::Impl::Empty(int n) {
+  BW_RETURN_IF_ERROR(ForgetState(n));
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> slot, OpenSlot(n));
+  BW_RETURN_IF_ERROR(EmptyDirectory(*slot));
+  return os::SyncFileSystem(*slot);
+}
+
+absl::StatusOr<bool> ReplicaTree::Impl::EmptyOthers(int but) {
+  bool emptied = false;
+  for (int n = 0; n < kSlots; ++n) {
+    if (n == current || n == but) continue;
+    absl::StatusOr<std::unique_ptr<os::TreeDir>> slot = dir->OpenDir(SlotName(n));
+    if (absl::IsNotFound(slot.status())) continue;
+    BW_RETURN_IF_ERROR(slot.status());
+    BW_ASSIGN_OR_RETURN(const std::vector<std::string> names, (*slot)->List());
+    if (names.empty()) continue;
+    absl::StatusOr<std::unique_ptr<os::DirLock>> lock = os::TryLockDir(SlotPath(n), true);
+    if (absl::IsUnavailable(lock.status())) continue;
+    BW_RETURN_IF_ERROR(lock.status());
+    BW_RETURN_IF_ERROR(Empty(n));
+    emptied = true;
+  }
+  return emptied;
+}
+
 absl::Status ReplicaTree::Impl::Write(DatasetHandle& dataset, os::TreeDir& slot, const Digest& before,
                                       const SlotState& wanted, const LayoutCallback& progress,
                                       const std::atomic<bool>& cancelled) {
@@ -192,14 +220,17 @@ absl::Status ReplicaTree::Impl::LayOut(DatasetHandle& dataset, int n, const Slot
   absl::Status status;
   if (!base.empty()) {
     status = Write(dataset, *slot, base, wanted, progress, cancelled);
-    if (absl::IsResourceExhausted(status) || absl::IsCancelled(status)) return status;
   }
-  if (base.empty() || !status.ok()) {  // also when somebody changed the slot, so that the difference does not fit it
+  const bool hopeless = absl::IsResourceExhausted(status) || absl::IsCancelled(status);
+  if (base.empty() || (!status.ok() && !hopeless)) {  // also where the slot was changed: the difference does not fit it
     BW_RETURN_IF_ERROR(EmptyDirectory(*slot));
-    BW_RETURN_IF_ERROR(Write(dataset, *slot, Digest(), wanted, progress, cancelled));
+    status = Write(dataset, *slot, Digest(), wanted, progress, cancelled);
   }
-  BW_RETURN_IF_ERROR(os::SyncFileSystem(*slot));
-  return SaveState(n, wanted);
+  if (status.ok()) status = os::SyncFileSystem(*slot);
+  if (status.ok()) status = SaveState(n, wanted);
+  // Half a tree is good for nothing, and takes the room that the next try needs.
+  if (!status.ok() && !absl::IsCancelled(status)) Empty(n).IgnoreError();
+  return status;
 }
 
 ReplicaTree::ReplicaTree() : impl_(std::make_unique<Impl>()) {}
@@ -233,6 +264,10 @@ absl::Status ReplicaTree::Show(DatasetHandle& dataset, const store::CatalogVersi
     std::unique_ptr<os::DirLock> lock;
     BW_ASSIGN_OR_RETURN(slot, impl.Claim(plan.candidates, &lock));
     absl::Status status = impl.LayOut(dataset, slot, wanted, progress, cancelled);
+    if (absl::IsResourceExhausted(status)) {  // trees of before only save time
+      absl::StatusOr<bool> room = impl.EmptyOthers(slot);
+      if (room.ok() && *room) status = impl.LayOut(dataset, slot, wanted, progress, cancelled);
+    }
     if (absl::IsResourceExhausted(status)) {
       return absl::ResourceExhaustedError(absl::StrCat("no space to lay out version ", wanted.version, " in ",
                                                        impl.root, "; the version shown before stays, free some space (",
