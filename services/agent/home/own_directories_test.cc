@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "services/agent/home/dataset_fixture.h"
+#include "services/agent/home/source_watch.h"
 
 namespace bailiwick::agent {
 namespace {
