@@ -445,8 +445,9 @@ class Clocks(f.FleetTest):
                 f.wait_until(lambda said=said: said in w.sites(self.fleet)["factory"].policy_stale, timeout=60, what="it knows that its clock is wrong")
                 f.write(self.fleet.path("dated", "more"), said)
                 self.fleet.cli("dataset", "commit", "dated")
-                version = self.fleet.json("dataset", "versions", "dated")["versions"][-1]
-                self.assertEqual(int(version["number"]), number)
+                newest = lambda: self.fleet.json("dataset", "versions", "dated")["versions"][0]  # noqa: E731
+                f.wait_until(lambda number=number: int(newest()["number"]) == number, what="it is announced")
+                version = newest()
                 self.assertLess(abs(datetime.datetime.fromisoformat(version["committedAt"]).timestamp() - time.time()), 120, version)
         self.fleet.dev("start", "factory")
 

@@ -13,7 +13,8 @@ class Versions(f.FleetTest):
         """So many versions, by as many commits; the home's agent is asked at once, without a process for each."""
         source = self.fleet.path(name)
         f.write(os.path.join(source, "n"), b"0")
-        self.fleet.apply(f.dataset_yaml(name, source, spec=f"retain: {{last: {retain}, hourly: 0, daily: 0}}"))
+        self.fleet.apply(f.dataset_yaml(name, source, spec=f"retain: {{last: {retain}, hourly: 0, daily: 0}}",
+                                        labels=f'class: telemetry, pii: "no", set: {name}'))
         site = f.wait_until(lambda: (lambda s: s if s.connected else None)(w.sites(self.fleet)["factory"]), what="the home is there")
         with w.admin(self.fleet).channel(site.admin_endpoint, site.agent) as channel:
             commit = channel.unary_stream("/bailiwick.agent.v1.AgentAdmin/Commit",
@@ -38,6 +39,7 @@ class Versions(f.FleetTest):
         self.assertEqual(f.read(self.fleet.path("out", "n")), b"2")
 
     def test_a_site_from_a_backup_holds_what_was_forgotten(self):
+        self.fleet.apply(f.replication_yaml(to="[{site: core}]", select="set: back"))
         self.make("back", 3, "", retain=2)
         self.fleet.wait_version("back", 3, "core")
         before = self.listed("back")
@@ -62,7 +64,8 @@ class Versions(f.FleetTest):
         self.assertEqual(f.read(self.fleet.path("old", "n")), b"2")
         self.fleet.dev("start", "factory")
         self.fleet.wait_version("back", 263, "core")
-        self.assertEqual(self.fleet.json("get", "datasets")["datasets"][0].get("problem", ""), "")
+        replicas = {r["site"]: r for r in self.fleet.json("get", "replicas")["replicas"] if r["dataset"] == "back"}
+        self.assertEqual(replicas["factory"]["state"], "current", replicas)
 
 
 if __name__ == "__main__":
