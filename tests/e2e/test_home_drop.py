@@ -55,6 +55,7 @@ class HomeDrop(unittest.TestCase):
         f.wait_until(lambda: f.contains(payload, b"drop-started"), timeout=120, step=0.002, what="the home begins to give up")
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+        fleet.dev("kill", "factory")    # returns once it is gone: one that dies only now would count as started
         fleet.dev("start", "factory")
 
     def test_a_recording_home_needs_its_disk_once(self):
