@@ -20,7 +20,7 @@ class Bandwidth(f.FleetTest):
     def dataset(self, name, size):
         source = self.fleet.path(name)
         f.write(source + "/random", os.urandom(size))
-        self.fleet.apply(f.dataset_yaml(name, source))
+        self.fleet.apply(f.dataset_yaml(name, source, labels=f'class: telemetry, pii: "no", set: {name}'))
 
     def lift(self):
         self.fleet.cli("delete", "bandwidthpolicy", "line", "--yes", expect=None)
@@ -105,7 +105,7 @@ class Bandwidth(f.FleetTest):
         self.fleet.wait_version("shared", 1, "core")
         self.fleet.apply("apiVersion: bailiwick/v1\nkind: BandwidthPolicy\nmetadata: {name: line}\nspec:\n  caps:\n"
                          "  - {site: factory, limit: 20MiB}\n  - {site: core, limit: 10MiB}\n")
-        self.fleet.apply(f.replication_yaml(name="third", to="[{site: late}]"))
+        self.fleet.apply(f.replication_yaml(name="third", to="[{site: late}]", select="set: shared"))   # alone
         self.fleet.wait_version("shared", 1, "late", timeout=120)
         self.assertSame(self.fleet.path("shared"), self.fleet.current("late", "shared"))
         f.wait_until(lambda: not self.running("shared"), what="both have ended")
