@@ -333,6 +333,15 @@ LOOSE_LAW = TIGHT_LAW.replace("""  - id: eu-data-stays
     to: {notIn: [eu]}
 """, "")
 
+ANYWHERE = """
+apiVersion: bailiwick/v1
+kind: SovereigntyPolicy
+metadata: {name: acme}
+spec:
+  rules:
+  - {id: anywhere, effect: permit, actions: [transfer, reside, transit]}
+"""
+
 
 def dataset_yaml(name, path, site="factory", spec="commit: {onRequest: true}", labels='class: telemetry, pii: "no"'):
     extra = "".join(f"  {line}\n" for line in spec.strip().split("\n") if line)

@@ -10,19 +10,10 @@ import fleet as f
 MIB = 1 << 20
 FAR = ("boston", "miami", "york")
 
-ANYWHERE = """
-apiVersion: bailiwick/v1
-kind: SovereigntyPolicy
-metadata: {name: acme}
-spec:
-  rules:
-  - {id: anywhere, effect: permit, actions: [transfer, reside, transit]}
-"""
-
 
 class FanOut(f.FleetTest):
     SITES = (f.FACTORY, f.CORE) + tuple(f"{site}=us/east,tier=cloud" for site in FAR)
-    SETUP = ANYWHERE
+    SETUP = f.ANYWHERE
 
     def dataset(self, name, to, size):
         source = self.fleet.path(name)

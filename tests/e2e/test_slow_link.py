@@ -7,19 +7,10 @@ import fleet as f
 
 KIB = 1 << 10
 
-ANYWHERE = """
-apiVersion: bailiwick/v1
-kind: SovereigntyPolicy
-metadata: {name: acme}
-spec:
-  rules:
-  - {id: anywhere, effect: permit, actions: [transfer, reside, transit]}
-"""
-
 
 class SlowLink(f.FleetTest):
     SITES = (f.FACTORY, f.CORE, "boston=us/east,tier=cloud", "miami=us/east,tier=cloud")
-    SETUP = ANYWHERE
+    SETUP = f.ANYWHERE
 
     def test_a_version_comes_over_it_once(self):
         size = 1200 * KIB

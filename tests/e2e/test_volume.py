@@ -93,13 +93,17 @@ class Volume(unittest.TestCase):
         f.wait_until(lambda: MARKER not in fleet.cli("get", "replicas", "drive").out, what="nothing is missing")
         f.wait_until(lambda: self.doctor(fleet) == [], what="doctor has nothing to say")
 
-    def test_what_is_out_of_sight_does_not_count_as_erased(self):
+    def laid_out_on_a_volume(self):
         fleet = self.fleet()
         fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
         volume = self.volume(fleet)
         self.dataset(fleet, "drive")
         laid_out = os.path.join(volume, "drive")
         f.wait_until(lambda: self.shown(laid_out) == "PLAINTEXT 1", what="laid out on the volume")
+        return fleet, volume, laid_out
+
+    def test_what_is_out_of_sight_does_not_count_as_erased(self):
+        fleet, volume, laid_out = self.laid_out_on_a_volume()
         away = volume + ".away"
         os.makedirs(away)
         subprocess.run(["mount", "--bind", volume, away], check=True)
@@ -113,12 +117,7 @@ class Volume(unittest.TestCase):
         f.wait_until(lambda: not os.path.lexists(os.path.join(laid_out, "current")), what="withdrawn once it is back")
 
     def test_another_volume_can_be_meant(self):
-        fleet = self.fleet()
-        fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]")))
-        volume = self.volume(fleet)
-        self.dataset(fleet, "drive")
-        laid_out = os.path.join(volume, "drive")
-        f.wait_until(lambda: self.shown(laid_out) == "PLAINTEXT 1", what="laid out on the volume")
+        fleet, volume, laid_out = self.laid_out_on_a_volume()
         self.unmount(volume)
         self.mount(volume)
         fleet.restart("core")

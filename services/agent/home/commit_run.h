@@ -36,7 +36,7 @@ struct CommitContext {  // all outlive the run
   const os::Clock* clock;
   const std::function<void(const CommitProgress&)>& progress;
   const std::atomic<bool>& cancelled;
-  SourceWatch* watch;  // may be null
+  SourceWatch* watch;                // may be null
   CommitPreview* preview = nullptr;  // only told what there is: nothing is read, written or watched
   // Every file is read, every chunk that is built on is read back, and what is damaged is stored anew. The version
   // before counts only where what the source lacks is kept.
@@ -76,13 +76,15 @@ class CommitRun {
   // Nothing: it is no symlink any more.
   absl::StatusOr<std::optional<store::Entry>> ReadSymlink(const WalkItem& item) const;
 
-  // FAILED_PRECONDITION: a file system that was mounted in the source is gone, and with it what the newest version has of it.
+  // FAILED_PRECONDITION: a file system that was mounted in the source is gone, and with it what the newest version has
+  // of it.
   absl::Status CheckMounts();
   absl::StatusOr<bool> MountLost(const std::string& path);
   absl::Status CheckCancelled() const;
   // A version can hold it; else what can be done.
   absl::Status CheckPath(const std::string& path) const;
-  // A disk that was unmounted, or a directory that was swapped, while it was read is not what the owner meant to commit.
+  // A disk that was unmounted, or a directory that was swapped, while it was read is not what the owner meant to
+  // commit.
   absl::Status CheckSource();
   // What was redacted does not come back because the source still has it.
   absl::Status CheckNotRedacted(const store::Entry& entry) const;

@@ -327,9 +327,10 @@ absl::Status ScanRun::CheckNotEmpty() {
   if (newest_ && context_.source.consume) return absl::OkStatus();       // that is how commits leave it
   if (directories_ > 0) {
     if (!had_files_ || context_.source.keep_absent) return absl::OkStatus();
-    return absl::FailedPreconditionError(absl::StrCat("source ", context_.source.path,
-                                                      " holds directories and no file any more; no version was made and "
-                                                      "nothing deleted; if that is meant: --allow-empty"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("source ", context_.source.path,
+                     " holds directories and no file any more; no version was made and "
+                     "nothing deleted; if that is meant: --allow-empty"));
   }
   BW_ASSIGN_OR_RETURN(std::vector<std::string> names, root_->List());
   if (names.empty()) {
@@ -358,7 +359,8 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
   }
   seen_.link = link_;
   seen_.path = context_.source.path;  // before the version: it is what the next commit compares the source with
-  if (absl::Status kept = KeepSourceMemory(dataset_.files, dataset_.directory, seen_); !kept.ok()) return Described(kept);
+  if (absl::Status kept = KeepSourceMemory(dataset_.files, dataset_.directory, seen_); !kept.ok())
+    return Described(kept);
   absl::StatusOr<store::ManifestSummary> summary = builder_->Finish();
   if (!summary.ok()) return Described(summary.status());
   if (absl::Status status = Publish(*summary, outcome_.skipped_count); !status.ok()) return Described(status);

@@ -304,7 +304,10 @@ TEST_F(CommitterTest, AFileWithTimesOfWholeSecondsIsReadAgainForSomeSeconds) {
   os::Clock::System()->SleepFor(absl::Milliseconds(30));
   auto read = [&](const os::Clock* clock) {
     uint64_t bytes = 0;
-    EXPECT_TRUE(dataset_.Commit(Spec(), {}, [&](const CommitProgress& p) { bytes = p.read_bytes; }, clock).ok());
+    EXPECT_TRUE(dataset_
+                    .Commit(
+                        Spec(), {}, [&](const CommitProgress& p) { bytes = p.read_bytes; }, clock)
+                    .ok());
     return bytes;
   };
   const os::Clock* now = os::Clock::System();
@@ -538,7 +541,8 @@ TEST_F(CommitterTest, ALinkThatTookTheSourcesPlaceIsNotFollowed) {
     for (const std::string& path : {source_, source_}) {
       auto refused = commit(path);
       EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition) << target;
-      EXPECT_THAT(std::string(refused.status().message()), HasSubstr(source_ + " was a directory and is a symbolic link"));
+      EXPECT_THAT(std::string(refused.status().message()),
+                  HasSubstr(source_ + " was a directory and is a symbolic link"));
     }
   }
   EXPECT_TRUE(commit(temp_ / "moved").ok());

@@ -36,9 +36,9 @@ struct ScanRecord {
 
 ScanRecord MakeScanRecord(std::string path, const os::NodeStat& stat);
 
-// Of a file that was as `stat` says when it was read, after `begun`. Nothing: it may be written to once more without its
-// times moving. Where they are whole seconds, or `coarse` says that they may be, they must be older by the two seconds
-// that the coarsest file system (vfat) counts in; else by more than a tick of the kernel's clock.
+// Of a file that was as `stat` says when it was read, after `begun`. Nothing: it may be written to once more without
+// its times moving. Where they are whole seconds, or `coarse` says that they may be, they must be older by the two
+// seconds that the coarsest file system (vfat) counts in; else by more than a tick of the kernel's clock.
 std::optional<ScanRecord> TrustedScanRecord(std::string path, const os::NodeStat& stat, absl::Time begun, bool coarse);
 
 std::string ScanCachePath(const std::string& dataset_directory);

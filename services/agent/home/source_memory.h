@@ -1,5 +1,5 @@
-// What a dataset remembers of its source since the last scan that made a version, beside what is in the version: with it a
-// commit tells what was taken away by a disk that is not there from what its owner deleted.
+// What a dataset remembers of its source since the last scan that made a version, beside what is in the version: with
+// it a commit tells what was taken away by a disk that is not there from what its owner deleted.
 #pragma once
 
 #include <set>

@@ -1,6 +1,6 @@
 // How much a source puts into a frame: about what leaves within a second, so that bytes are seen to come also over a
-// slow link or under a low cap, where little then waits behind one another; else what is measured best. Starts small and
-// at most doubles, so that a slow link is not filled before it is known. One thread.
+// slow link or under a low cap, where little then waits behind one another; else what is measured best. Starts small
+// and at most doubles, so that a slow link is not filled before it is known. One thread.
 #pragma once
 
 #include <cstddef>

@@ -123,7 +123,9 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
         problem = "what is here of the newest version is damaged, and the next one needs it";
         break;
       case absl::StatusCode::kFailedPrecondition:
-        problem = "the source is empty, not a directory, overlaps with the agent's own directories, a file in it keeps changing, or "
+        problem =
+            "the source is empty, not a directory, overlaps with the agent's own directories, a file in it keeps "
+            "changing, or "
             "it holds what was redacted";
         break;
       case absl::StatusCode::kPermissionDenied:
@@ -244,8 +246,7 @@ void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
     if (!newest.ok()) due = true;  // the commit itself says what is wrong
   }
   if (due) {
-    auto outcome = Commit(
-        work, CommitOptions{}, nullptr, stopping_);
+    auto outcome = Commit(work, CommitOptions{}, nullptr, stopping_);
     if (!outcome.ok()) {
       Log(Level::kWarning, "commit-failed",
           {{"dataset", work->dataset->name}, {"code", absl::StatusCodeToString(outcome.status().code())}});
@@ -413,7 +414,8 @@ void Agent::PrepareSpare(Work& work) {
 }
 
 absl::StatusOr<DatasetHandle*> Agent::Held(const std::string& name, const std::string& id) {
-  const absl::Status nothing = absl::NotFoundError(absl::StrCat("site ", identity_->site(), " holds nothing of ", name));
+  const absl::Status nothing =
+      absl::NotFoundError(absl::StrCat("site ", identity_->site(), " holds nothing of ", name));
   if (!id.empty()) {
     BW_ASSIGN_OR_RETURN(const DatasetId wanted, DatasetId::From(id));
     DatasetHandle* dataset = state_->FindDataset(wanted);
@@ -425,9 +427,9 @@ absl::StatusOr<DatasetHandle*> Agent::Held(const std::string& name, const std::s
   const std::vector<DatasetHandle*> named = state_->FindDatasets(name);
   if (named.empty()) return nothing;
   if (named.size() == 1) return named.front();
-  return absl::FailedPreconditionError(absl::StrCat("site ", identity_->site(), " holds ", named.size(),
-                                                    " datasets that were called ", name,
-                                                    "; ask with a bailiwick that says which, of this version or newer"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("site ", identity_->site(), " holds ", named.size(), " datasets that were called ", name,
+                   "; ask with a bailiwick that says which, of this version or newer"));
 }
 
 absl::StatusOr<store::CatalogVersion> Agent::HeldVersion(const DatasetHandle& dataset, VersionNumber number) {
@@ -470,7 +472,8 @@ absl::Status Agent::VerifyTree(const DatasetHandle& dataset, std::vector<std::st
 }
 
 absl::Status Agent::NoteReadBack(DatasetHandle& dataset, const VerifyReport& report) {
-  if (absl::Status kept = scrubber_.Note(dataset, report); !kept.ok()) {  // a full disk: after a restart it is read again
+  if (absl::Status kept = scrubber_.Note(dataset, report);
+      !kept.ok()) {  // a full disk: after a restart it is read again
     Log(Level::kWarning, "read-back-not-kept", {{"dataset", dataset.name}, {"error", kept}});
   }
   if (report.problem_count != 0) {

@@ -49,7 +49,7 @@ class CoreStallTest : public CoreTest {
     for (int i = 1; i <= seconds; ++i) {
       clock_.Advance(absl::Seconds(1));
       if (apart > 0 && i % apart == 0) bytes_ += kFrame;
-      Tell("core", bytes_, "link");
+      Tell(destination_, bytes_, "link");
       SayInstalled();
       core_->Reconcile();
     }
@@ -63,6 +63,7 @@ class CoreStallTest : public CoreTest {
     return sites;
   }
 
+  std::string destination_ = "core";
   std::string id_;
   uint64_t bytes_ = 0;
 };
@@ -123,14 +124,16 @@ apiVersion: bailiwick/v1
 kind: ReplicationPolicy
 metadata: {name: everywhere}
 spec: {select: {matchLabels: {class: model}}, to: [{site: late}]}
-)").ok());
+)")
+                    .ok());
     ASSERT_TRUE(Join(Token("late"), "late").ok());
     ASSERT_TRUE(Apply(R"(
 apiVersion: bailiwick/v1
 kind: Site
 metadata: {name: late, labels: {tier: edge}}
 spec: {region: eu}
-)").ok());
+)")
+                    .ok());
     Connect("late");
     const crypto::Envelope record = SignedRecord(Record(1), "factory");
     Report("factory", {record});
@@ -139,16 +142,8 @@ spec: {region: eu}
     core_->Reconcile();
     ASSERT_EQ(core_->Transfers("").transfers_size(), 1);
     id_ = Newest().transfer_id();
+    destination_ = "late";
     ASSERT_EQ(Newest().source(), "factory");
-  }
-  void Pass(int seconds, int apart) {
-    for (int i = 1; i <= seconds; ++i) {
-      clock_.Advance(absl::Seconds(1));
-      if (apart > 0 && i % apart == 0) bytes_ += kFrame;
-      Tell("late", bytes_, "link");
-      SayInstalled();
-      core_->Reconcile();
-    }
   }
 };
 
