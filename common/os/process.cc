@@ -1,12 +1,15 @@
 #include "common/os/process.h"
 
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <optional>
 #include <string_view>
+#include <thread>
 
 namespace bailiwick::os {
 namespace {
@@ -30,6 +33,10 @@ void SetSoft(Given& given, rlim_t (*soft)(const rlimit&)) {
 void KeepMemoryPrivate() {
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   SetSoft(core, [](const rlimit&) -> rlim_t { return 0; });
+}
+
+void SettleAllocator() {
+  mallopt(M_ARENA_MAX, 8 * static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
 }
 
 void HideArguments(int argc, char** argv, const std::vector<std::string>& options) {

@@ -19,6 +19,11 @@ void KeepMemoryPrivate();
 // afterwards.
 void HideArguments(int argc, char** argv, const std::vector<std::string>& options);
 
+// Has the allocator know its number of arenas (its default: eight a processor) now. Else glibc counts processors during
+// some later allocation and leaves in errno what that left there, ENOENT where /sys is not mounted; and gRPC 1.51
+// allocates before it reads the errno of its connect (grpc/grpc#35064): a coordinator that is there was not found.
+void SettleAllocator();
+
 // As many open files as the system lets this process have. Who opens connections and leaves them lying then does not
 // take from the data the few that are left of the default of 1024.
 void RaiseOpenFiles();

@@ -1,10 +1,17 @@
 #include "common/os/process.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <thread>
+#include <vector>
 
 namespace bailiwick::os {
 namespace {
@@ -33,6 +40,36 @@ TEST(ProcessTest, MemoryIsPrivateAndLeavesNoCore) {
               KeepMemoryPrivate();
               EXPECT_EQ(::prctl(PR_GET_DUMPABLE), 0);
               EXPECT_EQ(SoftOf(RLIMIT_CORE), 0u);
+            }),
+            0);
+}
+
+// Where there is neither /sys nor /proc. More threads at a time than the allocator makes arenas for unasked (eight).
+TEST(ProcessTest, AllocationsLeaveErrnoAlone) {
+  EXPECT_EQ(InChild([] {
+              SettleAllocator();
+              if (::geteuid() != 0) {
+                ASSERT_EQ(::unshare(CLONE_NEWUSER), 0);
+              }
+              ASSERT_EQ(::chdir("/tmp"), 0);
+              char empty[] = "no-sys.XXXXXX";
+              ASSERT_NE(::mkdtemp(empty), nullptr);
+              ASSERT_EQ(::chroot(empty), 0);
+              ASSERT_EQ(::rmdir(empty), 0);  // the working directory is outside
+              constexpr int kThreads = 32;
+              std::atomic<int> allocated = 0, changed = 0;
+              std::vector<std::thread> threads;
+              for (int i = 0; i < kThreads; ++i) {
+                threads.emplace_back([&] {
+                  errno = EINPROGRESS;
+                  void* volatile memory = std::malloc(100);
+                  if (errno != EINPROGRESS) ++changed;
+                  std::free(memory);
+                  for (++allocated; allocated < kThreads;) std::this_thread::yield();
+                });
+              }
+              for (std::thread& thread : threads) thread.join();
+              EXPECT_EQ(changed, 0);
             }),
             0);
 }
