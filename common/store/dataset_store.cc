@@ -362,6 +362,7 @@ absl::StatusOr<StoreStats> StoreImpl::Stats() {
   StoreStats stats;
   stats.packs = packs_.size();
   for (const auto& [id, pack] : packs_) {
+    stats.small_packs += IsSmall(pack) ? 1 : 0;
     stats.pack_bytes += pack.bytes;
     stats.chunks += pack.chunks;
   }

@@ -81,6 +81,7 @@ std::vector<absl::Status> VerifyEach(std::span<const ChunkParts> chunks, std::sp
 
 struct StoreStats {
   uint64_t packs = 0;
+  uint64_t small_packs = 0;  // of them, that a collection merges when there are many
   uint64_t pack_bytes = 0;
   uint64_t chunks = 0;  // in them, dead ones until a collection
 };

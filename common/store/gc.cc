@@ -22,6 +22,8 @@ constexpr size_t kManySmallPacks = 64;
 
 }  // namespace
 
+bool StoreImpl::IsSmall(const Pack& pack) { return pack.bytes < kSmallPackBytes && pack.chunks < kSmallPackChunks; }
+
 // Those of a pack's entries that must survive it: live, and not found in another pack. One that is live but in no pack
 // by the index is taken too: that is how a lost index entry comes back.
 absl::StatusOr<PackEntries> StoreImpl::LiveEntries(PackId pack, const PackEntries& entries, const LiveSet& live) {
@@ -63,8 +65,7 @@ absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(co
     packs.insert(packs_.begin(), packs_.end());
     encrypting = cipher_ != nullptr;
   }
-  auto is_small = [](const Pack& pack) { return pack.bytes < kSmallPackBytes && pack.chunks < kSmallPackChunks; };
-  const size_t small = std::count_if(packs.begin(), packs.end(), [&](const auto& p) { return is_small(p.second); });
+  const size_t small = std::count_if(packs.begin(), packs.end(), [](const auto& p) { return IsSmall(p.second); });
   std::vector<Candidate> candidates;
   for (const auto& [pack, known] : packs) {
     const uint64_t bytes = known.bytes;
@@ -76,7 +77,7 @@ absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(co
     BW_ASSIGN_OR_RETURN(PackEntries reached, LiveEntries(pack, *entries, live));
     uint64_t live_bytes = 0;
     for (const auto& e : reached) live_bytes += kRecordHeaderBytes + e.second.stored_length;
-    const bool merge = small > kManySmallPacks && is_small(known);
+    const bool merge = small > kManySmallPacks && IsSmall(known);
     const bool dead = thorough && reached.size() < entries->size();
     if (live_bytes * 2 < bytes || merge || to_encrypt || dead) {
       candidates.push_back({pack, bytes, live_bytes, reached.size(), known.encrypted, to_encrypt});

@@ -94,6 +94,7 @@ class StoreImpl : public DatasetStore {
     uint64_t chunks = 0;
     bool encrypted = false;
   };
+  static bool IsSmall(const Pack& pack);
   struct PackFile {  // open for reading
     PackId pack = 0;
     std::shared_ptr<os::File> file;

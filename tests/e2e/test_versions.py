@@ -1,4 +1,5 @@
 """Datasets with very many versions: the list does not end where an answer does, and what nobody holds any more is forgotten without harm."""
+import glob
 import os
 import shutil
 
@@ -37,6 +38,11 @@ class Versions(f.FleetTest):
         self.assertEqual(len(self.fleet.cli("dataset", "versions", "long").out.strip().split("\n")), 1101)
         self.fleet.cli("dataset", "checkout", "long", "3", self.fleet.path("out"))
         self.assertEqual(f.read(self.fleet.path("out", "n")), b"2")
+        f.wait_until(lambda: self.most_packs() < 300, timeout=90, what="the small packs of small commits are merged")
+        self.fleet.verify("long", "factory")
+
+    def most_packs(self):
+        return max(len(glob.glob(os.path.join(packs, "*.pack"))) for packs in glob.glob(self.fleet.data("factory") + "/datasets/*/packs"))
 
     def test_a_site_from_a_backup_holds_what_was_forgotten(self):
         self.fleet.apply(f.replication_yaml(to="[{site: core}]", select="set: back"))

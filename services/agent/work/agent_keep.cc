@@ -15,7 +15,8 @@ using telemetry::Log;
 
 constexpr absl::Duration kKeepEvery = absl::Minutes(10);  // retention by age, without a commit
 constexpr absl::Duration kKeepOften = absl::Seconds(30);  // after a new law: what was in the way at first is done then
-constexpr int kCollectionShare = 50;  // collections of a dataset take at most one part in so many of the time
+constexpr int kCollectionShare = 50;       // collections of a dataset take at most one part in so many of the time
+constexpr uint64_t kManySmallPacks = 256;  // are merged, also when nothing is garbage: small commits make one each
 constexpr absl::Duration kCollectionRetry = absl::Seconds(30);  // after one that a long transfer was in the way of
 constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);   // collects the drops of a burst of commits at once
 
@@ -128,9 +129,13 @@ int Agent::DropExpired(const std::shared_ptr<Work>& work) {
 
 // A collection looks at all that the dataset has: where versions come often it has to wait, unless the disk is full.
 bool Agent::CollectionDue(const std::shared_ptr<Work>& work, int dropped) {
+  const bool scattered = work->dataset->store->Stats().value_or(store::StoreStats()).small_packs > kManySmallPacks;
   absl::MutexLock lock(&mutex_);
-  work->garbage = work->garbage || dropped != 0;
-  return work->garbage && state_->env().clock->BootTime() >= work->next_collection;
+  work->garbage = work->garbage || dropped != 0 || scattered;
+  if (!work->garbage) return false;
+  if (state_->env().clock->BootTime() >= work->next_collection) return true;
+  work->next_keep = std::min(work->next_keep, work->next_collection);
+  return false;
 }
 
 void Agent::Keep(const std::shared_ptr<Work>& work) {
@@ -167,6 +172,7 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
   Log(Level::kInfo, garbage ? "garbage-collected" : (to_encrypt ? "dataset-rewritten-encrypted" : "parts-collected"),
       {{"dataset", dataset.name},
        {"versions", dropped},
+       {"packs", collected->packs_removed},
        {"freed_bytes", collected->freed_bytes},
        {"plain_packs", to_encrypt ? dataset.store->at_rest().plain_packs : 0}});
 }
