@@ -3,6 +3,7 @@ import contextlib
 import glob
 import os
 import random
+import shutil
 import stat
 import subprocess
 import unittest
@@ -84,13 +85,45 @@ class Healing(f.FleetTest):
 
     def test_content_that_a_verification_finds_damaged_heals_with_the_next_commit(self):
         self.new("content")
-        pack = self.newest_pack("factory")
-        with open(pack, "r+b") as file:
-            file.seek(os.path.getsize(pack) // 3)
-            file.write(random.Random(4).randbytes(64))
+        self.rot_content("factory")
         self.fleet.verify("content", "factory", expect=f.FAILED)
         self.assertIn("nothing changed", self.fleet.commit("content").text)
         self.fleet.verify("content", "factory")
+
+    def rot_content(self, site):
+        pack = self.newest_pack(site)
+        with open(pack, "r+b") as file:
+            file.seek(os.path.getsize(pack) // 3)
+            file.write(random.Random(4).randbytes(64))
+
+    def test_what_the_source_has_no_more_comes_back_from_a_replica(self):
+        source = self.new("back")
+        self.rot_content("factory")
+        shutil.rmtree(source)
+        f.write(os.path.join(source, "other"), b"other")
+        self.fleet.commit("back")
+        self.fleet.wait_version("back", 2, "core")
+        self.fleet.verify("back", "factory", expect=f.FAILED)
+        self.assertIn("from another site", self.told("agent-data-healed", "back")["message"])
+        self.fleet.verify("back", "factory")
+        (transfer,) = self.fleet.transfers("back", 1, "factory")
+        self.assertEqual((transfer["source"], transfer["state"]), ("core", "done"))
+        versions = self.fleet.json("dataset", "versions", "back")["versions"]
+        self.assertEqual([v["sites"] for v in versions], [["core", "factory"]] * 2)
+
+    def test_damage_that_a_transfer_meets_is_told_and_mended(self):
+        source = f.make_tree(self.fleet.path("met"), files=40)
+        with self.stopped("core"):
+            self.fleet.apply(f.dataset_yaml("met", source, spec="commit: {onRequest: true}"))
+            self.fleet.commit("met", wait=False)
+            self.rot_content("factory")
+        self.assertIn("damaged or gone", self.told("agent-data-damaged", "met")["message"])
+        why = f.wait_until(lambda: (lambda r: r if "damaged" in r.text else None)(self.fleet.cli("why", "met", "core", expect=None)),
+                           what="why tells of the damage")
+        self.assertIn("no other site holds it; a commit stores anew what the source still has: bailiwick dataset commit met", why.text)
+        self.assertIn("nothing changed", self.fleet.commit("met", wait=False).text)
+        self.fleet.wait_version("met", 1, "core")
+        self.fleet.verify("met", "core")
 
     def test_what_only_a_damaged_version_keeps_is_not_lost_and_the_cause_is_said(self):
         source = self.new("kept", spec="absent: keep")

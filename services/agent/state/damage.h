@@ -1,6 +1,6 @@
 // Versions in the catalog of which something on disk is damaged or gone. They count as held by nobody: the coordinator
-// is not told of them, so that it has them sent anew, and the flow that receives one looks at everything instead of at
-// what the catalog calls complete. What they have is kept.
+// is not told of them, or by a home that they are damaged, so that it has them sent anew, and the flow that receives one
+// looks at everything instead of at what the catalog calls complete. What they have is kept.
 #pragma once
 
 #include <set>

@@ -28,6 +28,7 @@ End Flow::Pace(uint64_t bytes) {
 
 End Flow::Send() {
   WantServer server(dataset_, record_.manifest_root);
+  bool lacks = false;
   while (true) {
     InFrame in;
     End end;
@@ -58,6 +59,10 @@ End Flow::Send() {
       CountFlowBytes(record_.dataset, PeerSite(), receive_, bytes);
       return absl::OkStatus();
     });
+    if (!lacks && (server.lacks() || absl::IsNotFound(served) || absl::IsDataLoss(served))) {
+      lacks = true;
+      env_.lacks(*dataset_, record_.number);
+    }
     if (!window.complete()) return window;
     const std::string given_up = dataset_->dropped->Why(record_.dataset, record_.number);
     if (absl::IsNotFound(served) && !given_up.empty()) return {"NOT_FOUND", given_up, ""};

@@ -65,6 +65,7 @@ absl::Status WantServer::Serve(const transfer::v1::Want& want, const Size& size,
         frame.Add(*std::move(chunk));
       } else if (absl::IsNotFound(chunk.status()) || absl::IsDataLoss(chunk.status())) {
         frame.AddAbsent();
+        lacks_ = true;
       } else {
         return chunk.status();
       }

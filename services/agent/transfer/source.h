@@ -25,12 +25,15 @@ class WantServer {
   using Send = std::function<absl::Status(DataFrame& frame, bool last)>;
   using Size = std::function<size_t()>;  // about what the next frame may hold, at most kFrameBytes
   absl::Status Serve(const transfer::v1::Want& want, const Size& size, const Send& send);
+  // Whether something that was asked for is not here, or damaged.
+  bool lacks() const { return lacks_; }
 
  private:
   absl::StatusOr<std::shared_ptr<const store::Node>> Resolve(const transfer::v1::Want& want);
 
   DatasetHandle* const dataset_;
   const Digest root_;
+  bool lacks_ = false;
 };
 
 }  // namespace bailiwick::agent

@@ -88,6 +88,8 @@ struct TransferEnvironment {
   std::function<void(DatasetHandle&, bool receive, const std::shared_ptr<FlowControl>&, const FlowEnd&)> ended;
   std::function<void(const TransferUpdate&)> report;
   std::function<void(DatasetHandle&)> received;  // a version is complete and durable
+  // Something of a version that was asked for is not here, or damaged.
+  std::function<void(DatasetHandle&, VersionNumber)> lacks;
 };
 
 // A flow that this agent dials: from a TransferOrder.

@@ -152,6 +152,9 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
     QueueShow(work);
     QueueKeep(work);
   };
+  transfer_env_.lacks = [this](DatasetHandle& dataset, VersionNumber version) {
+    jobs_.Submit(absl::StrCat("damage:", dataset.id.Hex()), [this, &dataset, version] { MetDamage(dataset, version); });
+  };
 }
 
 Agent::~Agent() { Stop(); }
@@ -455,7 +458,8 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   size_t announced = 0, recalled = 0;  // bytes
   work->announces_more = false;
   for (const auto& v : *versions) {
-    if (work->dataset->damage->Has(v.record.number)) continue;
+    const bool damaged = work->dataset->damage->Has(v.record.number);
+    if (damaged && !work->assignment.home()) continue;  // as if it were not here: it comes anew
     const VersionNumber base = work->dataset->dropped->BaseOf(v.record.number);
     if (base != 0 && !work->assignment.home()) continue;  // no copy that anybody should count on
     if (base == v.record.number) {
@@ -471,6 +475,7 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
     held->set_identity(std::string(v.identity.view()));
     held->set_number(v.record.number);
     held->set_base(base);
+    held->set_damaged(damaged);
     held->set_laid_out(work->laid_out.count(v.record.number) != 0);
     if (work->assignment.home() || v.record.home_site == identity_->site()) {
       held->set_hops(0);

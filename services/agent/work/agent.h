@@ -120,7 +120,7 @@ class Agent {
     std::string problem;
     std::string source_problem;
     std::optional<bool> reread;  // of MustReread; nothing: not known yet
-    std::string layout_error;  // of the last try, with names of files: only for admins who ask here
+    std::string layout_error;    // of the last try, with names of files: only for admins who ask here
     absl::Duration next_attempt = absl::ZeroDuration();
     absl::Duration retry_show = absl::InfiniteDuration();
     absl::Duration report_again = absl::InfiniteDuration();  // versions that the coordinator did not acknowledge
@@ -250,7 +250,9 @@ class Agent {
   absl::Status LoadDamage(DatasetHandle& dataset);
   absl::Status SetDamage(DatasetHandle& dataset, const std::set<VersionNumber>& damaged);
   void FoundDamage(DatasetHandle& dataset, const VerifyReport& report);
-  void LookForDamage(DatasetHandle& dataset);      // once something was met
+  void MetDamage(DatasetHandle& dataset, VersionNumber version);  // as it was sent
+  void LookForDamage(DatasetHandle& dataset);                     // once something was met
+  void SayDamage(DatasetHandle& dataset);
   void LookWhatHealed(DatasetHandle& dataset);     // after a version came
   bool MustReread(Work& work);                     // whether the next commit has to: something here is damaged
   void Reread(Work& work, VersionNumber version);  // a commit did

@@ -40,14 +40,16 @@ absl::Status Agent::SetDamage(DatasetHandle& dataset, const std::set<VersionNumb
 }
 
 void Agent::LookForDamage(DatasetHandle& dataset) {
+  bool home = false;
   if (auto work = FindWork(dataset.id); work != nullptr) {
     absl::MutexLock lock(&mutex_);
-    if (work->assignment.home()) return;  // others get it from here
+    home = work->assignment.home();
   }
   auto look = [&]() -> absl::Status {
     BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
-    // What was committed here is nobody's copy: it stays announced, unless it was given up while this was the home.
     std::erase_if(versions, [&](const auto& v) {
+      if (home) return dataset.dropped->BaseOf(v.record.number) != 0;  // not all of it is here, on purpose
+      // What was committed here is nobody's copy: it stays announced, unless it was given up while this was the home.
       return v.record.home_site == identity_->site() && !dataset.damage->Has(v.record.number);
     });
     BW_ASSIGN_OR_RETURN(const auto damaged, DamagedVersions(dataset, versions));
@@ -80,6 +82,7 @@ void Agent::Reread(Work& work, VersionNumber version) {
     BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
     std::erase_if(versions, [&](const auto& v) { return dataset.dropped->BaseOf(v.record.number) != 0; });
     BW_ASSIGN_OR_RETURN(const auto damaged, DamagedVersions(dataset, versions));
+    BW_RETURN_IF_ERROR(SetDamage(dataset, damaged));
     if (damaged.empty()) BW_RETURN_IF_ERROR(scrubber_.Healed(dataset));
     return damaged.empty();
   };
@@ -101,6 +104,22 @@ void Agent::FoundDamage(DatasetHandle& dataset, const VerifyReport& report) {
       absl::StrCat(report.problem_count, report.problem_count == 1 ? " chunk is" : " chunks are",
                    " damaged; bailiwick dataset verify ", dataset.name, " --site ", identity_->site(), " says what"));
   LookForDamage(dataset);
+  SayDamage(dataset);
+}
+
+// What an order to redact took is not damage, and what was given up here neither.
+void Agent::MetDamage(DatasetHandle& dataset, VersionNumber version) {
+  if (dataset.damage->Has(version)) return;
+  LookForDamage(dataset);
+  if (!dataset.damage->Has(version)) return;
+  Log(Level::kError, "data-damaged", {{"dataset", dataset.name}, {"version", version}});
+  Notice("data-damaged", dataset.id,
+         absl::StrCat("what was asked for of version ", version, " is damaged or gone; bailiwick dataset verify ",
+                      dataset.name, " --site ", identity_->site(), " says what"));
+  SayDamage(dataset);
+}
+
+void Agent::SayDamage(DatasetHandle& dataset) {
   auto work = FindWork(dataset.id);
   if (work == nullptr) return;
   {
@@ -125,6 +144,10 @@ void Agent::LookWhatHealed(DatasetHandle& dataset) {
   } else if (dataset.damage->versions().empty()) {
     Log(Level::kInfo, "data-healed", {{"dataset", dataset.name}});
     Notice("data-healed", dataset.id, "what was damaged came anew from another site");
+    if (auto work = FindWork(dataset.id); work != nullptr) {
+      absl::MutexLock lock(&mutex_);
+      work->reread = false;  // by the next commit of a home: not for this any more
+    }
   }
 }
 

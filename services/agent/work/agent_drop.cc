@@ -190,10 +190,19 @@ void Agent::CareForDropped(const std::shared_ptr<Work>& work) {
     }
     if (status.ok()) status = dropper_.Replace(dataset, {});
   } else if (home && drops && !damaged.empty()) {
+    auto versions = dataset.catalog->List(dataset.id);
+    status = versions.status();
     Dropped::Versions dropped = dataset.dropped->versions();
-    for (VersionNumber number : damaged) dropped.try_emplace(number);
-    status = dropper_.Replace(dataset, std::move(dropped));
-    if (status.ok()) status = SetDamage(dataset, {});
+    const size_t before = damaged.size();
+    if (status.ok()) {
+      for (const auto& version : *versions) {  // what was committed here is nobody's copy: damage stays damage
+        if (version.record.home_site == identity_->site() || damaged.erase(version.record.number) == 0) continue;
+        dropped.try_emplace(version.record.number);
+      }
+    }
+    if (status.ok() && damaged.size() == before) return;
+    if (status.ok()) status = dropper_.Replace(dataset, std::move(dropped));
+    if (status.ok()) status = SetDamage(dataset, damaged);
   } else {
     return;
   }

@@ -263,6 +263,7 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
         row.partial[held.number()] = held.base();
       } else {
         row.versions.insert(held.number());
+        if (held.damaged()) row.damaged.insert(held.number());
       }
       if (held.has_hops()) row.hops[held.number()] = held.hops();
     } else if (stream != streams_.end() && stream->second.home_site == site && row.source_problem.empty()) {
@@ -291,7 +292,7 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   const bool changed = before.versions != row.versions || before.current != row.current ||
                        before.problem != row.problem || before.source_problem != row.source_problem ||
                        FenceText(before) != FenceText(row) || before.hops != row.hops ||
-                       before.partial != row.partial || before.dropped != row.dropped;
+                       before.partial != row.partial || before.dropped != row.dropped || before.damaged != row.damaged;
   if (changed || before.stored_bytes != row.stored_bytes) {
     absl::Status stored = catalog_->PutReplica(*id, site, row);
     if (!stored.ok()) Log(Level::kError, "catalog-failed", {{"error", stored}});
@@ -307,7 +308,8 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   // A transfer is over when its destination lists the version.
   std::vector<std::string> done;
   for (const auto& [transfer_id, transfer] : transfers_) {
-    if (transfer.dataset == *id && transfer.view.destination() == site && row.versions.count(transfer.version) != 0) {
+    if (transfer.dataset == *id && transfer.view.destination() == site && row.versions.count(transfer.version) != 0 &&
+        row.damaged.count(transfer.version) == 0) {
       done.push_back(transfer_id);
     }
   }

@@ -198,6 +198,38 @@ TEST_F(AgentsTest, AWipedHomeDoesNotOverwriteItsPast) {
   EXPECT_THAT(EventKinds(), Contains("version-conflict"));
 }
 
+TEST_F(AgentsTest, AHomeThatTellsOfDamageGetsTheVersionBack) {
+  const agent::v1::TransferOrder first = Underway();
+  Report("core", {first_});
+  agent::v1::AgentMessage message;
+  message.mutable_replica()->set_dataset_id(dataset().str());
+  auto* held = message.mutable_replica()->add_versions();
+  held->set_number(1);
+  held->set_identity(std::string(store::VersionIdentity(first_).view()));
+  held->set_damaged(true);
+  Say("factory", message);
+  core_->Reconcile();
+  control::v1::Transfer back;
+  auto find = [&] {
+    const auto listed = core_->Transfers("");
+    for (const auto& transfer : listed.transfers()) {
+      if (transfer.destination() == "factory") back = transfer;
+    }
+  };
+  find();
+  EXPECT_EQ(back.source(), "core");
+  EXPECT_EQ(back.version(), 1u);
+  Say("factory", message);  // still
+  find();
+  EXPECT_NE(back.state(), "done");
+  held->set_damaged(false);
+  Say("factory", message);
+  find();
+  EXPECT_EQ(back.state(), "done");
+  core_->Reconcile();
+  EXPECT_EQ(core_->Transfers("").transfers_size(), 2);
+}
+
 TEST_F(AgentsTest, TheVersionsOfARetiredStreamStayListed) {
   ASSERT_TRUE(Apply(kLaw).ok());
   ASSERT_TRUE(Join(Token("factory"), "factory").ok());

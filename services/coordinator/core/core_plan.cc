@@ -132,14 +132,18 @@ PlanInput Core::Input() const {
     dataset.home_site = stream.home_site;
     dataset.drop_after = stream.spec.drop_after_copies();
     auto replicas = state_.replicas.find(id);
-    std::set<VersionNumber> somewhere;
+    std::set<VersionNumber> somewhere, damaged;
     if (replicas != state_.replicas.end()) {
       for (const auto& [site, row] : replicas->second) {
         if (!Unlawful(&stream, site, row, nullptr)) dataset.held[site] = InUse(row);
         dataset.hops[site] = row.hops;
         somewhere.insert(row.versions.begin(), row.versions.end());
         for (const auto& [number, base] : row.partial) somewhere.insert(number);
-        if (site == stream.home_site) dataset.partial = row.partial;
+        if (site == stream.home_site) {
+          dataset.partial = row.partial;
+          damaged = row.damaged;
+          for (VersionNumber number : damaged) dataset.held[site].erase(number);
+        }
         if (!row.problem.empty()) dataset.problems[site] = row.problem;
         if (site == stream.home_site) dataset.source_problem = row.source_problem;
       }
@@ -150,6 +154,7 @@ PlanInput Core::Input() const {
         if (version == versions->second.end()) continue;
         const store::VersionRecord& record = version->second.record;
         dataset.versions.push_back({number, record.committed_at, record.logical_bytes});
+        if (damaged.count(number) != 0) dataset.damaged.insert(number);
       }
     }
     input.datasets.push_back(std::move(dataset));

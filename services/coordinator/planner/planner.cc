@@ -308,6 +308,30 @@ void AddSecondSources(const PlanInput& input, const Planner::Avoided& avoided, L
   }
 }
 
+// What is damaged at a home comes back from whoever has it whole, the newest first, one at a time. No policy wants it
+// there, so it is no row of the plan.
+void StartHealing(const PlanInput& input, const Planner::Avoided& avoided, const Planner::BackoffMap& backoffs,
+                  const PlannedDataset& dataset, Load* load, Plan* plan) {
+  constexpr int kPriority = 2;
+  const Pair pair(dataset.id, dataset.home_site);
+  if (dataset.damaged.empty() || load->Of(pair) != nullptr || Waiting(backoffs, pair, input.boot) != nullptr) return;
+  const std::set<std::string> purposes = PurposesOf(input, dataset);
+  View view(input, dataset, dataset.home_site, purposes);
+  if (!view.Destination().code.empty()) return;
+  for (auto version = dataset.damaged.rbegin(); version != dataset.damaged.rend(); ++version) {
+    Ready ready;
+    ready.dataset = &dataset;
+    ready.sourcing = view.SourcesOf(*version);
+    const PlannedSite* source = PickSource(ready, input.sites.at(dataset.home_site), kPriority, *load, avoided);
+    if (source == nullptr || !load->FreeTo(source->name, dataset.home_site, kPriority)) continue;
+    load->Add(source->name, dataset.home_site, kPriority);
+    load->AddComing(dataset.id, {kPriority, *version, source->name, dataset.home_site});
+    plan->start.push_back({dataset.id, dataset.name, *version, source->name, dataset.home_site, source->dialable,
+                           LogicalBytes(dataset, *version), ready.sourcing.purposes.at(source->name), kPriority});
+    return;
+  }
+}
+
 }  // namespace
 
 bool Planner::Replaceable(const PlanInput& input, const PlannedDataset& dataset, const Wanted& wanted,
@@ -328,6 +352,10 @@ Plan Planner::Run(const PlanInput& input) {
   size_t rank = 0;
   for (const PlannedDataset* dataset : ByName(input.datasets)) {
     ++rank;
+    if (!dataset->damaged.empty()) {
+      auto node = backoff_.extract(Pair(dataset->id, dataset->home_site));
+      if (!node.empty()) kept.insert(std::move(node));
+    }
     for (auto& [site, wanted] : Desired(input, *dataset)) {
       Ready ready;
       ready.wanted = plan.wanted.size();
@@ -356,6 +384,9 @@ Plan Planner::Run(const PlanInput& input) {
            std::tie(a_priority, b.backfill, b.rank, a.newest_held);
   });
   for (Ready& ready : queue) StartOrWait(input, avoided_, std::move(ready), &load, &plan);
+  for (const PlannedDataset* dataset : ByName(input.datasets)) {
+    StartHealing(input, avoided_, backoff_, *dataset, &load, &plan);
+  }
   AddSecondSources(input, avoided_, &load, &plan);
   return plan;
 }

@@ -79,6 +79,45 @@ TEST_F(PlannerTest, LagIsTheAgeOfTheOldestNewerVersion) {
   EXPECT_FALSE(plan_.wanted[0].rpo_breached);
 }
 
+TEST_F(PlannerTest, WhatIsDamagedAtTheHomeComesBackFromWhoHasIt) {
+  PlannedDataset& dataset = AddDataset("a", 3);
+  dataset.held["factory"] = {2};
+  dataset.damaged = {1, 3};
+  dataset.held["core"] = {1};
+  dataset.held["us"] = {3};  // from where the law lets nothing go
+  AddPolicy({ToSite("core")});
+  EXPECT_EQ(Only().sentence, "version 2 starts from factory");
+  ASSERT_THAT(plan_.start, SizeIs(2));
+  EXPECT_EQ(plan_.start[1].version, 1u);
+  EXPECT_EQ(plan_.start[1].source, "core");
+  EXPECT_EQ(plan_.start[1].destination, "factory");
+  // One at a time; after one that failed it waits.
+  AddRunning(dataset, 1, "core", "factory");
+  Only();
+  EXPECT_THAT(plan_.start, SizeIs(1));
+  input_.running.clear();
+  planner_.Failed(dataset.id, "factory", "BROKEN", false, input_.boot);
+  Only();
+  EXPECT_THAT(plan_.start, SizeIs(1));
+  Only();
+  EXPECT_THAT(plan_.start, SizeIs(1));
+  input_.boot += absl::Hours(1);
+  Only();
+  EXPECT_THAT(plan_.start, SizeIs(2));
+}
+
+TEST_F(PlannerTest, WhatIsDamagedAtTheHomeAndLiesNowhereElseIsSaid) {
+  PlannedDataset& dataset = AddDataset("a", 1);
+  dataset.held["factory"] = {};
+  dataset.damaged = {1};
+  AddPolicy({ToSite("core")});
+  const Reason reason = Only();
+  EXPECT_EQ(reason.code, "source-offline");
+  EXPECT_THAT(reason.sentence, HasSubstr("is damaged, and no other site holds it"));
+  EXPECT_THAT(reason.sentence, HasSubstr("bailiwick dataset commit a"));
+  EXPECT_THAT(plan_.start, IsEmpty());
+}
+
 TEST_F(PlannerTest, DenialNamesTheLawAndNeverStarts) {
   AddDataset("a", 1);
   AddPolicy({ToSite("us")});

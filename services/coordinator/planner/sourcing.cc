@@ -196,6 +196,11 @@ Reason View::Explain(const Sourcing& sourcing) {
         reason.sentence =
             absl::StrCat(dataset_.home_site, ", the home, has of version ", sourcing.version,
                          " only what differs from version ", partial->second, ", which has to come here first");
+      } else if (dataset_.damaged.count(sourcing.version) != 0) {
+        reason.sentence = absl::StrCat("what ", dataset_.home_site, ", the home, has of version ", sourcing.version,
+                                       " is damaged, and no other site holds it; a commit stores anew what the source "
+                                       "still has: bailiwick dataset commit ",
+                                       dataset_.name);
       }
       break;
     case Sourcing::Stage::kOffline:

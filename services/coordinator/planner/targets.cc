@@ -152,6 +152,14 @@ std::map<std::string, Wanted> Desired(const PlanInput& input, const PlannedDatas
   return desired;
 }
 
+std::set<std::string> PurposesOf(const PlanInput& input, const PlannedDataset& dataset) {
+  std::set<std::string> purposes;
+  for (const PlannedPolicy& policy : input.policies) {
+    if (Selects(policy, dataset)) purposes.insert(policy.purpose);
+  }
+  return purposes;
+}
+
 std::set<std::string> Substitutes(const PlanInput& input, const PlannedDataset& dataset, const std::string& site) {
   std::set<std::string> substitutes;
   for (const PlannedPolicy& policy : input.policies) {
