@@ -25,6 +25,9 @@ FORMATS = {"0.1.0": {
               "bailiwick storage key 1", "bailiwick-slot 1", "key: BWDKEY0101", "run: BWIRUN1", "scan-cache.changes: BWSCHG0001",
               "scan-cache: BWSCAN0001"],
     "audit": {"coordinator": {"format": 2}, "sites/core": {"format": 2}}}}
+# The changes of the scan cache are appended, commit by commit.
+FORMATS["0.1.0-2"] = {**FORMATS["0.1.0"], "files": [n.replace("BWSCHG0001", "BWSCHG0002").replace("BWSCAN0001", "BWSCAN0002")
+                                                    for n in FORMATS["0.1.0"]["files"]]}
 
 
 def kind_of(path):

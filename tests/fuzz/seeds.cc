@@ -158,7 +158,7 @@ void Files() {
   Seed("scan_cache", "whole", std::string(1, '\0') + Chunked(cache) + Chunked(changed));
   Seed("scan_cache", "parts",
        "\3" + Chunked(cache.substr(49 + 12, cache.size() - 49 - 24)) +
-           Chunked(changed.substr(8 + 66, changed.size() - 8 - 66 - 32)));
+           Chunked(changed.substr(41 + 4 + 66, changed.size() - 41 - 4 - 66 - 36)));
 }
 
 void Manifests() {

@@ -15,8 +15,9 @@ namespace {
 // Header: magic (8, its last byte is the format), root algorithm (1), root (32), checksum of those (8).
 // Then blocks: length (4), checksum of the payload (8), payload; a block of length 0 ends the file, so that one cut
 // short is noticed. Payload: records of shared path prefix (2), rest of the path (2, bytes), size, mtime, ctime, inode,
-// device (8 each).
-constexpr std::string_view kMagic("BWSCAN\0\1", 8);
+// device (8 each). Format 1 is the same, but for records of files whose times were coarser than the build knew.
+constexpr std::string_view kMagic("BWSCAN\0\2", 8);
+constexpr std::string_view kTrustingMagic("BWSCAN\0\1", 8);
 constexpr size_t kHeaderBytes = 8 + 1 + 32 + 8;
 constexpr size_t kBlockHeaderBytes = 4 + 8;
 constexpr size_t kBlockBytes = 64 * 1024;      // payload after which a block is written
@@ -49,6 +50,23 @@ std::string EncodeHeader(const Digest& root) {
   return header;
 }
 
+struct Header {
+  Digest root;  // empty: none that this build can read
+  bool trusting = false;
+};
+
+Header ReadHeader(os::File& file) {
+  std::string header(kHeaderBytes, '\0');
+  auto n = file.ReadAt(0, header.data(), header.size());
+  if (!n.ok() || *n != header.size()) return {};
+  const bool trusting = header.starts_with(kTrustingMagic);
+  if (!trusting && !header.starts_with(kMagic)) return {};
+  if (Checksum(std::string_view(header).substr(0, kHeaderBytes - 8)) != Get<uint64_t>(&header[kHeaderBytes - 8]))
+    return {};
+  auto root = Digest::From(static_cast<uint8_t>(header[8]), std::string_view(header).substr(9, 32));
+  return root.ok() ? Header{*root, trusting} : Header{};
+}
+
 }  // namespace
 
 ScanRecord MakeScanRecord(std::string path, const os::NodeStat& stat) {
@@ -68,23 +86,23 @@ std::string ScanCachePath(const std::string& dataset_directory) {
   return os::JoinPath(dataset_directory, "scan-cache");
 }
 
+Digest ScanCacheRoot(os::Files* files, const std::string& path) {
+  auto file = files->OpenRead(path);
+  return file.ok() ? ReadHeader(**file).root : Digest();
+}
+
 std::unique_ptr<ScanCacheReader> ScanCacheReader::Open(os::Files* files, const std::string& path) {
   auto file = files->OpenRead(path);
   if (!file.ok()) return nullptr;
-  std::string header(kHeaderBytes, '\0');
-  auto n = (*file)->ReadAt(0, header.data(), header.size());
-  if (!n.ok() || *n != header.size()) return nullptr;
-  if (header.compare(0, kMagic.size(), kMagic) != 0) return nullptr;
-  if (Checksum(std::string_view(header).substr(0, kHeaderBytes - 8)) != Get<uint64_t>(&header[kHeaderBytes - 8]))
-    return nullptr;
-  auto root = Digest::From(static_cast<uint8_t>(header[8]), std::string_view(header).substr(9, 32));
-  if (!root.ok()) return nullptr;
+  const Header header = ReadHeader(**file);
+  if (header.root.empty()) return nullptr;
   auto reader = std::unique_ptr<ScanCacheReader>(new ScanCacheReader());
   reader->file_ = *std::move(file);
-  reader->root_ = *root;
+  reader->root_ = header.root;
+  reader->trusting_ = header.trusting;
   reader->offset_ = kHeaderBytes;
   ScanCacheChanges changes = ScanCacheChanges::Load(files, path);
-  if (!changes.root().empty() && changes.base() == *root) {
+  if (!changes.root().empty() && changes.base() == header.root) {
     reader->root_ = changes.root();
     reader->overlay_ = std::make_unique<Overlay>(std::move(changes));
   }
@@ -153,6 +171,13 @@ bool ScanCacheReader::Next(ScanRecord* out) {
 }
 
 bool ScanCacheReader::NextWritten(ScanRecord* out) {
+  while (NextOfFile(out)) {
+    if (!trusting_ || out->ctime_ns % kSecond != 0) return true;
+  }
+  return false;
+}
+
+bool ScanCacheReader::NextOfFile(ScanRecord* out) {
   if (ended_) return false;
   if (position_ == block_.size() && !LoadBlock()) return false;
   const char* in = block_.data() + position_;

@@ -42,6 +42,8 @@ ScanRecord MakeScanRecord(std::string path, const os::NodeStat& stat);
 std::optional<ScanRecord> TrustedScanRecord(std::string path, const os::NodeStat& stat, absl::Time begun, bool coarse);
 
 std::string ScanCachePath(const std::string& dataset_directory);
+// Manifest that the file itself is bound to, whatever changes lie beside it; empty: there is none that can be read.
+Digest ScanCacheRoot(os::Files* files, const std::string& path);
 
 class ScanCacheReader {
  public:
@@ -59,6 +61,7 @@ class ScanCacheReader {
   ScanCacheReader();
   bool LoadBlock();
   bool NextWritten(ScanRecord* out);
+  bool NextOfFile(ScanRecord* out);
 
   std::unique_ptr<os::File> file_;
   std::unique_ptr<Overlay> overlay_;  // null: nothing
@@ -69,6 +72,7 @@ class ScanCacheReader {
   std::string previous_;
   bool ended_ = false;
   bool intact_ = true;
+  bool trusting_ = false;  // written by a build that took times of whole seconds for exact ones
 };
 
 class ScanCacheWriter {

@@ -1,8 +1,10 @@
 // What commits of changes alone learned since the scan cache was written: a small file beside it, so that ten changed
 // files do not cost writing a million records. A reader of the cache sees both as one.
 //
-// The same invariants as the cache's: bound to the manifest that the cache is bound to and to the one that it makes of
-// it; not synced; damaged or of another cache, it is nothing. One thread.
+// A commit appends what it learned, bound to the manifest before it and to its own; now and then the file is written
+// anew without what was learned again since, or all goes into the cache. The same invariants as the cache's: not
+// synced; what is damaged ends it, so that it makes of the cache's manifest an older one than the newest, and is of no
+// use; of another cache, it is nothing. One thread.
 #pragma once
 
 #include <map>
@@ -24,7 +26,7 @@ class ScanCacheChanges {
   };
   using Changes = std::map<std::string, Change, ManifestOrder>;
 
-  // Nothing recorded: not there, or not this build's.
+  // All that is whole. Nothing recorded: not there, or none that this build can read.
   static ScanCacheChanges Load(os::Files* files, const std::string& cache_path);
 
   void Set(const std::string& path, std::optional<ScanRecord> record) { changes_[path].record = std::move(record); }
@@ -40,7 +42,16 @@ class ScanCacheChanges {
   const Digest& root() const { return root_; }  // and of both together
 
  private:
+  static ScanCacheChanges LoadFirstFormat(os::Files* files, const std::string& path);
   void Merge(const ScanCacheChanges& newer);
+  struct Appended {
+    uint64_t bytes = 0;        // of the file now
+    uint64_t first_bytes = 0;  // of them, what the last rewriting left
+  };
+  // Nothing: there is no file that ends with `from` and belongs to a cache of `base`.
+  std::optional<Appended> Append(os::Files* files, const std::string& path, const Digest& base, const Digest& from,
+                                 const Digest& to) const;
+  void Write(os::Files* files, const std::string& cache_path) const;
   Changes changes_;
   Digest base_;
   Digest root_;

@@ -22,6 +22,13 @@ std::string Block(std::string_view payload) {
   return out.append(crypto::Sha256(payload).view().substr(0, 8)).append(payload);
 }
 
+// A commit's body among the changes.
+std::string Frame(const std::string& body) {
+  const auto length = static_cast<uint32_t>(body.size());
+  const std::string number(reinterpret_cast<const char*>(&length), sizeof length);
+  return number + Checked(body, 32) + number;
+}
+
 }  // namespace
 
 FUZZ_TARGET(scan_cache) {
@@ -29,14 +36,21 @@ FUZZ_TARGET(scan_cache) {
   const uint8_t mode = in.Byte();
   const std::string root = std::string(1, '\1') + std::string(32, 'r');
   std::string cache(in.Chunk()), changes(in.Chunk());
-  if (mode & 1) cache = Checked(std::string("BWSCAN\0\1", 8) + root, 8) + Block(cache) + Block(in.Chunk()) + Block("");
-  if (mode & 2) changes = Checked(std::string("BWSCHG\0\1", 8) + root + root + changes, 32);
+  if (mode & 1) cache = Checked(std::string(mode & 4 ? "BWSCAN\0\1" : "BWSCAN\0\2", 8) + root, 8) + Block(cache) + Block(in.Chunk()) + Block("");
+  if (mode & 8) changes = Checked(std::string("BWSCHG\0\1", 8) + root + root + changes, 32);
+  if (mode & 2) changes = std::string("BWSCHG\0\2", 8) + root + Frame(root + root + changes) + Frame(root + root);
   files.Put("cache", cache);
   files.Put("cache.changes", changes);
   auto reader = agent::ScanCacheReader::Open(&files, "cache");
   agent::ScanRecord record;
   size_t records = 0;
   while (reader != nullptr && reader->Next(&record)) REQUIRE(++records <= cache.size() + changes.size());
+  const Digest before = reader != nullptr ? reader->root() : Digest(), after = crypto::Sha256("after");
+  agent::ScanCacheChanges more;
+  more.Set("n", agent::ScanRecord{.path = "n", .size = 2});
+  more.Save(&files, "cache", before, after);
+  reader = agent::ScanCacheReader::Open(&files, "cache");
+  REQUIRE(before.empty() || (reader != nullptr && (reader->root() == after || reader->root() == before)));
   // A commit over it ends, and leaves a cache that can be read.
   agent::ScanCache commit(&files, "cache", *Digest::From(1, std::string(32, 'r')));
   commit.Unchanged("m", {});
