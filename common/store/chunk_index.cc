@@ -297,14 +297,10 @@ absl::StatusOr<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& 
   absl::StatusOr<std::unique_ptr<IndexRuns>> runs = absl::DataLossError("found damaged while in use");
   if (!marked) runs = IndexRuns::Open(files, path, filter_bytes);
   if (absl::IsDataLoss(runs.status())) {
-    // It can be made anew from the sidecars; the bad one is kept for whoever wants to know why.
-    for (int n = 1; n < 1000; ++n) {
-      const std::string aside = absl::StrCat(path, ".corrupt-", n);
-      BW_ASSIGN_OR_RETURN(const bool taken, files->Exists(aside));
-      if (taken) continue;
-      if (absl::Status moved = files->Rename(path, aside); !absl::IsNotFound(moved)) BW_RETURN_IF_ERROR(moved);
-      break;
-    }
+    // It can be made anew from the sidecars; the last bad one is kept for whoever wants to know why.
+    const std::string aside = absl::StrCat(path, ".corrupt");
+    BW_RETURN_IF_ERROR(files->RemoveTree(aside));
+    if (absl::Status moved = files->Rename(path, aside); !absl::IsNotFound(moved)) BW_RETURN_IF_ERROR(moved);
     if (marked) BW_RETURN_IF_ERROR(files->Remove(MarkerOf(path)));
     runs = IndexRuns::Open(files, path, filter_bytes);
   }

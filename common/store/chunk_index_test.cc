@@ -180,9 +180,12 @@ TEST_F(SortedIndexTest, ADamagedOneIsSetAsideAndMadeAnew) {
     auto index = Open(name);
     ASSERT_NE(index, nullptr) << i;
     EXPECT_FALSE(*index->HasPack(Set(1), 7)) << i;
-    EXPECT_TRUE(std::filesystem::exists(path + ".corrupt-1")) << i;
+    EXPECT_TRUE(std::filesystem::exists(path + ".corrupt")) << i;
     ASSERT_TRUE(index->PutPack(Set(1), 7, PackOf(7, 0, 100)).ok());
     EXPECT_EQ(Where(*index, Set(1), 42), 7u);
+    index.reset();
+    std::ofstream(path + "/RUNS") << "nonsense again";
+    EXPECT_NE(Open(name), nullptr);
   }
 }
 

@@ -84,7 +84,11 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     SendAssignments(id.site, *session);
     if (replaced == nullptr) {
       Event("site-connected", id.site, "", 0, hello.endpoint());
-      planner_.ResetBackoff();
+      std::set<DatasetId> has;
+      for (const auto& [dataset, replicas] : state_.replicas) {
+        if (replicas.count(id.site) != 0) has.insert(dataset);
+      }
+      planner_.ResetBackoff(id.site, has);
     }
     Wake();
   }

@@ -413,4 +413,8 @@ void Planner::Avoid(DatasetId dataset, const std::string& site, const std::strin
 
 void Planner::ResetBackoff() { backoff_.clear(); }
 
+void Planner::ResetBackoff(const std::string& site, const std::set<DatasetId>& has) {
+  std::erase_if(backoff_, [&](const auto& of) { return of.first.second == site || has.count(of.first.first) != 0; });
+}
+
 }  // namespace bailiwick::coordinator

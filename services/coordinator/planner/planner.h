@@ -186,8 +186,10 @@ class Planner {
   void Succeeded(DatasetId dataset, const std::string& site);
   // The source let a transfer of the pair down.
   void Avoid(DatasetId dataset, const std::string& site, const std::string& source, absl::Duration boot);
-  // The policy or the connections changed: everything may be tried again at once.
+  // The policy changed: everything may be tried again at once.
   void ResetBackoff();
+  // The site connected: what goes there, and the datasets that it has, may be tried again at once.
+  void ResetBackoff(const std::string& site, const std::set<DatasetId>& has);
 
   struct Backoff {
     int failures = 0;  // that count towards doubling

@@ -26,6 +26,26 @@ TEST_F(PlannerTest, BackoffDoublesToAMinuteAndResets) {
   EXPECT_EQ(Only().code, "starting");
 }
 
+TEST_F(PlannerTest, ASiteThatConnectsMakesOnlyWhatItTakesPartInTriedAgain) {
+  const DatasetId a = AddDataset("a", 1).id, b = AddDataset("b", 1).id;
+  AddPolicy({ToSite("core"), ToSite("paris")});
+  auto starting = [&](const std::string& site, const std::set<DatasetId>& has) {
+    for (const DatasetId& id : {a, b}) {
+      for (const char* to : {"core", "paris"}) planner_.Failed(id, to, "reset", false, input_.boot);
+    }
+    planner_.Run(input_);
+    planner_.ResetBackoff(site, has);
+    std::vector<std::string> names;
+    for (const StartTransfer& start : planner_.Run(input_).start) {
+      names.push_back(start.dataset_name + " " + start.destination);
+    }
+    return names;
+  };
+  EXPECT_THAT(starting("us", {}), IsEmpty());
+  EXPECT_THAT(starting("core", {}), ElementsAre("a core", "b core"));
+  EXPECT_THAT(starting("factory", {b}), ElementsAre("b core", "b paris"));
+}
+
 TEST_F(PlannerTest, DeniedFailuresWaitAFixedTime) {
   const DatasetId id = AddDataset("a", 1).id;
   AddPolicy({ToSite("core")});
