@@ -32,6 +32,7 @@
 #include "common/store/version.h"
 #include "services/agent/home/scan_cache.h"
 #include "services/agent/home/scan_cache_changes.h"
+#include "services/agent/home/source_memory.h"
 #include "services/agent/replica/slot_state.h"
 #include "services/agent/transfer/frame.h"
 #include "tests/fuzz/law.h"
@@ -144,6 +145,10 @@ void Files() {
       agent::EncodeSlotState({.version = 7, .identity = digest, .manifest = kDigest, .style = {.writable = true}});
   Seed("slot_state", "whole", std::string(1, '\0') + slot);
   Seed("slot_state", "body", "\1" + slot.substr(0, slot.rfind("sha256 ")));
+
+  const agent::SourceMemory source{.path = "/data/a", .link = true, .mounts = {"b", "c/d"}};
+  agent::KeepSourceMemory(&files, "dataset", source).IgnoreError();
+  Seed("source_memory", "link", *files.Find("dataset/source"));
 
   auto writer = *agent::ScanCacheWriter::Create(&files, "cache");
   for (const char* path : {"a", "a/b", "a/c", "m"})
