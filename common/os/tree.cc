@@ -441,27 +441,27 @@ absl::Status SyncFileSystem(TreeDir& dir) {
   return ErrnoStatus(errno, "cannot sync the file system");
 }
 
-absl::StatusOr<std::vector<Extent>> DataExtents(TreeFile& file, uint64_t size) {
-  std::vector<Extent> extents;
-  uint64_t at = 0;
-  while (at < size) {
+absl::Status DataExtents(TreeFile& file, uint64_t begin, uint64_t end,
+                         const std::function<void(const Extent&)>& found) {
+  uint64_t at = begin;
+  while (at < end) {
     off_t data = ::lseek(file.fd(), static_cast<off_t>(at), SEEK_DATA);
     if (data < 0) {
       if (errno == ENXIO) break;  // only a hole is left
-      if (errno == EINVAL || errno == EOPNOTSUPP) return std::vector<Extent>{{0, size}};
-      return ErrnoStatus(errno, "cannot look for holes");
+      if (errno != EINVAL && errno != EOPNOTSUPP) return ErrnoStatus(errno, "cannot look for holes");
+      found({at, end - at});
+      break;
     }
-    if (static_cast<uint64_t>(data) >= size) break;
+    if (static_cast<uint64_t>(data) >= end) break;
     off_t hole = ::lseek(file.fd(), data, SEEK_HOLE);
     if (hole < 0) {
       if (errno != ENXIO) return ErrnoStatus(errno, "cannot look for holes");
-      hole = static_cast<off_t>(size);  // cut short meanwhile: the reader will see it
+      hole = static_cast<off_t>(end);  // cut short meanwhile: the reader will see it
     }
-    uint64_t end = std::min<uint64_t>(static_cast<uint64_t>(hole), size);
-    extents.push_back({static_cast<uint64_t>(data), end - static_cast<uint64_t>(data)});
-    at = end;
+    at = std::min<uint64_t>(static_cast<uint64_t>(hole), end);
+    found({static_cast<uint64_t>(data), at - static_cast<uint64_t>(data)});
   }
-  return extents;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<DirLock>> TryLockDir(const std::string& absolute_path, bool exclusive) {

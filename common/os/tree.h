@@ -96,9 +96,10 @@ absl::StatusOr<std::unique_ptr<TreeDir>> OpenTree(const std::string& absolute_pa
 // syncfs(2) of the file system that holds the directory: one barrier for many files.
 absl::Status SyncFileSystem(TreeDir& dir);
 
-// Data extents by SEEK_DATA/SEEK_HOLE as a hint only: callers read what it names and must treat a hole as zeros they
-// have not verified (OpenZFS #15526), so use it only on files whose allocated size is smaller than their length.
-absl::StatusOr<std::vector<Extent>> DataExtents(TreeFile& file, uint64_t size);
+// What of the range is data, in order, by SEEK_DATA/SEEK_HOLE as a hint only: callers read what it names and must treat
+// a hole as zeros they have not verified (OpenZFS #15526), so use it only on files whose allocated size is smaller than
+// their length.
+absl::Status DataExtents(TreeFile& file, uint64_t begin, uint64_t end, const std::function<void(const Extent&)>& found);
 
 // A shared or exclusive flock on a directory; dies with the process. UNAVAILABLE when it would block.
 class DirLock {

@@ -265,13 +265,22 @@ TEST_F(TreeTest, HolesAreFound) {
   constexpr uint64_t kSize = 8 << 20;
   ASSERT_TRUE((*file)->Truncate(kSize).ok());
   ASSERT_TRUE((*file)->WriteAt(4 << 20, std::string(4096, 'd')).ok());
-  auto extents = DataExtents(**file, kSize);
-  ASSERT_TRUE(extents.ok());
+  auto extents = [&](TreeFile& of, uint64_t begin, uint64_t end) {
+    std::vector<Extent> found;
+    EXPECT_TRUE(DataExtents(of, begin, end, [&](const Extent& e) { found.push_back(e); }).ok());
+    return found;
+  };
   bool covered = false;
-  for (const Extent& e : *extents) covered |= e.offset <= (4u << 20) && e.offset + e.length >= (4u << 20) + 4096;
+  for (const Extent& e : extents(**file, 0, kSize)) {
+    covered |= e.offset <= (4u << 20) && e.offset + e.length >= (4u << 20) + 4096;
+  }
   EXPECT_TRUE(covered) << "what was written is never called a hole";
+  const std::vector<Extent> part = extents(**file, (4 << 20) + 1024, (4 << 20) + 2048);
+  ASSERT_EQ(part.size(), 1u);
+  EXPECT_EQ(part[0].offset, (4u << 20) + 1024);
+  EXPECT_EQ(part[0].length, 1024u);
   auto empty = tree_->CreateFile("empty");
-  EXPECT_TRUE(DataExtents(**empty, 0)->empty());
+  EXPECT_TRUE(extents(**empty, 0, 0).empty());
 }
 
 TEST_F(TreeTest, ReflinkClonesOrSaysThatItCannot) {

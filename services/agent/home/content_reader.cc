@@ -23,29 +23,28 @@ bool SameState(const os::NodeStat& a, const os::NodeStat& b) {
 // Leaves the largest, of those that are as large the first: the same whatever they were picked from.
 void KeepLargest(std::vector<store::Hole>* holes) {
   if (holes->size() <= kMaxHoles) return;
-  std::nth_element(
-      holes->begin(), holes->begin() + kMaxHoles, holes->end(), [](const store::Hole& a, const store::Hole& b) {
-        return a.length != b.length ? a.length > b.length : a.offset < b.offset;
-      });
+  std::nth_element(holes->begin(), holes->begin() + kMaxHoles, holes->end(),
+                   [](const store::Hole& a, const store::Hole& b) {
+                     return a.length != b.length ? a.length > b.length : a.offset < b.offset;
+                   });
   holes->resize(kMaxHoles);
 }
 
-// What lies between the extents, as many as an entry can hold: the others are read like data.
-std::vector<store::Hole> HolesBetween(const std::vector<os::Extent>& extents, uint64_t size) {
+// As many as an entry can hold: the others are read like data.
+absl::StatusOr<std::vector<store::Hole>> HolesOf(os::TreeFile& file, uint64_t size) {
   std::vector<store::Hole> holes;
   uint64_t at = 0;
   auto add = [&](uint64_t end) {
     if (end > at) holes.push_back({at, end - at});
     if (holes.size() == 2 * kMaxHoles) KeepLargest(&holes);
   };
-  for (const os::Extent& extent : extents) {
+  BW_RETURN_IF_ERROR(os::DataExtents(file, 0, size, [&](const os::Extent& extent) {
     add(extent.offset);
     at = std::max(at, extent.offset + extent.length);
-  }
+  }));
   add(size);
   KeepLargest(&holes);
-  std::sort(holes.begin(), holes.end(),
-            [](const store::Hole& a, const store::Hole& b) { return a.offset < b.offset; });
+  std::sort(holes.begin(), holes.end(), [](const store::Hole& a, const store::Hole& b) { return a.offset < b.offset; });
   return holes;
 }
 
@@ -95,9 +94,9 @@ absl::StatusOr<bool> ContentReader::ReadOnce(os::TreeFile& file, const os::NodeS
                                              store::Entry* entry) {
   entry->holes.clear();
   if (!whole && stat.blocks_bytes < stat.size) {
-    absl::StatusOr<std::vector<os::Extent>> found = os::DataExtents(file, stat.size);
-    if (!found.ok()) return Annotate(found.status(), label_);
-    entry->holes = HolesBetween(*found, stat.size);
+    absl::StatusOr<std::vector<store::Hole>> holes = HolesOf(file, stat.size);
+    if (!holes.ok()) return Annotate(holes.status(), label_);
+    entry->holes = *std::move(holes);
     BW_ASSIGN_OR_RETURN(bool zero, HolesAreZero(file, entry->holes));
     if (!zero) entry->holes.clear();
   }

@@ -78,18 +78,21 @@ void Verifier::CompareMetadata(const store::Entry& entry, const os::NodeStat& st
 
 absl::StatusOr<bool> Verifier::IsZero(os::TreeFile& file, uint64_t offset, uint64_t length) {
   // Where nothing is allocated there is nothing to read.
-  absl::StatusOr<std::vector<os::Extent>> extents = os::DataExtents(file, offset + length);
-  if (!extents.ok()) return extents.status();
+  bool zero = true;
+  absl::Status read = absl::OkStatus();
   std::string buffer;
-  for (const os::Extent& extent : *extents) {
-    uint64_t from = std::max(offset, extent.offset), end = std::min(offset + length, extent.offset + extent.length);
-    for (; from < end; from += buffer.size()) {
+  const absl::Status looked = os::DataExtents(file, offset, offset + length, [&](const os::Extent& extent) {
+    const uint64_t end = extent.offset + extent.length;
+    for (uint64_t from = extent.offset; read.ok() && zero && from < end; from += buffer.size()) {
       buffer.resize(std::min<uint64_t>(kProbeBytes, end - from));
-      BW_ASSIGN_OR_RETURN(size_t n, file.ReadAt(from, buffer.data(), buffer.size()));
-      if (n != buffer.size() || buffer.find_first_not_of('\0') != std::string::npos) return false;
+      absl::StatusOr<size_t> n = file.ReadAt(from, buffer.data(), buffer.size());
+      read = n.status();
+      zero = n.ok() && *n == buffer.size() && buffer.find_first_not_of('\0') == std::string::npos;
     }
-  }
-  return true;
+  });
+  BW_RETURN_IF_ERROR(looked);
+  BW_RETURN_IF_ERROR(read);
+  return zero;
 }
 
 absl::Status Verifier::CompareContent(const store::Entry& entry, const WalkItem& item) {
