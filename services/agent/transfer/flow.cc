@@ -208,6 +208,13 @@ End Flow::Window() {
   if (!SayIdentity()) return {"BROKEN", "the connection to the peer broke", ""};
   if (End fenced = Withheld(); !fenced.complete()) return fenced;
   policy::GrantDecision decision = guard_.Check();
+  // A new law is here before the word that it is the current one: nothing flows until that came, and then it goes on.
+  const absl::Duration deadline = env_.clock->BootTime() + kPolicyCatchUp;
+  while (!decision.permitted && decision.code == "POLICY_STALE" && env_.clock->BootTime() < deadline) {
+    if (control_->cancelled(&code, &message)) return {code, message, ""};
+    env_.clock->SleepFor(absl::Milliseconds(50));
+    decision = guard_.Check();
+  }
   return decision.permitted ? End{} : Refused(decision);
 }
 

@@ -33,6 +33,9 @@ struct End {  // why a flow ended
 End Broken(const absl::Status& status);
 End Refused(const policy::GrantDecision& decision);
 
+// For a peer that has a newer law than this end: it is usually on its way, or the word that it is the current one.
+constexpr absl::Duration kPolicyCatchUp = absl::Seconds(5);
+
 class Flow {
  public:
   Flow(const TransferEnvironment& env, std::shared_ptr<FrameStream> stream, bool dialled, bool receive,

@@ -11,9 +11,6 @@ namespace {
 
 using transfer::v1::Frame;
 
-// A peer that pushed a grant of a revision we do not have yet: the bundle is usually on its way.
-constexpr absl::Duration kPolicyCatchUp = absl::Seconds(5);
-
 template <typename Envelopes>
 rpc::Chain ChainFrom(const Envelopes& envelopes) {
   rpc::Chain chain;
