@@ -120,10 +120,58 @@ class Healing(f.FleetTest):
         self.assertIn("damaged or gone", self.told("agent-data-damaged", "met")["message"])
         why = f.wait_until(lambda: (lambda r: r if "damaged" in r.text else None)(self.fleet.cli("why", "met", "core", expect=None)),
                            what="why tells of the damage")
-        self.assertIn("no other site holds it; a commit stores anew what the source still has: bailiwick dataset commit met", why.text)
+        self.assertIn("bailiwick dataset commit met stores anew what the source still has", why.text)
+        reason = [r["reason"] for r in f.rows_of(self.fleet.json("get", "replicas", "met")) if r["site"] == "factory"]
+        self.assertEqual(reason, ["version 1 is damaged here; no site is known to hold version 1"])
+        with self.stopped("factory"):  # it does not forget what it met
+            pass
         self.assertIn("nothing changed", self.fleet.commit("met", wait=False).text)
         self.fleet.wait_version("met", 1, "core")
         self.fleet.verify("met", "core")
+
+    def test_a_home_and_its_only_replica_heal_each_other(self):
+        source = self.new("both", files=0)
+        for n in range(30):
+            f.write(os.path.join(source, f"f{n}"), random.Random(n).randbytes(100_000))
+        self.fleet.commit("both")
+        self.fleet.wait_version("both", 2, "core")
+        shutil.rmtree(source)
+        f.write(os.path.join(source, "other"), b"other")
+        for site, other, part in (("factory", "core", 0.2), ("core", "factory", 0.7)):
+            with self.stopped(other):
+                with open(self.newest_pack(site), "r+b") as file:
+                    file.seek(int(os.path.getsize(self.newest_pack(site)) * part))
+                    file.write(random.Random(5).randbytes(64))
+                self.fleet.verify("both", site, expect=f.FAILED)
+        for site in ("core", "factory"):
+            f.wait_until(lambda: self.fleet.verify("both", site, expect=None).code == f.OK, what=f"{site} heals", step=0.5)
+
+    def test_damage_at_a_new_home_is_not_taken_for_what_it_gave_up(self):
+        spec = "commit: {onRequest: true}\ningest: consume\nabsent: keep\ndropAfterCopies: 1\nretain: {last: 2}"
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(self.SETUP)
+            source, moved = fleet.path("drive"), fleet.path("moved")
+            for n in range(3):
+                f.write(os.path.join(source, f"clip{n}"), random.Random(n).randbytes(1 << 20))
+            fleet.apply(f.dataset_yaml("drive", source, spec=spec))
+            fleet.commit("drive", wait=False)
+            fleet.wait_version("drive", 1, "core")
+            f.wait_until(lambda: f.pack_bytes(fleet, "factory") < 600 << 10, timeout=120, what="the home gave it up")
+            f.write(os.path.join(moved, "note"), b"n")
+            fleet.apply(f.dataset_yaml("drive", moved, site="core", spec=spec))
+            core = lambda: next(r for r in f.rows_of(fleet.json("get", "replicas", "drive")) if r["site"] == "core")
+            f.wait_until(lambda: core()["role"] == "home", what="core is the home")
+            pack = max(glob.glob(os.path.join(fleet.data("core"), "datasets", "*", "packs", "*.pack")), key=os.path.getsize)
+            with open(pack, "r+b") as file:
+                file.seek(os.path.getsize(pack) // 2)
+                file.write(random.Random(6).randbytes(64))
+            fleet.verify("drive", "core", expect=f.FAILED)
+            f.wait_until(lambda: "damaged here" in core()["reason"], what="the damage is told")
+            for n in range(3):
+                f.write(os.path.join(moved, f"new{n}"), b"%d" % n)
+                fleet.commit("drive", wait=False)
+            self.assertEqual(core()["givenUp"], [])
+            self.assertGreater(f.pack_bytes(fleet, "core"), 2 << 20)
 
     def test_what_only_a_damaged_version_keeps_is_not_lost_and_the_cause_is_said(self):
         source = self.new("kept", spec="absent: keep")

@@ -15,6 +15,8 @@ namespace bailiwick::agent {
 // Of one dataset. Thread-safe; who changes it makes that durable.
 class Damage {
  public:
+  absl::Mutex looking;  // held from a look at what is there until what was seen is Set
+
   bool Has(VersionNumber version) const {
     absl::MutexLock lock(&mutex_);
     return versions_.count(version) != 0;

@@ -153,7 +153,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
     QueueKeep(work);
   };
   transfer_env_.lacks = [this](DatasetHandle& dataset, VersionNumber version) {
-    jobs_.Submit(absl::StrCat("damage:", dataset.id.Hex()), [this, &dataset, version] { MetDamage(dataset, version); });
+    if (!dataset.damage->Has(version)) SuspectDamage(dataset);
   };
 }
 

@@ -250,8 +250,8 @@ class Agent {
   absl::Status LoadDamage(DatasetHandle& dataset);
   absl::Status SetDamage(DatasetHandle& dataset, const std::set<VersionNumber>& damaged);
   void FoundDamage(DatasetHandle& dataset, const VerifyReport& report);
-  void MetDamage(DatasetHandle& dataset, VersionNumber version);  // as it was sent
-  void LookForDamage(DatasetHandle& dataset);                     // once something was met
+  void SuspectDamage(DatasetHandle& dataset);  // looks soon, and tells when there is more than was known
+  void LookForDamage(DatasetHandle& dataset);  // once something was met
   void SayDamage(DatasetHandle& dataset);
   void LookWhatHealed(DatasetHandle& dataset);     // after a version came
   bool MustReread(Work& work);                     // whether the next commit has to: something here is damaged

@@ -45,6 +45,7 @@ void Agent::LookForDamage(DatasetHandle& dataset) {
     absl::MutexLock lock(&mutex_);
     home = work->assignment.home();
   }
+  absl::MutexLock looking(&dataset.damage->looking);
   auto look = [&]() -> absl::Status {
     BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
     std::erase_if(versions, [&](const auto& v) {
@@ -67,7 +68,9 @@ bool Agent::MustReread(Work& work) {
   }
   auto last = scrubber_.Of(*work.dataset);  // before a restart
   absl::MutexLock lock(&mutex_);
-  if (!work.reread.has_value()) work.reread = last.ok() && last->damaged != 0;
+  if (!work.reread.has_value()) {
+    work.reread = !work.dataset->damage->versions().empty() || (last.ok() && last->damaged != 0);
+  }
   return *work.reread;
 }
 
@@ -78,6 +81,7 @@ void Agent::Reread(Work& work, VersionNumber version) {
     work.reread = false;  // what is damaged still the source has no more
   }
   Log(Level::kWarning, "source-reread", {{"dataset", dataset.name}, {"version", version}});
+  absl::ReleasableMutexLock looking(&dataset.damage->looking);
   auto look = [&]() -> absl::StatusOr<bool> {
     BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
     std::erase_if(versions, [&](const auto& v) { return dataset.dropped->BaseOf(v.record.number) != 0; });
@@ -87,6 +91,7 @@ void Agent::Reread(Work& work, VersionNumber version) {
     return damaged.empty();
   };
   const absl::StatusOr<bool> healed = look();
+  looking.Release();
   if (!healed.ok()) Log(Level::kError, "damage-unknown", {{"dataset", dataset.name}, {"error", healed.status()}});
   if (healed.ok() && *healed) Log(Level::kInfo, "data-healed", {{"dataset", dataset.name}});
   const bool all = healed.ok() && *healed;
@@ -107,16 +112,19 @@ void Agent::FoundDamage(DatasetHandle& dataset, const VerifyReport& report) {
   SayDamage(dataset);
 }
 
-// What an order to redact took is not damage, and what was given up here neither.
-void Agent::MetDamage(DatasetHandle& dataset, VersionNumber version) {
-  if (dataset.damage->Has(version)) return;
-  LookForDamage(dataset);
-  if (!dataset.damage->Has(version)) return;
-  Log(Level::kError, "data-damaged", {{"dataset", dataset.name}, {"version", version}});
-  Notice("data-damaged", dataset.id,
-         absl::StrCat("what was asked for of version ", version, " is damaged or gone; bailiwick dataset verify ",
-                      dataset.name, " --site ", identity_->site(), " says what"));
-  SayDamage(dataset);
+// Something that must be here was not, or damaged. What an order to redact took is no damage, nor what was given up.
+void Agent::SuspectDamage(DatasetHandle& dataset) {
+  jobs_.Submit(absl::StrCat("damage:", dataset.id.Hex()), [this, &dataset] {
+    const std::set<VersionNumber> before = dataset.damage->versions();
+    LookForDamage(dataset);
+    const std::set<VersionNumber> damaged = dataset.damage->versions();
+    if (damaged == before || damaged.empty()) return;
+    Log(Level::kError, "data-damaged", {{"dataset", dataset.name}, {"version", *damaged.rbegin()}});
+    Notice("data-damaged", dataset.id,
+           absl::StrCat("something of version ", *damaged.rbegin(), " is damaged or gone; bailiwick dataset verify ",
+                        dataset.name, " --site ", identity_->site(), " says what"));
+    SayDamage(dataset);
+  });
 }
 
 void Agent::SayDamage(DatasetHandle& dataset) {
@@ -130,18 +138,21 @@ void Agent::SayDamage(DatasetHandle& dataset) {
 }
 
 void Agent::LookWhatHealed(DatasetHandle& dataset) {
+  absl::MutexLock looking(&dataset.damage->looking);
   const std::set<VersionNumber> before = dataset.damage->versions();
   if (before.empty()) return;
+  bool kept = false;  // by retention, one of them at least
   auto look = [&]() -> absl::Status {
     BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
     std::erase_if(versions, [&](const auto& v) { return before.count(v.record.number) == 0; });
+    kept = !versions.empty();
     BW_ASSIGN_OR_RETURN(const auto damaged, DamagedVersions(dataset, versions));
     BW_RETURN_IF_ERROR(SetDamage(dataset, damaged));
     return damaged.empty() ? scrubber_.Healed(dataset) : absl::OkStatus();
   };
   if (absl::Status looked = look(); !looked.ok()) {
     Log(Level::kError, "damage-unknown", {{"dataset", dataset.name}, {"error", looked}});
-  } else if (dataset.damage->versions().empty()) {
+  } else if (kept && dataset.damage->versions().empty()) {
     Log(Level::kInfo, "data-healed", {{"dataset", dataset.name}});
     Notice("data-healed", dataset.id, "what was damaged came anew from another site");
     if (auto work = FindWork(dataset.id); work != nullptr) {

@@ -166,46 +166,25 @@ void Agent::GiveUp(const std::shared_ptr<Work>& work) {
 }
 
 // A home that gave up content and is the home no more holds what it lacks like a damaged copy: not as a copy, and whole
-// again once it was sent anew. The other way round what a new home lacks is what others hold.
+// again once it was sent anew, also to a site that is the home again: only what others stated to hold is given up.
 void Agent::CareForDropped(const std::shared_ptr<Work>& work) {
   DatasetHandle& dataset = *work->dataset;
-  bool assigned, home, drops;
   {
     absl::MutexLock lock(&mutex_);
-    assigned = work->assigned;
-    home = work->assignment.home();
-    drops = work->assignment.spec().drop_after_copies() != 0;
+    if (!work->assigned || work->assignment.home()) return;
   }
-  if (!assigned) return;
+  if (dataset.dropped->empty()) return;
+  absl::MutexLock looking(&dataset.damage->looking);
   std::set<VersionNumber> damaged = dataset.damage->versions();
-  absl::Status status = absl::OkStatus();
-  if (!home && !dataset.dropped->empty()) {
-    auto versions = dataset.catalog->List(dataset.id);
-    status = versions.status();
-    if (status.ok()) {
-      for (const auto& version : *versions) {
-        if (dataset.dropped->BaseOf(version.record.number) != 0) damaged.insert(version.record.number);
-      }
-      status = SetDamage(dataset, damaged);
+  auto versions = dataset.catalog->List(dataset.id);
+  absl::Status status = versions.status();
+  if (status.ok()) {
+    for (const auto& version : *versions) {
+      if (dataset.dropped->BaseOf(version.record.number) != 0) damaged.insert(version.record.number);
     }
-    if (status.ok()) status = dropper_.Replace(dataset, {});
-  } else if (home && drops && !damaged.empty()) {
-    auto versions = dataset.catalog->List(dataset.id);
-    status = versions.status();
-    Dropped::Versions dropped = dataset.dropped->versions();
-    const size_t before = damaged.size();
-    if (status.ok()) {
-      for (const auto& version : *versions) {  // what was committed here is nobody's copy: damage stays damage
-        if (version.record.home_site == identity_->site() || damaged.erase(version.record.number) == 0) continue;
-        dropped.try_emplace(version.record.number);
-      }
-    }
-    if (status.ok() && damaged.size() == before) return;
-    if (status.ok()) status = dropper_.Replace(dataset, std::move(dropped));
-    if (status.ok()) status = SetDamage(dataset, damaged);
-  } else {
-    return;
+    status = SetDamage(dataset, damaged);
   }
+  if (status.ok()) status = dropper_.Replace(dataset, {});
   if (!status.ok()) Log(Level::kError, "drop-not-stored", {{"dataset", dataset.name}, {"error", status}});
   SendReport(work);
 }

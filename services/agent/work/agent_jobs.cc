@@ -121,6 +121,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
         break;
       case absl::StatusCode::kDataLoss:
         problem = "what is here of the newest version is damaged, and the next one needs it";
+        SuspectDamage(*work->dataset);
         break;
       case absl::StatusCode::kFailedPrecondition:
         problem =

@@ -165,6 +165,7 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
   }
   if (!collected.ok()) {
     Log(Level::kError, "collection-failed", {{"dataset", dataset.name}, {"error", collected.status()}});
+    if (absl::IsDataLoss(collected.status()) || absl::IsNotFound(collected.status())) SuspectDamage(dataset);
     return;
   }
   absl::Status noted = parts ? evictor_.NotePartial(dataset.id, false) : absl::OkStatus();

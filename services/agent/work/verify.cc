@@ -93,11 +93,12 @@ absl::StatusOr<std::set<VersionNumber>> DamagedVersions(DatasetHandle& dataset,
   constexpr size_t kBatch = 4096;
   std::set<VersionNumber> damaged;
   for (const auto& version : versions) {
-    bool whole = true;
     std::vector<Digest> chunks;
     auto look = [&]() -> absl::Status {
       BW_ASSIGN_OR_RETURN(const std::vector<bool> here, dataset.store->HasMany(chunks));
-      for (size_t i = 0; i < chunks.size(); ++i) whole = whole && (here[i] || dataset.redactions->HasChunk(chunks[i]));
+      for (size_t i = 0; i < chunks.size(); ++i) {
+        if (!here[i] && !dataset.redactions->HasChunk(chunks[i])) return absl::DataLossError("a chunk is not here");
+      }
       chunks.clear();
       return absl::OkStatus();
     };
@@ -105,20 +106,19 @@ absl::StatusOr<std::set<VersionNumber>> DamagedVersions(DatasetHandle& dataset,
         dataset.nodes.get(), version.record.manifest_root,
         [&](const Digest& node) -> absl::StatusOr<bool> {
           BW_ASSIGN_OR_RETURN(const bool here, dataset.store->Has(node));  // not only in the cache of nodes
-          whole = whole && here;
-          return whole;
+          if (!here) return absl::DataLossError("a node is not here");
+          return true;
         },
         [&](const store::NodeChild& chunk) -> absl::Status {
           chunks.push_back(chunk.digest);
           return chunks.size() < kBatch ? absl::OkStatus() : look();
         });
+    if (walked.ok()) walked = look();
     if (absl::IsDataLoss(walked) || absl::IsNotFound(walked)) {
-      whole = false;
+      damaged.insert(version.record.number);
     } else {
       BW_RETURN_IF_ERROR(walked);
-      BW_RETURN_IF_ERROR(look());
     }
-    if (!whole) damaged.insert(version.record.number);
   }
   return damaged;
 }

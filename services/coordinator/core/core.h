@@ -315,6 +315,7 @@ class Core {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The versions of a lawful copy but for those that its agent fenced because they are past their time.
   static std::set<VersionNumber> InUse(const ReplicaRow& row);
+  static std::set<VersionNumber> Whole(const ReplicaRow& row);  // without what is damaged there
   std::vector<UnlawfulCopy> UnlawfulCopies() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PlanEvictionsOnce(PlanInput input) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnFence(const std::string& site, const std::string& dataset, const ReplicaRow& before, const ReplicaRow& after)

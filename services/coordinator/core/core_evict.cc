@@ -96,6 +96,12 @@ std::set<VersionNumber> Core::InUse(const ReplicaRow& row) {
   return versions;
 }
 
+std::set<VersionNumber> Core::Whole(const ReplicaRow& row) {
+  std::set<VersionNumber> versions = row.versions;
+  for (VersionNumber number : row.damaged) versions.erase(number);
+  return versions;
+}
+
 std::string Core::NameOf(DatasetId dataset) const {
   if (auto stream = streams_.find(dataset); stream != streams_.end()) return stream->second.name;
   auto versions = state_.versions.find(dataset);
@@ -145,14 +151,18 @@ void Core::PlanEvictionsOnce(PlanInput input) {
   std::vector<UnlawfulCopy> copies = UnlawfulCopies();
   // What nobody declares any more: who holds what of it is all that is known.
   std::set<DatasetId> planned;
-  for (const PlannedDataset& dataset : input.datasets) planned.insert(dataset.id);
+  for (PlannedDataset& dataset : input.datasets) {
+    planned.insert(dataset.id);
+    // A damaged copy is none to rely on.
+    for (VersionNumber number : dataset.damaged) dataset.held[dataset.home_site].erase(number);
+  }
   for (const UnlawfulCopy& copy : copies) {
     if (!planned.insert(copy.dataset).second) continue;
     PlannedDataset dataset;
     dataset.id = copy.dataset;
     dataset.name = copy.dataset_name;
     for (const auto& [site, row] : state_.replicas.at(copy.dataset)) {
-      if (!Closed(row)) dataset.held[site] = row.versions;
+      if (!Closed(row)) dataset.held[site] = Whole(row);
     }
     input.datasets.push_back(std::move(dataset));
   }

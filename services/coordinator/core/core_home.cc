@@ -106,17 +106,20 @@ void Core::OnCopies(const std::string& site, const types::v1::Envelope& envelope
 std::string Core::HomeReason(const Stream& stream, const ReplicaRow& row) const {
   std::vector<std::string> parts;
   if (!row.source_problem.empty()) parts.push_back(row.source_problem);
-  if (!row.dropped.empty()) {
+  auto tell = [&](const std::set<VersionNumber>& versions, absl::string_view what) {
+    if (versions.empty()) return;
     std::vector<std::string> sites;
     auto replicas = state_.replicas.find(stream.id);
     for (const auto& [site, copy] : replicas->second) {
-      if (site != stream.home_site && copy.versions.count(*row.dropped.rbegin()) != 0) sites.push_back(site);
+      if (site != stream.home_site && copy.versions.count(*versions.rbegin()) != 0) sites.push_back(site);
     }
     parts.push_back(absl::StrCat(
-        FormatVersions(row.dropped), " given up here; ",
-        sites.empty() ? absl::StrCat("no site is known to hold version ", *row.dropped.rbegin())
-                      : absl::StrCat("version ", *row.dropped.rbegin(), " lies at ", absl::StrJoin(sites, ", "))));
-  }
+        FormatVersions(versions), what,
+        sites.empty() ? absl::StrCat("no site is known to hold version ", *versions.rbegin())
+                      : absl::StrCat("version ", *versions.rbegin(), " lies at ", absl::StrJoin(sites, ", "))));
+  };
+  tell(row.dropped, " given up here; ");
+  tell(row.damaged, row.damaged.size() == 1 ? " is damaged here; " : " are damaged here; ");
   auto drop = home_drops_.find(stream.id);
   if (drop != home_drops_.end() && !drop->second.drop.waits.empty()) parts.push_back(drop->second.drop.waits);
   return absl::StrJoin(parts, "; ");

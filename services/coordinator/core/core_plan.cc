@@ -142,7 +142,6 @@ PlanInput Core::Input() const {
         if (site == stream.home_site) {
           dataset.partial = row.partial;
           damaged = row.damaged;
-          for (VersionNumber number : damaged) dataset.held[site].erase(number);
         }
         if (!row.problem.empty()) dataset.problems[site] = row.problem;
         if (site == stream.home_site) dataset.source_problem = row.source_problem;

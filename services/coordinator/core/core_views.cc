@@ -168,6 +168,7 @@ absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const control::
     rpc::ToProto(row.record.committed_at, v->mutable_committed_at());
     v->set_message(row.record.message);
     for (const auto& [site, replica] : replicas) {
+      if (replica.damaged.count(row.record.number) != 0) continue;
       if (replica.versions.count(row.record.number) + replica.partial.count(row.record.number) != 0) v->add_sites(site);
     }
     bytes += v->ByteSizeLong();
@@ -209,8 +210,9 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
       const bool home = s == stream->home_site;
       r->set_role(home ? "home" : "replica");
       if (auto row = replicas.find(s); row != replicas.end()) {
-        for (VersionNumber n : row->second.versions) r->add_versions(n);
-        if (!row->second.versions.empty()) r->set_version(*row->second.versions.rbegin());
+        const std::set<VersionNumber> whole = Whole(row->second);
+        for (VersionNumber n : whole) r->add_versions(n);
+        if (!whole.empty()) r->set_version(*whole.rbegin());
         r->set_current(row->second.current);
         if (home) {
           for (VersionNumber n : row->second.dropped) r->add_dropped(n);

@@ -163,6 +163,11 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
     wanted->reason = view.Explain(sourcing);
   } else if (const Planner::Backoff* backoff = Waiting(backoffs, pair, input.boot)) {
     wanted->reason = {"failed", LastFailure(*backoff, input.boot), "", sourcing.version, false};
+    if (ready->dataset->damaged.count(sourcing.version) != 0) {
+      absl::StrAppend(&wanted->reason.sentence, "; what ", ready->dataset->home_site, ", the home, has of version ",
+                      sourcing.version, " is damaged: bailiwick dataset commit ", ready->dataset->name,
+                      " stores anew what the source still has");
+    }
   } else {
     ready->sourcing = std::move(sourcing);
   }

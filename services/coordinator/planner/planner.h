@@ -73,7 +73,8 @@ struct PlannedDataset {
   // At the home and no copy: it has what differs from a version that it gave up (the base), for sites that have the
   // rest.
   std::map<VersionNumber, VersionNumber> partial;  // number -> base
-  // At the home, and whole perhaps elsewhere: not in `held`; it is to have them back.
+  // Those of `held` of which something is damaged at the home. It is to have them back, and asked for them only where
+  // nobody else can be: what is whole of them counts.
   std::set<VersionNumber> damaged;
   uint32_t drop_after = 0;  // so many other sites must hold what the home gives up; 0: it does not
   // Site -> number -> transfers between the home and that copy; what is missing is not known. The home's are 0.

@@ -81,12 +81,11 @@ TEST_F(PlannerTest, LagIsTheAgeOfTheOldestNewerVersion) {
 
 TEST_F(PlannerTest, WhatIsDamagedAtTheHomeComesBackFromWhoHasIt) {
   PlannedDataset& dataset = AddDataset("a", 3);
-  dataset.held["factory"] = {2};
   dataset.damaged = {1, 3};
   dataset.held["core"] = {1};
   dataset.held["us"] = {3};  // from where the law lets nothing go
   AddPolicy({ToSite("core")});
-  EXPECT_EQ(Only().sentence, "version 2 starts from factory");
+  EXPECT_EQ(Only().sentence, "version 3 starts from factory");
   ASSERT_THAT(plan_.start, SizeIs(2));
   EXPECT_EQ(plan_.start[1].version, 1u);
   EXPECT_EQ(plan_.start[1].source, "core");
@@ -106,16 +105,33 @@ TEST_F(PlannerTest, WhatIsDamagedAtTheHomeComesBackFromWhoHasIt) {
   EXPECT_THAT(plan_.start, SizeIs(2));
 }
 
-TEST_F(PlannerTest, WhatIsDamagedAtTheHomeAndLiesNowhereElseIsSaid) {
+TEST_F(PlannerTest, ADamagedCopyAtTheHomeIsAskedWhereThereIsNoWholeOne) {
   PlannedDataset& dataset = AddDataset("a", 1);
-  dataset.held["factory"] = {};
   dataset.damaged = {1};
   AddPolicy({ToSite("core")});
-  const Reason reason = Only();
-  EXPECT_EQ(reason.code, "source-offline");
-  EXPECT_THAT(reason.sentence, HasSubstr("is damaged, and no other site holds it"));
-  EXPECT_THAT(reason.sentence, HasSubstr("bailiwick dataset commit a"));
-  EXPECT_THAT(plan_.start, IsEmpty());
+  EXPECT_EQ(Only().sentence, "version 1 starts from factory");
+  planner_.Failed(dataset.id, "core", "the source no longer has chunk 1", false, input_.boot);
+  EXPECT_THAT(Only().sentence,
+              HasSubstr("what factory, the home, has of version 1 is damaged: bailiwick dataset commit a"));
+  input_.boot += absl::Hours(1);
+  dataset.held["paris"] = {1};
+  EXPECT_EQ(Only().sentence, "version 1 starts from paris");
+  // In order: it is waited for like any other.
+  dataset = AddDataset("b", 2);
+  input_.datasets.erase(input_.datasets.begin());
+  input_.datasets[0].damaged = {1};
+  input_.policies[0].order = Order::kInOrder;
+  EXPECT_EQ(Only().sentence, "version 1 starts from factory");
+}
+
+TEST_F(PlannerTest, WhatNoPolicySelectsHealsToo) {
+  PlannedDataset& dataset = AddDataset("a", 1);
+  dataset.damaged = {1};
+  dataset.held["core"] = {1};
+  plan_ = planner_.Run(input_);
+  EXPECT_THAT(plan_.wanted, IsEmpty());
+  ASSERT_THAT(plan_.start, SizeIs(1));
+  EXPECT_EQ(plan_.start[0].destination, "factory");
 }
 
 TEST_F(PlannerTest, DenialNamesTheLawAndNeverStarts) {

@@ -196,11 +196,6 @@ Reason View::Explain(const Sourcing& sourcing) {
         reason.sentence =
             absl::StrCat(dataset_.home_site, ", the home, has of version ", sourcing.version,
                          " only what differs from version ", partial->second, ", which has to come here first");
-      } else if (dataset_.damaged.count(sourcing.version) != 0) {
-        reason.sentence = absl::StrCat("what ", dataset_.home_site, ", the home, has of version ", sourcing.version,
-                                       " is damaged, and no other site holds it; a commit stores anew what the source "
-                                       "still has: bailiwick dataset commit ",
-                                       dataset_.name);
       }
       break;
     case Sourcing::Stage::kOffline:
@@ -310,6 +305,9 @@ Sourcing View::Source(VersionNumber version) {
     sourcing.sources = site_ != nullptr && Stale(*site_) ? std::vector{site_} : stale;
   } else {
     sourcing.stage = Stage::kReady;
+    if (fresh.size() > 1 && dataset_.damaged.count(version) != 0) {
+      std::erase_if(fresh, [this](const PlannedSite* source) { return source->name == dataset_.home_site; });
+    }
     sourcing.sources = fresh;
   }
   return sourcing;

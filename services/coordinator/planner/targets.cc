@@ -157,6 +157,7 @@ std::set<std::string> PurposesOf(const PlanInput& input, const PlannedDataset& d
   for (const PlannedPolicy& policy : input.policies) {
     if (Selects(policy, dataset)) purposes.insert(policy.purpose);
   }
+  if (purposes.empty()) purposes.insert("");
   return purposes;
 }
 

@@ -36,7 +36,7 @@ int SharedRegionParts(const std::string& a, const std::string& b);
 std::vector<const PlannedDataset*> ByName(const std::vector<PlannedDataset>& datasets);
 // By site: what the policies together ask of each desired pair; reason and lag are not set yet.
 std::map<std::string, Wanted> Desired(const PlanInput& input, const PlannedDataset& dataset);
-// Which purposes the policies that select the dataset have.
+// Which purposes the policies that select the dataset have; none is one.
 std::set<std::string> PurposesOf(const PlanInput& input, const PlannedDataset& dataset);
 // Sites that stand in for this one where a policy wants a number of copies among sites of which it is one; in order of
 // name.
