@@ -48,8 +48,10 @@ class ChangeRun : public CommitRun {
   std::map<std::string, store::ManifestEdit, ManifestOrder> edits_;
   ScanCacheChanges records_;
   PathChanges later_;
-  std::set<std::string, std::less<>> led_;  // directories that LeadTo has seen to
-  bool scan_ = false;                       // there is something that only a scan gets right
+  std::vector<std::pair<std::string, os::NodeStat>> links_;  // files of several names, as they were read
+  bool clearing_ = false;                                    // of the tree that is looked at nothing stays by itself
+  std::set<std::string, std::less<>> led_;                   // directories that LeadTo has seen to
+  bool scan_ = false;                                        // there is something that only a scan gets right
 };
 
 void ChangeRun::LeaveForLater(const std::string& path) {
@@ -61,7 +63,11 @@ void ChangeRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
   std::optional<ScanRecord> record = RecordOf(path, stat);
   if (!record && context_.source.consume) later_.emplace(path, ChangeKind::kItself);  // only with one is it consumed
   records_.Set(path, std::move(record));
-  WatchLinks(path, stat);
+  if (stat.links > 1) {
+    links_.emplace_back(path, stat);  // the watch hears of it when it is in a version
+  } else {
+    WatchLinks(path, stat);
+  }
 }
 
 bool ChangeRun::IgnoredAbove(std::string_view path) const {
@@ -106,6 +112,7 @@ absl::Status ChangeRun::LeadTo(const std::string& path) {
       return absl::OkStatus();
     }
     item.stat = *stat;
+    records_.Drop(directory);
     Edit(MakeEntry(item, store::EntryType::kDirectory));
   }
   return absl::OkStatus();
@@ -186,7 +193,8 @@ absl::Status ChangeRun::VisitFile(const WalkItem& item, const store::Entry* prev
   ++counts_.files;
   if (item.stat.links > 1) {
     const SourceWatch::Link link = context_.watch->LookAgain(MakeScanRecord(item.path, item.stat));
-    if (link == SourceWatch::Link::kSame) return absl::OkStatus();
+    const bool stays = !clearing_ && previous != nullptr && previous->type == store::EntryType::kFile;
+    if (link == SourceWatch::Link::kSame && stays) return absl::OkStatus();
     if (link == SourceWatch::Link::kNew) scan_ = true;  // its other names are not known
   }
   if (Unsettled(item.stat)) {
@@ -217,6 +225,7 @@ absl::Status ChangeRun::VisitFile(const WalkItem& item, const store::Entry* prev
 void ChangeRun::VisitExcluded(const WalkItem& item, const store::Entry* previous) {
   if (previous == nullptr) return;
   if (item.stat.type != os::NodeType::kDirectory) return Absent(item.path);
+  records_.Drop(item.path);
   if (previous->type == store::EntryType::kDirectory) return Edit(MakeEntry(item, store::EntryType::kDirectory));
   edits_[item.path];  // what was there goes
 }
@@ -268,6 +277,7 @@ absl::Status ChangeRun::VisitTree(const WalkItem& top) {
   walker.Refuse([this](const os::NodeStat& below) { return own_.Check(below); });
   walker.BeforeListing(
       [&](os::TreeDir& below, std::string_view path) { context_.watch->Enter(below, prefix + std::string(path)); });
+  clearing_ = edit.clear_below;
   WalkItem item;
   while (!scan_) {
     BW_ASSIGN_OR_RETURN(bool more, walker.Next(&item));
@@ -277,6 +287,7 @@ absl::Status ChangeRun::VisitTree(const WalkItem& top) {
                         store::FindEntry(&base_, newest_->record.manifest_root, item.path));
     BW_RETURN_IF_ERROR(Visit(item, previous ? &*previous : nullptr));
   }
+  clearing_ = false;
   return absl::OkStatus();
 }
 
@@ -347,6 +358,7 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges
   if (summary->entries == 0 || (summary->files == 0 && summary->entries < before.entries)) return std::nullopt;
   if (absl::Status status = Publish(*summary, before.skipped); !status.ok()) return Described(status);
   records_.Save(dataset_.files, ScanCachePath(dataset_.directory), before.manifest_root, summary->root);
+  for (const auto& [path, stat] : links_) WatchLinks(path, stat);
   context_.watch->Rebind(Binding(summary->root));
   context_.watch->Return(std::move(later_));
   Report();

@@ -1,4 +1,5 @@
-// Commits of what a watch saw, beside commits that scan: the versions must be the same, whatever happened to the source.
+// Commits of what a watch saw, beside commits that scan: the versions must be the same, whatever happened to the
+// source.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -37,6 +38,8 @@ class ChangesTest : public ::testing::Test {
     if (a.manifest_root != b.manifest_root) Explain(watching_, by_changes->version, scanning_, by_scan->version);
     return by_changes->scanned;
   }
+  // So that what was written before is old enough for its times to tell whether it is written again.
+  static void Rest() { os::Clock::System()->SleepFor(absl::Milliseconds(50)); }
   static void Explain(DatasetFixture& watching, const store::CatalogVersion& a, DatasetFixture& scanning,
                       const store::CatalogVersion& b) {
     auto mine = watching.Entries(a), wanted = scanning.Entries(b);
@@ -211,6 +214,27 @@ TEST_F(ChangesTest, AFileThatIsReachedThroughAnotherNameIsSeen) {
   EXPECT_FALSE(Agree());
 }
 
+TEST_F(ChangesTest, AFileOfSeveralNamesStaysWhereItsDirectoryWentAndCameBack) {
+  WriteText(Path("d/f"), "one");
+  WriteText(Path("d/deep/g"), "one");
+  WriteText(Path("other"), "x");
+  fs::create_hard_link(Path("d/f"), temp_ / "elsewhere");
+  fs::create_hard_link(Path("d/deep/g"), Path("d/deep/h"));
+  Rest();
+  Agree();
+  EXPECT_FALSE(Agree());
+  fs::rename(Path("d"), Path("e"));
+  fs::rename(Path("e"), Path("d"));
+  EXPECT_FALSE(Agree());
+  fs::rename(Path("d"), temp_ / "out");
+  fs::rename(temp_ / "out", Path("d"));
+  WriteText(Path("other"), "y");
+  EXPECT_FALSE(Agree());
+  WriteText(temp_ / "elsewhere", "two");
+  EXPECT_FALSE(Agree());
+  EXPECT_EQ(watching_.Content(watching_.Entries(Watching()->version).at("d/f")), "two");
+}
+
 TEST_F(ChangesTest, WhatIsNotCertainIsScanned) {
   WriteText(Path("a"), "a");
   WriteText(Path("d/b"), "b");
@@ -255,6 +279,24 @@ TEST_F(ChangesTest, WhatFailsIsLookedAtAgain) {
   watching_.cancelled = true;
   EXPECT_TRUE(absl::IsCancelled(Watching().status()));
   watching_.cancelled = false;
+  EXPECT_FALSE(Agree());
+  EXPECT_EQ(watching_.Content(watching_.Entries(Watching()->version).at("a")), "b");
+}
+
+TEST_F(ChangesTest, AFileOfSeveralNamesThatWasReadByACommitThatFailedIsReadAgain) {
+  WriteText(Path("a"), "a");
+  WriteText(Path("z"), std::string(12 << 20, 'z'));
+  fs::create_hard_link(Path("a"), Path("a too"));
+  Rest();
+  Agree();
+  EXPECT_FALSE(Agree());
+  WriteText(Path("a"), "b");
+  Rest();
+  SetTimes(Path("z"), 1000);
+  int64_t second = 1000;  // called while the file is being read: it is larger than what is handed over at once
+  auto change = [&](const CommitProgress&) { SetTimes(Path("z"), ++second); };
+  auto failed = watching_.Commit(spec_, {}, change, os::Clock::System(), &watch_);
+  EXPECT_EQ(failed.status().code(), absl::StatusCode::kFailedPrecondition) << "z kept changing";
   EXPECT_FALSE(Agree());
   EXPECT_EQ(watching_.Content(watching_.Entries(Watching()->version).at("a")), "b");
 }

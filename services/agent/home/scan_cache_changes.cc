@@ -11,12 +11,11 @@
 namespace bailiwick::agent {
 namespace {
 
-// Magic (8, its last byte is the format), root of the cache (algorithm 1, digest 32). Then for each commit: length of its
-// body (4), body, SHA-256 of the body, and the length once more (4), by which the last one is found. Body: roots before
-// and after (33 each), then for each path in order: flags (1), path length (2), path, and where it has a record size,
-// mtime, ctime, inode, device (8 each).
-// Format 1: root of the cache, root after, paths; at the end the SHA-256 of all before. Its records are of builds that
-// took times of whole seconds for exact ones.
+// Magic (8, its last byte is the format), root of the cache (algorithm 1, digest 32). Then for each commit: length of
+// its body (4), body, SHA-256 of the body, and the length once more (4), by which the last one is found. Body: roots
+// before and after (33 each), then for each path in order: flags (1), path length (2), path, and where it has a record
+// size, mtime, ctime, inode, device (8 each). Format 1: root of the cache, root after, paths; at the end the SHA-256 of
+// all before. Its records are of builds that took times of whole seconds for exact ones.
 constexpr std::string_view kMagic("BWSCHG\0\2", 8);
 constexpr std::string_view kTrustingMagic("BWSCHG\0\1", 8);
 constexpr uint8_t kHasRecord = 1;
@@ -247,7 +246,11 @@ void ScanCacheChanges::Save(os::Files* files, const std::string& cache_path, con
     const uint64_t left = kHeaderBytes + kFrameBytes + appended->first_bytes;
     if (appended->bytes <= left + std::max<uint64_t>(kAppended, left / 2)) return;
     const ScanCacheChanges all = Load(files, cache_path);
-    if (all.base_ == base && all.root_ == to) all.Write(files, cache_path);
+    if (all.base_ == base && all.root_ == to) {
+      all.Write(files, cache_path);
+    } else {
+      Remove(files, cache_path);  // something in it is damaged: it would only grow
+    }
     return;
   }
   ScanCacheChanges all = Load(files, cache_path);
