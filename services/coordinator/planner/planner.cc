@@ -339,12 +339,12 @@ void StartHealing(const PlanInput& input, const Planner::Avoided& avoided, const
 
 }  // namespace
 
-bool Planner::Replaceable(const PlanInput& input, const PlannedDataset& dataset, const Wanted& wanted,
+bool Planner::Replaceable(const PlanInput& input, const PlannedDataset& dataset, const std::set<std::string>& purposes,
                           const RunningTransfer& running) const {
-  View view(input, dataset, wanted.site, wanted.purposes);
+  View view(input, dataset, running.destination, purposes);
   const std::vector<const PlannedSite*> sources = view.SourcesOf(running.version).sources;
   return std::any_of(sources.begin(), sources.end(), [&](const PlannedSite* source) {
-    return source->name != running.source && avoided_.count({dataset.id, wanted.site, source->name}) == 0;
+    return source->name != running.source && avoided_.count({dataset.id, running.destination, source->name}) == 0;
   });
 }
 
@@ -360,6 +360,11 @@ Plan Planner::Run(const PlanInput& input) {
     if (!dataset->damaged.empty()) {
       auto node = backoff_.extract(Pair(dataset->id, dataset->home_site));
       if (!node.empty()) kept.insert(std::move(node));
+      const RunningTransfer* running = load.Of({dataset->id, dataset->home_site});
+      if (running != nullptr && running->stalled &&
+          Replaceable(input, *dataset, PurposesOf(input, *dataset), *running)) {
+        plan.replace.push_back(running->transfer_id);
+      }
     }
     for (auto& [site, wanted] : Desired(input, *dataset)) {
       Ready ready;
@@ -370,7 +375,7 @@ Plan Planner::Run(const PlanInput& input) {
         ready.newest_held = *held.rbegin();
       Assess(input, load, backoff_, &wanted, &ready);
       const RunningTransfer* running = load.Of({dataset->id, site});
-      if (running != nullptr && running->stalled && Replaceable(input, *dataset, wanted, *running)) {
+      if (running != nullptr && running->stalled && Replaceable(input, *dataset, wanted.purposes, *running)) {
         plan.replace.push_back(running->transfer_id);
       }
       auto node = backoff_.extract(Pair(dataset->id, site));

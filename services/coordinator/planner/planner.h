@@ -202,7 +202,7 @@ class Planner {
 
  private:
   // Whether another source could go on with what stalls.
-  bool Replaceable(const PlanInput& input, const PlannedDataset& dataset, const Wanted& wanted,
+  bool Replaceable(const PlanInput& input, const PlannedDataset& dataset, const std::set<std::string>& purposes,
                    const RunningTransfer& running) const;
 
   Avoided avoided_;

@@ -124,6 +124,17 @@ TEST_F(PlannerTest, ADamagedCopyAtTheHomeIsAskedWhereThereIsNoWholeOne) {
   EXPECT_EQ(Only().sentence, "version 1 starts from factory");
 }
 
+TEST_F(PlannerTest, WhoHangsWhileTheHomeHealsIsReplaced) {
+  PlannedDataset& dataset = AddDataset("a", 1);
+  dataset.damaged = {1};
+  dataset.held["core"] = {1};
+  AddPolicy({ToSite("core")});
+  AddRunning(dataset, 1, "core", "factory").stalled = true;
+  EXPECT_THAT(planner_.Run(input_).replace, IsEmpty()) << "by nobody";
+  dataset.held["paris"] = {1};
+  EXPECT_THAT(planner_.Run(input_).replace, SizeIs(1));
+}
+
 TEST_F(PlannerTest, WhatNoPolicySelectsHealsToo) {
   PlannedDataset& dataset = AddDataset("a", 1);
   dataset.damaged = {1};
