@@ -137,7 +137,10 @@ TEST_F(PlannerTest, WhoHangsWhileTheHomeHealsIsReplaced) {
 
 TEST_F(PlannerTest, WhatNoPolicySelectsHealsToo) {
   PlannedDataset& dataset = AddDataset("a", 1);
+  EXPECT_TRUE(NotSelected(input_, "a", "factory").satisfied);
   dataset.damaged = {1};
+  EXPECT_FALSE(NotSelected(input_, "a", "factory").satisfied);
+  EXPECT_THAT(NotSelected(input_, "a", "factory").sentence, HasSubstr("what it has of version 1 is damaged"));
   dataset.held["core"] = {1};
   plan_ = planner_.Run(input_);
   EXPECT_THAT(plan_.wanted, IsEmpty());

@@ -193,6 +193,10 @@ Reason NotSelected(const PlanInput& input, const std::string& dataset_name, cons
     Reason home = reason("home", absl::StrCat("site ", site_name, " is the home of ", dataset_name));
     home.satisfied = true;
     if (!dataset->versions.empty()) home.version = dataset->versions.back().number;
+    if (!dataset->damaged.empty()) {
+      absl::StrAppend(&home.sentence, "; what it has of version ", *dataset->damaged.rbegin(), " is damaged");
+      home.satisfied = dataset->damaged.count(home.version) == 0;
+    }
     return home;
   }
   const PlannedSite* site = FindSite(input, site_name);
