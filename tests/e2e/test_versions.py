@@ -1,4 +1,5 @@
 """Datasets with very many versions: the list does not end where an answer does, and what nobody holds any more is forgotten without harm."""
+import contextlib
 import glob
 import os
 import shutil
@@ -53,9 +54,15 @@ class Versions(f.FleetTest):
         backup = self.fleet.path("backup")
         shutil.copytree(self.fleet.data("core"), backup, symlinks=True)
         self.fleet.dev("start", "core")
-        self.make("back", 260, "", retain=2)
-        self.fleet.wait_version("back", 263, "core")
-        f.wait_until(lambda: 3 not in self.listed("back"), timeout=120, what="nobody holds it, and it is forgotten")
+        newest = 3
+        for more in (260, 120, 120):  # many are forgotten at once; core may have held version 3 still when the first were
+            self.make("back", more, "", retain=2)
+            newest += more
+            self.fleet.wait_version("back", newest, "core")
+            with contextlib.suppress(AssertionError):
+                f.wait_until(lambda: 3 not in self.listed("back"), timeout=20, what="nobody holds it, and it is forgotten")
+                break
+        self.assertNotIn(3, self.listed("back"))
         self.assertLess(len(self.listed("back")), 210)
 
         self.fleet.dev("stop", "factory")
@@ -69,7 +76,7 @@ class Versions(f.FleetTest):
         self.fleet.cli("dataset", "checkout", "back", "3", self.fleet.path("old"), "--site", "core")
         self.assertEqual(f.read(self.fleet.path("old", "n")), b"2")
         self.fleet.dev("start", "factory")
-        self.fleet.wait_version("back", 263, "core")
+        self.fleet.wait_version("back", newest, "core")
         replicas = {r["site"]: r for r in self.fleet.json("get", "replicas")["replicas"] if r["dataset"] == "back"}
         self.assertEqual(replicas["factory"]["state"], "current", replicas)
 
