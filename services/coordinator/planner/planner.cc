@@ -355,17 +355,17 @@ Plan Planner::Run(const PlanInput& input) {
   BackoffMap kept;
   std::vector<Ready> queue;
   size_t rank = 0;
+  auto care = [&](const PlannedDataset& dataset, const std::string& site, const std::set<std::string>& purposes) {
+    const RunningTransfer* running = load.Of({dataset.id, site});
+    if (running != nullptr && running->stalled && Replaceable(input, dataset, purposes, *running)) {
+      plan.replace.push_back(running->transfer_id);
+    }
+    auto node = backoff_.extract(Pair(dataset.id, site));
+    if (!node.empty()) kept.insert(std::move(node));
+  };
   for (const PlannedDataset* dataset : ByName(input.datasets)) {
     ++rank;
-    if (!dataset->damaged.empty()) {
-      auto node = backoff_.extract(Pair(dataset->id, dataset->home_site));
-      if (!node.empty()) kept.insert(std::move(node));
-      const RunningTransfer* running = load.Of({dataset->id, dataset->home_site});
-      if (running != nullptr && running->stalled &&
-          Replaceable(input, *dataset, PurposesOf(input, *dataset), *running)) {
-        plan.replace.push_back(running->transfer_id);
-      }
-    }
+    if (!dataset->damaged.empty()) care(*dataset, dataset->home_site, PurposesOf(input, *dataset));
     for (auto& [site, wanted] : Desired(input, *dataset)) {
       Ready ready;
       ready.wanted = plan.wanted.size();
@@ -374,12 +374,7 @@ Plan Planner::Run(const PlanInput& input) {
       if (const std::set<VersionNumber>& held = HeldAt(*dataset, site); !held.empty())
         ready.newest_held = *held.rbegin();
       Assess(input, load, backoff_, &wanted, &ready);
-      const RunningTransfer* running = load.Of({dataset->id, site});
-      if (running != nullptr && running->stalled && Replaceable(input, *dataset, wanted.purposes, *running)) {
-        plan.replace.push_back(running->transfer_id);
-      }
-      auto node = backoff_.extract(Pair(dataset->id, site));
-      if (!node.empty()) kept.insert(std::move(node));
+      care(*dataset, site, wanted.purposes);
       plan.wanted.push_back(std::move(wanted));
       if (ready.sourcing.version != 0) queue.push_back(std::move(ready));
     }
