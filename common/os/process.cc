@@ -11,6 +11,8 @@
 #include <string_view>
 #include <thread>
 
+#include "absl/synchronization/mutex.h"
+
 namespace bailiwick::os {
 namespace {
 
@@ -37,6 +39,12 @@ void KeepMemoryPrivate() {
 
 void SettleAllocator() {
   mallopt(M_ARENA_MAX, 8 * static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+}
+
+void SkipLockOrderChecks() {
+#ifdef BAILIWICK_RELEASE
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
 }
 
 void HideArguments(int argc, char** argv, const std::vector<std::string>& options) {

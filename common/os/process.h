@@ -24,6 +24,11 @@ void HideArguments(int argc, char** argv, const std::vector<std::string>& option
 // allocates before it reads the errno of its connect (grpc/grpc#35064): a coordinator that is there was not found.
 void SettleAllocator();
 
+// In a release no lock looks any more whether locks are taken in an order that could deadlock. Debian's Abseil
+// comes with that switched on for everyone, gRPC included: behind one lock of the whole process, at each lock that is
+// taken. Tests and the dev build keep it.
+void SkipLockOrderChecks();
+
 // As many open files as the system lets this process have. Who opens connections and leaves them lying then does not
 // take from the data the few that are left of the default of 1024.
 void RaiseOpenFiles();

@@ -419,6 +419,7 @@ int Main(int argc, char** argv) {
   }
   if (!*exec) os::KeepMemoryPrivate();  // what exec becomes is not ours
   os::SettleAllocator();
+  os::SkipLockOrderChecks();
   if (*run) {
     os::RaiseOpenFiles();
     KeepBuffers();

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   using namespace bailiwick;
   os::KeepMemoryPrivate();  // it reads keys
   os::SettleAllocator();
+  os::SkipLockOrderChecks();
   telemetry::InitLogging("cli", telemetry::Format::kText, telemetry::Level::kError);
   rpc::RouteGrpcLog();
   os::HideArguments(argc, argv, {"--token"});
