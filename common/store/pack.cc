@@ -1,6 +1,9 @@
 #include "common/store/pack.h"
 
 #include <xxhash.h>
+#ifdef BAILIWICK_XXHASH_DISPATCH
+#include <xxh_x86dispatch.h>  // has XXH3_64bits mean the fastest that this processor can
+#endif
 
 #include <algorithm>
 #include <cstring>
