@@ -1,49 +1,56 @@
-// The names in a directory, sorted bytewise, in little more memory than their bytes: directories have millions.
-// Not thread-safe.
+// The names in a directory, sorted bytewise: directories have millions. Some MiB of them are kept as they are; what is
+// beyond that in runs, sorted and compressed, which are merged as the names are handed out. Names have most of their
+// letters in common with their neighbours, so that a few bytes of memory are left of each, however long they are. Not
+// thread-safe.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/store/dataset_store.h"
 
 namespace bailiwick::agent {
 
 class NameList {
  public:
-  // Of at most 255 bytes (NAME_MAX); a longer one, or more than 4 GiB of them, is not taken: false.
-  bool Add(std::string_view name) {
-    if (name.size() > 255 || blocks_.size() >= kMaxBlocks) return false;
-    if (blocks_.empty() || used_ + 1 + name.size() > kBlock) {
-      blocks_.push_back(std::make_unique_for_overwrite<char[]>(kBlock));
-      used_ = 0;
-    }
-    places_.push_back(static_cast<uint32_t>((blocks_.size() - 1) * kBlock + used_));
-    char* at = blocks_.back().get() + used_;
-    *at = static_cast<char>(name.size());
-    std::memcpy(at + 1, name.data(), name.size());
-    used_ += 1 + name.size();
-    return true;
-  }
-  void Sort() {
-    std::sort(places_.begin(), places_.end(), [this](uint32_t a, uint32_t b) { return At(a) < At(b); });
-  }
-  size_t size() const { return places_.size(); }
-  std::string_view operator[](size_t i) const { return At(places_[i]); }  // until the list goes
+  static constexpr size_t kRunBytes = 8 << 20;
+
+  // Of at most 255 bytes (NAME_MAX); a longer one is not taken: false.
+  bool Add(std::string_view name);
+  // After the last Add and before the first Next. An error of either is a defect: what was compressed does not
+  // decompress.
+  absl::Status Sort();
+  // The next one in order; false at the end.
+  absl::StatusOr<bool> Next(std::string* name);
 
  private:
-  static constexpr size_t kBlock = 64 << 10, kMaxBlocks = (uint64_t{1} << 32) / kBlock;
+  static constexpr size_t kBlock = 32 << 10;
 
-  std::string_view At(uint32_t place) const {
-    const char* at = blocks_[place / kBlock].get() + place % kBlock;
-    return {at + 1, static_cast<unsigned char>(*at)};
-  }
+  // Sorted; what it has ahead.
+  struct Run {
+    std::vector<store::StoredChunk> blocks;  // the last comes first
+    std::string open;                        // the block before them
+    size_t at = 0;                           // in it, of the next name
 
-  std::vector<std::unique_ptr<char[]>> blocks_;  // a byte of length and the name, one after the other
-  size_t used_ = 0;                              // of the last block
-  std::vector<uint32_t> places_;
+    std::string_view name() const;
+    absl::StatusOr<bool> Load();  // the next block, once all of the open one was taken; false: there is none
+  };
+
+  static bool Later(const Run& a, const Run& b);
+  std::string_view At(uint32_t place) const;
+  void SortLoose();
+  void PackLoose();
+
+  // Not in a run yet: a byte of length and the name, one after the other.
+  std::vector<std::unique_ptr<char[]>> loose_;
+  size_t used_ = 0;               // of its last block
+  std::vector<uint32_t> places_;  // in it
+  size_t next_ = 0;               // of them
+  std::vector<Run> runs_;         // a heap once sorted: the one with the least name first
 };
 
 }  // namespace bailiwick::agent

@@ -15,9 +15,8 @@ constexpr int kMaxKindChanges = 5;  // of one name while it is looked at
 absl::Status List(os::TreeDir& dir, NameList* names) {
   bool all = true;
   BW_RETURN_IF_ERROR(dir.List([&](std::string_view name) { all = names->Add(name) && all; }));
-  if (!all) return absl::OutOfRangeError("it holds more names, or longer ones, than can be committed");
-  names->Sort();
-  return absl::OkStatus();
+  if (!all) return absl::OutOfRangeError("it holds longer names than can be committed");
+  return names->Sort();
 }
 
 }  // namespace
@@ -89,14 +88,14 @@ absl::StatusOr<bool> TreeWalker::Visit(const std::string& name, WalkItem* item) 
 
 absl::StatusOr<bool> TreeWalker::Next(WalkItem* item) {
   if (!started_) BW_RETURN_IF_ERROR(Start());
+  std::string name;
   while (!frames_.empty()) {
-    Frame& frame = frames_.back();
-    if (frame.next == frame.names.size()) {
+    BW_ASSIGN_OR_RETURN(const bool more, frames_.back().names.Next(&name));
+    if (!more) {
       frames_.pop_back();
       if (!frames_.empty()) path_.resize(frames_.back().path_length);
       continue;
     }
-    const std::string name(frame.names[frame.next++]);
     BW_ASSIGN_OR_RETURN(bool there, Visit(name, item));
     if (there) return true;
   }

@@ -1,5 +1,6 @@
 // A directory tree in manifest order: depth first, names sorted bytewise, a directory before what it holds. Memory is
-// the names of the directories on the current path; open handles are bounded whatever the depth. One thread.
+// the names of the directories on the current path (name_list.h); open handles are bounded whatever the depth. One
+// thread.
 //
 // The tree may change meanwhile: what vanishes between listing and visiting is not there; what becomes another kind of
 // thing is visited as what it became.
@@ -49,7 +50,6 @@ class TreeWalker {
     std::string prefix;      // from `dir` to this directory, "" or with a trailing '/'
     size_t path_length = 0;  // of path_ with a trailing '/' for this directory
     NameList names;
-    size_t next = 0;
   };
   absl::Status Start();
   // OK and false: it has vanished.

@@ -1,6 +1,9 @@
 #include "services/agent/home/tree_walker.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
+
+#include <random>
 
 #include "common/store/manifest.h"
 #include "services/agent/home/dataset_fixture.h"
@@ -73,16 +76,45 @@ TEST(TreeWalkerTest, VanishedIsAbsent) {
   EXPECT_EQ(seen, (std::vector<std::string>{"a"}));
 }
 
+void ExpectSorted(NameList& names, std::vector<std::string> given) {
+  ASSERT_TRUE(names.Sort().ok());
+  std::sort(given.begin(), given.end());
+  std::string name;
+  for (const std::string& expected : given) {
+    ASSERT_EQ(names.Next(&name).value_or(false), true);
+    ASSERT_EQ(name, expected);
+  }
+  EXPECT_EQ(names.Next(&name).value_or(true), false);
+}
+
+size_t InUse() {
+  const struct mallinfo2 info = ::mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
 TEST(NameListTest, SortsBytewiseAndKeepsWhatItWasGiven) {
   NameList names;
   std::vector<std::string> given = {"b", "a\n", std::string(255, 'x'), "\xff", "B", "a", "aa"};
   for (int n = 0; n < 20'000; ++n) given.push_back(absl::StrCat("f", n * 7919 % 20'000));
   for (const std::string& name : given) ASSERT_TRUE(names.Add(name));
   EXPECT_FALSE(names.Add(std::string(256, 'y')));
-  names.Sort();
-  std::sort(given.begin(), given.end());
-  ASSERT_EQ(names.size(), given.size());
-  for (size_t i = 0; i < given.size(); ++i) ASSERT_EQ(names[i], given[i]);
+  ExpectSorted(names, given);
+}
+
+TEST(NameListTest, MillionsOfLongNamesTakeAFractionOfTheirBytes) {
+  NameList names;
+  std::vector<std::string> given;
+  for (int n = 0; n < 200'000; ++n) given.push_back(absl::StrCat(n * 7919 % 200'000, std::string(240, 'n')));
+  std::mt19937_64 random(7);
+  for (int n = 0; n < 50'000; ++n) {  // and some that do not compress
+    std::string name(random() % 255 + 1, '\0');
+    for (char& c : name) c = static_cast<char>(random() % 255 + 1);
+    given.push_back(std::move(name));
+  }
+  const size_t before = InUse();
+  for (const std::string& name : given) ASSERT_TRUE(names.Add(name));
+  EXPECT_LT(InUse() - before, NameList::kRunBytes + (16 << 20)) << "of " << 200'000 * 246 + 50'000 * 128 << " bytes";
+  ExpectSorted(names, given);
 }
 
 }  // namespace
