@@ -123,6 +123,10 @@ class Healing(f.FleetTest):
         self.assertIn("bailiwick dataset commit met stores anew what the source still has", why.text)
         reason = [r["reason"] for r in f.rows_of(self.fleet.json("get", "replicas", "met")) if r["site"] == "factory"]
         self.assertEqual(reason, ["version 1 is damaged here; no site is known to hold version 1"])
+        problem = [d["problem"] for d in self.fleet.json("status")["datasets"] if d["name"] == "met"]
+        self.assertEqual(problem, ["version 1 is damaged at factory; no site is known to hold version 1"])
+        home = self.fleet.cli("why", "met", "factory", expect=None).text
+        self.assertIn("what it has of version 1 is damaged; no site is known to hold version 1", home)
         with self.stopped("factory"):  # it does not forget what it met
             pass
         self.assertIn("nothing changed", self.fleet.commit("met", wait=False).text)

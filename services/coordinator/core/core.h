@@ -335,7 +335,12 @@ class Core {
   void AskForCopies(DatasetId dataset, const std::string& site, const std::set<VersionNumber>& numbers)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnCopies(const std::string& site, const types::v1::Envelope& envelope) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What there is to say of the home: what is wrong with its source, what it gave up and what it keeps for now.
+  // That something is damaged at the home, and how it comes back or why it does not; empty: nothing is. `where`:
+  // "here".
+  std::string HomeDamage(const Stream& stream, const ReplicaRow& row, absl::string_view where) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What there is to say of the home: what is wrong with its source, what it gave up, what is damaged and what it keeps
+  // for now.
   std::string HomeReason(const Stream& stream, const ReplicaRow& row) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Redaction: core_redact.cc.

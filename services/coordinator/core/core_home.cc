@@ -103,23 +103,28 @@ void Core::OnCopies(const std::string& site, const types::v1::Envelope& envelope
   session->second->Send(std::move(message));
 }
 
+std::string Core::HomeDamage(const Stream& stream, const ReplicaRow& row, absl::string_view where) const {
+  if (row.damaged.empty()) return "";
+  auto healing = plan_.healing.find(stream.id);
+  return absl::StrCat(FormatVersions(row.damaged), row.damaged.size() == 1 ? " is" : " are", " damaged ", where,
+                      healing == plan_.healing.end() ? "" : absl::StrCat("; ", healing->second));
+}
+
 std::string Core::HomeReason(const Stream& stream, const ReplicaRow& row) const {
   std::vector<std::string> parts;
   if (!row.source_problem.empty()) parts.push_back(row.source_problem);
-  auto tell = [&](const std::set<VersionNumber>& versions, absl::string_view what) {
-    if (versions.empty()) return;
+  if (!row.dropped.empty()) {
+    const VersionNumber newest = *row.dropped.rbegin();
     std::vector<std::string> sites;
-    auto replicas = state_.replicas.find(stream.id);
-    for (const auto& [site, copy] : replicas->second) {
-      if (site != stream.home_site && copy.versions.count(*versions.rbegin()) != 0) sites.push_back(site);
+    for (const auto& [site, copy] : state_.replicas.at(stream.id)) {
+      if (site != stream.home_site && copy.versions.count(newest) != 0) sites.push_back(site);
     }
-    parts.push_back(absl::StrCat(
-        FormatVersions(versions), what,
-        sites.empty() ? absl::StrCat("no site is known to hold version ", *versions.rbegin())
-                      : absl::StrCat("version ", *versions.rbegin(), " lies at ", absl::StrJoin(sites, ", "))));
-  };
-  tell(row.dropped, " given up here; ");
-  tell(row.damaged, row.damaged.size() == 1 ? " is damaged here; " : " are damaged here; ");
+    parts.push_back(absl::StrCat(FormatVersions(row.dropped), " given up here; ",
+                                 sites.empty()
+                                     ? absl::StrCat("no site is known to hold version ", newest)
+                                     : absl::StrCat("version ", newest, " lies at ", absl::StrJoin(sites, ", "))));
+  }
+  if (std::string damage = HomeDamage(stream, row, "here"); !damage.empty()) parts.push_back(std::move(damage));
   auto drop = home_drops_.find(stream.id);
   if (drop != home_drops_.end() && !drop->second.drop.waits.empty()) parts.push_back(drop->second.drop.waits);
   return absl::StrJoin(parts, "; ");

@@ -116,7 +116,12 @@ control::v1::ListDatasetsResponse Core::Datasets() {
     }
     if (auto replicas = state_.replicas.find(stream->id); replicas != state_.replicas.end()) {
       auto home = replicas->second.find(stream->home_site);
-      if (home != replicas->second.end()) d->set_source_problem(home->second.source_problem);
+      if (home != replicas->second.end()) {
+        const ReplicaRow& row = home->second;
+        d->set_source_problem(row.source_problem.empty()
+                                  ? HomeDamage(*stream, row, absl::StrCat("at ", stream->home_site))
+                                  : row.source_problem);
+      }
     }
   }
   return response;
@@ -298,7 +303,7 @@ absl::StatusOr<control::v1::WhyResponse> Core::Why(const std::string& dataset, c
   if (state_.resources.count({"Site", site}) == 0)
     return absl::NotFoundError(absl::StrCat("site ", site, " is not declared"));
   const Wanted* wanted = FindWanted(stream->id, site);
-  Reason reason = wanted != nullptr ? wanted->reason : NotSelected(Input(), dataset, site);
+  Reason reason = wanted != nullptr ? wanted->reason : NotSelected(Input(), dataset, site, plan_);
   const EvictionStatus* eviction = FindEviction(stream->id, site);
   if (eviction != nullptr && !(eviction->overdue && reason.satisfied)) {
     reason = {eviction->overdue ? "past-retention" : "denied", eviction->sentence, eviction->rule, reason.version,

@@ -313,16 +313,38 @@ void AddSecondSources(const PlanInput& input, const Planner::Avoided& avoided, L
   }
 }
 
+// Why what is damaged at the home is not about to come back.
+std::string NoWayBack(const PlanInput& input, const Planner::BackoffMap& backoffs, const PlannedDataset& dataset,
+                      View* view) {
+  const VersionNumber version = *dataset.damaged.rbegin();
+  const Sourcing sourcing = view->SourcesOf(version);
+  if (sourcing.holders.empty()) return absl::StrCat("no site is known to hold version ", version);
+  if (sourcing.stage == Sourcing::Stage::kDenied || sourcing.stage == Sourcing::Stage::kPast) {
+    return absl::StrCat("it cannot come back: ", view->Explain(sourcing).sentence);
+  }
+  if (Reason home = view->Destination(); !home.code.empty()) return home.sentence;
+  if (sourcing.stage != Sourcing::Stage::kReady) return view->Explain(sourcing).sentence;
+  const Planner::Backoff* backoff = Waiting(backoffs, {dataset.id, dataset.home_site}, input.boot);
+  return backoff != nullptr ? LastFailure(*backoff, input.boot)
+                            : absl::StrCat("version ", version, " comes back when a transfer ends");
+}
+
 // What is damaged at a home comes back from whoever has it whole, the newest first, one at a time. No policy wants it
 // there, so it is no row of the plan.
 void StartHealing(const PlanInput& input, const Planner::Avoided& avoided, const Planner::BackoffMap& backoffs,
                   const PlannedDataset& dataset, Load* load, Plan* plan) {
   constexpr int kPriority = 2;
+  if (dataset.damaged.empty()) return;
   const Pair pair(dataset.id, dataset.home_site);
-  if (dataset.damaged.empty() || load->Of(pair) != nullptr || Waiting(backoffs, pair, input.boot) != nullptr) return;
+  std::string& says = plan->healing[dataset.id];
+  if (const RunningTransfer* running = load->Of(pair)) {
+    says = OnItsWay(*running);
+    return;
+  }
   const std::set<std::string> purposes = PurposesOf(input, dataset);
   View view(input, dataset, dataset.home_site, purposes);
-  if (!view.Destination().code.empty()) return;
+  says = NoWayBack(input, backoffs, dataset, &view);
+  if (Waiting(backoffs, pair, input.boot) != nullptr || !view.Destination().code.empty()) return;
   for (auto version = dataset.damaged.rbegin(); version != dataset.damaged.rend(); ++version) {
     Ready ready;
     ready.dataset = &dataset;
@@ -333,6 +355,7 @@ void StartHealing(const PlanInput& input, const Planner::Avoided& avoided, const
     load->AddComing(dataset.id, {kPriority, *version, source->name, dataset.home_site});
     plan->start.push_back({dataset.id, dataset.name, *version, source->name, dataset.home_site, source->dialable,
                            LogicalBytes(dataset, *version), ready.sourcing.purposes.at(source->name), kPriority});
+    says = absl::StrCat("version ", *version, " starts from ", source->name);
     return;
   }
 }

@@ -176,6 +176,9 @@ struct Plan {
   std::vector<Wanted> wanted;        // every desired (dataset, site), sorted by dataset name and site
   std::vector<StartTransfer> start;  // in the order to start them
   std::vector<std::string> replace;  // stalled ones that another source can go on with: end them
+  // Of each dataset of which something is damaged at its home: how the newest such version comes back, or why it does
+  // not.
+  std::map<DatasetId, std::string> healing;
 };
 
 class Planner {
@@ -209,7 +212,7 @@ class Planner {
   BackoffMap backoff_;  // only of pairs that are wanted, after each Run
 };
 
-// For a pair that is not wanted (or unknown): why not.
-Reason NotSelected(const PlanInput& input, const std::string& dataset, const std::string& site);
+// For a pair that is not wanted (or unknown): why not. `last`: what was planned last.
+Reason NotSelected(const PlanInput& input, const std::string& dataset, const std::string& site, const Plan& last = {});
 
 }  // namespace bailiwick::coordinator

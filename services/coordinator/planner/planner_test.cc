@@ -135,6 +135,28 @@ TEST_F(PlannerTest, WhoHangsWhileTheHomeHealsIsReplaced) {
   EXPECT_THAT(planner_.Run(input_).replace, SizeIs(1));
 }
 
+TEST_F(PlannerTest, SaysHowWhatIsDamagedAtTheHomeComesBack) {
+  PlannedDataset& dataset = AddDataset("a", 1);
+  auto says = [&] {
+    plan_ = planner_.Run(input_);
+    return plan_.healing[dataset.id];
+  };
+  EXPECT_EQ(says(), "");
+  dataset.damaged = {1};
+  EXPECT_EQ(says(), "no site is known to hold version 1");
+  dataset.held["us"] = {1};  // from where the law lets nothing go
+  EXPECT_THAT(says(), HasSubstr("it cannot come back: "));
+  dataset.held["core"] = {1};
+  EXPECT_EQ(says(), "version 1 starts from core");
+  AddRunning(dataset, 1, "core", "factory");
+  EXPECT_THAT(says(), HasSubstr("version 1 is on its way from core"));
+  input_.running.clear();
+  planner_.Failed(dataset.id, "factory", "BROKEN", false, input_.boot);
+  EXPECT_THAT(says(), HasSubstr("the last attempt failed: BROKEN"));
+  EXPECT_THAT(NotSelected(input_, "a", "factory", plan_).sentence,
+              HasSubstr("what it has of version 1 is damaged; the last attempt failed"));
+}
+
 TEST_F(PlannerTest, WhatNoPolicySelectsHealsToo) {
   PlannedDataset& dataset = AddDataset("a", 1);
   EXPECT_TRUE(NotSelected(input_, "a", "factory").satisfied);

@@ -177,7 +177,8 @@ std::set<std::string> Substitutes(const PlanInput& input, const PlannedDataset& 
   return substitutes;
 }
 
-Reason NotSelected(const PlanInput& input, const std::string& dataset_name, const std::string& site_name) {
+Reason NotSelected(const PlanInput& input, const std::string& dataset_name, const std::string& site_name,
+                   const Plan& last) {
   auto reason = [](std::string code, std::string sentence) {
     Reason result;
     result.code = std::move(code);
@@ -195,6 +196,9 @@ Reason NotSelected(const PlanInput& input, const std::string& dataset_name, cons
     if (!dataset->versions.empty()) home.version = dataset->versions.back().number;
     if (!dataset->damaged.empty()) {
       absl::StrAppend(&home.sentence, "; what it has of version ", *dataset->damaged.rbegin(), " is damaged");
+      if (auto healing = last.healing.find(dataset->id); healing != last.healing.end()) {
+        absl::StrAppend(&home.sentence, "; ", healing->second);
+      }
       home.satisfied = dataset->damaged.count(home.version) == 0;
     }
     return home;
