@@ -295,18 +295,34 @@ void TreeWriter::ClosePart(const std::shared_ptr<OpenFile>& open) {
   Close(open->level);
 }
 
-absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, Level& level, const std::string& name) {
+absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, Level& level, const std::string& name,
+                                               DonorPlace* place) {
   if (donor_.dir == nullptr || entry.size == 0 || (!clones_ && !donor_.hard_links)) return false;
-  BW_ASSIGN_OR_RETURN(std::optional<store::Entry> theirs,
-                      store::FindEntry(dataset_->nodes.get(), donor_.root, entry.path));
+  std::optional<store::Entry> theirs = entry;
+  if (donor_.root != after_root_) {
+    BW_ASSIGN_OR_RETURN(theirs, store::FindEntry(dataset_->nodes.get(), donor_.root, entry.path));
+  }
   if (!theirs || !store::SameContent(*theirs, entry)) return false;
-  absl::StatusOr<os::NodeStat> stat = donor_.dir->Stat(entry.path);
+  os::TreeDir* from = donor_.dir;
+  std::string there = entry.path;
+  if (const size_t slash = there.rfind('/'); slash != std::string::npos) {
+    const std::string_view parent = std::string_view(entry.path).substr(0, slash);
+    if (place->path != parent) {
+      absl::StatusOr<std::unique_ptr<os::TreeDir>> dir = donor_.dir->OpenDir(std::string(parent));
+      *place = {std::string(parent), dir.ok() ? *std::move(dir) : nullptr};
+    }
+    if (place->dir != nullptr) {  // else one that may not be listed: its files are reached all the same
+      from = place->dir.get();
+      there.erase(0, slash + 1);
+    }
+  }
+  absl::StatusOr<os::NodeStat> stat = from->Stat(there);
   const bool as_laid_out = stat.ok() && stat->type == os::NodeType::kFile && stat->size == theirs->size &&
                            stat->mtime_ns == theirs->mtime_ns && stat->mode == LaidOutMode(*theirs, style_);
   if (!as_laid_out) return false;  // somebody changed it: take the bytes from the store
   os::TreeDir& dir = *level.dir;
   if (clones_) {
-    absl::Status cloned = dir.Reflink(*donor_.dir, entry.path, name);
+    absl::Status cloned = dir.Reflink(*from, there, name);
     if (cloned.ok()) {
       BW_RETURN_IF_ERROR(SetMetadata(entry, level, name));
       return true;
@@ -319,7 +335,7 @@ absl::StatusOr<bool> TreeWriter::TakeFromDonor(const store::Entry& entry, Level&
   const bool same_metadata = theirs->mode == entry.mode && theirs->mtime_ns == entry.mtime_ns &&
                              (!style_.owner || theirs->owner == entry.owner);
   if (!donor_.hard_links || !same_metadata) return false;
-  absl::Status linked = dir.Link(*donor_.dir, entry.path, name);
+  absl::Status linked = dir.Link(*from, there, name);
   if (absl::IsAlreadyExists(linked)) return linked;
   return linked.ok();  // too many links, another file system: the bytes are in the store
 }
@@ -364,7 +380,8 @@ absl::Status TreeWriter::Create(const store::Entry& entry) {
   }
   if (entry.size > kSmallFile || entry.list_height > 0) {
     BW_RETURN_IF_ERROR(Named(RemoveAll(*level->dir, name), entry.path));  // something that no manifest put there
-    absl::StatusOr<bool> taken = TakeFromDonor(entry, *level, name);
+    DonorPlace place;
+    absl::StatusOr<bool> taken = TakeFromDonor(entry, *level, name, &place);
     if (!taken.ok()) return Named(taken.status(), entry.path);
     if (!*taken) return Named(CreateInParts(entry, level, name), entry.path);
     Advanced(entry.size);
@@ -391,8 +408,9 @@ void TreeWriter::HandOverSmall() {
 void TreeWriter::CreateSmall(std::vector<SmallFile> files) {
   std::vector<store::Reference> pieces;
   std::vector<SmallFile*> to_write;
+  DonorPlace place;
   for (SmallFile& file : files) {
-    absl::StatusOr<bool> taken = TakeFromDonor(file.entry, *file.level, file.name);
+    absl::StatusOr<bool> taken = TakeFromDonor(file.entry, *file.level, file.name, &place);
     if (absl::IsAlreadyExists(taken.status())) taken = false;
     if (!taken.ok()) {
       Fail(Named(taken.status(), file.entry.path));

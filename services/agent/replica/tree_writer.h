@@ -70,8 +70,12 @@ class TreeWriter {
     std::atomic<int> open{1};  // the walk that is in it, and everything in it that is not finished
   };
   using LevelRef = std::shared_ptr<Level>;
-  struct OpenFile;   // one that is written in parts
-  struct SmallFile;  // one that is written with its neighbours
+  struct OpenFile;     // one that is written in parts
+  struct SmallFile;    // one that is written with its neighbours
+  struct DonorPlace {  // the directory in which the file before was looked for: its neighbours lie there too
+    std::string path;
+    std::unique_ptr<os::TreeDir> dir;
+  };
 
   absl::Status Change(const store::Entry* before, const store::Entry* after);
   absl::Status Remove(const store::Entry& before);
@@ -84,7 +88,8 @@ class TreeWriter {
   absl::Status CreateInParts(const store::Entry& entry, const LevelRef& level, const std::string& name);
   absl::Status UpdateDirectory(const store::Entry& entry);
   absl::StatusOr<bool> UpdateMetadata(const store::Entry& entry);
-  absl::StatusOr<bool> TakeFromDonor(const store::Entry& entry, Level& level, const std::string& name);
+  absl::StatusOr<bool> TakeFromDonor(const store::Entry& entry, Level& level, const std::string& name,
+                                     DonorPlace* place);
   void CreateSmall(std::vector<SmallFile> files);
   void HandOverSmall();
   absl::Status WriteFile(const store::Entry& entry, Level& level, const std::string& name,
