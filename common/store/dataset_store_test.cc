@@ -134,6 +134,7 @@ TEST_F(DatasetStoreTest, APackHoldsNoMoreChunksThanAnyoneCanKeepInMemory) {
   EXPECT_FALSE(Has(kPackChunks, 20));
   ASSERT_TRUE(writer->Flush().ok());
   EXPECT_EQ(Names(".pack").size(), 2u);
+  writer.reset();
   Open();
   for (uint64_t n = 0; n < kPackChunks + 10; ++n) ASSERT_TRUE(Has(n, 20)) << n;
 }

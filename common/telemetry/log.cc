@@ -16,6 +16,7 @@ struct Settings {
   std::string process;
   Format format;
   std::unique_ptr<spdlog::logger> logger;
+  Settings* replaced;  // kept: another thread may be writing a line with them
 };
 
 spdlog::level::level_enum ToSpdlog(Level level) {
@@ -37,10 +38,9 @@ Settings* MakeSettings(std::string_view process, Format format, Level level) {
   logger->set_pattern("%v");
   logger->set_level(ToSpdlog(level));
   logger->flush_on(spdlog::level::trace);  // a crash must not swallow the line before it
-  return new Settings{std::string(process), format, std::move(logger)};
+  return new Settings{std::string(process), format, std::move(logger), nullptr};
 }
 
-// Replaced settings are kept: another thread may be writing a line with them.
 std::atomic<Settings*> g_settings{nullptr};
 
 Settings& Current() {
@@ -53,7 +53,9 @@ Settings& Current() {
 }  // namespace
 
 void InitLogging(std::string_view process, Format format, Level level) {
-  g_settings.store(MakeSettings(process, format, level), std::memory_order_release);
+  Settings* settings = MakeSettings(process, format, level);
+  settings->replaced = g_settings.load(std::memory_order_acquire);
+  g_settings.store(settings, std::memory_order_release);
 }
 
 absl::Status ParseFormat(std::string_view text, Format* out) {

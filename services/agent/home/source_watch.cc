@@ -9,17 +9,15 @@
 namespace bailiwick::agent {
 namespace {
 
-constexpr size_t kMaxChanges = 100'000;       // paths; with more a scan is as good
-constexpr size_t kMaxDirectories = 1'000'000;  // some 200 bytes each here, 1 KiB in the kernel
+constexpr size_t kMaxChanges = 100'000;        // paths; with more a scan is as good
+constexpr size_t kMaxDirectories = 1'000'000;  // some 150 bytes each here, 1 KiB in the kernel
 constexpr size_t kMaxLinked = 10'000;
 constexpr absl::Duration kScanAgain = absl::Hours(24);
 constexpr absl::Duration kPumpLooks = absl::Milliseconds(250);  // for watches that were added or begun meanwhile
 
 }  // namespace
 
-bool ManifestOrder::operator()(std::string_view a, std::string_view b) const {
-  return store::ComparePaths(a, b) < 0;
-}
+bool ManifestOrder::operator()(std::string_view a, std::string_view b) const { return store::ComparePaths(a, b) < 0; }
 
 std::optional<PathChanges> SourceWatch::Take(const WatchBinding& binding) {
   absl::MutexLock lock(&mutex_);
@@ -67,14 +65,13 @@ void SourceWatch::Enter(os::TreeDir& dir, std::string_view path) {
   }
   auto added = watch_->Add(dir);
   if (!added.ok()) return Stop(std::string(added.status().message()));
-  std::pair<int, std::string> key(parent, slash == std::string_view::npos ? path : path.substr(slash + 1));
-  if (auto there = children_.find(key); there != children_.end()) {
-    if (there->second == *added) return;
-    Forget(there->second);
+  const std::string_view name = slash == std::string_view::npos ? path : path.substr(slash + 1);
+  if (auto there = children_.find(Child{parent, name}); there != children_.end()) {
+    if (*there == *added) return;
+    Forget(*there);
   }
   if (directories_.contains(*added)) return Stop("a directory lies at two places of the source, or was moved just now");
-  directories_[*added] = {parent, key.second};
-  children_[std::move(key)] = *added;
+  Add(*added, parent, name);
 }
 
 void SourceWatch::Complete(const WatchBinding& binding) {
@@ -139,7 +136,8 @@ void SourceWatch::DrainLocked() {
 
 void SourceWatch::Handle(const os::DirEvent& event) {
   using Kind = os::DirEvent::Kind;
-  if (event.kind == Kind::kLost) return Stop("more changed at once than the kernel keeps (fs.inotify.max_queued_events)");
+  if (event.kind == Kind::kLost)
+    return Stop("more changed at once than the kernel keeps (fs.inotify.max_queued_events)");
   if (event.watch == root_ && (event.kind == Kind::kEnded || event.kind == Kind::kMoved)) {
     return Stop("the source directory was moved, deleted or unmounted");
   }
@@ -157,8 +155,8 @@ void SourceWatch::Handle(const os::DirEvent& event) {
   if (event.kind != Kind::kChanged) {
     if (!directory->empty()) Note(*directory, ChangeKind::kItself);  // its time of change
     if (watch_ == nullptr) return;
-    auto child = children_.find(std::make_pair(event.watch, event.name));
-    if (child != children_.end()) Forget(child->second);
+    auto child = children_.find(Child{event.watch, event.name});
+    if (child != children_.end()) Forget(*child);
   }
   const bool unwatched = event.kind == Kind::kAppeared && event.directory;
   Note(directory->empty() ? event.name : absl::StrCat(*directory, "/", event.name),
@@ -173,16 +171,16 @@ void SourceWatch::Note(std::string path, ChangeKind kind) {
 }
 
 std::optional<std::string> SourceWatch::PathOf(int watch) {
-  std::vector<const std::string*> names;
+  std::vector<const char*> names;
   while (watch != root_) {
     auto it = directories_.find(watch);
     if (it == directories_.end()) return std::nullopt;
-    names.push_back(&it->second.name);
+    names.push_back(it->second.name.get());
     watch = it->second.parent;
   }
   std::string path;
   for (auto name = names.rbegin(); name != names.rend(); ++name) {
-    absl::StrAppend(&path, path.empty() ? "" : "/", **name);
+    absl::StrAppend(&path, path.empty() ? "" : "/", *name);
   }
   return path;
 }
@@ -191,11 +189,24 @@ int SourceWatch::Find(std::string_view path) {
   int at = root_;
   for (size_t start = 0; start <= path.size() && at >= 0;) {
     const size_t end = std::min(path.find('/', start), path.size());
-    auto child = children_.find(std::make_pair(at, std::string(path.substr(start, end - start))));
-    at = child == children_.end() ? -1 : child->second;
+    auto child = children_.find(Child{at, path.substr(start, end - start)});
+    at = child == children_.end() ? -1 : *child;
     start = end + 1;
   }
   return at;
+}
+
+void SourceWatch::Add(int watch, int parent, std::string_view name) {
+  Directory added{.parent = parent, .name = std::make_unique<char[]>(name.size() + 1)};
+  name.copy(added.name.get(), name.size());
+  directories_.emplace(watch, std::move(added));
+  Directory& above = directories_.at(parent);
+  if (above.child >= 0) {
+    directories_.at(above.child).previous = watch;
+    directories_.at(watch).next = above.child;
+  }
+  above.child = watch;
+  children_.insert(watch);
 }
 
 void SourceWatch::Forget(int watch) {
@@ -203,22 +214,25 @@ void SourceWatch::Forget(int watch) {
   while (!below.empty()) {
     const int gone = below.back();
     below.pop_back();
-    auto from = children_.lower_bound(std::make_pair(gone, std::string()));
-    auto to = from;
-    for (; to != children_.end() && to->first.first == gone; ++to) below.push_back(to->second);
-    children_.erase(from, to);
-    if (auto it = directories_.find(gone); it != directories_.end()) {
-      children_.erase(std::make_pair(it->second.parent, it->second.name));
-      directories_.erase(it);
-    }
     watch_->Remove(gone);
+    auto it = directories_.find(gone);
+    if (it == directories_.end()) continue;
+    const Directory& directory = it->second;
+    for (int child = directory.child; child >= 0; child = directories_.at(child).next) below.push_back(child);
+    if (auto above = directories_.find(directory.parent); above != directories_.end()) {  // else they go as well
+      if (above->second.child == gone) above->second.child = directory.next;
+      if (directory.previous >= 0) directories_.at(directory.previous).next = directory.next;
+      if (directory.next >= 0) directories_.at(directory.next).previous = directory.previous;
+    }
+    children_.erase(gone);
+    directories_.erase(it);
   }
 }
 
 void SourceWatch::Stop(const std::string& why) {
   watch_.reset();
-  directories_.clear();
   children_.clear();
+  directories_.clear();
   changes_.clear();
   always_.clear();
   binding_.reset();

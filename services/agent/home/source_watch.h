@@ -21,6 +21,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -79,9 +81,37 @@ class SourceWatch {
 
  private:
   friend class WatchPump;
+  // By their watches; -1: none. A million of them are to be cheap.
   struct Directory {
     int parent = -1;
-    std::string name;
+    int child = -1;                // one of those below it, of which
+    int next = -1, previous = -1;  // each names its neighbours
+    std::unique_ptr<char[]> name;  // ends with NUL, which no name holds; null: the root
+  };
+  using Directories = absl::flat_hash_map<int, Directory>;
+  struct Child {
+    int parent;
+    std::string_view name;
+    bool operator==(const Child&) const = default;
+  };
+  struct AsChild {
+    const Directories* directories;
+    Child operator()(const Child& child) const { return child; }
+    Child operator()(int watch) const {
+      const Directory& directory = directories->at(watch);
+      return {directory.parent, directory.name.get()};
+    }
+  };
+  struct ChildHash : AsChild {
+    using is_transparent = void;
+    size_t operator()(const auto& each) const {
+      const Child child = AsChild::operator()(each);
+      return absl::HashOf(child.parent, child.name);
+    }
+  };
+  struct ChildEq : AsChild {
+    using is_transparent = void;
+    bool operator()(const auto& a, const auto& b) const { return AsChild::operator()(a) == AsChild::operator()(b); }
   };
 
   int fd();  // -1: nothing to drain
@@ -89,6 +119,7 @@ class SourceWatch {
   void DrainLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Handle(const os::DirEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Note(std::string path, ChangeKind kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Add(int watch, int parent, std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<std::string> PathOf(int watch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   int Find(std::string_view path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(int watch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -99,8 +130,10 @@ class SourceWatch {
   std::unique_ptr<os::DirWatch> watch_ ABSL_GUARDED_BY(mutex_);  // null: not watched
   std::string problem_ ABSL_GUARDED_BY(mutex_);
   int root_ ABSL_GUARDED_BY(mutex_) = -1;
-  absl::flat_hash_map<int, Directory> directories_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::pair<int, std::string>, int, std::less<>> children_ ABSL_GUARDED_BY(mutex_);
+  Directories directories_ ABSL_GUARDED_BY(mutex_);
+  // Those below another one, to be found by it and their name.
+  absl::flat_hash_set<int, ChildHash, ChildEq> children_ ABSL_GUARDED_BY(mutex_){0, ChildHash{&directories_},
+                                                                                 ChildEq{&directories_}};
   PathChanges changes_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::optional<ScanRecord>, ManifestOrder> always_ ABSL_GUARDED_BY(mutex_);
   std::optional<WatchBinding> binding_ ABSL_GUARDED_BY(mutex_);

@@ -117,9 +117,8 @@ TEST_F(PlannerTest, ADamagedCopyAtTheHomeIsAskedWhereThereIsNoWholeOne) {
   dataset.held["paris"] = {1};
   EXPECT_EQ(Only().sentence, "version 1 starts from paris");
   // In order: it is waited for like any other.
-  dataset = AddDataset("b", 2);
+  AddDataset("b", 2).damaged = {1};
   input_.datasets.erase(input_.datasets.begin());
-  input_.datasets[0].damaged = {1};
   input_.policies[0].order = Order::kInOrder;
   EXPECT_EQ(Only().sentence, "version 1 starts from factory");
 }
