@@ -50,6 +50,10 @@ class PlannerTest : public ::testing::Test {
     input_.now = kNow;
     input_.boot = absl::Hours(1);
     input_.policy_revision = 3;
+    // What AddDataset and the like return stays valid.
+    input_.datasets.reserve(1000);
+    input_.policies.reserve(1000);
+    input_.running.reserve(1000);
   }
 
   void AddSite(const std::string& name, const std::string& region) {
