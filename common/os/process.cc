@@ -11,6 +11,7 @@
 #include <string_view>
 #include <thread>
 
+#include "absl/base/internal/sysinfo.h"
 #include "absl/synchronization/mutex.h"
 
 namespace bailiwick::os {
@@ -37,8 +38,10 @@ void KeepMemoryPrivate() {
   SetSoft(core, [](const rlimit&) -> rlim_t { return 0; });
 }
 
-void SettleAllocator() {
+void LookUpProcessors() {
   mallopt(M_ARENA_MAX, 8 * static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+  absl::base_internal::NumCPUs();  // both are remembered there, and nothing public asks for them
+  absl::base_internal::NominalCPUFrequency();
 }
 
 void SkipLockOrderChecks() {

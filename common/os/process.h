@@ -19,10 +19,11 @@ void KeepMemoryPrivate();
 // afterwards.
 void HideArguments(int argc, char** argv, const std::vector<std::string>& options);
 
-// Has the allocator know its number of arenas (its default: eight a processor) now. Else glibc counts processors during
-// some later allocation and leaves in errno what that left there, ENOENT where /sys is not mounted; and gRPC 1.51
-// allocates before it reads the errno of its connect (grpc/grpc#35064): a coordinator that is there was not found.
-void SettleAllocator();
+// Has what looks at the machine's processors once do so now: the allocator for its number of arenas (its default: eight
+// a processor), Abseil for how long its locks spin. Else they do at some later allocation, or lock that is taken, and
+// leave in errno what that left there: ENOENT where /sys is not mounted, or tells no frequency. gRPC 1.51 allocates and
+// locks before it reads the errno of its connect (grpc/grpc#35064): a coordinator that is there was not found.
+void LookUpProcessors();
 
 // In a release no lock looks any more whether locks are taken in an order that could deadlock. Debian's Abseil
 // comes with that switched on for everyone, gRPC included: behind one lock of the whole process, at each lock that is

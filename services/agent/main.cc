@@ -418,7 +418,7 @@ int Main(int argc, char** argv) {
     return cli::Complain(app, e, std::cerr);
   }
   if (!*exec) os::KeepMemoryPrivate();  // what exec becomes is not ours
-  os::SettleAllocator();
+  os::LookUpProcessors();
   os::SkipLockOrderChecks();
   if (*run) {
     os::RaiseOpenFiles();

@@ -10,7 +10,7 @@
 int main(int argc, char** argv) {
   using namespace bailiwick;
   os::KeepMemoryPrivate();  // it reads keys
-  os::SettleAllocator();
+  os::LookUpProcessors();
   os::SkipLockOrderChecks();
   telemetry::InitLogging("cli", telemetry::Format::kText, telemetry::Level::kError);
   rpc::RouteGrpcLog();

@@ -214,7 +214,7 @@ int Report(const absl::Status& status) {
 
 int Main(int argc, char** argv) {
   os::KeepMemoryPrivate();
-  os::SettleAllocator();
+  os::LookUpProcessors();
   os::SkipLockOrderChecks();
   os::RaiseOpenFiles();
   CLI::App app{"bailiwick-coordinator: keeps the catalog, enforces the signed policy, issues grants",
