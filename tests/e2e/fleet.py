@@ -480,7 +480,8 @@ def contains(root, needle):
     """Files under root that hold these bytes."""
     found = []
     for path in files_under(root):
-        with open(path, "rb") as f, contextlib.suppress(OSError):
+        # Temporary files of processes that run are gone again.
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as f, contextlib.suppress(OSError):
             tail = b""
             while True:
                 block = f.read(8 << 20)
