@@ -62,7 +62,7 @@ bw_external(boost SHARED Boost::headers ARCHIVES Boost::headers)
 bw_external(sqlite SHARED ${_sqlite} ARCHIVES ${_sqlite} m dl)
 bw_external(zstd SHARED ${_zstd} ARCHIVES ${_zstd})
 bw_external(xxhash SHARED ${_xxhash} ARCHIVES ${_xxhash})
-if(NOT BAILIWICK_STATIC AND EXISTS /usr/include/xxh_x86dispatch.h)
+if(NOT BAILIWICK_STATIC AND CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND EXISTS /usr/include/xxh_x86dispatch.h)
   # Debian's shared library chooses at run time among SSE2, AVX2 and AVX-512; its archive has SSE2 alone.
   target_compile_definitions(bw_ext_xxhash INTERFACE BAILIWICK_XXHASH_DISPATCH)
 endif()
