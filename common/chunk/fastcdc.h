@@ -30,8 +30,8 @@ class Chunker {
 
  private:
   Parameters parameters_;
-  uint64_t mask_small_ = 0;  // before the average: harder
-  uint64_t mask_large_ = 0;  // after it: easier
+  uint64_t limit_small_ = 0;  // before the average: harder
+  uint64_t limit_large_ = 0;  // after it: easier
   std::array<uint64_t, 256> gear_{};
 };
 

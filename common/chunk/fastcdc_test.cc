@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <random>
 #include <set>
 #include <string>
 #include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/crypto/digest.h"
 
 namespace bailiwick::chunk {
 namespace {
@@ -53,6 +57,50 @@ TEST(FastCdc, CutsAreAFormat) {
   std::vector<size_t> cuts = Cuts(*chunker, data);
   ASSERT_GE(cuts.size(), 3u);
   EXPECT_EQ(std::vector<size_t>(cuts.begin(), cuts.begin() + 3), (std::vector<size_t>{46993, 60185, 101037}));
+}
+
+// The format once more, byte by byte.
+size_t PlainNext(const Parameters& parameters, std::string_view key, std::string_view data) {
+  std::vector<uint64_t> gear;
+  for (uint8_t block = 0; block < 64; ++block) {
+    std::string input = "bailiwick-gear-v1";
+    input.push_back(static_cast<char>(block));
+    input.append(key);
+    const Digest digest = crypto::Sha256(input);
+    for (int word = 0; word < 4; ++word) {
+      uint64_t value = 0;
+      for (int i = 7; i >= 0; --i) value = value << 8 | digest.bytes[word * 8 + i];
+      gear.push_back(value);
+    }
+  }
+  const int bits = std::countr_zero(parameters.average);
+  uint64_t hash = 0;
+  for (size_t i = parameters.min(); i < data.size(); ++i) {
+    if (i >= parameters.max()) return parameters.max();
+    hash = (hash << 1) + gear[static_cast<uint8_t>(data[i])];
+    if (hash >> (64 - (i < parameters.average ? bits + 2 : bits - 2)) == 0) return i + 1;
+  }
+  return data.size();
+}
+
+TEST(FastCdc, CutsWhereThePlainLoopDoes) {
+  const Parameters parameters{.average = 16 * 1024};
+  std::mt19937_64 rng(7);
+  for (int round = 0; round < 60; ++round) {
+    const std::string key = absl::StrCat("key ", round);
+    auto chunker = Chunker::Create(parameters, key);
+    std::string data = RandomBytes(rng() % (96 << 10), rng());
+    if (round % 3 == 1) {  // few values
+      for (char& c : data) c = static_cast<char>(c & 3);
+    } else if (round % 3 == 2) {  // what repeats: where one place is a cut, many are
+      for (size_t i = 200; i < data.size(); ++i) data[i] = data[i - 200];
+    }
+    for (std::string_view rest = data; !rest.empty();) {
+      const size_t length = chunker->Next(rest, true);
+      ASSERT_EQ(length, PlainNext(parameters, key, rest)) << "round " << round << ", " << rest.size() << " bytes left";
+      rest.remove_prefix(length);
+    }
+  }
 }
 
 TEST(FastCdc, BoundsAndAverage) {
