@@ -1,6 +1,7 @@
 #include "common/policy/evaluator.h"
 
 #include <algorithm>
+#include <functional>
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
@@ -74,21 +75,26 @@ std::string Texts(const std::vector<Finding>& findings, Truth truth) {
   return absl::StrJoin(texts, ", ");
 }
 
-// The permit rule of the tier that fails by the fewest conditions, with what it found. Null when there is none.
+// The permit rule of the tier that comes closest to permitting it, with what it found. Null when there is none.
 const Rule* Nearest(const Subject& subject, Tier tier, std::vector<Finding>* findings) {
   const Rule* nearest = nullptr;
-  size_t fewest = 0;
+  std::vector<About> least;
   for (const Rule& rule : subject.world->rules) {
     if (rule.effect != Effect::kPermit || rule.tier != tier) continue;
     std::vector<Finding> found;
     Judge(subject, rule, &found);
-    const size_t failing =
-        std::count_if(found.begin(), found.end(), [](const Finding& f) { return f.truth != Truth::kTrue; });
-    if (nearest == nullptr || failing < fewest || (failing == fewest && NameBefore(rule, *nearest))) {
-      nearest = &rule;
-      fewest = failing;
-      *findings = std::move(found);
+    std::vector<About> failing;
+    for (const Finding& finding : found) {
+      if (finding.truth != Truth::kTrue) failing.push_back(finding.about);
     }
+    std::sort(failing.begin(), failing.end(), std::greater<>());
+    // Of as many, those that concern the data least: "change its label" is nobody's next step where waiting is enough.
+    const bool nearer = nearest == nullptr || std::tuple(failing.size(), failing) < std::tuple(least.size(), least) ||
+                        (failing == least && NameBefore(rule, *nearest));
+    if (!nearer) continue;
+    nearest = &rule;
+    least = std::move(failing);
+    *findings = std::move(found);
   }
   return nearest;
 }

@@ -228,7 +228,25 @@ TEST(EvaluatorTest, ATimeWindowOpensAndClosesInLocalTime) {
   EXPECT_TRUE(at(absl::ZeroDuration()).permitted);
   EXPECT_THAT(at(absl::Hours(1)).sentence, HasSubstr("it is not before 2026-07-01T01:00:00+00:00"));
   EXPECT_EQ(Explain(world, Ask({}, "factory", "core"), kNow - absl::Hours(1)).remedy,
-            "wait until 2026-07-01T00:00:00+00:00");
+            "wait until 2026-07-01T00:00:00+00:00 or change `when` of acme/p");
+}
+
+TEST(EvaluatorTest, TheNearestRuleIsTheOneThatWasMadeForTheData) {
+  World world = Acme();
+  world.time_zones["Europe/Berlin"] = {{{kNow - absl::Hours(2400), absl::Hours(2)}}, kNow + absl::Hours(24 * 30)};
+  Rule other = MakeRule("a-telemetry", Effect::kPermit), nights = MakeRule("hr-nights", Effect::kPermit);
+  other.data.conditions = {{"class", Operator::kIn, {"telemetry"}}};
+  nights.data.conditions = {{"class", Operator::kIn, {"hr"}}};
+  nights.when.daily = {{0x7f, 22 * 60, 6 * 60, "Europe/Berlin"}};
+  world.rules = {other, nights};
+  const absl::Time noon = kNow + absl::Hours(10);
+  const Request request = Ask({{"class", "hr"}}, "factory", "core");
+  EXPECT_THAT(Evaluate(world, request, noon).sentence,
+              HasSubstr("the nearest, acme/hr-nights, does not: the time 2026-07-01T10:00:00+00:00 is not in"));
+  EXPECT_EQ(Explain(world, request, noon).remedy,
+            "wait until 2026-07-01T20:00:00+00:00 or change `when` of acme/hr-nights");
+  world.rules[1].data.conditions[0].values = {"payroll"};  // two conditions fail: the other is nearer
+  EXPECT_THAT(Evaluate(world, request, noon).sentence, HasSubstr("the nearest, acme/a-telemetry, does not"));
 }
 
 TEST(EvaluatorTest, AGuardrailIsNeededBesideAPolicyAndCannotBeWeakened) {

@@ -56,15 +56,15 @@ std::string LabelRemedy(const LabelCondition& condition, const Labels& labels, c
   return absl::StrCat("change the label ", condition.key, " of ", what, " (now \"", it->second, "\")");
 }
 
-void FindLabels(const Selector& selector, const Labels& labels, const char* subject, const std::string& what,
-                Verdict* verdict) {
+void FindLabels(About about, const Selector& selector, const Labels& labels, const char* subject,
+                const std::string& what, Verdict* verdict) {
   if (!verdict->wants_text()) {
     verdict->Add(JudgeLabels(selector, labels));
     return;
   }
   for (const LabelCondition& condition : selector.conditions) {
     const Truth truth = JudgeLabels({{condition}}, labels);
-    Finding finding;
+    Finding finding{.about = about};
     finding.text =
         absl::StrCat(subject, truth == Truth::kTrue ? " " : ": ",
                      truth == Truth::kTrue ? DescribeTrue(condition, labels) : DescribeFailure(condition, labels));
@@ -174,7 +174,8 @@ void FindPlace(const Subject& subject, const Rule& rule, const Place& place, con
   if (!place.not_in.empty()) FindRegions(subject, rule, place.not_in, true, site, side, field, verdict);
   if (verdict->done()) return;
   if (!place.sites.conditions.empty()) {
-    FindLabels(place.sites, site.labels, side, verdict->wants_text() ? absl::StrCat("site ", site.name) : "", verdict);
+    FindLabels(About::kPlace, place.sites, site.labels, side,
+               verdict->wants_text() ? absl::StrCat("site ", site.name) : "", verdict);
     if (verdict->done()) return;
   }
   if (!place.entities.empty()) FindEntity(rule, place, site, side, field, verdict);
@@ -183,7 +184,7 @@ void FindPlace(const Subject& subject, const Rule& rule, const Place& place, con
 void FindPurpose(const Subject& subject, const Rule& rule, Verdict* verdict) {
   const std::string purpose(subject.purpose);
   const Truth truth = JudgePurpose(rule, purpose);
-  Finding finding;
+  Finding finding{.about = About::kPurpose};
   if (verdict->wants_text()) {
     const std::string path = absl::StrCat("`purposes` of ", rule.name());
     switch (truth) {
@@ -222,15 +223,16 @@ std::string DescribeWhen(const When& when, const WindowState& state, absl::Time 
 
 void FindTime(const Subject& subject, const Rule& rule, Verdict* verdict) {
   const WindowState state = JudgeWhen(*subject.world, rule.when, subject.now);
-  Finding finding;
+  Finding finding{.about = About::kTime};
   if (verdict->wants_text()) {
     finding.text = DescribeWhen(rule.when, state, subject.now);
     if (state.truth == Truth::kError) {
       finding.remedy = "apply the policy again, which compiles newer time zone data into it";
-    } else if (state.truth == Truth::kFalse && subject.now < rule.when.not_before) {
-      finding.remedy = absl::StrCat("wait until ", Moment(rule.when.not_before));
     } else {
       finding.remedy = absl::StrCat("change `when` of ", rule.name());
+      const bool opens = state.truth == Truth::kFalse && state.until != absl::InfiniteFuture() &&
+                         JudgeWhen(*subject.world, rule.when, state.until).truth == Truth::kTrue;
+      if (opens) finding.remedy = absl::StrCat("wait until ", Moment(state.until), " or ", finding.remedy);
     }
   }
   verdict->Add(state.truth, std::move(finding));
@@ -282,7 +284,7 @@ Truth Judge(const Subject& subject, const Rule& rule, std::vector<Finding>* find
     if (verdict.done()) return verdict.truth();
   }
   if (!rule.data.conditions.empty()) {
-    FindLabels(rule.data, *subject.data, "data", findings != nullptr ? "the dataset" : "", &verdict);
+    FindLabels(About::kData, rule.data, *subject.data, "data", findings != nullptr ? "the dataset" : "", &verdict);
     if (verdict.done()) return verdict.truth();
   }
   FindPlace(subject, rule, rule.from, *subject.from, "source", "from", &verdict);

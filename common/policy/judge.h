@@ -23,8 +23,12 @@ struct Subject {
   std::string_view purpose;  // empty: none was given
 };
 
+// What a condition asks about: the further down, the less a rule that fails by it was made for the request.
+enum class About { kTime, kPurpose, kPlace, kData };
+
 // One condition of a rule, judged.
 struct Finding {
+  About about = About::kPlace;
   Truth truth = Truth::kTrue;
   std::string text;    // "destination us/east is not in eu"; when true: "destination in eu"
   std::string remedy;  // what makes it true; when it is true, what makes it false (of a forbid). Empty: nothing simple

@@ -206,6 +206,28 @@ absl::StatusOr<std::vector<bool>> StoreImpl::HasMany(std::span<const Digest> dig
   return has;
 }
 
+absl::Status StoreImpl::MissRemovedPacks() {
+  std::map<PackId, bool> known;  // whether it is encrypted; before the look, so that each was on the disk by then
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, pack] : packs_) known[id] = pack.encrypted;
+  }
+  absl::StatusOr<std::vector<std::string>> names = options_.files->List(packs_directory());
+  if (absl::IsNotFound(names.status())) names = std::vector<std::string>();
+  BW_RETURN_IF_ERROR(names.status());
+  for (std::string& name : *names) name = os::JoinPath(packs_directory(), name);
+  const absl::flat_hash_set<std::string_view> there(names->begin(), names->end());
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, encrypted] : known) {
+    auto pack = packs_.find(id);  // not: collected meanwhile
+    if (pack == packs_.end() || there.contains(PackPath(id, encrypted))) continue;
+    plain_packs_ -= encrypted ? 0 : 1;
+    packs_.erase(pack);
+    ForgetFile(id);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<const StoreImpl::PackFile>> StoreImpl::OpenPackFile(PackId pack) {
   auto opened = std::make_shared<PackFile>();
   opened->pack = pack;

@@ -136,6 +136,9 @@ class DatasetStore {
   // Sealed, durable chunks only: nobody may build on what another writer has not made durable yet.
   virtual absl::StatusOr<bool> Has(const Digest& digest) = 0;
   virtual absl::StatusOr<std::vector<bool>> HasMany(std::span<const Digest> digests) = 0;
+  // Packs whose files somebody removed are not here any more from now on, though they may be open still: Has says no to
+  // what they held.
+  virtual absl::Status MissRemovedPacks() = 0;
   // As stored, XXH3 checked; chunks of open writers are read too. NOT_FOUND, DATA_LOSS (the chunk is then quarantined:
   // Has says no, so that it is fetched anew).
   virtual absl::StatusOr<StoredChunk> Read(const Digest& digest) = 0;

@@ -69,6 +69,7 @@ class StoreImpl : public DatasetStore {
   absl::Status CheckRoom() override;
   absl::StatusOr<bool> Has(const Digest& digest) override;
   absl::StatusOr<std::vector<bool>> HasMany(std::span<const Digest> digests) override;
+  absl::Status MissRemovedPacks() override;
   absl::StatusOr<StoredChunk> Read(const Digest& digest) override;
   std::vector<absl::StatusOr<ChunkView>> ReadMany(std::span<const Digest> digests) override;
   absl::StatusOr<std::string> ReadRaw(const Digest& digest) override;

@@ -1,5 +1,6 @@
 """Commits that nobody asks for: on an interval, when the tree is quiet, with files that never settle; and retention."""
 import os
+import subprocess
 import threading
 import time
 import unittest
@@ -50,6 +51,22 @@ class AutoCommit(f.FleetTest):
         f.wait_until(arrived, timeout=60, what="the replica has all that was ever recorded")
         refused = self.fleet.apply(f.dataset_yaml("wrong", source, spec="ingest: consume"), expect=f.USAGE)
         self.assertIn("absent: keep", refused.text)
+
+    def test_what_the_agent_may_not_remove_holds_up_nothing_and_is_said(self):
+        source = self.fleet.path("stuck")
+        kept, goes = os.path.join(source, "a", "kept"), os.path.join(source, "b", "goes")
+        for path in (kept, goes):
+            f.write(path, b"recorded")
+        subprocess.run(["mount", "--bind", os.path.dirname(kept), os.path.dirname(kept)], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", os.path.dirname(kept)], stderr=subprocess.DEVNULL)
+        subprocess.run(["mount", "-o", "remount,bind,ro", os.path.dirname(kept)], check=True)
+        self.fleet.apply(f.dataset_yaml("stuck", source, spec="commit: {every: 1s}\ningest: consume\nabsent: keep"))
+        f.wait_until(lambda: not os.path.exists(goes), timeout=60, what="what may go goes")
+        self.assertTrue(os.path.exists(kept))
+        f.wait_until(lambda: "may not remove 1 file" in self.fleet.cli("status").text, timeout=30, what="it is said")
+        subprocess.run(["umount", os.path.dirname(kept)], check=True)
+        f.wait_until(lambda: not os.path.exists(kept), timeout=60, what="it goes on by itself")
+        f.wait_until(lambda: "may not remove" not in self.fleet.cli("status").text, timeout=30, what="and nothing is said")
 
     def test_quiet(self):
         source = self.fleet.path("quiet")

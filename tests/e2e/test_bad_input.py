@@ -292,6 +292,9 @@ class Sources(f.FleetTest):
         unmount()
         for more in ((), ("--scan",), ("--dry-run",)):
             self.refused("disks", re.escape(inside) + ".*--allow-empty", (f.CONFLICT,), *more)
+        f.write(os.path.join(inside, ".placeholder"))
+        self.refused("disks", re.escape(inside) + ".*--allow-empty", (f.CONFLICT,))
+        os.remove(os.path.join(inside, ".placeholder"))
         self.fleet.restart("factory")
         self.refused("disks", re.escape(inside))
         self.untouched("disks", 1)
@@ -303,6 +306,37 @@ class Sources(f.FleetTest):
         self.fleet.commit("disks", "--allow-empty")
         self.fleet.wait_version("disks", 3, "core")
         f.wait_until(lambda: not f.differences(source, self.fleet.current("core", "disks")), what="it was meant")
+
+    def test_a_source_that_is_not_mounted_deletes_nothing_whatever_lies_in_its_place(self):
+        source = self.dataset("volume")
+
+        def mount():
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", source], check=True)
+
+        def unmount():
+            subprocess.run(["umount", source], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", source], stderr=subprocess.DEVNULL)
+        files = [os.path.join(source, name) for name in ("drive", "log")]
+        for path in f.files_under(source):
+            os.remove(path)
+        mount()
+        for path in files:
+            f.write(path, b"1")
+        self.fleet.commit("volume")
+        self.fleet.wait_version("volume", 1, "core")
+        unmount()
+        f.write(files[1], b"of a service that did not wait for the mount")
+        for more in ((), ("--scan",), ("--dry-run",)):
+            self.refused("volume", "mounted at source " + re.escape(source) + ".*--allow-empty", (f.CONFLICT,), *more)
+        self.fleet.restart("factory")
+        self.refused("volume", re.escape(source))
+        self.untouched("volume", 1)
+        f.write(files[0], b"2")   # all of it is there again, without the mount
+        self.fleet.commit("volume")
+        self.fleet.wait_version("volume", 2, "core")
+        os.remove(files[0])       # from here on it is a directory like any other
+        self.fleet.commit("volume")
+        self.fleet.wait_version("volume", 3, "core")
 
     def test_a_link_in_the_place_of_the_source_is_not_followed(self):
         source = self.dataset("swapped")

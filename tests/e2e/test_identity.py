@@ -267,7 +267,7 @@ class Wiped(f.FleetTest):
     SITES = (f.FACTORY, f.CORE)
 
     def test_a_home_that_lost_its_disk_cannot_overwrite_its_past(self):
-        """Another incarnation, another key: nothing counts until an admin says so, and no version is written anew even then."""
+        """Another incarnation, another key: nothing counts until an admin says so, and nothing is committed even then."""
         fleet = self.fleet
         declare(self, "past")
         flow_once(self, "past")
@@ -284,12 +284,38 @@ class Wiped(f.FleetTest):
         fleet.cli("site", "approve", "factory")
         f.wait_until(lambda: i.agents(fleet)["factory"]["state"] == "connected", what="it is approved")
         f.write(os.path.join(fleet.path("past"), "file-1"), b"another past")
-        f.wait_until(lambda: fleet.commit("past", wait=False, expect=None).code == f.OK, what="the wiped home commits")
-        f.wait_until(lambda: [e for e in f.rows_of(fleet.json("events")) if e["kind"] == "version-conflict" and
-                              "rewrite history" in e["message"]], what="its version 1 is refused, and it is said")
+        no_version = "site factory has no version of past, but version 2 was announced"
+        f.wait_until(lambda: no_version in fleet.commit("past", wait=False, expect=None).err, what="the wiped home is refused")
+        for more in ((), ("--dry-run",)):
+            fleet.commit("past", *more, wait=False, expect=f.CONFLICT)
+        f.wait_until(lambda: no_version in fleet.cli("get", "replicas", "past").text, what="it is said")
         self.assertEqual(identity(), before)
         fleet.verify("past", "core")
         self.assertEqual({n: f.read(os.path.join(fleet.current("core", "past"), n)) for n in tree}, tree)
+
+
+    def test_a_lost_database_begins_no_second_life_on_top_of_what_it_knew(self):
+        fleet = self.fleet
+        declare(self, "known")
+        flow_once(self, "known")
+        database, kept = os.path.join(fleet.data("factory"), "agent.db"), fleet.path("kept.db")
+        fleet.dev("stop", "factory")
+        os.rename(database, kept)
+        files = lambda: {n: f.read(n) for n in f.files_under(os.path.join(fleet.data("factory"), "datasets"))}  # noqa: E731
+        before = files()
+        self.assertTrue(before)
+        token = fleet.json("site", "join-token", "factory")["join"]
+        for empty in (False, True):
+            if empty:
+                f.write(database)
+            for act in (["join", "--join", token], ["run", "--listen", "127.0.0.1:0"]):
+                refused = f.run([f.AGENT, act[0], "--data-dir", fleet.data("factory"), *act[1:]])
+                self.assertEqual(refused.code, f.FAILED, refused)
+                self.assertRegex(refused.err, "agent.db is (gone|empty).*from a backup")
+            self.assertEqual(files(), before)
+        os.rename(kept, database)
+        fleet.dev("start", "factory")
+        flow_once(self, "known", 2)
 
 
 class Restored(f.FleetTest):

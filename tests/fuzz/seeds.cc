@@ -146,7 +146,7 @@ void Files() {
   Seed("slot_state", "whole", std::string(1, '\0') + slot);
   Seed("slot_state", "body", "\1" + slot.substr(0, slot.rfind("sha256 ")));
 
-  const agent::SourceMemory source{.path = "/data/a", .link = true, .mounts = {"b", "c/d"}};
+  const agent::SourceMemory source{.path = "/data/a", .link = true, .mounts = {"", "b", "c/d"}};
   agent::KeepSourceMemory(&files, "dataset", source).IgnoreError();
   Seed("source_memory", "link", *files.Find("dataset/source"));
 

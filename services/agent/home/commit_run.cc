@@ -99,6 +99,8 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
   BW_ASSIGN_OR_RETURN(root_, OpenSource());
   BW_ASSIGN_OR_RETURN(root_stat_, root_->Stat(""));
   BW_ASSIGN_OR_RETURN(link_, os::IsSymlink(context_.source.path));
+  BW_ASSIGN_OR_RETURN(const std::vector<os::DirectoryId> up, os::DirectoriesUpFrom(*root_));
+  source_mounted_ = up.size() > 1 && up[0].device != up[1].device;
   remembered_ = LoadSourceMemory(dataset_.files, dataset_.directory);
   if (link_ && remembered_.path == context_.source.path && !remembered_.link) {
     // An admin's link was there from the start; this one is of whoever may write beside the source.
@@ -130,43 +132,46 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
         Report();
         return CheckCancelled();
       });
-  if (context_.reread) pipeline_->DistrustStore();
+  // The file that brings a chunk once more may be the last to have it whole, where it leaves the source after this.
+  if (context_.reread || context_.source.consume) pipeline_->DistrustStore();
   reader_ = std::make_unique<ContentReader>(pipeline_.get(), context_.clock, &context_.cancelled);
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> CommitRun::MountLost(const std::string& path) {
+absl::StatusOr<bool> CommitRun::IsMounted(const std::string& path) {
+  if (path.empty()) return source_mounted_;
   const size_t slash = path.rfind('/');
   BW_ASSIGN_OR_RETURN(const os::NodeStat above,
                       slash == std::string::npos ? root_stat_ : root_->Stat(path.substr(0, slash)));
-  absl::StatusOr<os::NodeStat> stat = root_->Stat(path);
-  if (!stat.ok()) return stat.status();
-  if (stat->type == os::NodeType::kDirectory && stat->device != above.device) return false;
-  mounts_changed_ = true;
-  if (stat->type != os::NodeType::kDirectory) return false;
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> dir, root_->OpenDir(path));
-  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, dir->List());
-  return names.empty();
+  BW_ASSIGN_OR_RETURN(const os::NodeStat stat, root_->Stat(path));
+  return stat.type == os::NodeType::kDirectory && stat.device != above.device;
+}
+
+absl::StatusOr<bool> CommitRun::LacksSomethingOf(const std::string& directory) {
+  store::ManifestCursor before(&base_, newest_->record.manifest_root, directory);
+  for (store::Entry entry;;) {
+    BW_RETURN_IF_ERROR(CheckCancelled());
+    BW_ASSIGN_OR_RETURN(const bool more, before.Next(&entry));
+    if (!more) return false;
+    if (entry.path == directory) continue;
+    if (!directory.empty() && !store::IsBelow(entry.path, directory)) return false;
+    if (!root_->Stat(entry.path).ok()) return true;
+  }
 }
 
 absl::Status CommitRun::CheckMounts() {
   if (!newest_ || remembered_.path != context_.source.path) return absl::OkStatus();
   for (const std::string& path : remembered_.mounts) {
-    const absl::StatusOr<bool> lost = MountLost(path);
-    if (lost.ok() && !*lost) continue;  // what cannot be looked at is as good as gone
+    if (IsMounted(path).value_or(false)) continue;  // what cannot be looked at is as good as gone
     mounts_changed_ = true;
     if (context_.options.allow_empty || context_.source.keep_absent) continue;
-    store::ManifestCursor before(dataset_.nodes.get(), newest_->record.manifest_root, path);
-    store::Entry entry;
-    BW_ASSIGN_OR_RETURN(bool more, before.Next(&entry));
-    if (more && entry.path == path) {
-      BW_ASSIGN_OR_RETURN(more, before.Next(&entry));
-    }
-    if (!more || !store::IsBelow(entry.path, path)) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat("a file system was mounted at ", Label(path),
-                     " and is not there any more; no version was made and nothing deleted: mount it, or if that is "
-                     "meant: --allow-empty"));
+    // Where all of it is there still, it lies on the file system below now.
+    BW_ASSIGN_OR_RETURN(const bool lacks, LacksSomethingOf(path));
+    if (!lacks) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "a file system was mounted at ", path.empty() ? absl::StrCat("source ", context_.source.path) : Label(path),
+        " and is not there any more; no version was made and nothing deleted: mount it, or if that is meant: "
+        "--allow-empty"));
   }
   return absl::OkStatus();
 }
@@ -241,8 +246,9 @@ absl::Status CommitRun::CheckSource() {
     BW_ASSIGN_OR_RETURN(os::NodeStat stat, (*again)->Stat(""));
     if (stat.inode == root_stat_.inode && stat.device == root_stat_.device) return absl::OkStatus();
   }
-  return absl::NotFoundError(absl::StrCat(
-      "source ", context_.source.path, " vanished, or was unmounted or replaced, while it was read; no version was made"));
+  return absl::NotFoundError(
+      absl::StrCat("source ", context_.source.path,
+                   " vanished, or was unmounted or replaced, while it was read; no version was made"));
 }
 
 absl::Status CommitRun::Publish(const store::ManifestSummary& summary, uint64_t skipped) {

@@ -76,10 +76,11 @@ class CommitRun {
   // Nothing: it is no symlink any more.
   absl::StatusOr<std::optional<store::Entry>> ReadSymlink(const WalkItem& item) const;
 
-  // FAILED_PRECONDITION: a file system that was mounted in the source is gone, and with it what the newest version has
-  // of it.
+  // FAILED_PRECONDITION: a file system that was mounted at the source, or in it, is gone, and with it something that
+  // the newest version has.
   absl::Status CheckMounts();
-  absl::StatusOr<bool> MountLost(const std::string& path);
+  absl::StatusOr<bool> IsMounted(const std::string& path);
+  absl::StatusOr<bool> LacksSomethingOf(const std::string& directory);  // of what the newest version has below it
   absl::Status CheckCancelled() const;
   // A version can hold it; else what can be done.
   absl::Status CheckPath(const std::string& path) const;
@@ -107,6 +108,7 @@ class CommitRun {
   std::string reading_;  // of WatchBinding
   SourceMemory remembered_;
   bool link_ = false;            // the source's path is a symlink
+  bool source_mounted_ = false;  // the source is the root of a file system
   bool mounts_changed_ = false;  // since it was
   absl::Time started_;
   bool coarse_ = false;  // the times of its files may be another machine's, or of a kind that is not known here

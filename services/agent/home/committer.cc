@@ -358,6 +358,7 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
     return std::move(outcome_);
   }
   seen_.link = link_;
+  if (source_mounted_) seen_.mounts.insert("");
   seen_.path = context_.source.path;  // before the version: it is what the next commit compares the source with
   if (absl::Status kept = KeepSourceMemory(dataset_.files, dataset_.directory, seen_); !kept.ok())
     return Described(kept);

@@ -509,7 +509,9 @@ TEST_F(CommitterTest, AFileSystemThatWasMountedInTheSourceIsMissed) {
     EXPECT_THAT(std::string(outcome.status().message()), HasSubstr(At("a/disk")));
     EXPECT_THAT(std::string(outcome.status().message()), HasSubstr("--allow-empty"));
   };
-  fs::remove(At("a/disk/x"));
+  fs::rename(At("a/disk/x"), At("a/disk/placeholder"));
+  refused();
+  fs::remove(At("a/disk/placeholder"));
   refused();
   fs::remove(At("a/disk"));
   refused();

@@ -1,10 +1,11 @@
-// `ingest: consume`: what the newest version holds leaves the source, so that a disk that records all day holds its data
-// once, in the store.
+// `ingest: consume`: what the newest version holds leaves the source, so that a disk that records all day holds its
+// data once, in the store.
 //
-// A file goes only if it is what the version holds by size, times and inode, rests for `settle`, and nobody has it open
-// for writing (where the kernel says so: a lease; else `settle` alone decides). It is renamed before it goes, and goes
-// only if what was renamed is what was looked at: a file that takes its name meanwhile is not lost. A crash leaves it
-// under one of the two names, for the next commit. Directories stay. One thread.
+// A file goes only if it is what the version holds by size, times and inode, rests for `settle`, nobody has it open
+// for writing (where the kernel says so: a lease; else `settle` alone decides), and the store gives back all of it. It
+// is renamed before it goes, and goes only if what was renamed is what was looked at: a file that takes its name
+// meanwhile is not lost. A crash leaves it under one of the two names, for the next commit. Directories stay. One
+// thread.
 #pragma once
 
 #include <atomic>
@@ -20,7 +21,9 @@ namespace bailiwick::agent {
 struct Consumed {
   uint64_t files = 0;
   uint64_t bytes = 0;
-  uint64_t left = 0;  // of the version, but in use, too young, or not looked at
+  uint64_t left = 0;     // of the version, but in use, too young, damaged in the store, or not looked at
+  uint64_t damaged = 0;  // of these, in the store
+  uint64_t refused = 0;  // of these: this process may not remove them
 };
 
 // `root`: the manifest of a durable version of this source. `before_first`: called once before the first file goes; an

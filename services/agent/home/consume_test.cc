@@ -42,6 +42,14 @@ class ConsumeTest : public ::testing::Test {
     return consumed.ok() ? *consumed : Consumed();
   }
 
+  std::vector<fs::path> Packs() const {
+    std::vector<fs::path> packs;
+    for (const auto& file : fs::directory_iterator(temp_ / "data/dataset/packs")) {
+      if (file.path().extension() == ".pack") packs.push_back(file.path());
+    }
+    return packs;
+  }
+
   TempDir temp_;
   SourceSpec spec_;
   DatasetFixture dataset_;
@@ -123,6 +131,36 @@ TEST_F(ConsumeTest, WhatIsTooYoungStays) {
   WriteText(At("young"), "young");
   EXPECT_EQ(Consume(Commit()).files, 1u);
   EXPECT_TRUE(fs::exists(At("young")));
+}
+
+TEST_F(ConsumeTest, WhatHasGoneBadInTheStoreIsStoredAnewByTheFileThatBringsItAgain) {
+  const std::string content = Noise(300'000);
+  Write("first", content);
+  EXPECT_EQ(Consume(Commit()).files, 1u);
+  for (const fs::path& pack : Packs()) {
+    std::string bytes = ReadText(pack.string());
+    bytes[bytes.size() / 2] ^= 1;
+    const int fd = ::open(pack.c_str(), O_WRONLY | O_CLOEXEC);  // in place: the agent has it open
+    ASSERT_EQ(::pwrite(fd, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+    ::close(fd);
+  }
+  Write("second", content);
+  const store::CatalogVersion version = Commit();
+  EXPECT_EQ(Consume(version).files, 1u);
+  auto entries = dataset_.Entries(version);
+  EXPECT_EQ(dataset_.Content(entries.at("first")), content);
+  EXPECT_EQ(dataset_.Content(entries.at("second")), content);
+}
+
+TEST_F(ConsumeTest, WhatTheStoreDoesNotGiveBackStays) {
+  Write("only", Noise(300'000));
+  const store::CatalogVersion version = Commit();
+  for (const fs::path& pack : Packs()) fs::remove(pack);
+  const Consumed consumed = Consume(version);
+  EXPECT_EQ(consumed.files, 0u);
+  EXPECT_EQ(consumed.left, 1u);
+  EXPECT_EQ(consumed.damaged, 1u);
+  EXPECT_EQ(ReadText(At("only")), Noise(300'000));
 }
 
 TEST_F(ConsumeTest, AnErrorBeforeTheFirstTakesNothing) {

@@ -13,7 +13,7 @@ namespace bailiwick::agent {
 struct SourceMemory {
   std::string path;              // of the source, as the Dataset named it; empty: nothing is remembered
   bool link = false;             // a symlink, which was followed
-  std::set<std::string> mounts;  // below it: directories on another file system than the one above them
+  std::set<std::string> mounts;  // directories on another file system than the one above them; "": the source itself
   bool operator==(const SourceMemory&) const = default;
 };
 

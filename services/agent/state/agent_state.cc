@@ -59,6 +59,22 @@ std::string KeyDirectory(const std::string& directory, const std::string& key_di
   return key_directory.empty() ? os::JoinPath(directory, "keys") : key_directory;
 }
 
+absl::Status AgentState::CheckDatabase(os::Files* files, const std::string& directory) {
+  const std::string path = os::JoinPath(directory, "agent.db");
+  BW_ASSIGN_OR_RETURN(const bool there, files->Exists(path));
+  if (there) {
+    BW_ASSIGN_OR_RETURN(const std::unique_ptr<os::File> file, files->OpenRead(path));
+    BW_ASSIGN_OR_RETURN(const uint64_t size, file->Size());
+    if (size > 0) return absl::OkStatus();
+  }
+  const auto datasets = files->List(os::JoinPath(directory, "datasets"));
+  if (!datasets.ok() || datasets->empty()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(path, there ? " is empty" : " is gone",
+                                          ", and with it what the content in datasets belongs to; nothing was changed: "
+                                          "bring it back from a backup, or move ",
+                                          directory, " away and join anew"));
+}
+
 absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& env, const std::string& directory) {
   std::unique_ptr<AgentState> state(new AgentState());
   state->env_ = env;
@@ -66,6 +82,7 @@ absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& 
   BW_RETURN_IF_ERROR(env.files->MakeDirs(directory));
   BW_ASSIGN_OR_RETURN(state->lock_, env.files->Lock(os::JoinPath(directory, "lock")));
   BW_RETURN_IF_ERROR(CheckFormat(env.files, directory));
+  BW_RETURN_IF_ERROR(CheckDatabase(env.files, directory));
   auto db = sql::Database::Open(
       {.files = env.files, .path = os::JoinPath(directory, "agent.db"), .migrations = AllMigrations()});
   if (absl::IsDataLoss(db.status())) {

@@ -40,7 +40,9 @@ class AgentState {
  public:
   static constexpr uint64_t kIndexFilterBytes = 24 << 20;
 
-  // FAILED_PRECONDITION: another process owns the directory, or it was written by a newer Bailiwick.
+  // DATA_LOSS: there is content of datasets, but no database that knows of it. Changes nothing.
+  static absl::Status CheckDatabase(os::Files* files, const std::string& directory);
+  // The same. FAILED_PRECONDITION: another process owns the directory, or it was written by a newer Bailiwick.
   static absl::StatusOr<std::unique_ptr<AgentState>> Open(const Environment& env, const std::string& directory);
 
   const Environment& env() const { return env_; }

@@ -50,6 +50,7 @@ absl::Status NotJoined(const std::string& directory) {
 }  // namespace
 
 absl::Status AgentIdentity::CheckThere(os::Files* files, const std::string& directory) {
+  BW_RETURN_IF_ERROR(AgentState::CheckDatabase(files, directory));
   BW_ASSIGN_OR_RETURN(const bool there, files->Exists(os::JoinPath(directory, "agent.db")));
   return there ? absl::OkStatus() : NotJoined(directory);
 }
@@ -72,7 +73,8 @@ absl::StatusOr<std::unique_ptr<AgentIdentity>> AgentIdentity::Load(AgentState* s
   return self;
 }
 
-absl::StatusOr<enroll::v1::JoinString> AgentIdentity::JoinOf(const std::string& join_address, const std::string& ca_sha256,
+absl::StatusOr<enroll::v1::JoinString> AgentIdentity::JoinOf(const std::string& join_address,
+                                                             const std::string& ca_sha256,
                                                              const std::string& policy_root_sha256,
                                                              const std::string& token) {
   enroll::v1::JoinString join;
@@ -118,17 +120,17 @@ absl::Status AgentIdentity::Join(AgentState* state, const enroll::v1::JoinString
   grpc::Status called = stub->Join(&context, request, &response);
   if (!called.ok()) return Annotate(rpc::FromGrpc(called), absl::StrCat("joining at ", join.join_address()));
   BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(response.spiffe_id()));
-  if (id.kind != identity::Kind::kAgent) return absl::PermissionDeniedError("the coordinator gave an identity that is not an agent's");
+  if (id.kind != identity::Kind::kAgent)
+    return absl::PermissionDeniedError("the coordinator gave an identity that is not an agent's");
   if (identity::CertificateSha256(response.ca_pem()) != join.ca_sha256()) {
     return absl::PermissionDeniedError("the coordinator gave another CA than the join string pins");
   }
   // What is known of this agent and what it presents change together: the link comes last, and until then Load goes by
   // what was there.
   rpc::CredentialStore store(state->env().files, IdentityDir(state));
-  BW_ASSIGN_OR_RETURN(
-      std::string staged,
-      store.Stage({tls.private_key_pem, response.certificate_chain_pem(), response.ca_pem()}, response.spiffe_id(),
-                  state->env().clock->Now()));
+  BW_ASSIGN_OR_RETURN(std::string staged,
+                      store.Stage({tls.private_key_pem, response.certificate_chain_pem(), response.ca_pem()},
+                                  response.spiffe_id(), state->env().clock->Now()));
   BW_RETURN_IF_ERROR(state->PutMeta({{"control-address", response.control_address()},
                                      {"join-address", join.join_address()},
                                      {"join-token-sha256", std::string(crypto::Sha256(join.token()).view())},

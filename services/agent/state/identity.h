@@ -27,7 +27,8 @@ class AgentIdentity {
   // A join string in parts: where to join, the hashes (hex) of the CA and of the policy root, a token. INVALID_ARGUMENT.
   static absl::StatusOr<enroll::v1::JoinString> JoinOf(const std::string& join_address, const std::string& ca_sha256,
                                                        const std::string& policy_root_sha256, const std::string& token);
-  // NOT_FOUND, with the remedy: no agent is in the directory. Looks only: nothing is opened or made.
+  // NOT_FOUND, with the remedy: no agent is in the directory. DATA_LOSS: as AgentState::CheckDatabase. Looks only: nothing
+  // is made.
   static absl::Status CheckThere(os::Files* files, const std::string& directory);
   // Whether this very string is the one that made this agent what it is.
   static absl::StatusOr<bool> Spent(AgentState* state, const enroll::v1::JoinString& join);

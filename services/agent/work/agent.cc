@@ -10,7 +10,6 @@
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
 #include "common/telemetry/log.h"
-#include "services/agent/work/dataset_metrics.h"
 #include "services/agent/work/past.h"
 
 namespace bailiwick::agent {
@@ -21,9 +20,6 @@ using telemetry::Log;
 
 constexpr int kJobThreads = 4, kKeepThreads = 2, kOwnThreads = 2;
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
-constexpr absl::Duration kReportAgain = absl::Seconds(30);  // versions that were not acknowledged: its disk was full
-constexpr size_t kAnnounceBytes =
-    1 << 20;  // of records a report: one that was away for long says the rest once these are known
 constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kJudgeEvery = absl::Seconds(1);      // sets expire, windows open and close
@@ -430,113 +426,6 @@ void Agent::OnRecall(const agent::v1::Recall& recall) {
     if (work->recall.size() >= left) return;  // its catalog cannot be read now: asked again in the next session
     left = work->recall.size();
   }
-}
-
-void Agent::SendState() {
-  for (const auto& work : AllWork()) SendReport(work);
-  SendReceipts();
-  SendPolicyState("");
-  SendHeartbeat();
-}
-
-void Agent::SendReport(const std::shared_ptr<Work>& work) {
-  auto versions = work->dataset->catalog->List(work->dataset->id);
-  if (!versions.ok()) {
-    Log(Level::kError, "catalog-unreadable", {{"dataset", work->dataset->name}, {"error", versions.status()}});
-    return;
-  }
-  agent::v1::AgentMessage message;
-  auto* report = message.mutable_replica();
-  report->set_dataset_id(work->dataset->id.str());
-  auto stats = work->dataset->store->Stats();
-  if (stats.ok()) report->set_stored_bytes(stats->pack_bytes);
-  auto hops = work->dataset->catalog->Hops(work->dataset->id);
-  const std::optional<Fence> fence = evictor_.Find(work->dataset->id);
-  absl::StatusOr<Scrubber::Result> read_back = absl::NotFoundError("there is nothing to read");
-  if (!versions->empty()) read_back = scrubber_.Of(*work->dataset);
-  absl::MutexLock lock(&mutex_);
-  size_t announced = 0, recalled = 0;  // bytes
-  work->announces_more = false;
-  for (const auto& v : *versions) {
-    const bool damaged = work->dataset->damage->Has(v.record.number);
-    if (damaged && !work->assignment.home()) continue;  // as if it were not here: it comes anew
-    const VersionNumber base = work->dataset->dropped->BaseOf(v.record.number);
-    if (base != 0 && !work->assignment.home()) continue;  // no copy that anybody should count on
-    if (base == v.record.number) {
-      report->add_dropped(base);
-      continue;
-    }
-    const bool announces = work->assignment.home() && v.record.number > work->assignment.acknowledged();
-    if (announces && announced >= kAnnounceBytes) {
-      work->announces_more = true;
-      break;  // they come in their order
-    }
-    auto* held = report->add_versions();
-    held->set_identity(std::string(v.identity.view()));
-    held->set_number(v.record.number);
-    held->set_base(base);
-    held->set_damaged(damaged);
-    held->set_laid_out(work->laid_out.count(v.record.number) != 0);
-    if (work->assignment.home() || v.record.home_site == identity_->site()) {
-      held->set_hops(0);
-    } else if (hops.ok() && hops->count(v.record.number) != 0) {
-      held->set_hops(hops->at(v.record.number));
-    }
-    if (announces) {
-      rpc::ToProto(v.envelope, held->mutable_record());
-      announced += held->ByteSizeLong();
-    } else if (recalled < kAnnounceBytes && work->recall.erase(v.record.number) != 0) {
-      rpc::ToProto(v.envelope, held->mutable_record());
-      recalled += held->ByteSizeLong();
-    }
-  }
-  if (recalled < kAnnounceBytes) work->recall.clear();  // the rest is not here any more
-  work->report_again = announced != 0 ? state_->env().clock->BootTime() + kReportAgain : absl::InfiniteDuration();
-  report->set_current(work->current);
-  const absl::Status locked = work->dataset->store->at_rest().locked;
-  report->set_problem(locked.ok() ? work->problem : std::string(locked.message()));
-  report->set_source_problem(work->source_problem);
-  if (fence.has_value()) ToProto(*fence, report->mutable_fence());
-  for (auto& state : redactor_.States(work->dataset->id)) *report->add_redactions() = std::move(state);
-  const store::StoreStats stored = stats.value_or(store::StoreStats());
-  DatasetFigures figures{.versions = versions->size(),
-                         .newest = versions->empty() ? 0 : versions->back().record.number,
-                         .current = work->current,
-                         .given_up = static_cast<uint64_t>(report->dropped_size()),
-                         .packs = stored.packs,
-                         .chunks = stored.chunks,
-                         .stored_bytes = stored.pack_bytes,
-                         .problem = !report->problem().empty() || !report->source_problem().empty(),
-                         .fenced = fence.has_value()};
-  if (read_back.ok()) {
-    figures.read_back_at = read_back->at;
-    figures.damaged = read_back->damaged;
-  }
-  for (const auto& v : *versions) figures.logical_bytes += v.record.logical_bytes;
-  // One that was deleted and declared again is here twice: the one that is assigned stands for the name.
-  const bool another = !work->assigned && std::any_of(work_.begin(), work_.end(), [&](const auto& other) {
-    return other.second->assigned && other.second->dataset->name == work->dataset->name;
-  });
-  const bool something = work->assignment.home() || !versions->empty();
-  if (!another && something) SayFigures(work->dataset->name, figures);
-  if (!another && !something) ForgetFigures(work->dataset->name);
-  session_->Send(std::move(message));
-}
-
-void Agent::SendHeartbeat() {
-  agent::v1::AgentMessage message;
-  auto free = state_->env().files->FreeBytes(state_->directory());
-  if (free.ok()) message.mutable_heartbeat()->set_free_bytes(*free);
-  rpc::ToProto(state_->env().clock->Now(), message.mutable_heartbeat()->mutable_now());
-  session_->Send(std::move(message));
-}
-
-void Agent::Notice(const std::string& kind, DatasetId dataset, const std::string& text) {
-  agent::v1::AgentMessage message;
-  message.mutable_notice()->set_kind(kind);
-  message.mutable_notice()->set_dataset_id(dataset.str());
-  message.mutable_notice()->set_message(text);
-  session_->Send(std::move(message));
 }
 
 void Agent::TickLoop() {

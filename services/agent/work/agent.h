@@ -44,6 +44,8 @@
 
 namespace bailiwick::agent {
 
+struct DatasetFigures;
+
 // What a broken transfer left is for its next attempt to use; so long after the last one nobody is expected any more.
 inline constexpr absl::Duration kPartialPatience = absl::Minutes(30);
 
@@ -159,6 +161,12 @@ class Agent {
   void OnEvict(const agent::v1::EvictOrder& order);
   void SendState();
   void SendReport(const std::shared_ptr<Work>& work);
+  // What of `versions`, all of the dataset's here, a report can tell at once.
+  void TellVersions(Work& work, const std::vector<store::CatalogVersion>& versions,
+                    const std::map<VersionNumber, uint32_t>& hops, agent::v1::ReplicaReport* report)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SayFiguresOf(const Work& work, const std::vector<store::CatalogVersion>& versions, const DatasetFigures& figures)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendHeartbeat();
   void Tick();
   void TickLoop();
@@ -181,8 +189,8 @@ class Agent {
                                        const std::function<void(const CommitProgress&)>& progress,
                                        const std::atomic<bool>& cancelled);
   SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) const;
-  // `ingest: consume`. Under commit_mutex, as the next three.
-  void Consume(Work& work, const SourceSpec& source, const store::CatalogVersion& version);
+  // `ingest: consume`. What is in the way, for people, empty: nothing. Under commit_mutex, as the next three.
+  std::string Consume(Work& work, const SourceSpec& source, const store::CatalogVersion& version);
   SourceWatch* WatchOf(Work& work);
   absl::StatusOr<absl::Time> LastChange(Work& work, const SourceSpec& source);
   void SayWatchProblem(Work& work);

@@ -108,8 +108,8 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
                                    : "committed",
               outcome.ok() ? outcome->new_bytes : 0, state_->env().clock->BootTime() - began);
   SayWatchProblem(*work);
-  if (outcome.ok()) Consume(*work, SourceOf(assignment.spec()), outcome->version);
-  std::string problem = outcome.ok() ? "" : std::string(absl::StatusCodeToString(outcome.status().code()));
+  std::string problem = outcome.ok() ? Consume(*work, SourceOf(assignment.spec()), outcome->version)
+                                     : std::string(absl::StatusCodeToString(outcome.status().code()));
   // The coordinator learns why commits do not happen, never a file's name: the sentence stays here and with the caller.
   if (!outcome.ok()) {
     std::error_code unknown;
@@ -167,16 +167,20 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
   return outcome;
 }
 
-void Agent::Consume(Work& work, const SourceSpec& source, const store::CatalogVersion& version) {
-  if (!source.consume) return;
+std::string Agent::Consume(Work& work, const SourceSpec& source, const store::CatalogVersion& version) {
+  if (!source.consume) return "";
   const std::string subject = absl::StrCat(work.dataset->name, "/", version.record.number);
   auto consumed = ConsumeSource(
       *work.dataset, source, version.record.manifest_root, state_->env().clock,
       [&] { return state_->audit()->Append("source-consumed", subject, "{}").status(); }, stopping_);
   if (!consumed.ok()) {
-    Log(Level::kWarning, "source-not-consumed",
-        {{"dataset", work.dataset->name}, {"code", absl::StatusCodeToString(consumed.status().code())}});
-  } else if (consumed->files != 0) {
+    const std::string code = absl::StatusCodeToString(consumed.status().code());
+    Log(Level::kWarning, "source-not-consumed", {{"dataset", work.dataset->name}, {"code", code}});
+    if (absl::IsCancelled(consumed.status())) return "";
+    return absl::StrCat("what version ", version.record.number, " holds could not be taken out of the source (", code,
+                        ")");
+  }
+  if (consumed->files != 0) {
     Log(Level::kInfo, "source-consumed",
         {{"dataset", work.dataset->name},
          {"version", version.record.number},
@@ -184,6 +188,11 @@ void Agent::Consume(Work& work, const SourceSpec& source, const store::CatalogVe
          {"bytes", consumed->bytes},
          {"left", consumed->left}});
   }
+  if (consumed->damaged != 0) SuspectDamage(*work.dataset);  // the next commit stores them anew
+  if (consumed->refused == 0) return "";
+  return absl::StrCat("the agent may not remove ", consumed->refused,
+                      consumed->refused == 1 ? " file that version " : " files that version ", version.record.number,
+                      " holds, so the source fills: let it write to their directories");
 }
 
 SourceWatch* Agent::WatchOf(Work& work) {

@@ -7,12 +7,19 @@ namespace bailiwick::agent {
 
 absl::Status CheckPast(const DatasetHandle& dataset, const agent::v1::Assignment& assignment, const std::string& site) {
   BW_ASSIGN_OR_RETURN(const auto newest, dataset.catalog->Newest(dataset.id));
-  if (!newest.has_value() || newest->record.number >= assignment.acknowledged()) return absl::OkStatus();
+  const VersionNumber has = newest.has_value() ? newest->record.number : 0;
+  if (has >= assignment.acknowledged()) return absl::OkStatus();
+  const std::string announced = absl::StrCat(" but version ", assignment.acknowledged(), " was announced: ");
+  if (has == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("site ", site, " has no version of ", assignment.dataset(), ",", announced,
+                     "its data directory was lost. Put back a copy of it, make a site that holds the dataset its home, "
+                     "or delete the dataset and declare it again"));
+  }
   return absl::FailedPreconditionError(
-      absl::StrCat("site ", site, " has version ", newest->record.number, " of ", assignment.dataset(),
-                   " at most, but version ", assignment.acknowledged(),
-                   " was announced: its data directory is older than that. Put back a newer copy of it, or delete the "
-                   "dataset and declare it again"));
+      absl::StrCat("site ", site, " has version ", has, " of ", assignment.dataset(), " at most,", announced,
+                   "its data directory is older than that. Put back a newer copy of it, or delete the dataset and "
+                   "declare it again"));
 }
 
 }  // namespace bailiwick::agent

@@ -34,6 +34,7 @@ absl::StatusOr<absl::flat_hash_set<uint64_t>> Expected(DatasetHandle& dataset) {
 absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::CatalogVersion>& versions,
                             const std::function<absl::Status(const VerifyReport&)>& progress, VerifyReport* report) {
   for (const auto& v : versions) report->total_bytes += v.record.logical_bytes;
+  BW_RETURN_IF_ERROR(dataset.store->MissRemovedPacks());
   absl::flat_hash_set<Digest> nodes;
   absl::flat_hash_set<uint64_t> chunks;
   const Dropped::Versions given_up = dataset.dropped->versions();
