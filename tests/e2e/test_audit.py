@@ -193,6 +193,8 @@ class Audit(unittest.TestCase):
         self.assertEqual((whole["finding"], whole["notes"], whole["contradictions"]), ("true", [], []))
         self.assertEqual([m["record"].split("/")[0] for m in whole["moves"]], ["core"])
         self.fleet.cli("audit", "report", "--transfers", "--dir", core, expect=f.USAGE)
+        half = self.fleet.json("audit", "report", "--dataset", "seen", "--dir", core, "--trust", agents, expect=INCOMPLETE)
+        self.assertRegex(half["notes"][0], "the log [^ ]*site/factory[^ ]*, whose key the trust file has, was not read")
         self.fleet.cli("audit", "list", "--dir", core)
         rule = whole["moves"][0]["rule"].encode()
         forge(core, b'"rule":"' + rule, b'"rule":"acme/lie')

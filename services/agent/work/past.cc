@@ -18,8 +18,9 @@ absl::Status CheckPast(const DatasetHandle& dataset, const agent::v1::Assignment
   }
   return absl::FailedPreconditionError(
       absl::StrCat("site ", site, " has version ", has, " of ", assignment.dataset(), " at most,", announced,
-                   "its data directory is older than that. Put back a newer copy of it, or delete the dataset and "
-                   "declare it again"));
+                   "its data directory is older than that, or it became the home before that came here. Put back a newer "
+                   "copy of it, make a site that holds the newest version the home until this one has it as a replica, "
+                   "or delete the dataset and declare it again"));
 }
 
 }  // namespace bailiwick::agent

@@ -218,6 +218,12 @@ absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const Catalog
   return report;
 }
 
+void SayOutdated(const ChangeReport& report) {
+  if (report.outdated_by.empty()) return;
+  std::cerr << "bailiwick: the change of " << report.outdated_by
+            << " that waited for signatures was for the law before this one and is gone; make it again\n";
+}
+
 Fields FieldsOf(const ChangeReport& report, bool dry_run, const std::optional<ImpactReport>& impact) {
   std::vector<Json> lines;
   for (const auto& line : report.lines) {

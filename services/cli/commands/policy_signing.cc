@@ -13,6 +13,7 @@
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/policy_impact.h"
 #include "services/cli/commands/yes_flag.h"
 #include "services/cli/core/change.h"
 #include "services/cli/core/pending.h"
@@ -206,6 +207,7 @@ absl::Status ApplyLaw(const Globals& globals, Admin& admin, const CatalogChange&
     BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin.ReadPolicy());
     BW_RETURN_IF_ERROR(admin.MovePin(policy));
   }
+  SayOutdated(report);
   if (!globals.table()) {
     PrintJson(globals.format(), {{"applied", Bool(report.applied)},
                                  {"pending", Text(report.pending)},

@@ -54,6 +54,7 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
   } else if (report.applied) {
     std::cout << "policy revision " << report.policy_revision << "\n";
   }
+  SayOutdated(report);
 }
 
 Json ResourceJson(const config::Resource& resource) { return FromJson(config::ToJson(resource)); }
@@ -184,7 +185,7 @@ absl::Status Describe(const Globals& globals, std::string kind_text, std::string
                       ? absl::StrCat(", current until ", TimeText(site.policy_vouched_until()))
                       : "")
               << (site.policy_stale().empty() ? "" : absl::StrCat("; nothing flows: ", site.policy_stale())) << "\n"
-              << "Free disk:   " << FormatBytes(site.free_bytes()) << "\n"
+              << "Free disk:   " << (site.has_free_bytes() ? FormatBytes(site.free_bytes()) : "-") << "\n"
               << "Last seen:   " << TimeText(site.last_seen()) << "\n";
   }
   if (kind == "Dataset") {

@@ -62,6 +62,16 @@ Fields FieldsOf(const Overview& o) {
                 {"datasets", List(std::move(dataset_rows))}};
 }
 
+// Of the source, else of a copy that is not what it should be and does not become so by itself.
+std::string ProblemOf(const control::v1::DatasetStatus& dataset, const control::v1::ListReplicasResponse& replicas) {
+  if (!dataset.source_problem().empty()) return dataset.source_problem();
+  for (const auto& r : replicas.replicas()) {
+    const bool wrong = r.state() == "blocked" || (r.state() == "current" && !r.reason().empty());
+    if (r.dataset() == dataset.name() && r.role() != "home" && wrong) return absl::StrCat(r.site(), ": ", r.reason());
+  }
+  return "";
+}
+
 absl::Status Status(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(const Overview overview, ReadOverview(*admin));
@@ -83,7 +93,7 @@ absl::Status Status(const Globals& globals) {
     }
     rows.push_back({name, s.region(), state, s.agent().empty() ? "-" : (s.approved() ? "yes" : "no"),
                     absl::StrCat(s.policy_revision(), s.policy_error().empty() ? "" : " (refused a newer one)"),
-                    s.free_bytes() == 0 ? "-" : FormatBytes(s.free_bytes())});
+                    s.has_free_bytes() ? FormatBytes(s.free_bytes()) : "-"});
   }
   PrintTable({"SITE", "REGION", "STATE", "APPROVED", "POLICY", "FREE"}, rows);
   std::cout << "\n";
@@ -109,7 +119,7 @@ absl::Status Status(const Globals& globals) {
              ? "-"
              : absl::StrCat(FormatAge(absl::Seconds(lag)),
                             d.replicas_over_rpo() > 0 ? absl::StrCat(" (", d.replicas_over_rpo(), " over RPO)") : ""),
-         d.source_problem()});
+         ProblemOf(d, replicas)});
   }
   PrintTable({"DATASET", "HOME", "NEWEST", "FILES", "SIZE", "REPLICAS", "LAG", "PROBLEM"}, rows);
   return absl::OkStatus();

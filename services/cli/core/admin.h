@@ -87,7 +87,8 @@ struct ChangeReport {
   std::vector<Line> lines;
   uint64_t policy_revision = 0;
   bool applied = false;
-  std::string pending;  // whose signatures it waits for, or would; empty: nobody's
+  std::string pending;      // whose signatures it waits for, or would; empty: nobody's
+  std::string outdated_by;  // whose change waited for signatures and is gone by this one; empty: nobody's
 };
 // Reads the catalog, validates the result as a whole, signs a new bundle when the law changes and classification
 // records for datasets that are new, relabelled or moved, and applies it in one transaction. Nothing to change: applied

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -190,10 +191,12 @@ absl::StatusOr<std::map<std::string, Expected>> ExpectedLogs(Admin& admin,
 absl::StatusOr<VerifiedLogs> VerifiedLogsIn(const std::vector<std::string>& directories,
                                             const std::vector<audit::Trust>& trusts, const LogProgress& progress) {
   VerifiedLogs out;
+  std::set<std::string> given;
   for (const std::string& directory : directories) {
     BW_ASSIGN_OR_RETURN(const bool exists, os::Files::System()->Exists(directory));
     if (!exists) return absl::NotFoundError(absl::StrCat(directory, " does not exist"));
     BW_ASSIGN_OR_RETURN(const audit::Verdict verdict, VerifyBy(trusts, directory, progress));
+    given.insert(verdict.origin);
     if (verdict.finding != Finding::kTrue) {
       Note(verdict.finding,
            absl::StrCat(directory, " is ", std::string(audit::FindingWord(verdict.finding)), ": ",
@@ -204,6 +207,16 @@ absl::StatusOr<VerifiedLogs> VerifiedLogsIn(const std::vector<std::string>& dire
     BW_ASSIGN_OR_RETURN(std::vector<AuditRecord> records, RecordsIn(directory, {}));
     if (records.size() > verdict.size) records.resize(verdict.size);  // the rest is not signed yet
     Take(std::move(records), &out);
+  }
+  for (const audit::Trust& trust : trusts) {
+    for (const audit::NoteKey& log : trust.logs()) {
+      if (!given.insert(log.name).second) continue;
+      Note(Finding::kIncomplete,
+           absl::StrCat("the log ", log.name,
+                        ", whose key the trust file has, was not read: give its directory with "
+                        "--dir"),
+           &out);
+    }
   }
   return out;
 }

@@ -358,6 +358,7 @@ absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& chan
     BW_RETURN_IF_ERROR(applied);
     made.report.applied = !response.has_pending();
     made.report.pending = response.pending().missing();
+    made.report.outdated_by = response.outdated_by();
     if (made.report.applied) made.report.policy_revision = response.policy_revision();
     return made.report;
   }

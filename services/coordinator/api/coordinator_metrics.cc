@@ -33,7 +33,7 @@ void CollectSites(Core& core, Exposition* out) {
                "1 while nothing flows at the site, by its own word: its policy is "
                "too old or its clock wrong.",
                {{"site", site.name()}}, site.policy_stale().empty() ? 0 : 1);
-    if (site.free_bytes() != 0) {
+    if (site.has_free_bytes()) {
       out->Gauge("bailiwick_coordinator_site_free_bytes", "Free space at the site, as its agent said last.",
                  {{"site", site.name()}}, static_cast<double>(site.free_bytes()));
     }

@@ -154,7 +154,11 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
       break;
     }
     case agent::v1::AgentMessage::kHeartbeat:
-      free_bytes_[site] = message.heartbeat().free_bytes();
+      if (message.heartbeat().has_free_bytes()) {
+        free_bytes_[site] = message.heartbeat().free_bytes();
+      } else {
+        free_bytes_.erase(site);
+      }
       break;
     case agent::v1::AgentMessage::kNotice: {
       auto id = DatasetId::From(message.notice().dataset_id());

@@ -315,7 +315,11 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, c
   change.at = clock_->Now();
   BW_RETURN_IF_ERROR(catalog_->Apply(change));
   if (change.drop_pending) {
-    if (!completes) Event("policy-change-outdated", "", "", 0, "another change of the policy was applied");
+    if (!completes) {
+      response.set_outdated_by(state_.pending->by);
+      Event("policy-change-outdated", "", "", 0,
+            absl::StrCat("the one of ", state_.pending->by, ": another change of the policy was applied"));
+    }
     state_.pending.reset();
   }
   state_.roots = change.roots;

@@ -124,6 +124,7 @@ TEST_F(PendingTest, OneAtATimeAndRejected) {
   // A law that all have signed goes ahead; what waited was for the law before.
   auto ahead = Send(Both(kMoreLaw));
   ASSERT_TRUE(ahead.ok()) << ahead.status();
+  EXPECT_FALSE(ahead->outdated_by().empty()) << "and whoever sends it ahead hears that";
   EXPECT_FALSE(core_->GetPending().has_pending());
   EXPECT_THAT(EventKinds(), Contains("policy-change-outdated"));
 }
