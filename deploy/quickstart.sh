@@ -95,7 +95,7 @@ core=$fleet/sites/core/replicas/quickstart/current
 "$cli" wait dataset quickstart --version 1 --site core --timeout 300s >/dev/null || fail "version 1 is not at core"
 
 step "Is the copy at core the same as the source?"
-say "\$ diff -r --no-dereference SOURCE $core"
+say "\$ diff -r --no-dereference SOURCE $core/"
 diff -r --no-dereference "$source_dir" "$core/" >"$base/diff.txt" 2>&1 || { head -5 "$base/diff.txt" >&2; fail "core differs from the source"; }
 say "no difference in $(count_files "$core/") files"
 

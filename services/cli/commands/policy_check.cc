@@ -1,7 +1,9 @@
 // policy check, policy test: what a law says wrongly or in vain, and whether it does what its tests say.
+#include <algorithm>
 #include <iostream>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -76,6 +78,13 @@ absl::StatusOr<int> Check(const Globals& globals, const std::vector<std::string>
   } else {
     PrintJson(globals.format(),
               {{"errors", Number(errors)}, {"warnings", Number(warnings)}, {"findings", List(std::move(rows))}});
+  }
+  const bool undeclared = std::any_of(findings.begin(), findings.end(), [](const config::LintFinding& f) {
+    return f.error && absl::StrContains(f.text, "is not declared");
+  });
+  if (undeclared && !files.empty()) {
+    std::cerr << "bailiwick: files are checked as a law of their own; for a change of the law in force run: bailiwick "
+                 "policy diff FILE\n";
   }
   return errors == 0 ? 0 : 1;
 }
@@ -221,7 +230,7 @@ void RegisterPolicyCheck(CLI::App& policy, Globals& globals) {
     auto* c = policy.add_subcommand("check", "what a law says wrongly or in vain");
     auto files = std::make_shared<std::vector<std::string>>();
     c->add_option("FILE,-f,--file", *files,
-                  "file or directory, not asking the coordinator; a directory of directories is several laws")
+                  "file or directory, checked as a whole law; a directory of directories is several")
         ->type_name("PATH");
     c->footer(
         "Errors: what apply refuses, tests that fail, sets that have expired. Warnings: rules that can never apply or\n"
