@@ -134,6 +134,7 @@ absl::StatusOr<bool> StoreImpl::TakeOut(PackId pack, const absl::flat_hash_set<D
   }
   if (!missing->empty()) return false;
   auto known = packs_.find(pack);
+  if (known == packs_.end()) return true;  // its file was removed meanwhile: MissRemovedPacks
   plain_packs_ -= known->second.encrypted ? 0 : 1;
   packs_.erase(known);
   ForgetFile(pack);

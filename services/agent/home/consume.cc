@@ -27,14 +27,14 @@ bool Same(const os::NodeStat& a, const os::NodeStat& b) {
 }
 
 // Whether the store gives back all of a file: its bytes may have been here already when it was committed, and have gone
-// bad since they came. What a home gave up, others were proven to hold.
+// bad since they came.
 absl::StatusOr<bool> ReadsBack(DatasetHandle& dataset, const store::Entry& entry) {
   std::vector<Digest> chunks;
   uint64_t bytes = 0;
   bool whole = true;
   auto read = [&]() -> absl::Status {
     for (const auto& chunk : dataset.store->ReadMany(chunks)) {
-      if (chunk.ok() || (absl::IsNotFound(chunk.status()) && !dataset.dropped->empty())) continue;
+      if (chunk.ok()) continue;
       if (!absl::IsDataLoss(chunk.status()) && !absl::IsNotFound(chunk.status())) return chunk.status();
       whole = false;
     }
@@ -137,7 +137,7 @@ absl::StatusOr<Consumed> ConsumeSource(DatasetHandle& dataset, const SourceSpec&
     consumed.files += gone;
     consumed.bytes += gone ? item.stat.size : 0;
     consumed.left += !gone;
-    consumed.damaged += *taken == Taking::kDamaged;
+    consumed.damaged += *taken == Taking::kDamaged && dataset.dropped->empty();  // else it may have been given up
   }
 }
 

@@ -15,9 +15,10 @@ namespace {
 constexpr uint32_t kWriteBits = 0222;
 constexpr uint32_t kSetIdBits = 06000;
 constexpr uint32_t kOwnerAll = 0700;
-constexpr size_t kNamesAtOnce = 64 << 10;  // of a directory that is emptied: there may be millions
+constexpr size_t kNamesAtOnce = 64 << 10;   // of a directory that is emptied: there may be millions
 constexpr size_t kMaxHandles = 128;         // deeper directories are reached by a path from the last handle
 constexpr uint64_t kPartBytes = 4 << 20;    // of a large file, what one thread writes before it looks for other work
+constexpr size_t kPartPieces = 4096;        // likewise, where whoever committed it cut it smaller than chunks are
 constexpr uint64_t kSmallFile = 256 << 10;  // these are written in batches
 constexpr uint64_t kBatchBytes = 1 << 20;
 constexpr size_t kBatchFiles = 128;
@@ -272,7 +273,7 @@ absl::Status TreeWriter::CreateInParts(const store::Entry& entry, const LevelRef
         part_bytes += piece.length;
         auto skip = [](uint64_t, uint64_t, uint64_t) { return absl::OkStatus(); };
         BW_RETURN_IF_ERROR(placement.Place(piece.length, skip));
-        if (part_bytes >= kPartBytes) hand_over();
+        if (part_bytes >= kPartBytes || part.size() >= kPartPieces) hand_over();
         return absl::OkStatus();
       });
   if (status.ok() && !part.empty()) hand_over();

@@ -93,6 +93,7 @@ absl::StatusOr<InFrame> DecodeFrame(const grpc::ByteBuffer& buffer) {
   google::protobuf::io::CodedInputStream input(&reader);
   uint32_t tag = input.ReadTag();
   if (tag != LengthTag(kDataField)) {
+    if (size > kMaxControlBytes) return absl::InvalidArgumentError(absl::StrCat("a control frame of ", size, " bytes"));
     grpc::Slice whole;
     if (!buffer.DumpToSingleSlice(&whole).ok()) return absl::InternalError("cannot read a frame");
     if (!in.message.ParseFromArray(whole.begin(), size) ||
@@ -129,6 +130,7 @@ absl::StatusOr<InFrame> DecodeFrame(const grpc::ByteBuffer& buffer) {
       if (!input.Skip(static_cast<int>(n))) return absl::InvalidArgumentError("a data frame that cannot be read");
     }
   }
+  if (head.size() > kMaxControlBytes) return absl::InvalidArgumentError("a data frame whose header is too long");
   transfer::v1::Data* data = in.message.mutable_data();
   if (!data->ParseFromString(head)) return absl::InvalidArgumentError("a data frame whose header cannot be read");
   uint64_t sum = 0;

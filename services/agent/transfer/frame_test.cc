@@ -93,6 +93,17 @@ TEST(Frame, RefusesDataBehindAnotherField) {
   EXPECT_TRUE(absl::IsInvalidArgument(DecodeFrame(grpc::ByteBuffer(&behind, 1)).status()));
 }
 
+TEST(Frame, RefusesWhatIsNotPayloadBeyondItsBound) {
+  transfer::v1::Frame frame;
+  frame.mutable_goodbye()->set_message(std::string(kMaxControlBytes, 'x'));
+  EXPECT_EQ(DecodeFrame(EncodeFrame(frame)).status().code(), absl::StatusCode::kInvalidArgument);
+  frame.mutable_goodbye()->set_message(std::string(kMaxControlBytes / 2, 'x'));
+  EXPECT_TRUE(DecodeFrame(EncodeFrame(frame)).ok());
+  transfer::v1::Frame data;  // pieces that are nothing: two bytes each here, many times that once parsed
+  for (int i = 0; i < kMaxControlBytes / 2 + 1; ++i) data.mutable_data()->add_pieces();
+  EXPECT_EQ(DecodeFrame(EncodeFrame(data)).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(Frame, MutatedBytesNeverCrash) {
   DataFrame frame(3);
   for (int i = 0; i < 20; ++i) frame.Add(Chunk(std::string(static_cast<size_t>(i) * 7, 'c')));
