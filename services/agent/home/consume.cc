@@ -59,14 +59,15 @@ absl::StatusOr<Taking> Take(const WalkItem& item, const std::function<absl::Stat
     if (absl::IsNotFound(file.status())) return Taking::kStays;
     return file.status();
   }
+  // Before the lease, which the kernel takes away from whoever keeps a writer waiting for long.
+  BW_ASSIGN_OR_RETURN(const bool whole, stored());
+  if (!whole) return Taking::kDamaged;
   if (absl::Status kept = (*file)->KeepUnwritten(); !kept.ok() && !absl::IsUnimplemented(kept)) {
     if (absl::IsUnavailable(kept)) return Taking::kStays;
     return kept;
   }
   BW_ASSIGN_OR_RETURN(os::NodeStat now, (*file)->Stat());
   if (!Same(now, item.stat) || now.ctime_ns != item.stat.ctime_ns) return Taking::kStays;
-  BW_ASSIGN_OR_RETURN(const bool whole, stored());
-  if (!whole) return Taking::kDamaged;
   const std::string going = absl::StrCat(item.name.substr(0, item.name.rfind('/') + 1), kGoing);
   if (item.name == going) {  // left by a crash, and in a version under this name since
     BW_RETURN_IF_ERROR(item.dir->RemoveFile(going));
