@@ -293,7 +293,6 @@ class Wiped(f.FleetTest):
         fleet.verify("past", "core")
         self.assertEqual({n: f.read(os.path.join(fleet.current("core", "past"), n)) for n in tree}, tree)
 
-
     def test_a_lost_database_begins_no_second_life_on_top_of_what_it_knew(self):
         fleet = self.fleet
         declare(self, "known")

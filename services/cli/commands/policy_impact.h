@@ -30,9 +30,9 @@ absl::StatusOr<ImpactReport> AssessLive(Admin& admin, const Law& before, const L
 // What the change would do to copies and transfers that exist; nothing when there is no law yet.
 absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const CatalogChange& change);
 
-// A change of resources as the answers tell it, with `impact` where it was looked for.
 // On standard error, whatever the format: whose change of the law is gone by this one.
 void SayOutdated(const ChangeReport& report);
+// A change of resources as the answers tell it, with `impact` where it was looked for.
 Fields FieldsOf(const ChangeReport& report, bool dry_run, const std::optional<ImpactReport>& impact);
 
 // Asks before copies go by the change: `act` is what is asked for, "Apply?". Says how many were agreed to, for

@@ -213,8 +213,7 @@ absl::StatusOr<VerifiedLogs> VerifiedLogsIn(const std::vector<std::string>& dire
       if (!given.insert(log.name).second) continue;
       Note(Finding::kIncomplete,
            absl::StrCat("the log ", log.name,
-                        ", whose key the trust file has, was not read: give its directory with "
-                        "--dir"),
+                        ", whose key the trust file has, was not read: give its directory with --dir"),
            &out);
     }
   }
