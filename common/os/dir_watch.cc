@@ -7,10 +7,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "common/base/status.h"
 #include "common/os/raw_fd.h"
 
@@ -110,6 +114,31 @@ bool SeesAllChanges(TreeDir& dir) {
     default:
       return false;
   }
+}
+
+absl::StatusOr<std::string> MountsBelow(TreeDir& dir) {
+  char path[PATH_MAX];
+  const ssize_t n = ::readlink(absl::StrCat("/proc/self/fd/", dir.fd()).c_str(), path, sizeof path);
+  if (n < 0) return ErrnoStatus(errno, "asking where a directory lies");
+  std::string here;  // as the list of mounts writes it
+  for (const char c : std::string_view(path, static_cast<size_t>(n))) {
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\\') {
+      absl::StrAppendFormat(&here, "\\%03o", c);
+    } else {
+      here += c;
+    }
+  }
+  std::ifstream list("/proc/self/mountinfo");
+  if (!list) return absl::UnavailableError("cannot read the list of mounts");
+  std::string mounts;
+  for (std::string line; std::getline(list, line);) {
+    const std::vector<std::string> fields = absl::StrSplit(line, absl::MaxSplits(' ', 5));
+    if (fields.size() < 5 || !fields[4].starts_with(here)) continue;
+    if (fields[4].size() == here.size() || here == "/" || fields[4][here.size()] == '/') {
+      absl::StrAppend(&mounts, fields[0], " ", fields[4], "\n");
+    }
+  }
+  return mounts;
 }
 
 void WaitReadable(std::span<const int> fds, absl::Duration timeout) {

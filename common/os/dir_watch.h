@@ -48,6 +48,10 @@ class DirWatch {
 // The kernel sees every change there is: no network file system, nor one that this build does not know.
 bool SeesAllChanges(TreeDir& dir);
 
+// The mounts at a directory and below it, one a line, each with the kernel's number for it. No event tells when one
+// comes to lie over what is watched, or goes: this then says something else.
+absl::StatusOr<std::string> MountsBelow(TreeDir& dir);
+
 // Until one of them is readable, or the time is over.
 void WaitReadable(std::span<const int> fds, absl::Duration timeout);
 

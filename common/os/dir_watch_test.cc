@@ -91,6 +91,14 @@ TEST_F(DirWatchTest, WaitsUntilThereIsSomethingToRead) {
   EXPECT_FALSE(Events().empty());
 }
 
+TEST_F(DirWatchTest, MountsAreListed) {
+  auto all = MountsBelow(**OpenTree("/"));
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_NE(all->find(" /proc\n"), std::string::npos) << *all;
+  EXPECT_NE(MountsBelow(**OpenTree("/proc"))->find(" /proc\n"), std::string::npos);
+  EXPECT_EQ(*MountsBelow(*root_), "");
+}
+
 TEST_F(DirWatchTest, LocalFileSystemsTellAll) {
   EXPECT_TRUE(SeesAllChanges(*root_));
   EXPECT_FALSE(SeesAllChanges(**OpenTree("/proc")));

@@ -113,6 +113,73 @@ absl::Status AddRefs(sql::Database& db, DatasetId dataset, const Digest& node, i
   return upsert.BindBlob(1, dataset.view()).BindBlob(2, key).Bind(3, delta).Run();
 }
 
+bool Unreadable(const absl::Status& status) { return absl::IsDataLoss(status) || absl::IsNotFound(status); }
+
+// An edge to a node counts once for each place its (newly counted) parent names it. `all`: what lies below a node that
+// cannot be read is an error, else it stays uncounted.
+absl::Status Count(sql::Database& db, DatasetId dataset, const Digest& root, NodeSource* source, bool all) {
+  std::vector<Digest> stack = {root};
+  while (!stack.empty()) {
+    const Digest node = stack.back();
+    stack.pop_back();
+    BW_ASSIGN_OR_RETURN(const int64_t refs, Refs(db, dataset, node));
+    BW_RETURN_IF_ERROR(AddRefs(db, dataset, node, 1));
+    if (refs > 0) continue;
+    auto loaded = source->Load(node);
+    if (!all && Unreadable(loaded.status())) continue;
+    BW_RETURN_IF_ERROR(loaded.status());
+    for (const NodeChild& child : (*loaded)->Children()) {
+      if (child.is_node) stack.push_back(child.digest);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Uncount(sql::Database& db, DatasetId dataset, const Digest& root, NodeSource* source) {
+  std::vector<Digest> stack = {root};
+  while (!stack.empty()) {
+    const Digest node = stack.back();
+    stack.pop_back();
+    BW_ASSIGN_OR_RETURN(const int64_t refs, Refs(db, dataset, node));
+    if (refs > 1) {
+      BW_RETURN_IF_ERROR(AddRefs(db, dataset, node, -1));
+      continue;
+    }
+    BW_ASSIGN_OR_RETURN(sql::Statement gone, db.Prepare("DELETE FROM node_refs WHERE dataset = ? AND node = ?"));
+    const std::string key = Key(node);
+    BW_RETURN_IF_ERROR(gone.BindBlob(1, dataset.view()).BindBlob(2, key).Run());
+    if (refs <= 0) continue;
+    BW_ASSIGN_OR_RETURN(std::shared_ptr<const Node> loaded, source->Load(node));
+    for (const NodeChild& child : loaded->Children()) {
+      if (child.is_node) stack.push_back(child.digest);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Digest> RootIn(sql::Statement& row) {
+  const std::string key = row.Blob(0);
+  if (key.empty()) return absl::DataLossError("a version without a root");
+  return Digest::From(static_cast<uint8_t>(key[0]), std::string_view(key).substr(1));
+}
+
+// From the versions that are left: of a node that cannot be read nobody knows what it counted.
+absl::Status Recount(sql::Database& db, DatasetId dataset, NodeSource* source) {
+  std::vector<Digest> roots;
+  BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT root FROM versions WHERE dataset = ?"));
+  select.BindBlob(1, dataset.view());
+  while (true) {
+    BW_ASSIGN_OR_RETURN(bool row, select.Step());
+    if (!row) break;
+    BW_ASSIGN_OR_RETURN(Digest root, RootIn(select));
+    roots.push_back(root);
+  }
+  BW_ASSIGN_OR_RETURN(sql::Statement clear, db.Prepare("DELETE FROM node_refs WHERE dataset = ?"));
+  BW_RETURN_IF_ERROR(clear.BindBlob(1, dataset.view()).Run());
+  for (const Digest& root : roots) BW_RETURN_IF_ERROR(Count(db, dataset, root, source, /*all=*/false));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<std::string> VersionCatalog::Migrations() {
@@ -140,7 +207,7 @@ absl::Status VersionCatalog::Add(const crypto::Envelope& envelope, NodeSource* s
                                  const std::vector<crypto::Envelope>& provenance) {
   BW_ASSIGN_OR_RETURN(CatalogVersion v, FromEnvelope(envelope));
   const DatasetId dataset = v.record.dataset_id;
-  return db_->Transaction([&](sql::Database& db) -> absl::Status {
+  absl::Status done = db_->Transaction([&](sql::Database& db) -> absl::Status {
     {
       BW_ASSIGN_OR_RETURN(sql::Statement select,
                           db.Prepare("SELECT identity FROM versions WHERE dataset = ? AND number = ?"));
@@ -165,25 +232,14 @@ absl::Status VersionCatalog::Add(const crypto::Envelope& envelope, NodeSource* s
                              .Run());
     }
     if (!provenance.empty()) BW_RETURN_IF_ERROR(StoreProvenance(db, dataset, v.record.number, provenance));
-    // An edge to a node counts once for each place its (newly counted) parent names it.
-    std::vector<Digest> stack = {v.record.manifest_root};
-    while (!stack.empty()) {
-      const Digest node = stack.back();
-      stack.pop_back();
-      BW_ASSIGN_OR_RETURN(const int64_t refs, Refs(db, dataset, node));
-      BW_RETURN_IF_ERROR(AddRefs(db, dataset, node, 1));
-      if (refs > 0) continue;
-      BW_ASSIGN_OR_RETURN(std::shared_ptr<const Node> loaded, source->Load(node));
-      for (const NodeChild& child : loaded->Children()) {
-        if (child.is_node) stack.push_back(child.digest);
-      }
-    }
-    return absl::OkStatus();
+    return Count(db, dataset, v.record.manifest_root, source, /*all=*/true);
   });
+  Changed(dataset);
+  return done;
 }
 
 absl::Status VersionCatalog::Drop(DatasetId dataset, VersionNumber number, NodeSource* source) {
-  return db_->Transaction([&](sql::Database& db) -> absl::Status {
+  absl::Status done = db_->Transaction([&](sql::Database& db) -> absl::Status {
     Digest root;
     {
       BW_ASSIGN_OR_RETURN(sql::Statement select,
@@ -191,38 +247,21 @@ absl::Status VersionCatalog::Drop(DatasetId dataset, VersionNumber number, NodeS
       select.BindBlob(1, dataset.view()).Bind(2, number);
       BW_ASSIGN_OR_RETURN(bool row, select.Step());
       if (!row) return absl::NotFoundError(absl::StrCat("version ", number, " is not here"));
-      const std::string key = select.Blob(0);
-      if (key.empty()) return absl::DataLossError("a version without a root");
-      BW_ASSIGN_OR_RETURN(root, Digest::From(static_cast<uint8_t>(key[0]), std::string_view(key).substr(1)));
+      BW_ASSIGN_OR_RETURN(root, RootIn(select));
     }
     BW_ASSIGN_OR_RETURN(sql::Statement remove, db.Prepare("DELETE FROM versions WHERE dataset = ? AND number = ?"));
     BW_RETURN_IF_ERROR(remove.BindBlob(1, dataset.view()).Bind(2, number).Run());
     BW_ASSIGN_OR_RETURN(sql::Statement forget, db.Prepare("DELETE FROM provenance WHERE dataset = ? AND number = ?"));
     BW_RETURN_IF_ERROR(forget.BindBlob(1, dataset.view()).Bind(2, number).Run());
-    std::vector<Digest> stack = {root};
-    while (!stack.empty()) {
-      const Digest node = stack.back();
-      stack.pop_back();
-      BW_ASSIGN_OR_RETURN(const int64_t refs, Refs(db, dataset, node));
-      if (refs > 1) {
-        BW_RETURN_IF_ERROR(AddRefs(db, dataset, node, -1));
-        continue;
-      }
-      BW_ASSIGN_OR_RETURN(sql::Statement gone, db.Prepare("DELETE FROM node_refs WHERE dataset = ? AND node = ?"));
-      const std::string key = Key(node);
-      BW_RETURN_IF_ERROR(gone.BindBlob(1, dataset.view()).BindBlob(2, key).Run());
-      if (refs <= 0) continue;
-      BW_ASSIGN_OR_RETURN(std::shared_ptr<const Node> loaded, source->Load(node));
-      for (const NodeChild& child : loaded->Children()) {
-        if (child.is_node) stack.push_back(child.digest);
-      }
-    }
-    return absl::OkStatus();
+    absl::Status uncounted = Uncount(db, dataset, root, source);
+    return Unreadable(uncounted) ? Recount(db, dataset, source) : uncounted;
   });
+  Changed(dataset);
+  return done;
 }
 
 absl::Status VersionCatalog::DropDataset(DatasetId dataset) {
-  return db_->Transaction([&](sql::Database& db) -> absl::Status {
+  absl::Status done = db_->Transaction([&](sql::Database& db) -> absl::Status {
     for (const char* sql : {"DELETE FROM versions WHERE dataset = ?", "DELETE FROM provenance WHERE dataset = ?",
                             "DELETE FROM node_refs WHERE dataset = ?"}) {
       BW_ASSIGN_OR_RETURN(sql::Statement remove, db.Prepare(sql));
@@ -230,6 +269,8 @@ absl::Status VersionCatalog::DropDataset(DatasetId dataset) {
     }
     return absl::OkStatus();
   });
+  Changed(dataset);
+  return done;
 }
 
 absl::StatusOr<std::vector<crypto::Envelope>> VersionCatalog::Provenance(DatasetId dataset, VersionNumber number) {

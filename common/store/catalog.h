@@ -1,8 +1,9 @@
 // Which versions this agent holds, in the agent's database, with the reference counts of their manifest nodes.
 //
-// Invariants: a version with state complete has every node and chunk in the store, durable; refs(node) = number of
-// counted parents + roots, so refs > 0 means the whole subtree is here; counts change in the transaction that adds or
-// drops the version. Thread-safe.
+// Invariants: a version with state complete has every node and chunk in the store, durable, but for what was damaged
+// since; refs(node) = number of counted parents + roots, so refs > 0 means the whole subtree is here; counts change in
+// the transaction that adds or drops the version. Where a node could not be read when a version was dropped, what lies
+// below it counts for less than it should, never for more. Thread-safe.
 #pragma once
 
 #include <map>
@@ -11,7 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "common/base/ids.h"
 #include "common/crypto/sign.h"
 #include "common/sql/database.h"
@@ -39,7 +42,7 @@ class VersionCatalog {
   // `provenance`: by which hops it came here; empty at its home, and when it is not known.
   absl::Status Add(const crypto::Envelope& envelope, NodeSource* source,
                    const std::vector<crypto::Envelope>& provenance = {});
-  // Uncounts its nodes. NOT_FOUND.
+  // Uncounts its nodes; that some of them are damaged is no hindrance. NOT_FOUND: no such version.
   absl::Status Drop(DatasetId dataset, VersionNumber number, NodeSource* source);
   absl::Status DropDataset(DatasetId dataset);
   // As given to Add or PutProvenance, the newest; empty when there is none.
@@ -49,13 +52,27 @@ class VersionCatalog {
   // How many hops each version has whose provenance is known.
   absl::StatusOr<std::map<VersionNumber, uint32_t>> Hops(DatasetId dataset);
   absl::StatusOr<std::vector<CatalogVersion>> List(DatasetId dataset);  // ascending by number
+  // How often versions were added or dropped since this was made: as long as it stays, so does the list.
+  uint64_t changes(DatasetId dataset) const {
+    absl::MutexLock lock(&mutex_);
+    auto it = changes_.find(dataset);
+    return it == changes_.end() ? 0 : it->second;
+  }
   absl::StatusOr<std::optional<CatalogVersion>> Find(DatasetId dataset, VersionNumber number);
   absl::StatusOr<std::optional<CatalogVersion>> Newest(DatasetId dataset);
   absl::StatusOr<bool> IsComplete(DatasetId dataset, const Digest& node);  // refs > 0
-  absl::StatusOr<std::vector<Digest>> LiveNodes(DatasetId dataset);        // refs > 0
+  // refs > 0. What lies below one of them is live too, counted or not.
+  absl::StatusOr<std::vector<Digest>> LiveNodes(DatasetId dataset);
 
  private:
+  void Changed(DatasetId dataset) {
+    absl::MutexLock lock(&mutex_);
+    ++changes_[dataset];
+  }
+
   sql::Database* db_;
+  mutable absl::Mutex mutex_;
+  std::map<DatasetId, uint64_t> changes_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Retention: which numbers of `versions` (number, time) stay under last/hourly/daily; the newest always does. Pure.

@@ -171,6 +171,36 @@ TEST_F(CatalogTest, ANodeThatOneParentNamesTwiceCountsTwice) {
   CheckCounts({});
 }
 
+// Damage to what must go anyway does not keep it, and what is left counts for no more than it is.
+TEST_F(CatalogTest, AVersionWithADamagedNodeIsDroppedAndTheOthersCountAsBefore) {
+  const Digest first = Manifest(2000, -1), second = Manifest(2000, 700), third = Manifest(2000, 1400);
+  ASSERT_TRUE(catalog_->Add(Version(1, first), &nodes_).ok());
+  ASSERT_TRUE(catalog_->Add(Version(2, second), &nodes_).ok());
+  ASSERT_TRUE(catalog_->Add(Version(3, third), &nodes_).ok());
+  const std::string root = nodes_.nodes.at(first);
+  nodes_.nodes.erase(first);
+  ASSERT_TRUE(catalog_->Drop(id_, 1, &nodes_).ok());
+  EXPECT_EQ(catalog_->List(id_)->size(), 2u);
+  CheckCounts({{2, second}, {3, third}});
+
+  // Of a node that a version still needs.
+  Digest shared;
+  const std::vector<NodeChild> children = DecodeNode(nodes_.nodes.at(second))->Children();
+  for (const NodeChild& child : DecodeNode(nodes_.nodes.at(third))->Children()) {
+    if (std::any_of(children.begin(), children.end(), [&](const auto& c) { return c.digest == child.digest; }))
+      shared = child.digest;
+  }
+  ASSERT_FALSE(shared.empty());
+  const std::string bytes = nodes_.nodes.at(shared);
+  nodes_.nodes.erase(shared);
+  nodes_.nodes.erase(second);
+  ASSERT_TRUE(catalog_->Drop(id_, 2, &nodes_).ok());
+  EXPECT_TRUE(*catalog_->IsComplete(id_, third));
+  nodes_.nodes[shared] = bytes;  // it came anew
+  ASSERT_TRUE(catalog_->Drop(id_, 3, &nodes_).ok());
+  EXPECT_TRUE(catalog_->LiveNodes(id_)->empty());
+}
+
 TEST_F(CatalogTest, DroppingADatasetLeavesTheOthers) {
   ASSERT_TRUE(catalog_->Add(Version(1, Manifest(10, 1)), &nodes_).ok());
   const DatasetId first = id_;

@@ -263,11 +263,13 @@ class SortedIndex : public ChunkIndex {
     return runs_->NewNumber();
   }
 
-  // Has the next Open make a new index when it says that this one is damaged.
+  // Has the next Open make a new index when it says that this one is damaged. INTERNAL then: the content that it leads
+  // to is not.
   absl::Status Damaged(const absl::Status& status) const {
     if (!absl::IsDataLoss(status)) return status;
     os::WriteFileAtomically(files_, MarkerOf(path_), std::string(status.message()) + "\n").IgnoreError();
-    return Annotate(status, "chunk index: a restart of the agent rebuilds it from the packs");
+    return absl::InternalError(
+        absl::StrCat("chunk index: a restart of the agent rebuilds it from the packs: ", status.message()));
   }
 
   os::Files* const files_;

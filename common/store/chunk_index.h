@@ -32,8 +32,9 @@ struct ChunkLocation {
 class ChunkIndex {
  public:
   virtual ~ChunkIndex() = default;
-  // Opens or creates. One that is corrupt, or was found so while it was used, is moved aside (name.corrupt, one at
-  // most) and made anew: every DatasetStore that is opened over it then reloads its sidecars.
+  // Opens or creates. One that is corrupt, or was found so while it was used (INTERNAL, from any of these), is moved
+  // aside (name.corrupt, one at most) and made anew: every DatasetStore that is opened over it then reloads its
+  // sidecars.
   static absl::StatusOr<std::unique_ptr<ChunkIndex>> Open(const std::string& path, uint64_t filter_bytes);
   virtual absl::StatusOr<std::optional<ChunkLocation>> Get(DatasetId dataset, const Digest& digest) = 0;
   virtual absl::StatusOr<std::vector<std::optional<ChunkLocation>>> GetMany(DatasetId dataset,

@@ -10,9 +10,12 @@
 #include "common/base/units.h"
 #include "common/os/random.h"
 #include "common/store/store_impl.h"
+#include "common/telemetry/log.h"
 
 namespace bailiwick::store {
 namespace {
+
+using telemetry::Level;
 
 constexpr uint64_t kMaxSidecarBytes = uint64_t{1} << 30;
 constexpr const char* kPackSuffix[] = {".pack", ".spack"};  // plain, encrypted
@@ -60,7 +63,8 @@ absl::Status StoreImpl::Recover() {
 
 absl::Status StoreImpl::RecoverPacks() {
   os::Files* files = options_.files;
-  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, files->List(packs_directory()));
+  const std::string directory = packs_directory();
+  BW_ASSIGN_OR_RETURN(std::vector<std::string> names, files->List(directory));
   std::map<PackId, bool> packs, sidecars;  // whether encrypted
   for (const std::string& name : names) {
     PackId pack;
@@ -73,7 +77,7 @@ absl::Status StoreImpl::RecoverPacks() {
       } else if (name.size() > 16 + sidecar.size() &&
                  ParsePackName(std::string_view(name).substr(0, 16 + sidecar.size()), sidecar, &pack)) {
         // A temporary of an interrupted write: it was never acknowledged. Names of others are left alone.
-        BW_RETURN_IF_ERROR(files->Remove(os::JoinPath(packs_directory(), name)));
+        files->Remove(os::JoinPath(packs_directory(), name)).IgnoreError();  // that it stays does no harm
       }
     }
   }
@@ -83,16 +87,45 @@ absl::Status StoreImpl::RecoverPacks() {
   }
   for (const auto& [pack, encrypted] : sidecars) {
     if (packs.count(pack) != 0) continue;
-    if (auto entries = ReadSidecar(pack, encrypted); entries.ok()) {
-      BW_RETURN_IF_ERROR(UnindexPack(pack, encrypted, *entries));
-    }
-    BW_RETURN_IF_ERROR(files->Remove(SidecarPath(pack, encrypted)));
+    auto entries = ReadSidecar(pack, encrypted);
+    absl::Status gone = entries.ok() ? UnindexPack(pack, encrypted, *entries) : absl::OkStatus();
+    if (gone.ok()) gone = files->Remove(SidecarPath(pack, encrypted));
+    if (!gone.ok()) telemetry::Log(Level::kWarning, "sidecar-left", {{"directory", directory}, {"error", gone}});
   }
   for (const auto& [pack, encrypted] : packs) {
-    absl::Status status =
-        sidecars.count(pack) != 0 ? RecoverSealed(pack, encrypted) : RecoverUnfinished(pack, encrypted);
-    // A full disk delays what needs room for a sidecar to a later Open; the rest of the dataset is there.
-    if (!status.ok() && !absl::IsResourceExhausted(status)) return status;
+    absl::Status status = RecoverPack(pack, encrypted);
+    if (status.ok()) continue;
+    // One that cannot be opened, or whose sidecar finds no room on a full disk, waits for a later Open; the rest of the
+    // dataset is there.
+    if (!absl::IsResourceExhausted(status)) ++losses_;
+    telemetry::Log(Level::kError, "pack-unusable", {{"path", PackPath(pack, encrypted)}, {"error", status}});
+    absl::MutexLock lock(&mutex_);
+    unusable_[pack] = encrypted;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StoreImpl::RecoverPack(PackId pack, bool encrypted) {
+  BW_ASSIGN_OR_RETURN(const bool sealed, options_.files->Exists(SidecarPath(pack, encrypted)));
+  return sealed ? RecoverSealed(pack, encrypted) : RecoverUnfinished(pack, encrypted);
+}
+
+absl::Status StoreImpl::RecoverUnusable() {
+  std::map<PackId, bool> unusable;
+  {
+    absl::MutexLock lock(&mutex_);
+    unusable = unusable_;
+  }
+  for (const auto& [pack, encrypted] : unusable) {
+    const std::string path = PackPath(pack, encrypted);
+    absl::StatusOr<bool> there = options_.files->Exists(path);
+    absl::Status status = there.ok() && *there ? RecoverPack(pack, encrypted) : there.status();
+    if (!status.ok()) {
+      return absl::UnavailableError(absl::StrCat("nobody knows what is in pack ", path,
+                                                 ", which cannot be opened: ", std::string(status.message())));
+    }
+    absl::MutexLock lock(&mutex_);
+    unusable_.erase(pack);
   }
   return absl::OkStatus();
 }
@@ -224,6 +257,7 @@ absl::Status StoreImpl::MissRemovedPacks() {
     plain_packs_ -= encrypted ? 0 : 1;
     packs_.erase(pack);
     ForgetFile(id);
+    ++losses_;
   }
   return absl::OkStatus();
 }
@@ -256,13 +290,28 @@ absl::StatusOr<std::shared_ptr<const StoreImpl::PackFile>> StoreImpl::OpenPackFi
   return opened;
 }
 
+bool StoreImpl::BeginsReadably(PackId pack) {
+  bool encrypted = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    auto known = packs_.find(pack);
+    encrypted = known != packs_.end() && known->second.encrypted;
+  }
+  char header[kPackHeaderBytes];
+  auto file = options_.files->OpenRead(PackPath(pack, encrypted));
+  return file.ok() && (*file)->ReadAt(0, header, sizeof header).ok();
+}
+
 void StoreImpl::ForgetFile(PackId pack) {
   files_.remove_if([pack](const auto& f) { return f->pack == pack; });
 }
 
-absl::StatusOr<StoredChunk> StoreImpl::ReadAt(const Digest& digest, const ChunkLocation& at) {
+absl::StatusOr<StoredChunk> StoreImpl::ReadAt(const Digest& digest, const ChunkLocation& at, bool* unreadable) {
   auto pack = OpenPackFile(at.pack);
-  if (absl::IsDataLoss(pack.status())) return Quarantine(digest, at.pack);
+  if (absl::IsDataLoss(pack.status())) {
+    if (unreadable != nullptr) *unreadable = !BeginsReadably(at.pack);
+    return Quarantine(digest, at.pack);
+  }
   BW_RETURN_IF_ERROR(pack.status());
   const PackCipher* cipher = (*pack)->cipher.get();
   const uint64_t begin = at.offset - (cipher != nullptr ? kRecordHeaderBytes : 0);
@@ -271,6 +320,7 @@ absl::StatusOr<StoredChunk> StoreImpl::ReadAt(const Digest& digest, const ChunkL
   chunk.bytes.resize(end - begin);
   auto n = (*pack)->file->ReadAt(begin, chunk.bytes.data(), chunk.bytes.size());
   if (!n.ok() && !absl::IsDataLoss(n.status())) return n.status();
+  if (unreadable != nullptr) *unreadable = !n.ok();
   if (n.ok() && *n == chunk.bytes.size()) {
     if (cipher == nullptr) {
       if (PackChecksum(chunk.bytes) == at.checksum) return chunk;
@@ -281,19 +331,20 @@ absl::StatusOr<StoredChunk> StoreImpl::ReadAt(const Digest& digest, const ChunkL
       return chunk;
     }
   }
-  return Quarantine(digest, at.pack);
+  return Quarantine(digest, at.pack, /*for_good=*/n.ok());
 }
 
-absl::Status StoreImpl::Quarantine(const Digest& digest, PackId pack) {
+absl::Status StoreImpl::Quarantine(const Digest& digest, PackId pack, bool for_good) {
   std::shared_ptr<const DatasetCipher> cipher;
   {
     absl::MutexLock lock(&mutex_);
-    quarantined_.insert(digest);
+    if (quarantined_.insert(digest).second) ++losses_;
     auto known = packs_.find(pack);
     if (known != packs_.end() && known->second.encrypted) cipher = cipher_;
   }
   // Also for after a restart. Failing to note it changes nothing: the next read finds the damage again.
-  options_.index->Forget(options_.dataset, cipher != nullptr ? cipher->Blind(digest) : digest, pack).IgnoreError();
+  if (for_good)
+    options_.index->Forget(options_.dataset, cipher != nullptr ? cipher->Blind(digest) : digest, pack).IgnoreError();
   return absl::DataLossError(
       absl::StrCat("chunk ", digest.ShortHex(), " is damaged on disk; it must be fetched anew from another replica"));
 }

@@ -139,6 +139,9 @@ class DatasetStore {
   // Packs whose files somebody removed are not here any more from now on, though they may be open still: Has says no to
   // what they held.
   virtual absl::Status MissRemovedPacks() = 0;
+  // How often since Open something that was here was found damaged or gone: when it has not changed, what Has said yes
+  // to is as good as it was.
+  virtual uint64_t losses() const = 0;
   // As stored, XXH3 checked; chunks of open writers are read too. NOT_FOUND, DATA_LOSS (the chunk is then quarantined:
   // Has says no, so that it is fetched anew).
   virtual absl::StatusOr<StoredChunk> Read(const Digest& digest) = 0;
@@ -163,8 +166,10 @@ class DatasetStore {
   // UNAVAILABLE: a writer that was open did not end soon; nothing was done.
   virtual absl::StatusOr<GcResult> CollectGarbage(const Mark& mark) = 0;
 
-  // The same to the last dead byte: every pack that holds one goes or is written anew. UNAVAILABLE: a writer that was
-  // open did not end in time; DATA_LOSS: a pack that cannot be read, or whose live chunks cannot, had to stay.
+  // The same to the last dead byte: every pack that holds one goes or is written anew, without what is damaged in it:
+  // that does not keep what must go. No `mark`: all is live but what redactions erase. UNAVAILABLE: a writer that was
+  // open did not end in time, or a pack cannot be opened or read now; DATA_LOSS: one in which no record can be told had
+  // to stay.
   virtual absl::StatusOr<GcResult> Purge(const Mark& mark) = 0;
   // Nothing stays: no data key, no chunk, no file in the store's directory, readable or not. Waits for open writers as
   // Purge does (UNAVAILABLE); nobody may begin a new one meanwhile. Done again after a crash it ends the same; the

@@ -228,6 +228,47 @@ TEST_F(DatasetStoreTest, DamageInsideAPackLosesOnlyWhatItHit) {
   EXPECT_EQ(there, 48);
 }
 
+// A file may hold what looks like a record, under the digest of another file's content.
+TEST_F(DatasetStoreTest, WhatContentSaysIsNoRecord) {
+  const TestChunk& claimed = ChunkOf(7, 3000);
+  std::string other = ChunkBytes(8);
+  ChunkLocation at;
+  at.stored_length = at.raw_length = 3000;
+  at.checksum = PackChecksum(other);
+  std::string content = ChunkBytes(9) + EncodeRecordHeader(claimed.digest, at) + other;
+  const Digest digest = crypto::Sha256(content);
+  auto writer = store_->NewWriter();
+  ASSERT_TRUE(writer->Put(digest, StoredChunk{Codec::kRaw, static_cast<uint32_t>(content.size()), content}).ok());
+  ASSERT_TRUE(Put(*writer, 1).ok());
+  ASSERT_TRUE(writer->Flush().ok());
+  writer.reset();
+  Overwrite(Names(".pack")[0], kPackHeaderBytes + kRecordHeaderBytes + 10, "damage");
+  Overwrite(Names(".idx")[0], 100, "damage");
+  LoseIndex();
+  Open();
+  EXPECT_FALSE(Has(7));
+  EXPECT_TRUE(Reads(1).ok());
+}
+
+TEST_F(DatasetStoreTest, APackThatCannotBeOpenedIsMissedAndTheOthersGoOn) {
+  PutRange(0, 10);
+  const std::string pack = packs() + "/" + Names(".pack")[0];
+  PutRange(10, 20);
+  std::filesystem::rename(pack, pack + "-aside");
+  std::filesystem::create_symlink(pack, pack);
+  Open();
+  EXPECT_NE(store_->losses(), 0u);
+  EXPECT_FALSE(Has(5));
+  ExpectThere(10, 20);
+  PutRange(0, 10);
+  ExpectThere(0, 20);
+  std::filesystem::remove(pack);
+  std::filesystem::rename(pack + "-aside", pack);
+  Open();
+  EXPECT_EQ(store_->losses(), 0u);
+  ExpectThere(0, 20);
+}
+
 TEST_F(DatasetStoreTest, ADamagedChunkIsRefusedAndReplacedByACopyFetchedAnew) {
   PutRange(0, 10);
   Overwrite(Names(".pack")[0], kPackHeaderBytes + kRecordHeaderBytes + 100, "damage");  // chunk 0

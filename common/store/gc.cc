@@ -46,14 +46,17 @@ absl::StatusOr<PackEntries> StoreImpl::LiveEntries(PackId pack, const PackEntrie
   return out;
 }
 
-// A plain pack must go when the dataset is encrypted, so its list of records must be there.
-absl::Status StoreImpl::MendSidecar(PackId pack) {
-  if (!absl::IsDataLoss(ReadSidecar(pack, false).status())) return absl::OkStatus();
-  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, options_.files->OpenRead(PackPath(pack, false)));
+// What must go needs its list of records. A plain pack that nobody can read goes all the same when the dataset is
+// encrypted.
+absl::Status StoreImpl::MendSidecar(PackId pack, bool encrypted, bool to_encrypt) {
+  if (!absl::IsDataLoss(ReadSidecar(pack, encrypted).status())) return absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, options_.files->OpenRead(PackPath(pack, encrypted)));
   BW_ASSIGN_OR_RETURN(const uint64_t size, file->Size());
   uint64_t valid = 0;
-  auto entries = ScanPack(*file, options_.dataset, pack, PackScan::kWhatIsWhole, &valid);
-  return WriteSidecar(pack, false, size, entries.ok() ? *entries : PackEntries{});
+  auto entries = Scan(*file, pack, encrypted, PackScan::kWhatIsWhole, &valid);
+  const bool readable = entries.ok() && !entries->empty();
+  if (!readable && !to_encrypt) return absl::OkStatus();
+  return WriteSidecar(pack, encrypted, size, entries.ok() ? *entries : PackEntries{});
 }
 
 absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(const LiveSet& live, bool thorough) {
@@ -70,7 +73,7 @@ absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(co
   for (const auto& [pack, known] : packs) {
     const uint64_t bytes = known.bytes;
     const bool to_encrypt = encrypting && !known.encrypted;
-    if (to_encrypt) BW_RETURN_IF_ERROR(MendSidecar(pack));
+    if (to_encrypt || thorough) BW_RETURN_IF_ERROR(MendSidecar(pack, known.encrypted, to_encrypt));
     auto entries = ReadSidecar(pack);
     if (!entries.ok() && thorough) return entries.status();
     if (!entries.ok()) continue;  // what cannot be read is not judged
@@ -80,7 +83,7 @@ absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(co
     const bool merge = small > kManySmallPacks && IsSmall(known);
     const bool dead = thorough && reached.size() < entries->size();
     if (live_bytes * 2 < bytes || merge || to_encrypt || dead) {
-      candidates.push_back({pack, bytes, live_bytes, reached.size(), known.encrypted, to_encrypt});
+      candidates.push_back({pack, bytes, live_bytes, reached.size(), known.encrypted, to_encrypt || thorough});
     }
   }
   // What needs no copying goes first: on a full disk that is what makes room.
@@ -105,13 +108,17 @@ absl::Status StoreImpl::WaitForWriters(uint64_t before, absl::Duration patience,
                : absl::UnavailableError("a transfer or commit that still writes did not end in time");
 }
 
-absl::StatusOr<bool> StoreImpl::CopySurvivors(PackId pack, const LiveSet& live, PackWriter* writer,
+absl::StatusOr<bool> StoreImpl::CopySurvivors(PackId pack, const LiveSet& live, bool must_go, PackWriter* writer,
                                               absl::flat_hash_set<Digest>* copied) {
   BW_ASSIGN_OR_RETURN(PackEntries entries, ReadSidecar(pack));
   BW_ASSIGN_OR_RETURN(PackEntries survivors, LiveEntries(pack, entries, live));
   bool whole = true;
   for (const auto& [digest, at] : survivors) {
-    auto chunk = ReadAt(digest, at);
+    bool unreadable = false;
+    auto chunk = ReadAt(digest, at, &unreadable);
+    if (absl::IsDataLoss(chunk.status()) && unreadable && must_go) {  // it may be read another time
+      return absl::UnavailableError(absl::StrCat("pack ", pack, " cannot be read just now"));
+    }
     if (absl::IsDataLoss(chunk.status())) {
       whole = false;  // damaged: the pack stays until the chunk was fetched anew
       continue;
@@ -176,8 +183,8 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
       const Candidate& candidate = candidates[next++];
       bytes += candidate.live_bytes;
       chunks += candidate.live_chunks;
-      BW_ASSIGN_OR_RETURN(bool whole, CopySurvivors(candidate.pack, live, writer.get(), &copied));
-      if (whole || candidate.to_encrypt) group.push_back(candidate);
+      BW_ASSIGN_OR_RETURN(bool whole, CopySurvivors(candidate.pack, live, candidate.must_go, writer.get(), &copied));
+      if (whole || candidate.must_go) group.push_back(candidate);
     }
     BW_RETURN_IF_ERROR(writer->Flush());
     std::map<PackId, bool> out;  // whether encrypted
@@ -195,8 +202,9 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
         }
         LiveSet more(missing.size(), /*exact=*/true);
         for (const Digest& digest : missing) more.Add(digest);
-        BW_ASSIGN_OR_RETURN(bool copied_all, CopySurvivors(candidate.pack, more, writer.get(), &copied));
-        whole = copied_all || candidate.to_encrypt;
+        BW_ASSIGN_OR_RETURN(bool copied_all,
+                            CopySurvivors(candidate.pack, more, candidate.must_go, writer.get(), &copied));
+        whole = copied_all || candidate.must_go;
         handled.insert(missing.begin(), missing.end());
         BW_RETURN_IF_ERROR(writer->Flush());
       }
@@ -227,6 +235,7 @@ absl::Status StoreImpl::EraseAll() {
   {
     absl::MutexLock lock(&mutex_);
     packs_.clear();  // nobody finds anything any more
+    unusable_.clear();
     plain_packs_ = 0;
     files_.clear();
     quarantined_.clear();
@@ -250,6 +259,7 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool
   const absl::Duration patience = thorough ? kThoroughPatience : kWriterPatience;
   // Before anything is looked at: all of it would be in vain.
   BW_RETURN_IF_ERROR(WaitForWriters(NewTicket(), patience, &result.waited));
+  if (thorough) BW_RETURN_IF_ERROR(RecoverUnusable());
   uint64_t chunks = 0;
   {
     absl::MutexLock lock(&mutex_);
@@ -257,7 +267,8 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool
   }
   std::optional<LiveSet> live(std::in_place, chunks, thorough);
   auto collect = [&live](const Digest& digest) { live->Add(digest); };
-  BW_RETURN_IF_ERROR(mark(collect));
+  if (!mark) live->AddAll();
+  if (mark) BW_RETURN_IF_ERROR(mark(collect));
   BW_ASSIGN_OR_RETURN(std::vector<Candidate> candidates, ChooseCandidates(*live, thorough));
   if (candidates.empty()) return result;
   {
@@ -266,8 +277,10 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool
   }
   absl::Status status = WaitForWriters(NewTicket(), patience, &result.waited);
   if (status.ok()) {
-    live.emplace(chunks, thorough);
-    status = mark(collect);
+    if (mark) {
+      live.emplace(chunks, thorough);
+      status = mark(collect);
+    }
     if (status.ok()) status = Sweep(candidates, *live, &result);
   }
   {
@@ -277,7 +290,7 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool
   }
   if (!status.ok() && (thorough || result.packs_removed == 0)) return status;
   if (thorough && result.packs_removed < candidates.size()) {
-    return absl::DataLossError("a pack with damaged chunks that are still needed had to stay; verify the dataset here");
+    return absl::UnavailableError("a pack that had to go is still there");
   }
   return result;
 }

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <random>
@@ -376,6 +378,77 @@ TEST_F(GarbageTest, APurgeTakesTheLastDeadChunk) {
   EXPECT_TRUE(absl::IsNotFound(Reads(99)));
   ExpectThere(0, 99);
   EXPECT_EQ(store_->Purge(Live({{0, 99}}))->packs_removed, 0u);
+}
+
+TEST_F(GarbageTest, WhatIsDamagedKeepsNothingThatAPurgeHasToTake) {
+  PutRange(0, 100);
+  const uint64_t record = kRecordHeaderBytes + 3000;
+  Overwrite(Names(".pack")[0], kPackHeaderBytes + 50 * record + 500, "damage");
+  Overwrite(Names(".idx")[0], 100, "damage");  // is made anew from the pack
+  auto purged = store_->Purge(Live({{0, 99}}));
+  ASSERT_TRUE(purged.ok()) << purged.status();
+  EXPECT_EQ(*store_->CountStored(std::vector<Digest>{ChunkDigest(99), ChunkDigest(50)}), 0u);
+  EXPECT_FALSE(Has(50));
+  ExpectThere(0, 50);
+  ExpectThere(51, 99);
+}
+
+// What is in it may be what has to go, and it comes back once it can be opened.
+TEST_F(GarbageTest, APurgeIsNotDoneWhileAPackCannotBeOpened) {
+  PutRange(0, 10);
+  const std::string pack = packs() + "/" + Names(".pack")[0];
+  PutRange(10, 20);
+  std::filesystem::rename(pack, pack + "-aside");
+  std::filesystem::create_symlink(pack, pack);
+  Open();
+  auto purged = store_->Purge(Live({{0, 5}, {10, 20}}));
+  EXPECT_TRUE(absl::IsUnavailable(purged.status())) << purged.status();
+  EXPECT_NE(purged.status().message().find(pack), std::string::npos) << purged.status();
+  std::filesystem::remove(pack);
+  std::filesystem::rename(pack + "-aside", pack);
+  purged = store_->Purge(Live({{0, 5}, {10, 20}}));
+  ASSERT_TRUE(purged.ok()) << purged.status();
+  ExpectThere(0, 5);
+  ExpectThere(10, 20);
+  EXPECT_EQ(*store_->CountStored(std::vector<Digest>{ChunkDigest(7)}), 0u);
+}
+
+// A disk that does not answer for a moment has lost nothing.
+TEST_F(GarbageTest, APurgeLeavesBehindWhatIsDamagedButNothingThatCannotBeReadNow) {
+  class FailingFiles : public HastyFiles {
+   public:
+    bool fails = false;
+    absl::StatusOr<std::unique_ptr<os::File>> OpenRead(const std::string& path) override {
+      BW_ASSIGN_OR_RETURN(std::unique_ptr<os::File> file, HastyFiles::OpenRead(path));
+      if (!path.ends_with(".pack")) return file;
+      return std::unique_ptr<os::File>(new Failing(std::move(file), &fails));
+    }
+
+   private:
+    class Failing : public os::File {
+     public:
+      Failing(std::unique_ptr<os::File> base, const bool* fails) : base_(std::move(base)), fails_(fails) {}
+      absl::StatusOr<size_t> ReadAt(uint64_t offset, char* out, size_t n) override {
+        if (*fails_) return ErrnoStatus(EIO, "reading");
+        return base_->ReadAt(offset, out, n);
+      }
+      absl::Status WriteAt(uint64_t offset, std::string_view data) override { return base_->WriteAt(offset, data); }
+      absl::Status Sync() override { return base_->Sync(); }
+      absl::Status Truncate(uint64_t size) override { return base_->Truncate(size); }
+      absl::StatusOr<uint64_t> Size() override { return base_->Size(); }
+
+     private:
+      std::unique_ptr<os::File> base_;
+      const bool* fails_;
+    };
+  } files;
+  Open(&files);
+  PutRange(0, 50);
+  files.fails = true;
+  EXPECT_TRUE(absl::IsUnavailable(store_->Purge(Live({{0, 40}})).status()));
+  files.fails = false;
+  Open(&files);
+  ExpectThere(0, 50);
 }
 
 TEST_F(GarbageTest, ErasingLeavesNothingAndGoesOn) {

@@ -104,13 +104,16 @@ struct ManifestSummary {
   uint64_t logical_bytes = 0;
 };
 
+// A flat list of chunks that is longer than kMaxInlineChunks becomes a tree of chunk-list nodes: what an entry then
+// takes in memory does not grow with its file. Others stay as they are.
+absl::Status FoldChunks(const NodeSink& sink, Entry* entry);
+
 // Streaming: Add in manifest order (INVALID_ARGUMENT otherwise), then Finish. Memory bounded by a few nodes a level.
 class ManifestBuilder {
  public:
   explicit ManifestBuilder(NodeSink sink);
   ~ManifestBuilder();
-  absl::Status Add(
-      Entry entry);  // entry.chunks flat: a list longer than kMaxInlineChunks becomes a chunk-list tree here
+  absl::Status Add(Entry entry);  // its chunks are folded
   // Takes a subtree of another manifest over as it is: a whole node of that height (0: a leaf) whose paths follow all
   // that was added. Only where the same node would have been built from its entries: AtNodeStart(height), and the node
   // is not the last of its height in its own manifest, or is the last thing that is added here. Its files are not in

@@ -34,7 +34,44 @@ bool ListBoundary(const Digest& digest, int height) {
   return (word & kListMask) == 0;
 }
 
+absl::StatusOr<Digest> EmitNode(const NodeSink& sink, const Node& node) {
+  const std::string encoded = EncodeNode(node);
+  const Digest digest = crypto::Sha256(encoded);
+  BW_RETURN_IF_ERROR(sink(digest, encoded));
+  return digest;
+}
+
 }  // namespace
+
+absl::Status FoldChunks(const NodeSink& sink, Entry* entry) {
+  if (entry->list_height != 0 || entry->chunks.size() <= kMaxInlineChunks) return absl::OkStatus();
+  std::vector<Reference> references = std::move(entry->chunks);
+  for (uint8_t height = 1; height <= kMaxHeight; ++height) {
+    std::vector<Reference> up;
+    Node node;
+    node.kind = NodeKind::kList;
+    node.height = height;
+    auto flush = [&]() -> absl::Status {
+      Reference r;
+      for (const Reference& c : node.references) r.length += c.length;
+      BW_ASSIGN_OR_RETURN(r.digest, EmitNode(sink, node));
+      up.push_back(r);
+      node.references.clear();
+      return absl::OkStatus();
+    };
+    for (const Reference& r : references) {
+      node.references.push_back(r);
+      if (ListBoundary(r.digest, height) || node.references.size() >= kMaxListReferences) BW_RETURN_IF_ERROR(flush());
+    }
+    if (!node.references.empty()) BW_RETURN_IF_ERROR(flush());
+    references = std::move(up);
+    if (references.size() > 1) continue;
+    entry->chunks = std::move(references);
+    entry->list_height = height;
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError("a file with too many chunks");
+}
 
 struct ManifestBuilder::Impl {
   struct Level {
@@ -45,12 +82,7 @@ struct ManifestBuilder::Impl {
 
   explicit Impl(NodeSink s) : sink(std::move(s)) {}
 
-  absl::StatusOr<Digest> Emit(const Node& node) {
-    const std::string encoded = EncodeNode(node);
-    const Digest digest = crypto::Sha256(encoded);
-    BW_RETURN_IF_ERROR(sink(digest, encoded));
-    return digest;
-  }
+  absl::StatusOr<Digest> Emit(const Node& node) { return EmitNode(sink, node); }
 
   Level& At(size_t height) {
     while (levels.size() < height) {
@@ -102,34 +134,6 @@ struct ManifestBuilder::Impl {
     return AddChild(1, std::move(up));
   }
 
-  // A flat list of chunks as a tree of list nodes; returns its root.
-  absl::StatusOr<std::pair<Reference, uint8_t>> BuildList(std::vector<Reference> references) {
-    int height = 1;
-    while (true) {
-      if (height > kMaxHeight) return absl::ResourceExhaustedError("a file with too many chunks");
-      std::vector<Reference> up;
-      Node node;
-      node.kind = NodeKind::kList;
-      node.height = static_cast<uint8_t>(height);
-      auto flush = [&]() -> absl::Status {
-        Reference r;
-        for (const Reference& c : node.references) r.length += c.length;
-        BW_ASSIGN_OR_RETURN(r.digest, Emit(node));
-        up.push_back(r);
-        node.references.clear();
-        return absl::OkStatus();
-      };
-      for (const Reference& r : references) {
-        node.references.push_back(r);
-        if (ListBoundary(r.digest, height) || node.references.size() >= kMaxListReferences) BW_RETURN_IF_ERROR(flush());
-      }
-      if (!node.references.empty()) BW_RETURN_IF_ERROR(flush());
-      if (up.size() == 1) return std::make_pair(up[0], static_cast<uint8_t>(height));
-      references = std::move(up);
-      ++height;
-    }
-  }
-
   NodeSink sink;
   Node leaf;
   size_t leaf_bytes = 0;
@@ -150,11 +154,7 @@ absl::Status ManifestBuilder::Add(Entry entry) {
   if (!impl_->last_path.empty() && ComparePaths(impl_->last_path, entry.path) >= 0) {
     return absl::InvalidArgumentError("manifest entries must be added in order");
   }
-  if (entry.list_height == 0 && entry.chunks.size() > kMaxInlineChunks) {
-    BW_ASSIGN_OR_RETURN(auto list, impl_->BuildList(std::move(entry.chunks)));
-    entry.chunks = {list.first};
-    entry.list_height = list.second;
-  }
+  BW_RETURN_IF_ERROR(FoldChunks(impl_->sink, &entry));
   impl_->last_path = entry.path;
   impl_->summary.entries += 1;
   if (entry.type == EntryType::kFile) {

@@ -112,8 +112,17 @@ absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId p
   *valid_bytes = kPackHeaderBytes;
   std::string stored;
   uint64_t offset = kPackHeaderBytes;
+  bool sought = false;  // what looks like a record may be something that a chunk's content says
   while (offset < size) {
     BW_ASSIGN_OR_RETURN(auto record, ReadRecord(file, pack, offset, size, stored));
+    if (sought && record.has_value()) {
+      const std::string_view part = stored;
+      const ChunkLocation& at = record->second;
+      if (at.codec > static_cast<uint8_t>(Codec::kZstd) ||
+          !VerifyChunk({static_cast<Codec>(at.codec), at.raw_length, {&part, 1}}, record->first).ok()) {
+        record.reset();
+      }
+    }
     if (record.has_value()) {
       offset = record->second.offset + record->second.stored_length;
       *valid_bytes = offset;
@@ -121,6 +130,7 @@ absl::StatusOr<PackEntries> ScanPack(os::File& file, DatasetId dataset, PackId p
     } else if (scan == PackScan::kPrefix) {
       break;
     } else {
+      sought = true;
       BW_ASSIGN_OR_RETURN(offset, FindMagic(file, kRecordMagic, offset + 1, size));
     }
   }

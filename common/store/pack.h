@@ -32,7 +32,7 @@ uint64_t PackChecksum(std::string_view stored);  // XXH3-64
 
 enum class PackScan {
   kPrefix,       // an unfinished pack: up to the first record that is cut short or wrong
-  kWhatIsWhole,  // a sealed pack whose sidecar is lost: over damage to the next whole record
+  kWhatIsWhole,  // a sealed pack whose sidecar is lost: over damage to the next whole record whose digest is right
 };
 // The records of a pack file whose checksums are right. `valid_bytes` is where the last one ends, 0 when not even the
 // header is whole. DATA_LOSS: a pack of another dataset or of a newer format.

@@ -72,6 +72,16 @@ TEST_F(RedactionTest, OutOfReachAtOnceAndErasedOnlyWhenSaid) {
   ExpectOthers();
 }
 
+TEST_F(RedactionTest, ErasedAlsoWhereNobodyKnowsWhatElseIsLive) {
+  Open();
+  PutRange(0, kChunks);
+  redactions_->Add(Order({ChunkDigest(kRedacted)}), /*erase=*/true);
+  ASSERT_TRUE(store_->Purge(nullptr).ok());
+  EXPECT_EQ(Copies(kRedacted), 0u);
+  ExpectRedacted();
+  ExpectOthers();
+}
+
 TEST_F(RedactionTest, EveryPackThatHasItIsWrittenAnew) {
   Open();
   auto a = store_->NewWriter(), b = store_->NewWriter();

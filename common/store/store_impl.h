@@ -70,6 +70,7 @@ class StoreImpl : public DatasetStore {
   absl::StatusOr<bool> Has(const Digest& digest) override;
   absl::StatusOr<std::vector<bool>> HasMany(std::span<const Digest> digests) override;
   absl::Status MissRemovedPacks() override;
+  uint64_t losses() const override { return losses_; }
   absl::StatusOr<StoredChunk> Read(const Digest& digest) override;
   std::vector<absl::StatusOr<ChunkView>> ReadMany(std::span<const Digest> digests) override;
   absl::StatusOr<std::string> ReadRaw(const Digest& digest) override;
@@ -107,6 +108,9 @@ class StoreImpl : public DatasetStore {
   PackId NewPackId();
 
   absl::Status RecoverPacks();
+  absl::Status RecoverPack(PackId pack, bool encrypted);
+  // Those that could not be opened, again. UNAVAILABLE: one cannot.
+  absl::Status RecoverUnusable();
   absl::Status RecoverSealed(PackId pack, bool encrypted);
   absl::Status RecoverUnfinished(PackId pack, bool encrypted);
   absl::StatusOr<PackEntries> Scan(os::File& file, PackId pack, bool encrypted, PackScan scan, uint64_t* valid_bytes);
@@ -132,11 +136,15 @@ class StoreImpl : public DatasetStore {
   // Whether a sealed pack that may be built on holds it. Saying yes of a condemned pack rescues the chunk.
   bool Usable(const Digest& digest, const std::optional<ChunkLocation>& at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::shared_ptr<const PackFile>> OpenPackFile(PackId pack);
-  absl::StatusOr<StoredChunk> ReadAt(const Digest& digest, const ChunkLocation& at);
+  // DATA_LOSS: it is not what it was (and is quarantined), or, when `unreadable` becomes true, the disk
+  // does not give it.
+  absl::StatusOr<StoredChunk> ReadAt(const Digest& digest, const ChunkLocation& at, bool* unreadable = nullptr);
+  bool BeginsReadably(PackId pack);  // whatever it says there
   // Reads what lies in order and close together in one pack; false: nothing was read, read each by itself.
   bool ReadRun(PackId pack, std::span<const ChunkLocation> run, std::vector<ChunkView>* out);
   absl::StatusOr<ChunkView> ReadAlone(const Digest& digest);
-  absl::Status Quarantine(const Digest& digest, PackId pack);
+  // `for_good`: also after a restart.
+  absl::Status Quarantine(const Digest& digest, PackId pack, bool for_good = true);
   void ForgetFile(PackId pack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Garbage collection, see gc.cc.
@@ -146,16 +154,17 @@ class StoreImpl : public DatasetStore {
     uint64_t live_bytes = 0;  // as it was when the pack was chosen, like
     uint64_t live_chunks = 0;
     bool encrypted = false;
-    bool to_encrypt = false;  // goes because it is plain, also when something in it is damaged
+    bool must_go = false;  // also when something in it is damaged, so long as all of it can be read
   };
-  absl::Status MendSidecar(PackId pack);
+  absl::Status MendSidecar(PackId pack, bool encrypted, bool to_encrypt);
   // `thorough`: also packs of which only a little is dead; an unreadable one is then DATA_LOSS.
   absl::StatusOr<std::vector<Candidate>> ChooseCandidates(const LiveSet& live, bool thorough);
   absl::StatusOr<GcResult> Collect(const Mark& mark, bool thorough) ABSL_EXCLUSIVE_LOCKS_REQUIRED(gc_mutex_);
   absl::StatusOr<PackEntries> LiveEntries(PackId pack, const PackEntries& entries, const LiveSet& live);
   absl::Status Sweep(const std::vector<Candidate>& candidates, const LiveSet& live, GcResult* result);
-  // Copies what must survive; false when something of it is damaged, so that the pack must stay.
-  absl::StatusOr<bool> CopySurvivors(PackId pack, const LiveSet& live, PackWriter* writer,
+  // Copies what must survive; false when something of it is damaged, so that the pack must stay. `must_go`: where that
+  // does not keep it, what cannot be read now does (UNAVAILABLE).
+  absl::StatusOr<bool> CopySurvivors(PackId pack, const LiveSet& live, bool must_go, PackWriter* writer,
                                      absl::flat_hash_set<Digest>* copied);
   // Nobody finds the pack from here on; false when chunks of it were rescued that are neither copied nor handled: those
   // are `missing`.
@@ -171,6 +180,7 @@ class StoreImpl : public DatasetStore {
   absl::Mutex gc_mutex_;   // one collection at a time
   absl::Mutex mutex_;      // never held over I/O
   absl::flat_hash_map<PackId, Pack> packs_ ABSL_GUARDED_BY(mutex_);  // sealed
+  std::map<PackId, bool> unusable_ ABSL_GUARDED_BY(mutex_);          // could not be opened; whether encrypted
   uint64_t plain_packs_ ABSL_GUARDED_BY(mutex_) = 0;                 // of them, not encrypted
   absl::Status locked_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const DatasetCipher> cipher_ ABSL_GUARDED_BY(mutex_);  // null: no data key
@@ -179,6 +189,7 @@ class StoreImpl : public DatasetStore {
   absl::flat_hash_set<PackId> condemned_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_set<Digest> rescued_ ABSL_GUARDED_BY(mutex_);  // asked for since their pack was condemned
   absl::flat_hash_set<Digest> quarantined_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<uint64_t> losses_{0};
   std::map<PackId, std::shared_ptr<OpenPack>> open_ ABSL_GUARDED_BY(mutex_);  // being written
   std::set<uint64_t> writers_ ABSL_GUARDED_BY(mutex_);                        // tickets of open ones
   uint64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;

@@ -163,11 +163,13 @@ absl::Status Run(const RunSettings& settings) {
   env.disk_reserve = DiskReserve(settings).value_or(kGiB);  // Open says what is wrong with the directory
   BW_RETURN_IF_ERROR(AgentIdentity::CheckThere(env.files, settings.data_dir));  // before anything is made there
   BW_ASSIGN_OR_RETURN(auto state, AgentState::Open(env, settings.data_dir));
-  BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
+  absl::StatusOr<std::unique_ptr<AgentIdentity>> loaded = AgentIdentity::Load(state.get());
+  BW_RETURN_IF_ERROR(AgentState::WithRemedy(loaded.status(), settings.data_dir));
+  const auto identity = *std::move(loaded);
   BW_RETURN_IF_ERROR(state->audit()->SignAs(absl::StrCat(identity->trust_domain(), "/site/", identity->site()),
                                             identity->enrolment_key()));
   Law law(identity->policy_root_sha256(), state->db(), env.clock);
-  BW_RETURN_IF_ERROR(law.Load());
+  BW_RETURN_IF_ERROR(AgentState::WithRemedy(law.Load(), settings.data_dir));
 
   rpc::Refusals refusals(state->audit(), env.clock);
   const rpc::HandshakeWatch watch(
@@ -207,7 +209,7 @@ absl::Status Run(const RunSettings& settings) {
   BW_ASSIGN_OR_RETURN(const HostPort heard, ParseHostPort(settings.listen));
   const std::string endpoint =
       settings.advertise.empty() ? JoinHostPort(heard.host, (*entrance)->port()) : settings.advertise;
-  BW_RETURN_IF_ERROR(agent.Start(endpoint, settings.coordinator));
+  BW_RETURN_IF_ERROR(AgentState::WithRemedy(agent.Start(endpoint, settings.coordinator), settings.data_dir));
   LocalService local(&agent, gate);
   BW_RETURN_IF_ERROR(local.Start(settings.data_dir));
   std::unique_ptr<rpc::HealthServer> health;
@@ -221,10 +223,15 @@ absl::Status Run(const RunSettings& settings) {
       .alive = [&] { return pulse.Check(); },
       .ready = [&] { return stopping ? absl::UnavailableError("the agent is stopping") : pulse.Check(); }};
   BW_ASSIGN_OR_RETURN(auto status_server, http::ServeStatus(settings.metrics_listen, std::move(status)));
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(
+  const absl::Status told = os::WriteFileAtomically(
       env.files, endpoints,
       absl::StrCat("{\"transfer\":\"", endpoint, "\",\"health\":\"", health == nullptr ? "" : health->endpoint(),
-                   "\",\"metrics\":\"", status_server == nullptr ? "" : status_server->endpoint(), "\"}\n")));
+                   "\",\"metrics\":\"", status_server == nullptr ? "" : status_server->endpoint(), "\"}\n"));
+  if (!told.ok()) {
+    if (!absl::IsResourceExhausted(told)) return told;
+    // What is here is served from a full disk as well.
+    telemetry::Log(telemetry::Level::kError, "endpoints-not-written", {{"error", told}});
+  }
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"site", identity->site()},
                   {"endpoint", endpoint},

@@ -70,7 +70,7 @@ class AtRest(unittest.TestCase):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:
             source, needle = self.secret(fleet)
             fleet.apply(f.documents(law(), TO_CORE, f.dataset_yaml("secret", source, labels=LABELS)))
-            fleet.commit("secret", wait=False)
+            fleet.commit("secret")   # which waits for what may be: it is never laid out there
             f.wait_until(lambda: fleet.verify("secret", "core", expect=None).code == f.OK, what="verified at core")
             verified = fleet.verify("secret", "core")
             self.assertGreater(f.pack_bytes(fleet, "core"), 64 << 10, verified)

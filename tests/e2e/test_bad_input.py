@@ -306,6 +306,42 @@ class Sources(f.FleetTest):
         self.fleet.commit("disks", "--allow-empty")
         self.fleet.wait_version("disks", 3, "core")
         f.wait_until(lambda: not f.differences(source, self.fleet.current("core", "disks")), what="it was meant")
+        mount()   # over what is watched
+        f.write(os.path.join(inside, "drive"), b"3")
+        self.fleet.commit("disks")
+        self.fleet.wait_version("disks", 4, "core")
+        f.wait_until(lambda: not f.differences(source, self.fleet.current("core", "disks")), what="it came")
+
+    def test_a_source_with_a_file_system_that_does_not_tell_all_is_scanned(self):
+        source = self.dataset("remote")
+        inside = os.path.join(source, "share")
+        os.makedirs(inside)
+        subprocess.run(["mount", "-t", "ramfs", "ramfs", inside], check=True)   # of a kind that nobody answers for
+        self.addCleanup(subprocess.run, ["umount", "-l", inside], stderr=subprocess.DEVNULL)
+        f.write(os.path.join(inside, "drive"), b"1")
+        self.fleet.commit("remote")
+        self.assertRegex(self.fleet.log("factory"), "source-not-watched.*mounted in the source does not tell all changes")
+
+    def test_a_file_system_that_goes_while_it_is_read_deletes_nothing(self):
+        source = self.dataset("going")
+        inside = os.path.join(source, "z")  # comes last
+        os.makedirs(inside)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", inside], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", inside], stderr=subprocess.DEVNULL)
+        f.write(os.path.join(inside, "drive"), b"1")
+        self.fleet.commit("going")
+        self.fleet.wait_version("going", 1, "core")
+        for n in range(40_000):
+            f.write(os.path.join(source, "a", str(n)), b"%d " % n * 200)
+        before = f.pack_bytes(self.fleet, "factory")
+        with subprocess.Popen([f.CLI, "dataset", "commit", "going", "--scan"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, env=self.fleet.env) as commit:
+            f.wait_until(lambda: f.pack_bytes(self.fleet, "factory") > before, what="the commit reads", step=0.005)
+            subprocess.run(["umount", inside], check=True)
+            said = commit.communicate()[0]
+        self.assertEqual(commit.returncode, f.CONFLICT, said)
+        self.assertRegex(said, re.escape(inside) + " was unmounted while it was read")
+        self.untouched("going", 1)
 
     def test_a_source_that_is_not_mounted_deletes_nothing_whatever_lies_in_its_place(self):
         source = self.dataset("volume")

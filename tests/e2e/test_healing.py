@@ -11,9 +11,8 @@ import unittest
 import fleet as f
 
 
-class Healing(f.FleetTest):
+class Damaged(f.FleetTest):
     SITES = (f.FACTORY, f.CORE)
-    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
 
     def new(self, name, spec="commit: {onRequest: true}", files=40):
         source = f.make_tree(self.fleet.path(name), files=files)
@@ -50,6 +49,16 @@ class Healing(f.FleetTest):
 
     def told(self, kind, name):
         return f.wait_until(lambda: self.events(kind, name), what=f"the event {kind}")[-1]
+
+    def rot_content(self, site, pack=None):
+        pack = pack or self.newest_pack(site)
+        with open(pack, "r+b") as file:
+            file.seek(os.path.getsize(pack) // 3)
+            file.write(random.Random(4).randbytes(64))
+
+
+class Healing(Damaged):
+    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"))
 
     # --- homes
     def test_a_home_with_a_rotten_manifest_commits_and_heals(self):
@@ -90,21 +99,16 @@ class Healing(f.FleetTest):
         self.assertIn("nothing changed", self.fleet.commit("content").text)
         self.fleet.verify("content", "factory")
 
-    def rot_content(self, site):
-        pack = self.newest_pack(site)
-        with open(pack, "r+b") as file:
-            file.seek(os.path.getsize(pack) // 3)
-            file.write(random.Random(4).randbytes(64))
-
     def test_what_the_source_has_no_more_comes_back_from_a_replica(self):
         source = self.new("back")
-        self.rot_content("factory")
+        pack = self.newest_pack("factory")
         shutil.rmtree(source)
         f.write(os.path.join(source, "other"), b"other")
         self.fleet.commit("back")
         self.fleet.wait_version("back", 2, "core")
+        self.rot_content("factory", pack)   # nobody meets it before the verification
         self.fleet.verify("back", "factory", expect=f.FAILED)
-        self.assertIn("from another site", self.told("agent-data-healed", "back")["message"])
+        self.assertIn("is whole again", self.told("agent-data-healed", "back")["message"])
         self.fleet.verify("back", "factory")
         (transfer,) = self.fleet.transfers("back", 1, "factory")
         self.assertEqual((transfer["source"], transfer["state"]), ("core", "done"))
@@ -246,6 +250,31 @@ class Healing(f.FleetTest):
             f.wait_until(lambda: "full" in fleet.cli("why", "tight", "core", expect=None).text, what="why says that the disk is full")
             self.assertEqual(f.read(os.path.join(current, "a")), shown)
             f.wait_until(lambda: (lambda room: room.f_bavail * room.f_frsize)(os.statvfs(volume)) > 14_000_000, what="the half tree gone")
+
+
+class OfTheNewest(Damaged):
+    SETUP = f.documents(f.LAW, f.replication_yaml(to="[{site: core}]", more="  history: newest\n"))
+
+    def test_a_version_that_comes_while_an_older_one_is_damaged_is_whole(self):
+        """What the two share is rotten here, and nobody sends the older one again."""
+        source = self.fleet.path("share")
+        for n in range(4000):  # a manifest of some nodes, most of which the two share
+            f.write(os.path.join(source, f"f{n}"), random.Random(n).randbytes(400))
+        self.fleet.apply(f.dataset_yaml("share", source))
+        self.fleet.commit("share")
+        self.fleet.wait_version("share", 1, "core")
+        with self.stopped("core"):
+            f.write(os.path.join(source, "new"), b"n")
+            self.fleet.commit("share", wait=False)
+            self.rot_content("core")
+            self.fleet.dev("stop", "factory")
+        self.fleet.verify("share", "core", expect=f.FAILED)
+        self.fleet.dev("start", "factory")
+        self.fleet.wait_version("share", 2, "core")
+        checked_out = self.fleet.path("share-2")
+        self.fleet.cli("dataset", "checkout", "share", "2", checked_out, "--site", "core")
+        self.assertEqual(f.differences(source, checked_out), [])
+        self.fleet.cli("dataset", "verify", "share", "--version", "2", "--site", "core")
 
 
 if __name__ == "__main__":

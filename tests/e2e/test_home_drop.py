@@ -95,6 +95,36 @@ class HomeDrop(unittest.TestCase):
             self.a_lost_copy_is_repaired_from_the_other(fleet)
             self.another_home_sends_it_what_it_lacks(fleet)
 
+    def test_one_rotten_copy_does_not_stop_what_is_recorded_after_it(self):
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            self.source, self.all = fleet.path("drive"), fleet.path("all")
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"),
+                                    f.dataset_yaml("drive", self.source, spec=SPEC.replace("Copies: 2", "Copies: 1"))))
+            self.record(1, 4)
+            fleet.commit("drive", wait=False)
+            self.given_up(fleet, [1])
+            pack = max(glob.glob(os.path.join(fleet.data("core"), "datasets", "*", "packs", "*.pack")), key=os.path.getsize)
+            with open(pack, "r+b") as file:
+                file.seek(os.path.getsize(pack) // 2)
+                file.write(b"rotten")
+            fleet.verify("drive", "core", expect=f.FAILED)
+            why = f.wait_until(lambda: (lambda said: said if "damaged" in said.text else None)(fleet.cli("why", "drive", "core", expect=None)),
+                               what="why says what is wrong")
+            self.assertIn("version 1 is damaged at core and no site holds it whole; bailiwick dataset verify drive says", why.text)
+            self.assertIn("1 PROBLEM", fleet.cli("dataset", "verify", "drive", expect=f.FAILED).text)
+            shutil.rmtree(os.path.join(self.source, "day1"))   # they were too young to be consumed
+            self.record(2, 1)
+            fleet.commit("drive", wait=False)
+            f.wait_until(lambda: "what core has of version 1 is damaged" in fleet.cli("why", "drive", "core", expect=None).text,
+                         what="why says what version 2 lacks")
+            self.record(1, 4)   # somebody has it still: the same content, so the same version
+            self.assertIn("nothing changed", fleet.commit("drive", wait=False).text)
+            self.same(fleet, "core", 2)
+            f.wait_until(lambda: replica(fleet, "drive", "core")["versions"] == [1, 2], timeout=120, what="both versions are whole")
+            fleet.verify("drive", "core")
+            sent = [int(t["wireBytes"]) for t in fleet.transfers("drive", 2, "core")]
+            self.assertLess(sum(sent), 2 << 20, "what came with the damage known came once, and then what was missing")
+
     def test_what_is_encrypted_at_rest_is_given_up_too(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:
             self.source, self.all = fleet.path("drive"), fleet.path("all")

@@ -235,6 +235,18 @@ class Hostile(HostilePeer):
         self.assertLess(f.pack_bytes(self.fleet, "core") - before, 4096)
         self.assertFalse(os.path.lexists(self.fleet.current("core", "unwanted")))
 
+    def test_a_peer_that_falls_silent_is_let_go_when_its_grant_ends(self):
+        for role, site, to in ((w.transfer_pb2.ROLE_SOURCE, "factory", "core"), (w.transfer_pb2.ROLE_RECEIVER, "core", "factory")):
+            with self.subTest(of=to):
+                flow = self.flow(site=site, to=to)
+                flow.send(hello=self.hello(self.grant("unwanted", source="factory", destination="core", life=9), dataset="unwanted",
+                                           site=site, role=role))
+                self.assertTrue(flow.next().HasField("hello_reply"))
+                begun = time.monotonic()
+                _, goodbye = flow.until_goodbye()
+                self.assertEqual(goodbye and goodbye.code, "GRANT_EXPIRED", goodbye)
+                self.assertLess(time.monotonic() - begun, 12)
+
     def test_a_bomb_as_source(self):
         for piece, payload in ((dict(codec=0, stored_length=1 << 30, raw_length=1 << 30), b"x"),
                                (dict(codec=1, stored_length=4, raw_length=0xFFFFFFFF), b"bomb"),

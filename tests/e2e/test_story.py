@@ -258,6 +258,25 @@ class Story(f.FleetTest):
         self.committed("hooked", 1)
         f.wait_until(lambda: os.path.exists(log) and b"hooked" in f.read(log), timeout=20, what="the hook ran")
 
+    def test_a_hook_that_a_stop_interrupted_runs_again(self):
+        hook = os.path.join(self.fleet.data("core"), "hooks", "on-version")
+        log, hold = self.fleet.path("hook-again.log"), self.fleet.path("hold")
+        f.write(hold)
+        f.write(hook, f'#!/bin/sh\n[ "$BAILIWICK_DATASET" = again ] || exit 0\necho begin >> "{log}"\n'
+                f'while [ -e "{hold}" ]; do sleep 0.05; done\necho "end $BAILIWICK_VERSION" >> "{log}"\n', 0o755)
+        self.addCleanup(os.remove, hook)
+        source = self.new("again", files=5)
+        self.committed("again", 1)
+        f.wait_until(lambda: os.path.exists(log), timeout=20, what="the hook runs")
+        f.write(os.path.join(source, "more"))
+        self.committed("again", 2)    # which does not wait for it
+        f.write(os.path.join(source, "most"))
+        self.committed("again", 3)
+        self.fleet.dev("stop", "core")
+        os.remove(hold)
+        self.fleet.dev("start", "core")
+        f.wait_until(lambda: f.read(log) == b"begin\nbegin\nend 3\n", timeout=20, what="the hook ran for what is there now")
+
     def test_special_files_are_skipped_and_listed(self):
         source = self.new("special", files=5)
         os.mkfifo(os.path.join(source, "a-pipe"))

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -91,21 +90,27 @@ absl::Status Dropper::Store(const DatasetHandle& dataset, const Dropped::Version
   });
 }
 
-absl::StatusOr<bool> Dropper::IsBase(DatasetHandle& dataset, VersionNumber version) {
-  if (dataset.dropped->BaseOf(version) != version) return false;
+absl::StatusOr<std::set<VersionNumber>> Dropper::Bases(DatasetHandle& dataset) {
+  std::set<VersionNumber> bases;
+  const Dropped::Versions dropped = dataset.dropped->versions();
+  if (dropped.empty()) return bases;
   BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
-  auto next = std::find_if(versions.begin(), versions.end(), [&](const auto& v) { return v.record.number > version; });
-  return next == versions.end() || dataset.dropped->BaseOf(next->record.number) != next->record.number;
+  auto next = versions.begin();  // both ascend
+  for (const auto& [number, sites] : dropped) {
+    while (next != versions.end() && next->record.number <= number) ++next;
+    if (next == versions.end() || dropped.count(next->record.number) == 0) bases.insert(number);
+  }
+  return bases;
 }
 
 absl::Status Dropper::Begin(DatasetHandle& dataset, const std::vector<HeldElsewhere>& versions) {
   if (UnderWay(dataset.id)) return absl::FailedPreconditionError("an earlier drop is not carried through yet");
   // What retention took meanwhile, and nothing that is here builds on, need not be known any more.
   Dropped::Versions dropped;
+  BW_ASSIGN_OR_RETURN(const std::set<VersionNumber> bases, Bases(dataset));
   for (auto& [number, sites] : dataset.dropped->versions()) {
     BW_ASSIGN_OR_RETURN(auto here, dataset.catalog->Find(dataset.id, number));
-    BW_ASSIGN_OR_RETURN(const bool base, IsBase(dataset, number));
-    if (here.has_value() || base) dropped[number] = sites;
+    if (here.has_value() || bases.count(number) != 0) dropped[number] = sites;
   }
   agent::v1::DropRecord record;
   record.set_receipt_id(parts_.random->Bytes(16));
@@ -181,8 +186,28 @@ store::DatasetStore::Mark MarkKept(DatasetHandle& dataset, Keeps keeps) {
     BW_ASSIGN_OR_RETURN(std::vector<Digest> nodes, dataset.catalog->LiveNodes(dataset.id));
     for (const Digest& node : nodes) live(node);
     BW_ASSIGN_OR_RETURN(std::vector<store::CatalogVersion> versions, dataset.catalog->List(dataset.id));
-    absl::flat_hash_set<Digest> seen;
-    auto enter = [&](const Digest& node) -> absl::StatusOr<bool> { return seen.insert(node).second; };
+    absl::flat_hash_set<Digest> seen, known;
+    auto enter = [&](const Digest& node) -> absl::StatusOr<bool> {
+      live(node);
+      return seen.insert(node).second;
+    };
+    // What is given up has nothing else here; of a node that is damaged nobody knows what is below it.
+    auto mark_nodes = [&](const Digest& root) -> absl::Status {
+      std::vector<Digest> nodes = {root};
+      while (!nodes.empty()) {
+        const Digest digest = nodes.back();
+        nodes.pop_back();
+        live(digest);
+        if (seen.contains(digest) || !known.insert(digest).second) continue;
+        auto node = dataset.nodes->Load(digest);
+        if (absl::IsDataLoss(node.status()) || absl::IsNotFound(node.status())) continue;
+        BW_RETURN_IF_ERROR(node.status());
+        for (const store::NodeChild& child : (*node)->Children()) {
+          if (child.is_node) nodes.push_back(child.digest);
+        }
+      }
+      return absl::OkStatus();
+    };
     auto chunk = [&](const store::NodeChild& child) {
       live(child.digest);
       return absl::OkStatus();
@@ -201,7 +226,10 @@ store::DatasetStore::Mark MarkKept(DatasetHandle& dataset, Keeps keeps) {
       const store::CatalogVersion* previous = std::exchange(before, &version);
       if (keeps(number) || base == 0 || (base != number && previous == nullptr)) {
         BW_RETURN_IF_ERROR(store::WalkDag(dataset.nodes.get(), version.record.manifest_root, enter, chunk));
-      } else if (base != number) {
+        continue;
+      }
+      BW_RETURN_IF_ERROR(mark_nodes(version.record.manifest_root));
+      if (base != number) {
         BW_RETURN_IF_ERROR(store::DiffManifests(dataset.nodes.get(), previous->record.manifest_root,
                                                 version.record.manifest_root, differs));
       }

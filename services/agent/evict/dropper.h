@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,8 +44,8 @@ class Dropper {
   absl::Status CarryOut(DatasetHandle& dataset, const Keeps& keeps);
   // What is given up from now on, without anything to carry through: the site ceases to be the home, or is it again.
   absl::Status Replace(DatasetHandle& dataset, Dropped::Versions versions);
-  // Whether the version, although given up, is what later ones that are here lack something of: it must stay known.
-  static absl::StatusOr<bool> IsBase(DatasetHandle& dataset, VersionNumber version);
+  // Versions that, although given up, are what later ones that are here lack something of: they must stay known.
+  static absl::StatusOr<std::set<VersionNumber>> Bases(DatasetHandle& dataset);
 
  private:
   absl::Status Store(const DatasetHandle& dataset, const Dropped::Versions& versions,

@@ -135,12 +135,12 @@ TEST_F(DropperTest, TheNewestGivenUpBeforeOneThatIsHereStaysKnown) {
   for (int i = 0; i < 3; ++i)
     ASSERT_TRUE(Commit(i == 0 ? std::vector{1} : i == 1 ? std::vector{1, 2} : std::vector{1, 2, 3}).ok());
   ASSERT_TRUE(Drop({1, 2}).ok());
-  EXPECT_FALSE(*Dropper::IsBase(dataset_, 1));
-  EXPECT_TRUE(*Dropper::IsBase(dataset_, 2));
-  EXPECT_FALSE(*Dropper::IsBase(dataset_, 3));
+  EXPECT_FALSE(Dropper::Bases(dataset_)->count(1) != 0);
+  EXPECT_TRUE(Dropper::Bases(dataset_)->count(2) != 0);
+  EXPECT_FALSE(Dropper::Bases(dataset_)->count(3) != 0);
   ASSERT_TRUE(Drop({3}).ok());
-  EXPECT_TRUE(*Dropper::IsBase(dataset_, 3)) << "the next commit builds on it";
-  EXPECT_FALSE(*Dropper::IsBase(dataset_, 2));
+  EXPECT_TRUE(Dropper::Bases(dataset_)->count(3) != 0) << "the next commit builds on it";
+  EXPECT_FALSE(Dropper::Bases(dataset_)->count(2) != 0);
 }
 
 TEST_F(DropperTest, PowerLossAtEveryOperation) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/audit/detail.h"
@@ -138,10 +139,16 @@ void ToProto(const Fence& fence, agent::v1::Fence* out) {
 store::DatasetStore::Mark MarkLive(DatasetHandle& dataset) {
   return [&dataset](const std::function<void(const Digest&)>& live) -> absl::Status {
     BW_ASSIGN_OR_RETURN(std::vector<Digest> nodes, dataset.catalog->LiveNodes(dataset.id));
-    for (const Digest& digest : nodes) {
+    absl::flat_hash_set<Digest> seen(nodes.begin(), nodes.end());
+    while (!nodes.empty()) {
+      const Digest digest = nodes.back();
+      nodes.pop_back();
       live(digest);
       BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset.nodes->Load(digest));
-      for (const auto& child : node->Children()) live(child.digest);
+      for (const auto& child : node->Children()) {
+        live(child.digest);
+        if (child.is_node && seen.insert(child.digest).second) nodes.push_back(child.digest);
+      }
     }
     return absl::OkStatus();
   };
@@ -214,6 +221,7 @@ absl::StatusOr<Step> Evictor::Evaluate(DatasetHandle& dataset, bool laid_out, Fa
     before = known.fence;
   }
   Step step = Decide(before, facts);
+  for (const auto& v : versions) step.oldest = std::min(step.oldest, v.record.committed_at);
   if (step.record && step.fence.has_value()) {
     step.fence->erasure.bytes_before = bytes;
     step.fence->erasure.encrypted = !dataset.store->at_rest().wrapping_key.empty();

@@ -95,6 +95,8 @@ struct Step {
   bool open = false;           // lawful again: it is laid out anew
   bool erase = false;          // there is an erasure to carry through
   std::string alarm;           // a sentence for people, once: it differs from the one before
+  // When what lies here was committed first; the evictor's.
+  absl::Time oldest = absl::InfiniteFuture();
 };
 
 Step Decide(const std::optional<Fence>& before, const Facts& facts);

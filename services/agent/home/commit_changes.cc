@@ -1,4 +1,5 @@
 // A commit of what a watch saw change: each path is looked at, and what the version before said of it is edited.
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -20,6 +21,7 @@ class ChangeRun : public CommitRun {
  private:
   void Expect(const PathChanges& changes);
   absl::Status Look(const PathChanges& changes);
+  bool TouchesMounts(const PathChanges& changes) const;
   absl::Status LookAt(const std::string& path, ChangeKind kind);
   // Item of a path below the root; nothing: nothing of the source is there.
   absl::StatusOr<std::optional<WalkItem>> Find(const std::string& path);
@@ -113,7 +115,7 @@ absl::Status ChangeRun::LeadTo(const std::string& path) {
     }
     item.stat = *stat;
     records_.Drop(directory);
-    Edit(MakeEntry(item, store::EntryType::kDirectory));
+    Edit(MakeDirectory(item, nullptr));
   }
   return absl::OkStatus();
 }
@@ -226,7 +228,7 @@ void ChangeRun::VisitExcluded(const WalkItem& item, const store::Entry* previous
   if (previous == nullptr) return;
   if (item.stat.type != os::NodeType::kDirectory) return Absent(item.path);
   records_.Drop(item.path);
-  if (previous->type == store::EntryType::kDirectory) return Edit(MakeEntry(item, store::EntryType::kDirectory));
+  if (previous->type == store::EntryType::kDirectory) return Edit(MakeDirectory(item, previous));
   edits_[item.path];  // what was there goes
 }
 
@@ -241,7 +243,7 @@ absl::Status ChangeRun::Visit(const WalkItem& item, const store::Entry* previous
   switch (item.stat.type) {
     case os::NodeType::kDirectory:
       BW_RETURN_IF_ERROR(LeadTo(item.path));
-      Edit(MakeEntry(item, store::EntryType::kDirectory));
+      Edit(MakeDirectory(item, previous));
       return absl::OkStatus();
     case os::NodeType::kFile:
       return VisitFile(item, previous);
@@ -334,13 +336,25 @@ absl::Status ChangeRun::Look(const PathChanges& changes) {
   return pipeline_->Finish();
 }
 
+// What was unmounted looks as if its owner had emptied it: a scan says more.
+bool ChangeRun::TouchesMounts(const PathChanges& changes) const {
+  return std::any_of(changes.begin(), changes.end(), [this](const auto& change) {
+    if (change.second != ChangeKind::kTree) return false;
+    return std::any_of(mounted_.begin(), mounted_.end(), [&](const std::string& mount) {
+      return mount == change.first || change.first.empty() || store::IsBelow(mount, change.first);
+    });
+  });
+}
+
 absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges& changes) {
+  if (TouchesMounts(changes)) return std::nullopt;
   Expect(changes);
   if (absl::Status status = Look(changes); !status.ok()) {
     if (!absl::IsCancelled(status) && !absl::IsResourceExhausted(status)) BW_RETURN_IF_ERROR(CheckSource());
     return Described(status);
   }
   BW_RETURN_IF_ERROR(CheckSource());
+  if (!StillMounted()) return std::nullopt;
   if (!scan_ && !include_.empty()) BW_RETURN_IF_ERROR(DropWhatLeadsNowhere());
   if (scan_) return std::nullopt;
   std::vector<store::ManifestEdit> edits;
@@ -367,7 +381,10 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges
 
 absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Run() {
   BW_RETURN_IF_ERROR(CheckCancelled());
-  BW_RETURN_IF_ERROR(Open([this](store::Entry entry) {
+  BW_RETURN_IF_ERROR(Open([this](store::Entry entry) -> absl::Status {
+    // It waits for the others: not with a reference for each chunk of a big file.
+    BW_RETURN_IF_ERROR(store::FoldChunks(
+        [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); }, &entry));
     Edit(std::move(entry));
     return absl::OkStatus();
   }));

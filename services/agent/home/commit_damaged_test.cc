@@ -29,16 +29,9 @@ class CommitDamagedTest : public ::testing::Test {
     dataset_.Close();
     ASSERT_TRUE(dataset_.Open().ok());
   }
-  std::vector<fs::path> Packs() const {
-    std::vector<fs::path> packs;
-    for (const auto& file : fs::directory_iterator(temp_ / "agent/dataset/packs")) {
-      if (file.path().extension() == ".pack") packs.push_back(file.path());
-    }
-    return packs;
-  }
   // A byte in every 100, from the beginning of each pack's content or from its last KiB on: there lie the nodes.
   void Rot(bool nodes_only = false) {
-    for (const fs::path& pack : Packs()) {
+    for (const fs::path& pack : dataset_.Packs()) {
       std::string bytes = ReadText(pack.string());
       for (size_t at = nodes_only ? bytes.size() - 1024 : 100; at < bytes.size(); at += 100) bytes[at] ^= 0x55;
       WriteText(pack.string(), bytes);
@@ -88,7 +81,7 @@ TEST_F(CommitDamagedTest, TheSameContentIsUnchangedAndHeals) {
 }
 
 TEST_F(CommitDamagedTest, LostPacksAreWrittenAgain) {
-  for (const fs::path& pack : Packs()) fs::remove(pack);
+  for (const fs::path& pack : dataset_.Packs()) fs::remove(pack);
   Restart();
   auto again = Commit();
   ASSERT_TRUE(again.ok()) << again.status();
@@ -110,12 +103,12 @@ TEST_F(CommitDamagedTest, SoDoesACommitOfWhatAWatchSaw) {
 // Known from a verification, say: nodes are whole, a file's content is not.
 TEST_F(CommitDamagedTest, ContentHealsWhereACommitIsToldToReread) {
   const store::Entry big = dataset_.Entries(first_)["big"];
-  ASSERT_EQ(Packs().size(), 1u);
-  std::string bytes = ReadText(Packs()[0].string());
+  ASSERT_EQ(dataset_.Packs().size(), 1u);
+  std::string bytes = ReadText(dataset_.Packs()[0].string());
   const size_t at = bytes.find(ReadText(At("big")).substr(0, 64));
   ASSERT_NE(at, std::string::npos);
   bytes[at + 5] ^= 1;
-  WriteText(Packs()[0].string(), bytes);
+  WriteText(dataset_.Packs()[0].string(), bytes);
   Restart();
   for (const bool keep : {false, true}) {
     spec_.keep_absent = keep;

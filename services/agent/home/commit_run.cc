@@ -113,7 +113,9 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
   BW_RETURN_IF_ERROR(own_.CheckSource(*root_, context_.source.path, [this](std::string_view directory) {
     return ignore_.Match(directory, true) == PatternList::Verdict::kMatch;
   }));
-  reading_ = absl::StrCat(Reading(dataset_, context_.source, root_stat_), "\n", link_, " ", context_.source.path);
+  BW_ASSIGN_OR_RETURN(const std::string mounts, os::MountsBelow(*root_));
+  reading_ = absl::StrCat(Reading(dataset_, context_.source, root_stat_), "\n", link_, " ", context_.source.path, "\n",
+                          mounts);
   started_ = context_.clock->Now();
   coarse_ = !os::SeesAllChanges(*root_);
   writer_ = dataset_.store->NewWriter();
@@ -162,7 +164,10 @@ absl::StatusOr<bool> CommitRun::LacksSomethingOf(const std::string& directory) {
 absl::Status CommitRun::CheckMounts() {
   if (!newest_ || remembered_.path != context_.source.path) return absl::OkStatus();
   for (const std::string& path : remembered_.mounts) {
-    if (IsMounted(path).value_or(false)) continue;  // what cannot be looked at is as good as gone
+    if (IsMounted(path).value_or(false)) {  // what cannot be looked at is as good as gone
+      mounted_.push_back(path);
+      continue;
+    }
     mounts_changed_ = true;
     if (context_.options.allow_empty || context_.source.keep_absent) continue;
     // Where all of it is there still, it lies on the file system below now.
@@ -174,6 +179,11 @@ absl::Status CommitRun::CheckMounts() {
         "--allow-empty"));
   }
   return absl::OkStatus();
+}
+
+bool CommitRun::StillMounted() {
+  return std::all_of(mounted_.begin(), mounted_.end(),
+                     [this](const std::string& path) { return IsMounted(path).value_or(false); });
 }
 
 absl::Status CommitRun::CheckNotRedacted(const store::Entry& entry) const {
@@ -200,6 +210,15 @@ store::Entry CommitRun::MakeEntry(const WalkItem& item, store::EntryType type) c
   entry.mode = item.stat.mode;
   entry.mtime_ns = item.stat.mtime_ns;
   if (context_.source.owner) entry.owner = {item.stat.uid, item.stat.gid};
+  return entry;
+}
+
+store::Entry CommitRun::MakeDirectory(const WalkItem& item, const store::Entry* previous) const {
+  store::Entry entry = MakeEntry(item, store::EntryType::kDirectory);
+  // That files left it is our own doing, and no change that anybody wants a version of.
+  if (context_.source.consume && previous != nullptr && previous->type == store::EntryType::kDirectory) {
+    entry.mtime_ns = previous->mtime_ns;
+  }
   return entry;
 }
 
@@ -255,7 +274,8 @@ absl::Status CommitRun::Publish(const store::ManifestSummary& summary, uint64_t 
   outcome_.new_bytes = writer_->stored_bytes();
   outcome_.reread = context_.reread;
   if (newest_ && newest_->record.manifest_root == summary.root) {
-    if (context_.reread) BW_RETURN_IF_ERROR(writer_->Flush());  // the same content heals what it was committed as
+    // The same content heals what it was committed as, also what was given up and is wanted back.
+    if (outcome_.new_bytes > 0) BW_RETURN_IF_ERROR(writer_->Flush());
     outcome_.version = *newest_;
     outcome_.unchanged = true;
     return absl::OkStatus();

@@ -67,6 +67,8 @@ class CommitRun {
 
   bool Unsettled(const os::NodeStat& stat) const;
   store::Entry MakeEntry(const WalkItem& item, store::EntryType type) const;
+  // `previous`: what the version before has there, or null.
+  store::Entry MakeDirectory(const WalkItem& item, const store::Entry* previous) const;
   // Nothing: it may be written to again without its times moving.
   std::optional<ScanRecord> RecordOf(const std::string& path, const os::NodeStat& stat) const;
   // Files with several links are looked at by every commit.
@@ -80,6 +82,7 @@ class CommitRun {
   // the newest version has.
   absl::Status CheckMounts();
   absl::StatusOr<bool> IsMounted(const std::string& path);
+  bool StillMounted();                                                  // all that CheckMounts found mounted
   absl::StatusOr<bool> LacksSomethingOf(const std::string& directory);  // of what the newest version has below it
   absl::Status CheckCancelled() const;
   // A version can hold it; else what can be done.
@@ -107,9 +110,10 @@ class CommitRun {
   os::NodeStat root_stat_;
   std::string reading_;  // of WatchBinding
   SourceMemory remembered_;
-  bool link_ = false;            // the source's path is a symlink
-  bool source_mounted_ = false;  // the source is the root of a file system
-  bool mounts_changed_ = false;  // since it was
+  bool link_ = false;                 // the source's path is a symlink
+  bool source_mounted_ = false;       // the source is the root of a file system
+  bool mounts_changed_ = false;       // since it was
+  std::vector<std::string> mounted_;  // still, when the commit began, of what was remembered
   absl::Time started_;
   bool coarse_ = false;  // the times of its files may be another machine's, or of a kind that is not known here
   // One writer from before the first look at the store to after the catalog row: garbage collection waits for it.

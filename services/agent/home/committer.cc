@@ -47,6 +47,7 @@ class ScanRun : public CommitRun {
   bool Included(const WalkItem& item);
   void NoteMount(const WalkItem& directory);
   absl::Status CheckNotEmpty();
+  absl::Status CheckMountsStayed();
   bool preview() const { return context_.preview != nullptr; }
 
   std::unique_ptr<store::ManifestCursor> cursor_;
@@ -167,7 +168,12 @@ void ScanRun::NoteMount(const WalkItem& directory) {
   const uint64_t above = depth == 0 ? root_stat_.device : devices_[depth - 1];
   devices_.resize(depth);
   devices_.push_back(directory.stat.device);
-  if (directory.stat.device != above) seen_.mounts.insert(directory.path);
+  if (directory.stat.device == above) return;
+  seen_.mounts.insert(directory.path);
+  auto inside = directory.dir->OpenDir(directory.name);
+  if (!inside.ok() || os::SeesAllChanges(**inside)) return;
+  coarse_ = true;
+  if (context_.watch != nullptr) context_.watch->RefuseInside();
 }
 
 void ScanRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
@@ -273,7 +279,7 @@ absl::Status ScanRun::Visit(WalkItem& item) {
   absl::Status status;
   if (item.stat.type == os::NodeType::kDirectory) {
     NoteMount(item);
-    store::Entry entry = MakeEntry(item, store::EntryType::kDirectory);
+    store::Entry entry = MakeDirectory(item, previous);
     if (included) {
       ++directories_;
       status = Emit(std::move(entry));
@@ -321,6 +327,25 @@ absl::Status ScanRun::Scan() {
   return pipeline_->Finish();
 }
 
+// One that went while it was read looks as if its owner had emptied it, also when it is back by now.
+absl::Status ScanRun::CheckMountsStayed() {
+  if (context_.options.allow_empty || context_.source.keep_absent) return absl::OkStatus();
+  auto ignored = [this](const std::string& path) {
+    for (size_t end = path.find('/');; end = path.find('/', end + 1)) {
+      if (ignore_.Match(path.substr(0, end), true) == PatternList::Verdict::kMatch) return true;
+      if (end == std::string::npos) return false;
+    }
+  };
+  for (const std::string& path : mounted_) {
+    const bool there = IsMounted(path).value_or(false);
+    if (there && (path.empty() || seen_.mounts.count(path) != 0 || ignored(path))) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the file system at ", path.empty() ? absl::StrCat("source ", context_.source.path) : Label(path),
+        " was unmounted while it was read; no version was made and nothing deleted: mount it and commit again"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ScanRun::CheckNotEmpty() {
   if (taken_ > 0 || context_.options.allow_empty) return absl::OkStatus();
   if (newest_ && newest_->record.entries == 0) return absl::OkStatus();  // it was meant before
@@ -352,6 +377,7 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
     return Described(status);
   }
   BW_RETURN_IF_ERROR(CheckSource());
+  BW_RETURN_IF_ERROR(CheckMountsStayed());
   BW_RETURN_IF_ERROR(CheckNotEmpty());
   if (preview()) {
     BW_RETURN_IF_ERROR(context_.preview->Finish());

@@ -42,14 +42,6 @@ class ConsumeTest : public ::testing::Test {
     return consumed.ok() ? *consumed : Consumed();
   }
 
-  std::vector<fs::path> Packs() const {
-    std::vector<fs::path> packs;
-    for (const auto& file : fs::directory_iterator(temp_ / "data/dataset/packs")) {
-      if (file.path().extension() == ".pack") packs.push_back(file.path());
-    }
-    return packs;
-  }
-
   TempDir temp_;
   SourceSpec spec_;
   DatasetFixture dataset_;
@@ -77,6 +69,15 @@ TEST_F(ConsumeTest, WhatAVersionHoldsLeavesTheSourceAndStaysInTheNext) {
   EXPECT_EQ(Consume(next).files, 0u);
   EXPECT_EQ(recorded_, 2) << "nothing to take, nothing to record";
   EXPECT_TRUE(dataset_.Commit(spec_)->unchanged) << "an emptied source is what a consumed one looks like";
+}
+
+TEST_F(ConsumeTest, ThatFilesLeftADirectoryIsNoChange) {
+  Write("a/b/1", "one");
+  Consume(Commit());
+  EXPECT_TRUE(dataset_.Commit(spec_)->unchanged);
+  EXPECT_TRUE(dataset_.Commit(spec_, {}, nullptr, os::Clock::System(), &watch_)->unchanged);
+  ::chmod(At("a").c_str(), 0700);
+  EXPECT_FALSE(dataset_.Commit(spec_)->unchanged) << "what somebody did to it is one";
 }
 
 TEST_F(ConsumeTest, WhatTheVersionDoesNotHoldStays) {
@@ -137,7 +138,7 @@ TEST_F(ConsumeTest, WhatHasGoneBadInTheStoreIsStoredAnewByTheFileThatBringsItAga
   const std::string content = Noise(300'000);
   Write("first", content);
   EXPECT_EQ(Consume(Commit()).files, 1u);
-  for (const fs::path& pack : Packs()) {
+  for (const fs::path& pack : dataset_.Packs()) {
     std::string bytes = ReadText(pack.string());
     bytes[bytes.size() / 2] ^= 1;
     const int fd = ::open(pack.c_str(), O_WRONLY | O_CLOEXEC);  // in place: the agent has it open
@@ -155,7 +156,7 @@ TEST_F(ConsumeTest, WhatHasGoneBadInTheStoreIsStoredAnewByTheFileThatBringsItAga
 TEST_F(ConsumeTest, WhatTheStoreDoesNotGiveBackStays) {
   Write("only", Noise(300'000));
   const store::CatalogVersion version = Commit();
-  for (const fs::path& pack : Packs()) fs::remove(pack);
+  for (const fs::path& pack : dataset_.Packs()) fs::remove(pack);
   const Consumed consumed = Consume(version);
   EXPECT_EQ(consumed.files, 0u);
   EXPECT_EQ(consumed.left, 1u);

@@ -125,6 +125,14 @@ class DatasetFixture {
     return absl::OkStatus();
   }
 
+  std::vector<fs::path> Packs() const {
+    std::vector<fs::path> packs;
+    for (const auto& file : fs::directory_iterator(handle_.directory + "/packs")) {
+      if (file.path().extension() == ".pack") packs.push_back(file.path());
+    }
+    return packs;
+  }
+
   void Close() {
     handle_.nodes.reset();
     handle_.store.reset();

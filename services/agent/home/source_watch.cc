@@ -9,6 +9,7 @@
 namespace bailiwick::agent {
 namespace {
 
+constexpr char kTellsLittle[] = "does not tell all changes (a network file system, or an unknown one)";
 constexpr size_t kMaxChanges = 100'000;        // paths; with more a scan is as good
 constexpr size_t kMaxDirectories = 1'000'000;  // some 150 bytes each here, 1 KiB in the kernel
 constexpr size_t kMaxLinked = 10'000;
@@ -42,7 +43,7 @@ void SourceWatch::Begin(os::TreeDir& root) {
   absl::MutexLock lock(&mutex_);
   Stop("");
   if (!os::SeesAllChanges(root)) {
-    return Stop("the file system of the source does not tell all changes (a network file system, or an unknown one)");
+    return Stop(absl::StrCat("the file system of the source ", kTellsLittle));
   }
   auto watch = os::DirWatch::Create();
   if (!watch.ok()) return Stop(std::string(watch.status().message()));
@@ -52,6 +53,11 @@ void SourceWatch::Begin(os::TreeDir& root) {
   root_ = *added;
   directories_[root_] = {};
   last_change_ = clock_->Now();
+}
+
+void SourceWatch::RefuseInside() {
+  absl::MutexLock lock(&mutex_);
+  Stop(absl::StrCat("a file system that is mounted in the source ", kTellsLittle));
 }
 
 void SourceWatch::Enter(os::TreeDir& dir, std::string_view path) {

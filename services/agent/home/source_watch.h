@@ -66,6 +66,7 @@ class SourceWatch {
   // durable. A failure in between only means that nothing is watched.
   void Begin(os::TreeDir& root);
   void Enter(os::TreeDir& dir, std::string_view path);
+  void RefuseInside();  // there is a file system in it that does not tell all changes: nothing is watched
   void Complete(const WatchBinding& binding);
   // A file with several hard links is looked at by every commit. `record`: as it was read; nothing: it may have changed
   // since without a trace.

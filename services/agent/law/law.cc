@@ -4,8 +4,10 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "bailiwick/agent/v1/session.pb.h"
 #include "common/audit/log.h"
 #include "common/base/status.h"
@@ -67,7 +69,8 @@ std::string Law::LaterMigration() {
 namespace {
 
 constexpr const char* kTimestampKey = "timestamp";
-constexpr const char* kFloorKey = "floor";  // milliseconds
+constexpr const char* kFloorKey = "floor";    // milliseconds
+constexpr const char* kDigestKey = "digest";  // "REVISION HEX", as it was installed: tells when the disk changed it
 
 std::string Serialize(const crypto::Envelope& envelope) {
   types::v1::Envelope message;
@@ -143,10 +146,15 @@ absl::StatusOr<Law::Records> Law::ReadRecords() {
   return records;
 }
 
-absl::StatusOr<Law::Floor> Law::FloorOf(const crypto::Envelope& bundle) {
-  resource::v1::PolicyBundle message;
-  if (!message.ParseFromString(bundle.payload)) return absl::DataLossError("the installed policy bundle is unreadable");
-  return Floor{message.revision(), std::string(crypto::Sha256(bundle.payload).view())};
+absl::StatusOr<uint64_t> Law::StoredRevision() {
+  uint64_t revision = 0;
+  BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(sql::Statement select, db.Prepare("SELECT revision FROM law WHERE id = 1"));
+    BW_ASSIGN_OR_RETURN(bool row, select.Step());
+    if (row) revision = static_cast<uint64_t>(select.Int(0));
+    return absl::OkStatus();
+  }));
+  return revision;
 }
 
 absl::StatusOr<std::optional<LawOffer>> Law::ReadStored() {
@@ -172,18 +180,25 @@ absl::Status Law::Load() {
   absl::MutexLock one(&install_mutex_);
   BW_ASSIGN_OR_RETURN(std::string floor, Get(kFloorKey));
   if (int64_t millis; absl::SimpleAtoi(floor, &millis)) clock_.Raise(absl::FromUnixMillis(millis));
-  BW_ASSIGN_OR_RETURN(const std::optional<LawOffer> offer, ReadStored());
-  if (!offer.has_value()) return absl::OkStatus();
+  const absl::StatusOr<std::optional<LawOffer>> offer = ReadStored();
+  if (!offer.ok() && !absl::IsDataLoss(offer.status())) return offer.status();
+  if (offer.ok() && !offer->has_value()) return absl::OkStatus();
   Draft draft;
   BW_ASSIGN_OR_RETURN(draft.records, ReadRecords());
-  if (absl::Status opened = OpenOffered(*offer, &draft); absl::IsPermissionDenied(opened)) {
+  const absl::Status opened = offer.ok() ? OpenOffered(**offer, &draft) : offer.status();
+  if (absl::IsPermissionDenied(opened) || absl::IsDataLoss(opened) || absl::IsInvalidArgument(opened)) {
     records_ = std::move(draft.records);  // what they may not fall behind
-    BW_ASSIGN_OR_RETURN(floor_, FloorOf(*offer->bundle));
-    SetAside(*offer->bundle, opened);
+    BW_ASSIGN_OR_RETURN(const uint64_t revision, StoredRevision());
+    BW_ASSIGN_OR_RETURN(const std::string noted, Get(kDigestKey));
+    const std::pair<std::string, std::string> parts = absl::StrSplit(noted, absl::MaxSplits(' ', 1));
+    floor_ = {revision, absl::HexStringToBytes(parts.second)};
+    if (parts.first != absl::StrCat(revision)) {  // an older build installed it
+      floor_->digest = offer.ok() ? std::string(crypto::Sha256((*offer)->bundle->payload).view()) : "";
+    }
+    SetAside(offer.ok() ? (*offer)->bundle : std::nullopt, revision, opened);
     return absl::OkStatus();
-  } else if (!opened.ok()) {
-    return opened;
   }
+  BW_RETURN_IF_ERROR(opened);
   floor_ = {draft.snapshot->world.revision, draft.snapshot->world.digest};
   records_ = std::move(draft.records);
   trust_ = draft.trust;
@@ -194,20 +209,22 @@ absl::Status Law::Load() {
   }
   BW_ASSIGN_OR_RETURN(std::string kept, Get(kTimestampKey));
   if (kept.empty()) return absl::OkStatus();
-  BW_ASSIGN_OR_RETURN(crypto::Envelope envelope, Parse(kept));
-  auto timestamp = config::OpenTimestamp(envelope, current()->world);
-  if (timestamp.ok()) Vouch(*timestamp);
+  if (auto envelope = Parse(kept); envelope.ok()) {
+    auto timestamp = config::OpenTimestamp(*envelope, current()->world);
+    if (timestamp.ok()) Vouch(*timestamp);
+  }
   return absl::OkStatus();
 }
 
-// Signed by nobody who counts here now; it was when it was installed, so nothing older takes its place.
-void Law::SetAside(const crypto::Envelope& bundle, const absl::Status& why) {
-  auto opened = config::OpenUnsigned(bundle);
+// Signed by nobody who counts here now, or damaged; it counted when it was installed, so nothing older takes its place.
+void Law::SetAside(const std::optional<crypto::Envelope>& bundle, uint64_t revision, const absl::Status& why) {
   telemetry::Log(
       telemetry::Level::kWarning, "policy-set-aside",
-      {{"revision", opened.ok() ? absl::StrCat(opened->world.revision) : "?"},
+      {{"revision", revision},
        {"why", why},
        {"remedy", "nothing flows until the coordinator sends a policy of the root pinned at the last join"}});
+  if (!bundle.has_value()) return;
+  auto opened = config::OpenUnsigned(*bundle);
   if (!opened.ok()) return;
   absl::MutexLock lock(&mutex_);
   aside_ = std::move(opened->resources);
@@ -284,6 +301,8 @@ absl::Status Law::Persist(const Draft& draft) {
                           db.Prepare("INSERT OR REPLACE INTO law(id, revision, offer) VALUES(1, ?, ?)"));
       const std::string bytes = draft.offer->SerializeAsString();
       BW_RETURN_IF_ERROR(put.Bind(1, draft.snapshot->world.revision).BindBlob(2, bytes).Run());
+      const policy::World& world = draft.snapshot->world;
+      BW_RETURN_IF_ERROR(Put(db, kDigestKey, absl::StrCat(world.revision, " ", absl::BytesToHexString(world.digest))));
     }
     for (DatasetId id : draft.changed) {
       BW_ASSIGN_OR_RETURN(sql::Statement put,

@@ -110,9 +110,10 @@ class Law {
 
   absl::StatusOr<Records> ReadRecords() ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
   absl::StatusOr<std::string> Get(const char* key);
-  static absl::StatusOr<Floor> FloorOf(const crypto::Envelope& bundle);
+  absl::StatusOr<uint64_t> StoredRevision();  // 0: none is stored
   absl::StatusOr<std::optional<LawOffer>> ReadStored();
-  void SetAside(const crypto::Envelope& bundle, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetAside(const std::optional<crypto::Envelope>& bundle, uint64_t revision, const absl::Status& why)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status CheckFloor(const policy::World& world) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
   absl::Status OpenOffered(const LawOffer& offer, Draft* draft) ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
   static void Reopen(const std::string& trust, Draft* draft);

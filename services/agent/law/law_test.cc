@@ -318,6 +318,36 @@ TEST_F(LawTest, AnAgentThatJoinsAnewAfterASleptRotationWaitsForItsLaw) {
   }
 }
 
+TEST_F(LawTest, WhatTheDiskChangedComesAnewFromTheCoordinator) {
+  const LawOffer offer = Offer(Bundle(3));
+  for (const bool unreadable : {false, true}) {
+    SCOPED_TRACE(unreadable);
+    ASSERT_TRUE(law_->Install(offer).ok());
+    ASSERT_TRUE(db_->Transaction([&](sql::Database& db) -> absl::Status {
+                     std::string bytes;
+                     {
+                       auto select = db.Prepare("SELECT offer FROM law");
+                       if (!select.ok() || !select->Step().ok()) return absl::InternalError("no law");
+                       bytes = select->Blob(0);
+                     }
+                     bytes[unreadable ? 0 : bytes.find("factory")] ^= 0x77;
+                     auto put = db.Prepare("UPDATE law SET offer = ?");
+                     return put.ok() ? put->BindBlob(1, bytes).Run() : put.status();
+                   })
+                    .ok());
+    Restart();
+    EXPECT_EQ(law_->current(), nullptr);
+    EXPECT_TRUE(absl::IsFailedPrecondition(law_->Install(Offer(Bundle(2))))) << "an older one";
+    resource::v1::PolicyBundle other = Bundle(3);
+    other.set_trust_domain("acme2");
+    EXPECT_FALSE(law_->Install(Offer(other)).ok()) << "another one";
+    ASSERT_TRUE(law_->Install(offer).ok());
+    EXPECT_EQ(law_->revision(), 3u);
+    Restart();
+    EXPECT_EQ(law_->revision(), 3u);
+  }
+}
+
 TEST_F(LawTest, ARootThatOldOrNewKeysDidNotSignIsRefused) {
   ASSERT_TRUE(law_->Install(Offer(Bundle(3))).ok());
   const config::PolicyRoot before = root_;

@@ -191,7 +191,7 @@ absl::Status Redactor::Finish(const Known& known, const policy::World& world, ui
 }
 
 absl::Status Redactor::CarryOut(DatasetHandle& dataset, const policy::World& world, const Trees& trees,
-                                const Lock& lock) {
+                                const Lock& lock, const std::function<void()>& begin_erasing) {
   const std::vector<Known> pending = PendingOf(dataset.id);
   if (pending.empty()) return absl::OkStatus();
   std::vector<Known> erasing;
@@ -214,7 +214,11 @@ absl::Status Redactor::CarryOut(DatasetHandle& dataset, const policy::World& wor
       chunks.insert(chunks.end(), known.redaction->chunks.begin(), known.redaction->chunks.end());
     }
     if (erasing.empty()) return absl::OkStatus();
-    BW_RETURN_IF_ERROR(dataset.store->Purge(MarkLive(dataset)).status());
+    begin_erasing();
+    absl::Status purged = dataset.store->Purge(MarkLive(dataset)).status();
+    // Where a node is damaged nobody knows all that is live: then only what the orders name goes.
+    if (absl::IsDataLoss(purged) || absl::IsNotFound(purged)) purged = dataset.store->Purge(nullptr).status();
+    BW_RETURN_IF_ERROR(purged);
     // A writer that was open when the order came may have left some in a pack that was not looked at.
     BW_ASSIGN_OR_RETURN(const uint64_t left, dataset.store->CountStored(chunks));
     if (left != 0)

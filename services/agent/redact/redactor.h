@@ -51,7 +51,9 @@ class Redactor {
   // Removes what is laid out of redacted files. Idempotent, durable on OK.
   using Trees = std::function<absl::Status()>;
   // Erases what may go, with receipts. After an error or a crash: again. OK with locked ones left pending.
-  absl::Status CarryOut(DatasetHandle& dataset, const policy::World& world, const Trees& trees, const Lock& lock);
+  // `begin_erasing` is called once there is something to erase: what writes into the dataset's packs for long must end.
+  absl::Status CarryOut(DatasetHandle& dataset, const policy::World& world, const Trees& trees, const Lock& lock,
+                        const std::function<void()>& begin_erasing);
 
  private:
   struct Known {

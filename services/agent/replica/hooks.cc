@@ -130,7 +130,8 @@ bool Drain(int fd, HookOutput* output) {
   }
 }
 
-absl::Status Await(const std::string& path, pid_t child, int fd, HookOutput* output, absl::Duration timeout) {
+absl::Status Await(const std::string& path, pid_t child, int fd, HookOutput* output, const std::atomic<bool>& stop,
+                   absl::Duration timeout) {
   const os::Clock* clock = os::Clock::System();
   const absl::Duration deadline = clock->BootTime() + timeout;
   bool open = true;
@@ -142,10 +143,12 @@ absl::Status Await(const std::string& path, pid_t child, int fd, HookOutput* out
     pid_t ended = ::waitpid(child, &status, WNOHANG);
     if (ended == child) break;
     if (ended < 0 && errno != EINTR) return ErrnoStatus(errno, absl::StrCat("waiting for hook ", path));
-    if (clock->BootTime() < deadline) continue;
+    const bool stopped = stop;
+    if (!stopped && clock->BootTime() < deadline) continue;
     ::kill(-child, SIGKILL);
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
+    if (stopped) return absl::CancelledError(absl::StrCat("hook ", path, " was killed: the agent is stopping"));
     return absl::DeadlineExceededError(
         absl::StrCat("hook ", path, " ran longer than ", absl::FormatDuration(timeout), " and was killed"));
   }
@@ -160,10 +163,11 @@ absl::Status Await(const std::string& path, pid_t child, int fd, HookOutput* out
 
 }  // namespace
 
-absl::Status RunVersionHook(const std::string& hook_path, const HookContext& context, absl::Duration timeout) {
+absl::StatusOr<bool> RunVersionHook(const std::string& hook_path, const HookContext& context,
+                                    const std::atomic<bool>& stop, absl::Duration timeout) {
   bool present = false;
   BW_RETURN_IF_ERROR(CheckHook(hook_path, &present));
-  if (!present) return absl::OkStatus();
+  if (!present) return false;
   int pipe_fds[2];
   if (::pipe2(pipe_fds, O_CLOEXEC) != 0) return ErrnoStatus(errno, "making a pipe for a hook");
   ::fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);  // our end alone: each end has its own flags
@@ -171,9 +175,10 @@ absl::Status RunVersionHook(const std::string& hook_path, const HookContext& con
   ::close(pipe_fds[1]);
   HookOutput output(context);
   absl::Status status = child.status();
-  if (child.ok()) status = Await(hook_path, *child, pipe_fds[0], &output, timeout);
+  if (child.ok()) status = Await(hook_path, *child, pipe_fds[0], &output, stop, timeout);
   ::close(pipe_fds[0]);
-  return status;
+  BW_RETURN_IF_ERROR(status);
+  return true;
 }
 
 }  // namespace bailiwick::agent

@@ -18,8 +18,11 @@ class HooksTest : public ::testing::Test {
     ASSERT_EQ(::chmod(hook_.c_str(), mode), 0);
   }
   absl::Status Run(absl::Duration timeout = absl::Seconds(30)) {
-    return RunVersionHook(hook_, {.dataset = "planner", .version = 7, .tree = "/replicas/planner/current"}, timeout);
+    return RunVersionHook(hook_, {.dataset = "planner", .version = 7, .tree = "/replicas/planner/current"}, stop_,
+                          timeout)
+        .status();
   }
+  std::atomic<bool> stop_{false};
   TempDir temp_;
   const std::string hook_ = temp_ / "on-version";
 };
@@ -52,6 +55,12 @@ TEST_F(HooksTest, GetsNoVariableAndNoLimitOfThisProcess) {
   EXPECT_NE(ReadText(temp_ / "out").find("BAILIWICK_TREE="), std::string::npos);
   EXPECT_EQ(ReadText(temp_ / "out").find("BAILIWICK_JOIN"), std::string::npos);
   EXPECT_EQ(ReadText(temp_ / "out").find("GRPC_SSL_CIPHER_SUITES"), std::string::npos);
+}
+
+TEST_F(HooksTest, DoesNotKeepAnAgentThatStops) {
+  WriteHook("sleep 600");
+  stop_ = true;
+  EXPECT_TRUE(absl::IsCancelled(Run()));
 }
 
 TEST_F(HooksTest, FailureIsReported) {

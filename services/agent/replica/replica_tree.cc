@@ -57,6 +57,7 @@ struct ReplicaTree::Impl {
   absl::Status ReadCurrent();
   absl::Status ForgetLostSlots();
   absl::Status ForgetForeignSlots(DatasetHandle& dataset);
+  absl::Status VerifyBeside(DatasetHandle& dataset, int n, os::TreeDir* shown, std::vector<std::string>* differences);
   absl::Status SaveState(int n, const SlotState& state);
   absl::Status ForgetState(int n);
   absl::Status Swap(int n);
@@ -320,14 +321,37 @@ absl::Status ReplicaTree::Verify(DatasetHandle& dataset, std::vector<std::string
   const size_t before = problems->size();
   BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> slot, impl.dir->OpenDir(impl.SlotName(impl.current)));
   BW_RETURN_IF_ERROR(VerifyTree(dataset, *slot, impl.SlotPath(impl.current), state.manifest, state.style, problems));
-  if (problems->size() == before || state.style.writable) return absl::OkStatus();
-  // Slots share files, so what is wrong here can be wrong there: the next Show lays out from the store alone.
+  if (state.style.writable) return absl::OkStatus();
+  // Slots share files, so what is wrong here can be wrong there: the next Show lays out from the store alone. What is
+  // right here can be wrong there too, and would be shown one day.
+  const bool all_suspect = problems->size() != before;
   for (int n = 0; n < kSlots; ++n) {
-    if (!impl.slots[n]) continue;
+    if (!impl.slots[n] || impl.slots[n]->suspect) continue;
     SlotState suspect = *impl.slots[n];
+    if (!all_suspect) {
+      if (n == impl.current || suspect.style.writable) continue;
+      std::vector<std::string> differences;
+      BW_RETURN_IF_ERROR(impl.VerifyBeside(dataset, n, slot.get(), &differences));
+      if (differences.empty()) continue;
+      problems->push_back(
+          absl::StrCat("what lies beside it of version ", suspect.version, " is not shown: ", differences.front(),
+                       differences.size() == 1 ? "" : absl::StrCat(", and ", differences.size() - 1, " more")));
+    }
     suspect.suspect = true;
     BW_RETURN_IF_ERROR(impl.SaveState(n, suspect));
   }
+  return absl::OkStatus();
+}
+
+absl::Status ReplicaTree::Impl::VerifyBeside(DatasetHandle& dataset, int n, os::TreeDir* shown,
+                                             std::vector<std::string>* differences) {
+  absl::StatusOr<std::unique_ptr<os::TreeDir>> beside = dir->OpenDir(SlotName(n));
+  if (absl::IsNotFound(beside.status())) return absl::OkStatus();  // ForgetLostSlots
+  BW_RETURN_IF_ERROR(beside.status());
+  absl::Status verified =
+      VerifyTree(dataset, **beside, SlotPath(n), slots[n]->manifest, slots[n]->style, differences, shown);
+  if (!absl::IsDataLoss(verified) && !absl::IsNotFound(verified)) return verified;
+  differences->push_back(std::string(verified.message()));  // its manifest is damaged: nothing can be made of it
   return absl::OkStatus();
 }
 

@@ -43,7 +43,8 @@ class ReplicaTree {
   VersionNumber current() const;  // 0: none
   bool suspect() const;           // what `current` shows was found to differ: the next Show lays it out anew
   std::vector<VersionNumber> laid_out() const;  // ascending, each once
-  // Compares the current tree with its manifest, contents included; adds a sentence a difference.
+  // Compares the current tree with its manifest, contents included, and those that lie beside it, which the next
+  // versions are made of; adds a sentence a difference. What differs is laid out anew when it is needed.
   absl::Status Verify(DatasetHandle& dataset, std::vector<std::string>* problems);
   // `current` names nothing any more; slots stay as they are. Durable on OK, as are the next two. All are idempotent.
   absl::Status Withdraw();

@@ -443,6 +443,34 @@ TEST_F(ReplicaTreeTest, VerifyFindsAndShowMends) {
   ExpectSound();
 }
 
+TEST_F(ReplicaTreeTest, WhatLiesBesideIsLookedAtBeforeItIsShown) {
+  WriteText(At("x"), "one");
+  WriteText(At("y"), Noise(100'000));
+  WriteText(At("z"), Noise(100'000));
+  store::CatalogVersion v1 = Commit();
+  ASSERT_TRUE(Show(v1).ok());
+  const std::string beside = fs::canonical(Current());
+  WriteText(At("x"), "two");
+  ASSERT_TRUE(Show(Commit()).ok());
+  ExpectSound();
+  struct stat st;
+  ASSERT_EQ(::stat((beside + "/y").c_str(), &st), 0);
+  fs::remove(beside + "/y");
+  WriteText(beside + "/y", std::string(100'000, 'y'));
+  timespec times[2] = {st.st_mtim, st.st_mtim};
+  ::utimensat(AT_FDCWD, (beside + "/y").c_str(), times, 0);
+  ::chmod((beside + "/y").c_str(), st.st_mode & 07777);
+  fs::remove(beside + "/z");
+  std::vector<std::string> problems;
+  ASSERT_TRUE(tree_->Verify(dataset_.handle(), &problems).ok());
+  EXPECT_THAT(problems, ElementsAre("what lies beside it of version 1 is not shown: y has other content, and 1 more"));
+  EXPECT_FALSE(tree_->suspect()) << "what is shown is right";
+  ExpectSound();
+  ASSERT_TRUE(Show(v1).ok());
+  EXPECT_TRUE(ReadText(Current("y")) == Noise(100'000));
+  ExpectSound();
+}
+
 TEST_F(ReplicaTreeTest, WritableCopies) {
   WriteText(At("x"), "one");
   WriteText(At("y"), "same");

@@ -43,8 +43,8 @@ os::NodeType NodeTypeOf(store::EntryType type) {
 
 class Verifier {
  public:
-  Verifier(DatasetHandle& dataset, const TreeStyle& style, std::vector<std::string>* problems)
-      : dataset_(dataset), style_(style), problems_(problems) {}
+  Verifier(DatasetHandle& dataset, const TreeStyle& style, std::vector<std::string>* problems, os::TreeDir* seen)
+      : dataset_(dataset), style_(style), problems_(problems), seen_(seen) {}
 
   absl::Status Run(os::TreeDir& tree, const std::string& label, const Digest& manifest);
 
@@ -61,6 +61,7 @@ class Verifier {
   DatasetHandle& dataset_;
   const TreeStyle style_;
   std::vector<std::string>* problems_;
+  os::TreeDir* const seen_;
   size_t count_ = 0;
 };
 
@@ -99,6 +100,10 @@ absl::Status Verifier::CompareContent(const store::Entry& entry, const WalkItem&
   if (item.stat.size != entry.size) {
     Problem(entry.path, absl::StrCat("has ", item.stat.size, " bytes instead of ", entry.size));
     return absl::OkStatus();
+  }
+  if (seen_ != nullptr) {
+    auto there = seen_->Stat(entry.path);
+    if (there.ok() && there->inode == item.stat.inode && there->device == item.stat.device) return absl::OkStatus();
   }
   auto file = item.dir->OpenRead(item.name);
   if (!file.ok()) {
@@ -193,8 +198,8 @@ absl::Status Verifier::Run(os::TreeDir& tree, const std::string& label, const Di
 }  // namespace
 
 absl::Status VerifyTree(DatasetHandle& dataset, os::TreeDir& tree, const std::string& label, const Digest& manifest,
-                        const TreeStyle& style, std::vector<std::string>* problems) {
-  return Verifier(dataset, style, problems).Run(tree, label, manifest);
+                        const TreeStyle& style, std::vector<std::string>* problems, os::TreeDir* seen) {
+  return Verifier(dataset, style, problems, seen).Run(tree, label, manifest);
 }
 
 }  // namespace bailiwick::agent

@@ -14,8 +14,9 @@ namespace bailiwick::agent {
 
 inline constexpr size_t kMaxProblems = 1000;  // sentences; what follows is counted in one last sentence
 
-// Adds a sentence a difference. An error means that the comparison itself could not be done.
+// Adds a sentence a difference. An error means that the comparison itself could not be done. `seen`: another tree,
+// whose files were compared; what is the same file in both is not read again.
 absl::Status VerifyTree(DatasetHandle& dataset, os::TreeDir& tree, const std::string& label, const Digest& manifest,
-                        const TreeStyle& style, std::vector<std::string>* problems);
+                        const TreeStyle& style, std::vector<std::string>* problems, os::TreeDir* seen = nullptr);
 
 }  // namespace bailiwick::agent

@@ -6,6 +6,7 @@
 #include "common/base/status.h"
 #include "common/base/version.h"
 #include "common/store/node_cache.h"
+#include "common/telemetry/log.h"
 #include "services/agent/evict/dropper.h"
 #include "services/agent/evict/evictor.h"
 #include "services/agent/law/law.h"
@@ -75,6 +76,12 @@ absl::Status AgentState::CheckDatabase(os::Files* files, const std::string& dire
                                           directory, " away and join anew"));
 }
 
+absl::Status AgentState::WithRemedy(const absl::Status& status, const std::string& directory) {
+  if (!absl::IsDataLoss(status)) return status;
+  return absl::DataLossError(absl::StrCat(std::string(status.message()), "; the database is damaged: bring ", directory,
+                                          " back from a backup, or move it away and join anew"));
+}
+
 absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& env, const std::string& directory) {
   std::unique_ptr<AgentState> state(new AgentState());
   state->env_ = env;
@@ -85,11 +92,8 @@ absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& 
   BW_RETURN_IF_ERROR(CheckDatabase(env.files, directory));
   auto db = sql::Database::Open(
       {.files = env.files, .path = os::JoinPath(directory, "agent.db"), .migrations = AllMigrations()});
-  if (absl::IsDataLoss(db.status())) {
-    return absl::DataLossError(absl::StrCat(std::string(db.status().message()), "; the database is damaged: bring ",
-                                            directory, " back from a backup, or move it away and join anew"));
-  }
-  BW_ASSIGN_OR_RETURN(state->db_, std::move(db));
+  BW_RETURN_IF_ERROR(WithRemedy(db.status(), directory));
+  state->db_ = *std::move(db);
   state->keys_ = std::make_unique<store::KeyFiles>(env.files, env.random, KeyDirectory(directory, env.key_directory));
   state->catalog_ = std::make_unique<store::VersionCatalog>(state->db_.get());
   BW_ASSIGN_OR_RETURN(state->index_, store::ChunkIndex::Open(os::JoinPath(directory, "index"), kIndexFilterBytes));
@@ -115,7 +119,10 @@ absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const Environment& 
   absl::MutexLock lock(&state->mutex_);
   for (const auto& [id_bytes, name] : known) {
     BW_ASSIGN_OR_RETURN(DatasetId id, DatasetId::From(id_bytes));
-    BW_RETURN_IF_ERROR(state->Load(id, name).status());
+    // The others go on. It is tried again when it is assigned, and said to whoever asks for it.
+    if (auto loaded = state->Load(id, name); !loaded.ok()) {
+      telemetry::Log(telemetry::Level::kError, "dataset-unusable", {{"dataset", name}, {"error", loaded.status()}});
+    }
   }
   return state;
 }

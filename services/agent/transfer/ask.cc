@@ -62,7 +62,8 @@ absl::StatusOr<OfferedVersion> Ask(const TransferEnvironment& env, const Questio
   ask->set_transfer_id(question.transfer_id);
   rpc::SetBindings(env.proof()->bindings, ask);
   grpc::ByteBuffer buffer;
-  const bool answered = stream.Write(EncodeFrame(frame)) && stream.Read(&buffer);
+  const bool answered = stream.Write(EncodeFrame(frame)) &&
+                        stream.Read(&buffer, FrameStream::kAnswerPatience) == FrameStream::Got::kFrame;
   stream.Close();
   if (!answered) return absl::UnavailableError("the peer cannot be reached or does not answer");
   BW_ASSIGN_OR_RETURN(InFrame in, DecodeFrame(buffer));

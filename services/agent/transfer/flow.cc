@@ -10,6 +10,7 @@
 #include "common/rpc/codec.h"
 #include "common/telemetry/log.h"
 #include "services/agent/transfer/flow_metrics.h"
+#include "services/agent/transfer/source.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -19,7 +20,10 @@ using transfer::v1::Frame;
 
 constexpr absl::Duration kReportEvery = absl::Milliseconds(250);
 constexpr absl::Duration kReportSeldom = absl::Milliseconds(750);  // by a source that did not dial: only what limits it
-constexpr size_t kMaxAheadBytes = 4u << 20;  // wants, which are small; as much again is in the stream's own queue
+// Read before their turn, beside what is in the stream's own queue: wants, which are small. No receiver has more open.
+constexpr size_t kMaxAheadBytes = 4u << 20;
+constexpr size_t kMaxAhead = ReceiveMachine::kMaxOpenWants;
+constexpr absl::Duration kWindowEvery = absl::Seconds(1);  // when nothing comes
 
 std::string CodeOf(const absl::Status& status) {
   switch (status.code()) {
@@ -122,17 +126,28 @@ absl::Status Flow::AuditRefusal(const End& end) {
                                Detail(guard_.grant(), permit_, record_, end, receive_, wire_bytes_, *env_.law));
 }
 
+// A peer that says nothing is not what a flow goes on for: whether it may is asked all the same, and the grants that
+// come meanwhile are passed on.
+FrameStream::Got Flow::Await(grpc::ByteBuffer* buffer, End* end) {
+  if (!accepted_) return stream_->Read(buffer, FrameStream::kAnswerPatience);
+  while (true) {
+    const FrameStream::Got got = stream_->Read(buffer, kWindowEvery);
+    if (got != FrameStream::Got::kNothing) return got;
+    if (*end = Window(); !end->complete()) return got;
+  }
+}
+
 bool Flow::ReadFrame(InFrame* in, End* end) {
   grpc::ByteBuffer buffer;
   if (!ahead_.empty()) {
     *in = std::move(ahead_.front());
     ahead_.pop_front();
     if (ahead_.empty()) ahead_bytes_ = 0;
-  } else if (!stream_->Read(&buffer)) {
+  } else if (Await(&buffer, end) != FrameStream::Got::kFrame) {
     std::string code, message;
     if (control_->cancelled(&code, &message)) {
       *end = {code, message, ""};
-    } else {
+    } else if (end->complete()) {
       *end = {"BROKEN", "the connection to the peer broke", ""};
     }
     return false;
@@ -163,13 +178,16 @@ End Flow::TakeUpdate(const Frame& frame, bool* taken) {
 
 End Flow::ReadAhead() {
   grpc::ByteBuffer buffer;
-  while (ahead_bytes_ < kMaxAheadBytes && stream_->ReadNow(&buffer)) {
+  while (ahead_.size() < kMaxAhead && ahead_bytes_ < kMaxAheadBytes &&
+         stream_->Read(&buffer, absl::ZeroDuration()) == FrameStream::Got::kFrame) {
     ahead_bytes_ += buffer.Length();
     auto decoded = DecodeFrame(buffer);
     if (!decoded.ok()) return Broken(decoded.status());
     bool taken = false;
     if (End end = TakeUpdate(decoded->message, &taken); !end.complete()) return end;
-    if (!taken) ahead_.push_back(*std::move(decoded));
+    if (taken) continue;
+    if (absl::Status sound = WantServer::Check(decoded->message.want()); !sound.ok()) return Broken(sound);
+    ahead_.push_back(*std::move(decoded));
   }
   return End{};
 }
@@ -195,6 +213,7 @@ std::string Flow::PeerSite() const {
 
 // Every window: is it still allowed, by everything that was checked before the first byte? Fresh grants are passed on.
 End Flow::Window() {
+  last_window_ = env_.clock->BootTime();
   std::string code, message;
   if (control_->cancelled(&code, &message)) return {code, message, ""};
   crypto::Envelope grant;
@@ -216,6 +235,12 @@ End Flow::Window() {
     decision = guard_.Check();
   }
   return decision.permitted ? End{} : Refused(decision);
+}
+
+End Flow::WindowNowAndThen() {
+  if (env_.clock->BootTime() - last_window_ < kWindowEvery) return End{};
+  End end = dialled_ ? End{} : ReadAhead();  // by which grants come
+  return end.complete() ? Window() : end;
 }
 
 bool Flow::SayIdentity() {

@@ -64,6 +64,8 @@ class Flow {
   bool Healing() const {
     return dataset_->damage->Has(record_.number) || dataset_->dropped->BaseOf(record_.number) != 0;
   }
+  // Something of the dataset is damaged, or may be: what the catalog calls complete is looked into all the same.
+  bool InDoubt() const;
   std::optional<End> AlreadyHere();  // the version; nothing: it is not
   End Authorize(const crypto::Envelope& grant);
   End GoOn(const crypto::Envelope& grant);  // by another one
@@ -74,13 +76,15 @@ class Flow {
   End Pace(uint64_t bytes);  // waits for the turn of a frame
   std::string Limit();
   End Receive();
+  End Fetch(const Receiving::Part& part, store::DatasetStore::Writer& writer);  // what is missing, durably
   absl::Status FillWants(ReceiveMachine& machine, const Receiving::Part& part);
   absl::Status LookAgain(ReceiveMachine& machine);
-  absl::Status LoadNodes(ReceiveMachine& machine);
+  End LoadNodes(ReceiveMachine& machine);
   template <typename Piece>
   absl::StatusOr<std::vector<ReceiveMachine::Have>> Presence(const std::vector<Piece>& pieces);
   End TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer);
   End Window();
+  End WindowNowAndThen();  // where no frame comes by which to look
   End Withheld() const;
   // Between hello and goodbye of both: who this is has a newer proof.
   template <typename Message>
@@ -89,6 +93,7 @@ class Flow {
   End TakeIdentity(const transfer::v1::IdentityUpdate& update);
   std::string PeerSite() const;  // by the grant
   bool ReadFrame(InFrame* in, End* end);
+  FrameStream::Got Await(grpc::ByteBuffer* buffer, End* end);
   // Of what the receiver has said meanwhile, what lets the flow go on counts at once; the rest waits its turn.
   End ReadAhead();
   End TakeUpdate(const transfer::v1::Frame& frame, bool* taken);
@@ -117,7 +122,10 @@ class Flow {
   std::string transfer_id_;
   uint64_t done_bytes_ = 0;
   uint64_t wire_bytes_ = 0;
+  uint64_t lacking_count_ = 0;  // of what was asked for, pieces that the source does not have
+  Digest lacking_;              // the first of them
   absl::Duration last_report_ = -absl::InfiniteDuration();
+  absl::Duration last_window_ = -absl::InfiniteDuration();
   bool accepted_ = false;
   std::deque<InFrame> ahead_;  // read before their turn
   size_t ahead_bytes_ = 0;

@@ -16,7 +16,7 @@ absl::StatusOr<std::vector<ReceiveMachine::Have>> Flow::Presence(const std::vect
   digests.reserve(pieces.size());
   for (const auto& piece : pieces) digests.push_back(piece.digest);
   BW_ASSIGN_OR_RETURN(std::vector<bool> here, dataset_->store->HasMany(digests));
-  const bool healing = Healing();
+  const bool in_doubt = InDoubt();
   std::vector<ReceiveMachine::Have> have(pieces.size(), ReceiveMachine::Have::kMissing);
   for (size_t i = 0; i < pieces.size(); ++i) {
     if (!pieces[i].is_node && dataset_->redactions->HasChunk(pieces[i].digest)) {
@@ -25,22 +25,33 @@ absl::StatusOr<std::vector<ReceiveMachine::Have>> Flow::Presence(const std::vect
     }
     if (!here[i]) continue;
     have[i] = ReceiveMachine::Have::kHere;
-    if (!pieces[i].is_node || healing) continue;
+    if (!pieces[i].is_node || in_doubt) continue;
     BW_ASSIGN_OR_RETURN(bool complete, dataset_->catalog->IsComplete(dataset_->id, pieces[i].digest));
     if (complete) have[i] = ReceiveMachine::Have::kComplete;
   }
   return have;
 }
 
-absl::Status Flow::LoadNodes(ReceiveMachine& machine) {
+bool Flow::InDoubt() const {
+  return !dataset_->dropped->empty() || dataset_->damage->any() ||
+         !dataset_->damage->Accounts(dataset_->store->losses());
+}
+
+End Flow::LoadNodes(ReceiveMachine& machine) {
   while (auto ref = machine.NextLoad()) {
-    BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset_->nodes->Load(ref->digest));
-    BW_ASSIGN_OR_RETURN(std::vector<ReceiveMachine::Have> have, Presence(node->Children()));
-    BW_RETURN_IF_ERROR(machine.Loaded(*ref, *node, have));
+    if (End end = WindowNowAndThen(); !end.complete()) return end;
+    auto load = [&]() -> absl::Status {
+      BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset_->nodes->Load(ref->digest));
+      BW_ASSIGN_OR_RETURN(std::vector<ReceiveMachine::Have> have, Presence(node->Children()));
+      return machine.Loaded(*ref, *node, have);
+    };
+    absl::Status loaded = load();
+    if (absl::IsInvalidArgument(loaded)) return {"CORRUPT", std::string(loaded.message()), ""};
+    if (!loaded.ok()) return Broken(loaded);
     done_bytes_ = machine.done_bytes();
     Report(TransferUpdate::State::kRunning, End{}, false);  // of a version that is here for the most part
   }
-  return absl::OkStatus();
+  return End{};
 }
 
 // What other flows of the version have brought since its nodes were looked into.
@@ -86,18 +97,22 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
   PayloadReader payload(in);
   std::vector<Digest> expected;
   std::vector<store::ChunkParts> chunks;
-  std::vector<std::string_view> parts;   // of all chunks, one behind the other
-  std::vector<size_t> parts_end(count);  // of each
+  std::vector<std::string_view> parts;  // of all chunks, one behind the other
+  std::vector<size_t> parts_end;        // of each
+  std::vector<bool> there;              // of each piece
   expected.reserve(count);
   chunks.reserve(count);
+  parts_end.reserve(count);
+  there.reserve(count);
   End end;
   for (size_t i = 0; i < count && end.complete(); ++i) {
     const auto& piece = data.pieces(static_cast<int>(i));
     auto next = machine.Next(data.want_id(), i);
     if (!next.ok()) {
       end = Broken(next.status());
-    } else if (piece.absent()) {
-      end = {"CORRUPT", absl::StrCat("the source no longer has chunk ", next->digest.ShortHex()), ""};
+    } else if (piece.absent()) {  // what else is to be had comes all the same
+      if (lacking_count_++ == 0) lacking_ = next->digest;
+      there.push_back(false);
     } else if (next->is_node ? piece.raw_length() > store::kMaxNodeBytes : piece.raw_length() != next->length) {
       end = {"CORRUPT", absl::StrCat("chunk ", next->digest.ShortHex(), " has another length than its manifest says"),
              ""};
@@ -105,23 +120,30 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
       end = {"CORRUPT", absl::StrCat("unknown codec ", piece.codec()), ""};
     } else {
       payload.Take(piece.stored_length(), &parts);
-      parts_end[i] = parts.size();
+      parts_end.push_back(parts.size());
       expected.push_back(next->digest);
       chunks.push_back(
           {.codec = static_cast<store::Codec>(piece.codec()), .raw_length = piece.raw_length(), .parts = {}});
+      there.push_back(true);
     }
   }
   for (size_t i = 0, begin = 0; i < chunks.size(); begin = parts_end[i++]) {
     chunks[i].parts = std::span(parts).subspan(begin, parts_end[i] - begin);
   }
   const std::vector<absl::Status> genuine = store::VerifyEach(chunks, expected);
-  for (size_t i = 0; i < chunks.size(); ++i) {
+  size_t i = 0;  // of the chunks
+  for (const bool is_there : there) {
+    if (!is_there) {
+      machine.Absent(data.want_id());
+      continue;
+    }
     if (!genuine[i].ok()) return {"CORRUPT", std::string(genuine[i].message()), ""};
     if (!dataset_->redactions->HasChunk(expected[i])) {  // else ordered since it was asked for
       // The machine asked for it because the store lacked it.
       if (absl::Status put = writer.PutMissing(expected[i], chunks[i]); !put.ok()) return Broken(put);
     }
     machine.Stored(data.want_id());
+    ++i;
   }
   if (!end.complete()) return end;
   wire_bytes_ += in.payload_size;
@@ -152,24 +174,18 @@ std::optional<End> Flow::AlreadyHere() {
   return End{};
 }
 
-End Flow::Receive() {
-  if (std::optional<End> here = AlreadyHere()) return *here;
-  std::unique_ptr<store::DatasetStore::Writer> writer = dataset_->store->NewWriter();
-  const Receiving::Part part(dataset_->receiving.get(), record_.number);
+End Flow::Fetch(const Receiving::Part& part, store::DatasetStore::Writer& writer) {
   ReceiveMachine machine(record_.manifest_root, part.backwards());
   auto root_here = dataset_->store->Has(record_.manifest_root);
   if (!root_here.ok()) return Broken(root_here.status());
   auto root_complete = dataset_->catalog->IsComplete(dataset_->id, record_.manifest_root);
   if (!root_complete.ok()) return Broken(root_complete.status());
   machine.Begin(*root_here
-                    ? (*root_complete && !Healing() ? ReceiveMachine::Have::kComplete : ReceiveMachine::Have::kHere)
+                    ? (*root_complete && !InDoubt() ? ReceiveMachine::Have::kComplete : ReceiveMachine::Have::kHere)
                     : ReceiveMachine::Have::kMissing);
   End end;
   while (end.complete() && !machine.finished()) {
-    if (absl::Status loaded = LoadNodes(machine); !loaded.ok()) {
-      end = absl::IsInvalidArgument(loaded) ? End{"CORRUPT", std::string(loaded.message()), ""} : Broken(loaded);
-      break;
-    }
+    if (end = LoadNodes(machine); !end.complete()) break;
     if (absl::Status filled = FillWants(machine, part); !filled.ok()) {
       end = Broken(filled);
       break;
@@ -187,19 +203,39 @@ End Flow::Receive() {
     if (!end.complete() || taken) continue;
     if (in.message.has_data()) {
       end = Window();
-      if (end.complete()) end = TakeData(in, machine, *writer);
+      if (end.complete()) end = TakeData(in, machine, writer);
     } else {
       end = {"BAD_REQUEST", "a source sends data", ""};
     }
   }
   done_bytes_ = machine.done_bytes();
   // What arrived is kept whatever happened: the next attempt does not ask for it again.
-  absl::Status flushed = writer->Flush();
+  absl::Status flushed = writer.Flush();
   if (!end.complete()) {
     if (machine.finished() && end.message.empty()) end.message = "ended early";
     return end;
   }
   if (!flushed.ok()) return Broken(flushed);
+  if (lacking_count_ == 0) return End{};
+  return {"CORRUPT",
+          absl::StrCat("the source no longer has chunk ", lacking_.ShortHex(),
+                       lacking_count_ == 1 ? "" : absl::StrCat(", nor ", lacking_count_ - 1, " others")),
+          ""};
+}
+
+End Flow::Receive() {
+  if (std::optional<End> here = AlreadyHere()) return *here;
+  std::unique_ptr<store::DatasetStore::Writer> writer = dataset_->store->NewWriter();
+  const Receiving::Part part(dataset_->receiving.get(), record_.number);
+  uint64_t losses = dataset_->store->losses();
+  if (!dataset_->damage->Accounts(losses)) env_.lacks(*dataset_, record_.number);
+  End end = Fetch(part, *writer);
+  // What was counted as here may have turned out damaged meanwhile.
+  while (end.complete() && dataset_->store->losses() != losses) {
+    losses = dataset_->store->losses();
+    end = Fetch(part, *writer);
+  }
+  if (!end.complete()) return end;
   end = Window();  // the version becomes visible only with a permit at the current revision
   if (!end.complete()) return end;
   if (std::optional<End> here = AlreadyHere()) return *here;  // by a flow from another source
@@ -211,6 +247,7 @@ End Flow::Receive() {
         dataset_->catalog->Add(record_envelope_, dataset_->nodes.get(), guard_.chain().value_or(rpc::Chain{}));
     if (!added.ok()) return Broken(added);
   }
+  if (dataset_->store->losses() != losses) env_.lacks(*dataset_, record_.number);
   Report(TransferUpdate::State::kRunning, End{}, true);  // its byte counts, before the news that ends it
   env_.received(*dataset_);
   return End{};

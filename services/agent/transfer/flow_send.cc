@@ -18,8 +18,9 @@ End Flow::Pace(uint64_t bytes) {
     hindrance_.Is(yields ? Hindrance::kPriority : Hindrance::kCap);
     paced_by_ = yields ? "priority" : "cap";
     paced_at_ = env_.clock->BootTime();
-    if (End end = ReadAhead(); !end.complete()) return end;  // grants must not grow old behind its back
-    Report(TransferUpdate::State::kRunning, End{}, false);   // also that it is alive
+    if (End end = ReadAhead(); !end.complete()) return end;         // grants must not grow old behind its back,
+    if (End end = WindowNowAndThen(); !end.complete()) return end;  // nor behind the peer's
+    Report(TransferUpdate::State::kRunning, End{}, false);          // also that it is alive
     env_.clock->SleepFor(wait);
   }
   hindrance_.Is(Hindrance::kWork);

@@ -18,7 +18,7 @@ namespace bailiwick::agent {
 inline constexpr size_t kFrameBytes = 2 << 20;      // of payload: measured best on mTLS
 inline constexpr size_t kMaxFrameBytes = 20 << 20;  // a 16 MiB chunk travels alone
 // Of frames without payload, and of what stands before the payload of the others: parsed, they take many times that.
-inline constexpr int kMaxControlBytes = 2 << 20;
+inline constexpr int kMaxControlBytes = 256 << 10;
 
 grpc::ByteBuffer EncodeFrame(const transfer::v1::Frame& frame);
 

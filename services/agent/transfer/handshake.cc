@@ -146,7 +146,7 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
   if (!audited.ok()) return Broken(audited);
   accepted_ = true;
   CountDecision(receive_, "PERMITTED", permit_.rule);
-  env_.began(*dataset_, receive_, PeerSite(), control_);
+  env_.began(*dataset_, receive_, transfer_id_, PeerSite(), control_);
   return Withheld();  // a fence that came before it was told of this flow
 }
 

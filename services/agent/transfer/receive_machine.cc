@@ -24,6 +24,11 @@ std::vector<uint32_t> ReceiveMachine::Place(const std::vector<uint32_t>& path) c
 }
 
 void ReceiveMachine::Load(NodeRef ref) {
+  if (walked_.size() >= kMaxAsked) walked_.clear();
+  if (!walked_.emplace(ref.digest, ref.length).second) {
+    done_bytes_ += ref.length;  // looked into where it was named first, or going to be
+    return;
+  }
   std::vector<uint32_t> place = Place(ref.path);
   loads_.emplace(std::move(place), std::move(ref));
 }
@@ -111,7 +116,7 @@ std::optional<ReceiveMachine::Want> ReceiveMachine::NextWant() {
       backwards_ ? from.pieces.pop_back() : from.pieces.pop_front();
       if (asked_.size() >= kMaxAsked) asked_.clear();
       if (!asked_.insert(piece.digest).second) {
-        done_bytes_ += piece.length;  // the first request for it brings it, or the whole transfer ends
+        done_bytes_ += piece.length;  // the first request for it brings it, or the transfer fails in the end
         continue;
       }
       bytes += Cost(piece);
@@ -174,7 +179,6 @@ void ReceiveMachine::Stored(uint64_t want_id) {
   if (it == in_flight_.end()) return;
   Flight& flight = it->second;
   const Expected& piece = flight.want.pieces[flight.next];
-  in_flight_bytes_ -= Cost(piece);
   if (piece.is_node) {
     NodeRef ref{.path = flight.want.path,
                 .digest = piece.digest,
@@ -185,6 +189,18 @@ void ReceiveMachine::Stored(uint64_t want_id) {
   } else {
     done_bytes_ += piece.length;
   }
+  Answered(it);
+}
+
+void ReceiveMachine::Absent(uint64_t want_id) {
+  auto it = in_flight_.find(want_id);
+  if (it == in_flight_.end()) return;
+  Answered(it);
+}
+
+void ReceiveMachine::Answered(std::map<uint64_t, Flight>::iterator it) {
+  Flight& flight = it->second;
+  in_flight_bytes_ -= Cost(flight.want.pieces[flight.next]);
   if (++flight.next == flight.want.pieces.size()) in_flight_.erase(it);
 }
 

@@ -1,12 +1,13 @@
-// What a receiver does next, without I/O: walks a granted manifest from its root, asks only for what is missing, keeps a
-// bounded number of bytes in flight. The driver loads nodes, tells which children are here, stores what arrives.
+// What a receiver does next, without I/O: walks a granted manifest from its root, asks only for what is missing, keeps
+// a bounded number of bytes in flight. The driver loads nodes, tells which children are here, stores what arrives.
 //
-// Invariants: a want names only children of nodes whose digest was verified; bytes in flight stay under kInFlightBytes plus
-// one piece; the walk goes deep before wide and looks into few nodes ahead, so memory does not grow with the version;
-// finished() is true exactly when everything below the root is here.
+// Invariants: a want names only children of nodes whose digest was verified; bytes in flight stay under kInFlightBytes
+// plus one piece; the walk goes deep before wide and looks into few nodes ahead, so memory does not grow with the
+// version; finished() is true exactly when everything below the root is here, but for what was absent.
 //
-// Several machines may work on one version, each with a source of its own: one from the front, the next from the back, and
-// before it asks each looks again at what the others have brought (Ahead, Found). Where they meet some is asked for twice.
+// Several machines may work on one version, each with a source of its own: one from the front, the next from the back,
+// and before it asks each looks again at what the others have brought (Ahead, Found). Where they meet some is asked for
+// twice.
 //
 // A break loses only the machine: a new one over the same store starts at the root again and finds what arrived.
 // Not thread-safe.
@@ -33,7 +34,8 @@ class ReceiveMachine {
   static constexpr size_t kMaxWantPieces = 4096;
   static constexpr uint64_t kNodeGuessBytes = 16 << 10;
   static constexpr size_t kMaxOpenWants = 64;            // so the queue of unsent wants is bounded too
-  static constexpr size_t kMaxAsked = 1 << 17;          // digests remembered so that a repeated chunk is asked for once
+  static constexpr size_t kMaxAsked = 1 << 17;  // digests remembered so that a repeated chunk is asked for once,
+                                                // and as many of nodes so that they are looked into once
   static constexpr size_t kMaxDepth = 2 * store::kMaxHeight;
 
   struct NodeRef {
@@ -74,6 +76,8 @@ class ReceiveMachine {
   absl::StatusOr<Expected> Next(uint64_t want_id, size_t behind = 0) const;
   // The oldest unanswered piece is verified and stored.
   void Stored(uint64_t want_id);
+  // It is not to be had: the walk goes on without it and what is below it.
+  void Absent(uint64_t want_id);
 
   bool finished() const { return begun_ && loads_.empty() && missing_.empty() && in_flight_.empty(); }
   bool idle() const { return in_flight_.empty(); }  // nothing will come by itself
@@ -98,6 +102,7 @@ class ReceiveMachine {
   std::vector<uint32_t> Place(const std::vector<uint32_t>& path) const;
 
   void Load(NodeRef ref);
+  void Answered(std::map<uint64_t, Flight>::iterator flight);  // the oldest unanswered piece of it
   size_t Taking(const Missing& from) const;  // pieces that one want takes of it
   static uint64_t Cost(const Expected& e) { return e.is_node ? kNodeGuessBytes : e.length; }
 
@@ -108,6 +113,7 @@ class ReceiveMachine {
   Walk<Missing> missing_;  // one a node
   std::map<uint64_t, Flight> in_flight_;
   absl::flat_hash_set<Digest> asked_;
+  absl::flat_hash_set<std::pair<Digest, uint64_t>> walked_;  // nodes, with the length that their parents say
   uint64_t in_flight_bytes_ = 0;
   uint64_t next_id_ = 1;
   uint64_t done_bytes_ = 0;

@@ -178,6 +178,52 @@ TEST(ReceiveMachine, RefusesAListWhoseSizesDoNotAddUp) {
   EXPECT_FALSE(machine.Loaded(ref, list, {Have::kMissing, Have::kMissing}).ok());
 }
 
+// By 2^11 ways one comes to the last of these nodes.
+TEST(ReceiveMachine, LooksIntoANodeOnceHoweverOftenItIsNamed) {
+  constexpr uint8_t kHeight = store::kMaxHeight;
+  std::map<Digest, store::Node> nodes;
+  auto name = [](int height) { return crypto::Sha256(std::to_string(height)); };
+  for (uint8_t height = 1; height <= kHeight; ++height) {
+    store::Node& list = nodes[name(height)];
+    list.kind = store::NodeKind::kList;
+    list.height = height;
+    list.references = {{name(height - 1), uint64_t{1} << height}, {name(height - 1), uint64_t{1} << height}};
+  }
+  ReceiveMachine machine(name(kHeight));
+  machine.Begin(Have::kHere);
+  int loads = 0;
+  while (auto ref = machine.NextLoad()) {
+    ASSERT_LE(++loads, kHeight);
+    ASSERT_TRUE(machine.Loaded(*ref, nodes.at(ref->digest), {Have::kHere, Have::kHere}).ok());
+  }
+  EXPECT_EQ(loads, kHeight);
+  EXPECT_TRUE(machine.finished());
+}
+
+TEST(ReceiveMachine, GoesOnWithoutWhatIsAbsent) {
+  World world(3000, 2);
+  ReceiveMachine machine(world.root);
+  machine.Begin(Have::kMissing);
+  int pieces = 0, absent = 0;
+  std::vector<ReceiveMachine::Want> open;
+  while (!machine.finished()) {
+    while (auto ref = machine.NextLoad()) {
+      auto node = store::DecodeNode(world.nodes.at(ref->digest));
+      ASSERT_TRUE(machine.Loaded(*ref, *node, std::vector<Have>(node->Children().size(), Have::kMissing)).ok());
+    }
+    while (auto want = machine.NextWant()) open.push_back(*want);
+    ASSERT_FALSE(open.empty()) << "stuck";
+    for (const auto& piece : open.front().pieces) {
+      const bool lost = !piece.is_node && ++pieces % 10 == 0;
+      lost ? machine.Absent(open.front().id) : machine.Stored(open.front().id);
+      absent += lost;
+    }
+    open.erase(open.begin());
+  }
+  EXPECT_EQ(pieces, 6000);
+  EXPECT_EQ(machine.done_bytes(), world.bytes - static_cast<uint64_t>(absent) * 1000);
+}
+
 TEST(ReceiveMachine, RefusesDataNobodyAskedFor) {
   ReceiveMachine machine(crypto::Sha256("root"));
   machine.Begin(Have::kMissing);

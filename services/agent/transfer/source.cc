@@ -8,10 +8,17 @@
 
 namespace bailiwick::agent {
 
-absl::StatusOr<std::shared_ptr<const store::Node>> WantServer::Resolve(const transfer::v1::Want& want) {
+absl::Status WantServer::Check(const transfer::v1::Want& want) {
   if (static_cast<size_t>(want.node_path_size()) > ReceiveMachine::kMaxDepth) {
     return absl::InvalidArgumentError("a path deeper than any manifest");
   }
+  if (want.spans_size() > kMaxSpans) {
+    return absl::InvalidArgumentError(absl::StrCat("a want with ", want.spans_size(), " spans"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const store::Node>> WantServer::Resolve(const transfer::v1::Want& want) {
   BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset_->nodes->Load(root_));
   for (uint32_t index : want.node_path()) {
     std::vector<store::NodeChild> children = node->Children();
@@ -23,6 +30,7 @@ absl::StatusOr<std::shared_ptr<const store::Node>> WantServer::Resolve(const tra
 }
 
 absl::Status WantServer::Serve(const transfer::v1::Want& want, const Size& size, const Send& send) {
+  BW_RETURN_IF_ERROR(Check(want));
   DataFrame frame(want.want_id());
   std::vector<Digest> digests;
   std::vector<uint64_t> lengths;  // about what reading each brings
@@ -33,9 +41,7 @@ absl::Status WantServer::Serve(const transfer::v1::Want& want, const Size& size,
     digests.push_back(root_);
     lengths.push_back(store::kMaxNodeBytes);
   } else {
-    if (want.spans_size() == 0 || want.spans_size() > kMaxSpans) {
-      return absl::InvalidArgumentError(absl::StrCat("a want with ", want.spans_size(), " spans"));
-    }
+    if (want.spans_size() == 0) return absl::InvalidArgumentError("a want for nothing");
     BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, Resolve(want));
     std::vector<store::NodeChild> children = node->Children();
     uint64_t next = 0;

@@ -20,6 +20,9 @@ class WantServer {
 
   WantServer(DatasetHandle* dataset, const Digest& root) : dataset_(dataset), root_(root) {}
 
+  // INVALID_ARGUMENT: larger than any want that a receiver has reason to send.
+  static absl::Status Check(const transfer::v1::Want& want);
+
   // Calls `send` for each filled frame, in order; stops at its first error. INVALID_ARGUMENT: a want that breaks the
   // protocol or leaves the manifest.
   using Send = std::function<absl::Status(DataFrame& frame, bool last)>;

@@ -69,24 +69,15 @@ class Queues {
     broken_ = true;
   }
 
-  bool Read(Buffer* out) {
+  FrameStream::Got Read(Buffer* out, absl::Duration patience) {
     absl::MutexLock lock(&mutex_);
     auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !in_.empty() || read_ended_ || aborted_; };
-    mutex_.Await(absl::Condition(&ready));
-    if (in_.empty() || aborted_) return false;
+    if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), patience)) return FrameStream::Got::kNothing;
+    if (in_.empty() || aborted_) return FrameStream::Got::kEnd;
     *out = std::move(in_.front());
     in_.pop_front();
     StartRead();
-    return true;
-  }
-
-  bool ReadNow(Buffer* out) {
-    absl::MutexLock lock(&mutex_);
-    if (in_.empty() || aborted_) return false;
-    *out = std::move(in_.front());
-    in_.pop_front();
-    StartRead();
-    return true;
+    return FrameStream::Got::kFrame;
   }
 
   bool Write(Buffer frame, bool wait) {
@@ -158,8 +149,7 @@ class QueueStream : public FrameStream {
  public:
   explicit QueueStream(std::shared_ptr<Queues> queues) : queues_(std::move(queues)) {}
   ~QueueStream() override { queues_->Abort(); }
-  bool Read(grpc::ByteBuffer* out) override { return queues_->Read(out); }
-  bool ReadNow(grpc::ByteBuffer* out) override { return queues_->ReadNow(out); }
+  Got Read(grpc::ByteBuffer* out, absl::Duration patience) override { return queues_->Read(out, patience); }
   bool Write(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), true); }
   bool WriteNow(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), false); }
   void Close() override { queues_->Close(); }
@@ -318,22 +308,18 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* TransferService::Ex
     grpc::CallbackServerContext* context) {
   auto queues = std::make_shared<Queues>();
   auto state = state_;
+  auto stream = std::make_shared<ServerStream>(queues, context->auth_context());
   bool refuse = false;
   {
     absl::MutexLock lock(&state->mutex);
     refuse = state->stopping || state->streams >= 2 * kMaxStreams;
-    state->streams += 1;
+    state->streams += refuse ? 1 : 2;
+    if (!refuse) state->open.insert(stream);  // Shutdown, which may come now, ends it
   }
   auto* reactor = new ServerReactor(queues, [state] { state->Leave(); });
   if (refuse) {
     reactor->Finish(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many transfer streams"));
     return reactor;
-  }
-  auto stream = std::make_shared<ServerStream>(queues, context->auth_context());
-  {
-    absl::MutexLock lock(&state->mutex);
-    state->streams += 1;
-    state->open.insert(stream);
   }
   reactor->Begin();
   std::thread([state, stream]() mutable {

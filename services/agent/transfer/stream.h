@@ -1,5 +1,5 @@
-// One Exchange stream as a pair of bounded queues, the same for whoever dialled. Read and Write block; one thread reads,
-// one writes (may be the same). Close from any thread. Destroying closes.
+// One Exchange stream as a pair of bounded queues, the same for whoever dialled. Read and Write block, Read for so long
+// and no longer; one thread reads, one writes (may be the same). Close from any thread. Destroying closes.
 #pragma once
 
 #include <functional>
@@ -19,10 +19,12 @@ namespace bailiwick::agent {
 class FrameStream {
  public:
   static constexpr size_t kQueueFrames = 4;  // a direction: 8 MiB at most
+  // How long a peer may take to say who it is, or what it was asked: it may have to ask its key provider first.
+  static constexpr absl::Duration kAnswerPatience = absl::Minutes(2);
 
   virtual ~FrameStream() = default;
-  virtual bool Read(grpc::ByteBuffer* out) = 0;    // false: ended
-  virtual bool ReadNow(grpc::ByteBuffer* out) = 0;  // never blocks; false: nothing is there now
+  enum class Got { kFrame, kNothing /* yet */, kEnd };
+  virtual Got Read(grpc::ByteBuffer* out, absl::Duration patience) = 0;
   virtual bool Write(grpc::ByteBuffer frame) = 0;  // false: broken
   // Never blocks: for small frames whose number the caller bounds (a receiver that waits to write while its source waits
   // to write would be a deadlock).

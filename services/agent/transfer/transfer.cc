@@ -32,7 +32,7 @@ void RunDialledFlow(const TransferEnvironment& env, const FlowOrder& order, std:
 
 void RunAcceptedFlow(const TransferEnvironment& env, std::shared_ptr<FrameStream> stream) {
   grpc::ByteBuffer buffer;
-  if (!stream->Read(&buffer)) return;
+  if (stream->Read(&buffer, FrameStream::kAnswerPatience) != FrameStream::Got::kFrame) return;
   auto first = DecodeFrame(buffer);
   if (first.ok() && first->message.has_ask()) return Answer(env, first->message.ask(), *stream);
   if (!first.ok() || !first->message.has_hello() ||

@@ -18,7 +18,7 @@ namespace {
 using telemetry::Level;
 using telemetry::Log;
 
-constexpr int kJobThreads = 4, kKeepThreads = 2, kOwnThreads = 2;
+constexpr int kJobThreads = 4, kHookThreads = 4, kKeepThreads = 2, kOwnThreads = 2;
 constexpr absl::Duration kHeartbeatEvery = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
@@ -79,6 +79,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
       status_file_(state->env().files, state->env().clock, state->directory()),
       scrubber_(state),
       jobs_(kJobThreads),
+      hook_jobs_(kHookThreads),
       keep_jobs_(kKeepThreads),
       own_jobs_(kOwnThreads) {
   transfer_env_.law = law_;
@@ -114,9 +115,9 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
     return work != nullptr && work->assigned && !work->assignment.home();
   };
   transfer_env_.offer = [this](const Question& question, const std::string& peer) { return OfferTo(question, peer); };
-  transfer_env_.began = [this](DatasetHandle& dataset, bool receive, const std::string& peer_site,
-                               const std::shared_ptr<FlowControl>& control) {
-    FlowBegan(dataset, receive, peer_site, control);
+  transfer_env_.began = [this](DatasetHandle& dataset, bool receive, const std::string& transfer_id,
+                               const std::string& peer_site, const std::shared_ptr<FlowControl>& control) {
+    FlowBegan(dataset, receive, transfer_id, peer_site, control);
   };
   transfer_env_.ended = [this](DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control,
                                const FlowEnd& end) { FlowEnded(dataset, receive, control, end); };
@@ -215,6 +216,7 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   }
   for (DatasetHandle* dataset : state_->Datasets()) {
     BW_RETURN_IF_ERROR(LoadDamage(*dataset));
+    if (dataset->store->losses() != 0 || dataset->damage->any()) SuspectDamage(*dataset);
     auto work = EnsureWork(dataset);
     if (Closed(dataset->id)) Close(work);
   }
@@ -223,7 +225,7 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   watch_pump_.Start();
   scrubber_.Start(
       [this](DatasetHandle& dataset) { return !Closed(dataset.id) && dataset.store->at_rest().locked.ok(); },
-      [this](DatasetHandle& dataset, const VerifyReport& report) { FoundDamage(dataset, report); });
+      [this](DatasetHandle& dataset, const VerifyReport& report) { WasReadBack(dataset, report); });
   ticker_ = std::thread([this] { TickLoop(); });
   return absl::OkStatus();
 }
@@ -237,7 +239,7 @@ void Agent::Stop() {
     for (auto& [id, work] : work_) work->stop_showing = true;
   }
   scrubber_.Stop();
-  for (JobQueue* jobs : {&jobs_, &keep_jobs_, &own_jobs_}) jobs->Stop();
+  for (JobQueue* jobs : {&jobs_, &hook_jobs_, &keep_jobs_, &own_jobs_}) jobs->Stop();
   watch_pump_.Stop();
   {
     absl::MutexLock lock(&mutex_);
@@ -312,12 +314,9 @@ void Agent::OnMessage(const agent::v1::CoordinatorMessage& message) {
       if (it != flows_.end()) it->second->Renew(rpc::FromProto(message.grant().grant()));
       break;
     }
-    case agent::v1::CoordinatorMessage::kCancel: {
-      absl::MutexLock lock(&mutex_);
-      auto it = flows_.find(message.cancel().transfer_id());
-      if (it != flows_.end()) it->second->Cancel("CANCELLED", message.cancel().reason());
+    case agent::v1::CoordinatorMessage::kCancel:
+      CancelFlows(message.cancel().transfer_id(), message.cancel().reason());
       break;
-    }
     case agent::v1::CoordinatorMessage::kEvict:
       OnEvict(message.evict());
       break;
@@ -482,7 +481,10 @@ void Agent::Tick() {
   }
   if (judge) {
     JudgeAll();
-    for (const auto& work : AllWork()) QueueRedact(work);
+    for (const auto& work : AllWork()) {
+      QueueRedact(work);
+      LookAtLosses(*work);
+    }
     LookAtStanding();
   }
   if (heartbeat) {

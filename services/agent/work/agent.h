@@ -104,7 +104,14 @@ class Agent {
  private:
   struct RunningFlow {
     bool parts = false;  // the dataset had some lying about before
+    std::string id;      // of the transfer
     std::string to;      // site, of a flow that leaves
+  };
+  // That a lawful copy has nothing past its time, which need not be looked at again and again.
+  struct Judged {
+    absl::Duration retention = absl::ZeroDuration();
+    uint64_t changes = 0;  // of the catalog
+    absl::Time until = absl::InfinitePast();
   };
   struct Work {             // one dataset that has a place here
     bool assigned = false;  // by the coordinator; guarded by Agent::mutex_, as the assignment
@@ -121,8 +128,9 @@ class Agent {
     std::set<VersionNumber> laid_out;
     std::string problem;
     std::string source_problem;
-    std::optional<bool> reread;  // of MustReread; nothing: not known yet
-    std::string layout_error;    // of the last try, with names of files: only for admins who ask here
+    std::optional<bool> reread;   // of MustReread; nothing: not known yet
+    bool never_laid_out = false;  // by law
+    std::string layout_error;     // of the last try, with names of files: only for admins who ask here
     absl::Duration next_attempt = absl::ZeroDuration();
     absl::Duration retry_show = absl::InfiniteDuration();
     absl::Duration report_again = absl::InfiniteDuration();  // versions that the coordinator did not acknowledge
@@ -131,18 +139,22 @@ class Agent {
     absl::Duration next_keep = absl::ZeroDuration();
     bool garbage = false;  // versions were dropped since the last collection
     absl::Duration next_collection = absl::ZeroDuration();
+    VersionNumber hook_version = 0, hook_runs = 0;  // whose hook waits, and runs; 0: none does
     bool show_queued = false;
     bool commit_queued = false;
     bool keep_queued = false;
     bool erase_queued = false;
     bool redact_queued = false;
+    bool redacting = false;  // nothing is received meanwhile
+    absl::Duration next_damage_look = absl::ZeroDuration();
     absl::Duration next_redact = absl::ZeroDuration();  // after one that did not get through
     absl::Duration next_erase = absl::ZeroDuration();   // after one that failed
     absl::Duration collect_at = absl::ZeroDuration();   // what broken transfers left
     std::map<std::shared_ptr<FlowControl>, RunningFlow> flows;
     int receiving = 0;
-    bool stopped_by_law = false;                         // one of the flows into it
-    std::string alarm;                                   // said last
+    bool stopped_by_law = false;  // one of the flows into it
+    std::string alarm;            // said last
+    Judged judged;
     std::string source_path;                             // with the assignment's spec
     std::map<Digest, std::set<std::string>> copies;      // which other sites said that they hold a version
     absl::Duration copies_until = absl::ZeroDuration();  // their word counts
@@ -175,6 +187,8 @@ class Agent {
   void QueueCommit(const std::shared_ptr<Work>& work);
   void Show(const std::shared_ptr<Work>& work);
   void PrepareSpare(Work& work);
+  void QueueHook(const std::shared_ptr<Work>& work, VersionNumber version);
+  void RunHook(Work& work);
   void LookAtVolume();
   absl::StatusOr<std::optional<store::CatalogVersion>> VersionToShow(DatasetHandle& dataset, VersionNumber pinned);
   void Keep(const std::shared_ptr<Work>& work);
@@ -202,6 +216,7 @@ class Agent {
   std::shared_ptr<Work> FindWork(const std::string& name);
   // Runs a flow, or what leads to one, on a thread of its own. False: as many run as may, or one of this id does.
   bool Launch(const std::string& transfer_id, const std::shared_ptr<FlowControl>& control, std::function<void()> run);
+  void CancelFlows(const std::string& transfer_id, const std::string& why);
   absl::StatusOr<std::shared_ptr<grpc::Channel>> DialPeer(const std::string& peer, const std::string& endpoint);
 
   // Who this is, and who is believed: agent_identity.cc.
@@ -243,7 +258,7 @@ class Agent {
   void WithdrawTree(const std::shared_ptr<Work>& work);
   bool Closed(DatasetId dataset);
   void SendReceipts();
-  void FlowBegan(DatasetHandle& dataset, bool receive, const std::string& peer_site,
+  void FlowBegan(DatasetHandle& dataset, bool receive, const std::string& transfer_id, const std::string& peer_site,
                  const std::shared_ptr<FlowControl>& control);
   void FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control, const FlowEnd& end);
   bool CollectParts(const std::shared_ptr<Work>& work);
@@ -257,6 +272,8 @@ class Agent {
   // Of damage on disk: agent_damage.cc.
   absl::Status LoadDamage(DatasetHandle& dataset);
   absl::Status SetDamage(DatasetHandle& dataset, const std::set<VersionNumber>& damaged);
+  void LookAtLosses(Work& work);
+  void WasReadBack(DatasetHandle& dataset, const VerifyReport& report);
   void FoundDamage(DatasetHandle& dataset, const VerifyReport& report);
   void SuspectDamage(DatasetHandle& dataset);  // looks soon, and tells when there is more than was known
   void LookForDamage(DatasetHandle& dataset);  // once something was met
@@ -268,6 +285,8 @@ class Agent {
 
   // Redactions: agent_redact.cc.
   void OnRedactions(const agent::v1::RedactionOrders& orders);
+  static constexpr char kRedactionEndsFlows[] = "a redaction is carried out; the transfer begins again";
+  void EndFlowsForRedaction(Work& work, bool all);
   void QueueRedact(const std::shared_ptr<Work>& work);
   void Redact(const std::shared_ptr<Work>& work);
   absl::Status RedactTrees(const std::shared_ptr<Work>& work);
@@ -302,7 +321,8 @@ class Agent {
   bool on_its_own_ = false;      // the ticker's
   WatchPump watch_pump_;
   Scrubber scrubber_;
-  JobQueue jobs_;       // commits, trees, hooks
+  JobQueue jobs_;  // commits, trees
+  JobQueue hook_jobs_;
   JobQueue keep_jobs_;  // what data at rest needs: it may wait for transfers to end, and nothing waits for it
   JobQueue own_jobs_;   // the agent's own: identity, audit
   std::unique_ptr<SessionClient> session_;

@@ -17,18 +17,27 @@ namespace {
 using telemetry::Level;
 using telemetry::Log;
 
+constexpr absl::Duration kLookAgain = absl::Seconds(10);  // after a look that failed
+
 std::string KeyOf(const DatasetHandle& dataset) { return absl::StrCat("damaged-versions ", dataset.id.Hex()); }
+std::string LackingKeyOf(const DatasetHandle& dataset) { return absl::StrCat("lacking-versions ", dataset.id.Hex()); }
+
+std::set<VersionNumber> NumbersIn(const std::string& text) {
+  std::set<VersionNumber> numbers;
+  for (absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    VersionNumber number = 0;
+    if (absl::SimpleAtoi(word, &number)) numbers.insert(number);
+  }
+  return numbers;
+}
 
 }  // namespace
 
 absl::Status Agent::LoadDamage(DatasetHandle& dataset) {
-  BW_ASSIGN_OR_RETURN(const std::string text, state_->GetMeta(KeyOf(dataset)));
-  std::set<VersionNumber> damaged;
-  for (absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
-    VersionNumber number = 0;
-    if (absl::SimpleAtoi(word, &number)) damaged.insert(number);
-  }
-  dataset.damage->Set(std::move(damaged));
+  BW_ASSIGN_OR_RETURN(const std::string damaged, state_->GetMeta(KeyOf(dataset)));
+  BW_ASSIGN_OR_RETURN(const std::string lacking, state_->GetMeta(LackingKeyOf(dataset)));
+  dataset.damage->Set(NumbersIn(damaged));
+  dataset.damage->SetLacking(NumbersIn(lacking));
   return absl::OkStatus();
 }
 
@@ -46,15 +55,26 @@ void Agent::LookForDamage(DatasetHandle& dataset) {
     home = work->assignment.home();
   }
   absl::MutexLock looking(&dataset.damage->looking);
+  const uint64_t losses = dataset.store->losses();
   auto look = [&]() -> absl::Status {
     BW_ASSIGN_OR_RETURN(auto versions, dataset.catalog->List(dataset.id));
-    std::erase_if(versions, [&](const auto& v) {
-      if (home) return dataset.dropped->BaseOf(v.record.number) != 0;  // not all of it is here, on purpose
-      // What was committed here is nobody's copy: it stays announced, unless it was given up while this was the home.
-      return v.record.home_site == identity_->site() && !dataset.damage->Has(v.record.number);
-    });
-    BW_ASSIGN_OR_RETURN(const auto damaged, DamagedVersions(dataset, versions));
-    return SetDamage(dataset, damaged);
+    // Not all of what was given up is here, on purpose.
+    std::erase_if(versions, [&](const auto& v) { return dataset.dropped->BaseOf(v.record.number) != 0; });
+    BW_ASSIGN_OR_RETURN(std::set<VersionNumber> damaged, DamagedVersions(dataset, versions));
+    // What was committed here is nobody's copy: it stays announced, unless it was given up while this was the home.
+    std::set<VersionNumber> lacking;
+    for (const auto& v : versions) {
+      const VersionNumber number = v.record.number;
+      const bool own = !home && v.record.home_site == identity_->site() && !dataset.damage->Has(number);
+      if (own && damaged.erase(number) != 0) lacking.insert(number);
+    }
+    BW_RETURN_IF_ERROR(SetDamage(dataset, damaged));
+    if (lacking != dataset.damage->lacking()) {
+      BW_RETURN_IF_ERROR(state_->PutMeta(LackingKeyOf(dataset), absl::StrJoin(lacking, " ")));
+      dataset.damage->SetLacking(std::move(lacking));
+    }
+    dataset.damage->Looked(losses);
+    return absl::OkStatus();
   };
   if (absl::Status looked = look(); !looked.ok()) {
     Log(Level::kError, "damage-unknown", {{"dataset", dataset.name}, {"error", looked}});
@@ -102,6 +122,12 @@ void Agent::Reread(Work& work, VersionNumber version) {
                                          dataset.name, " --site ", identity_->site(), " says what")));
 }
 
+void Agent::WasReadBack(DatasetHandle& dataset, const VerifyReport& report) {
+  if (report.problem_count != 0) return FoundDamage(dataset, report);
+  LookWhatHealed(dataset);
+  if (auto work = FindWork(dataset.id); work != nullptr) SendReport(work);
+}
+
 void Agent::FoundDamage(DatasetHandle& dataset, const VerifyReport& report) {
   Log(Level::kError, "data-damaged", {{"dataset", dataset.name}, {"chunks", report.problem_count}});
   Notice(
@@ -114,7 +140,9 @@ void Agent::FoundDamage(DatasetHandle& dataset, const VerifyReport& report) {
 
 // Something that must be here was not, or damaged. What an order to redact took is no damage, nor what was given up.
 void Agent::SuspectDamage(DatasetHandle& dataset) {
+  if (!dataset.damage->Suspect()) return;
   jobs_.Submit(absl::StrCat("damage:", dataset.id.Hex()), [this, &dataset] {
+    dataset.damage->Looking();
     const std::set<VersionNumber> before = dataset.damage->versions();
     LookForDamage(dataset);
     const std::set<VersionNumber> damaged = dataset.damage->versions();
@@ -125,6 +153,19 @@ void Agent::SuspectDamage(DatasetHandle& dataset) {
                         dataset.name, " --site ", identity_->site(), " says what"));
     SayDamage(dataset);
   });
+}
+
+// Whoever met it may have had no reason to say so.
+void Agent::LookAtLosses(Work& work) {
+  DatasetHandle& dataset = *work.dataset;
+  if (dataset.damage->Accounts(dataset.store->losses())) return;
+  {
+    const absl::Duration now = state_->env().clock->BootTime();
+    absl::MutexLock lock(&mutex_);
+    if (now < work.next_damage_look) return;
+    work.next_damage_look = now + kLookAgain;
+  }
+  SuspectDamage(dataset);
 }
 
 void Agent::SayDamage(DatasetHandle& dataset) {
@@ -154,7 +195,7 @@ void Agent::LookWhatHealed(DatasetHandle& dataset) {
     Log(Level::kError, "damage-unknown", {{"dataset", dataset.name}, {"error", looked}});
   } else if (kept && dataset.damage->versions().empty()) {
     Log(Level::kInfo, "data-healed", {{"dataset", dataset.name}});
-    Notice("data-healed", dataset.id, "what was damaged came anew from another site");
+    Notice("data-healed", dataset.id, "what was damaged is whole again");
     if (auto work = FindWork(dataset.id); work != nullptr) {
       absl::MutexLock lock(&mutex_);
       work->reread = false;  // by the next commit of a home: not for this any more

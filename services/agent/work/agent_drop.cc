@@ -35,8 +35,10 @@ void Agent::OnCopyQuestion(const agent::v1::CopyQuestion& question) {
   auto id = DatasetId::From(question.dataset_id());
   DatasetHandle* dataset = id.ok() ? state_->FindDataset(*id) : nullptr;
   if (dataset == nullptr || Closed(*id) || !dataset->store->at_rest().locked.ok()) return;
+  if (!dataset->damage->Accounts(dataset->store->losses())) return SuspectDamage(*dataset);  // asked again
   auto versions = dataset->catalog->List(*id);
   if (!versions.ok()) return;
+  const std::set<VersionNumber> lacking = dataset->damage->lacking();
   const std::set<std::string> asked(question.identities().begin(), question.identities().end());
   rpc::CopyStatement statement{.dataset_id = *id,
                                .dataset = dataset->name,
@@ -47,7 +49,8 @@ void Agent::OnCopyQuestion(const agent::v1::CopyQuestion& question) {
   for (const auto& version : *versions) {
     const VersionNumber number = version.record.number;
     std::string sentence, rule;
-    if (asked.count(std::string(version.identity.view())) == 0 || dataset->damage->Has(number)) continue;
+    if (asked.count(std::string(version.identity.view())) == 0) continue;
+    if (dataset->damage->Has(number) || lacking.count(number) != 0) continue;
     if (dataset->dropped->BaseOf(number) != 0 || evictor_.Withheld(*id, number, &sentence, &rule)) continue;
     statement.versions.push_back({number, version.identity});
   }

@@ -1,5 +1,6 @@
 // The agent's side of fences and erasures: what lies here is judged, flows and trees are stopped, erasures run in the
 // lane in which versions are dropped.
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,8 +32,18 @@ void Agent::Judge(const std::shared_ptr<Work>& work) {
   const absl::Time known = law_->clock().floor();
   const absl::Time now = law_->clock().Now();
   Residence residence = JudgeResidence(*law, dataset.id, dataset.name, identity_->site(), now, known);
-  const bool unbounded = residence.verdict.max_retention == absl::InfiniteDuration();
-  if (residence.verdict.lawful && unbounded && !evictor_.Pending(dataset.id)) return;
+  const absl::Duration retention = residence.verdict.max_retention;
+  const uint64_t changes = dataset.catalog->changes(dataset.id);
+  const bool calm = residence.verdict.lawful && !evictor_.Pending(dataset.id);
+  if (calm && retention == absl::InfiniteDuration()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    const Judged judged = std::exchange(work->judged, {});
+    if (calm && judged.retention == retention && judged.changes == changes && std::max(now, known) < judged.until) {
+      work->judged = judged;
+      return;
+    }
+  }
   Facts facts;
   facts.home = residence.home;
   facts.verdict = std::move(residence.verdict);
@@ -47,6 +58,10 @@ void Agent::Judge(const std::shared_ptr<Work>& work) {
   if (!step.ok()) {
     Log(Level::kError, "fence-not-stored", {{"dataset", dataset.name}, {"error", step.status()}});
     return;
+  }
+  if (calm && !step->record && !step->fence.has_value() && step->alarm.empty()) {
+    absl::MutexLock lock(&mutex_);
+    work->judged = {.retention = retention, .changes = changes, .until = step->oldest + retention};
   }
   if (step->close) Close(work);
   const bool rearranged = step->record && step->fence.has_value() && !step->fence->closed();
@@ -196,16 +211,23 @@ void Agent::OnEvict(const agent::v1::EvictOrder& order) {
     if (digest.ok()) safe.push_back(*digest);
   }
   evictor_.Order(*id, safe);
-  if (auto work = FindWork(*id); work != nullptr) Judge(work);
+  auto work = FindWork(*id);
+  if (work == nullptr) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    work->judged = {};  // by what it says now
+  }
+  Judge(work);
 }
 
-void Agent::FlowBegan(DatasetHandle& dataset, bool receive, const std::string& peer_site,
-                      const std::shared_ptr<FlowControl>& control) {
+void Agent::FlowBegan(DatasetHandle& dataset, bool receive, const std::string& transfer_id,
+                      const std::string& peer_site, const std::shared_ptr<FlowControl>& control) {
   std::shared_ptr<Work> work = EnsureWork(&dataset);
   const bool parts = evictor_.Partial(dataset.id);
   {
     absl::MutexLock lock(&mutex_);
-    work->flows[control] = {.parts = parts, .to = receive ? "" : peer_site};
+    if (receive && work->redacting) control->Cancel("BROKEN", kRedactionEndsFlows);
+    work->flows[control] = {.parts = parts, .id = transfer_id, .to = receive ? "" : peer_site};
     if (receive) ++work->receiving;
   }
   absl::Status noted = receive ? evictor_.NotePartial(dataset.id, true) : absl::OkStatus();

@@ -55,6 +55,17 @@ bool Agent::Launch(const std::string& transfer_id, const std::shared_ptr<FlowCon
   return true;
 }
 
+// Whoever dialled.
+void Agent::CancelFlows(const std::string& transfer_id, const std::string& why) {
+  absl::MutexLock lock(&mutex_);
+  if (auto it = flows_.find(transfer_id); it != flows_.end()) it->second->Cancel("CANCELLED", why);
+  for (const auto& [id, work] : work_) {
+    for (const auto& [control, flow] : work->flows) {
+      if (flow.id == transfer_id) control->Cancel("CANCELLED", why);
+    }
+  }
+}
+
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Agent::DialPeer(const std::string& peer, const std::string& endpoint) {
   BW_ASSIGN_OR_RETURN(auto credentials, rpc::MutualChannelCredentials({identity_->credentials_directory()}, peer, gate_));
   return rpc::Dial(endpoint, credentials, proxy_, static_cast<int>(kMaxFrameBytes));

@@ -8,7 +8,6 @@
 #include "common/base/status.h"
 #include "common/telemetry/log.h"
 #include "services/agent/home/consume.h"
-#include "services/agent/replica/hooks.h"
 #include "services/agent/work/agent.h"
 #include "services/agent/work/dataset_metrics.h"
 #include "services/agent/work/past.h"
@@ -367,6 +366,7 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
     work->current = after;
     work->laid_out = {laid_out.begin(), laid_out.end()};
     work->problem = hindrance;
+    work->never_laid_out = !hindrance.empty();
     work->layout_error = status.ok() ? "" : std::string(status.message());
     if (absl::IsUnavailable(status)) {
       work->problem = "every slot of the replica is leased by a reader; the new version waits for one to end";
@@ -390,14 +390,7 @@ void Agent::Show(const std::shared_ptr<Work>& work) {
   if (after != 0 && status.ok()) {
     jobs_.Submit(absl::StrCat("show:", dataset.id.Hex()), [this, work] { PrepareSpare(*work); });
   }
-  if (before != after && after != 0 && status.ok()) {
-    // Beside the show lane: a slow hook never holds back the next version.
-    jobs_.Submit(absl::StrCat("hook:", dataset.id.Hex()), [this, name = dataset.name, after, root] {
-      absl::Status hook = RunVersionHook(os::JoinPath(os::JoinPath(state_->directory(), "hooks"), "on-version"),
-                                         {.dataset = name, .version = after, .tree = os::JoinPath(root, "current")});
-      if (!hook.ok()) Log(Level::kWarning, "hook-failed", {{"dataset", name}, {"version", after}, {"error", hook}});
-    });
-  }
+  if (after != 0 && status.ok()) QueueHook(work, after);
 }
 
 // A volume that goes or comes while nothing new arrives.
@@ -486,12 +479,7 @@ absl::Status Agent::NoteReadBack(DatasetHandle& dataset, const VerifyReport& rep
       !kept.ok()) {  // a full disk: after a restart it is read again
     Log(Level::kWarning, "read-back-not-kept", {{"dataset", dataset.name}, {"error", kept}});
   }
-  if (report.problem_count != 0) {
-    FoundDamage(dataset, report);
-  } else if (auto work = FindWork(dataset.id); work != nullptr) {
-    LookWhatHealed(dataset);
-    SendReport(work);
-  }
+  WasReadBack(dataset, report);
   return absl::OkStatus();
 }
 

@@ -103,14 +103,14 @@ int Agent::DropExpired(const std::shared_ptr<Work>& work) {
     in_use.insert(assignment.pinned());
   }
   auto versions = dataset.catalog->List(dataset.id);
-  if (!versions.ok()) return 0;
+  const auto bases = Dropper::Bases(dataset);
+  if (!versions.ok() || !bases.ok()) return 0;
   std::vector<std::pair<VersionNumber, absl::Time>> times;
   for (const auto& v : *versions) times.emplace_back(v.record.number, v.record.committed_at);
   int dropped = 0;
   for (VersionNumber number : store::Expired(times, RetentionOf(assignment.spec()), law_->clock().Best())) {
     if (in_use.count(number) != 0 || evictor_.Held(dataset.id, number)) continue;
-    auto base = Dropper::IsBase(dataset, number);
-    if (!base.ok() || *base) continue;  // it has no content, and newer ones are known by it
+    if (bases->count(number) != 0) continue;  // it has no content, and newer ones are known by it
     // A home keeps what the coordinator has not heard of yet.
     if (assignment.home() && number > assignment.acknowledged()) continue;
     absl::Status status =
@@ -120,7 +120,7 @@ int Agent::DropExpired(const std::shared_ptr<Work>& work) {
     if (status.ok()) status = dataset.catalog->Drop(dataset.id, number, dataset.nodes.get());
     if (!status.ok()) {
       Log(Level::kError, "retention-failed", {{"dataset", dataset.name}, {"version", number}, {"error", status}});
-      break;
+      continue;
     }
     ++dropped;
   }

@@ -46,18 +46,26 @@ void Agent::OnRedactions(const agent::v1::RedactionOrders& orders) {
          {"order", absl::BytesToHexString(order->order_id)},
          {"chunks", order->chunks.size()}});
     if (auto work = FindWork(order->dataset_id); work != nullptr) {
-      // Flows end, so that what they have open is sealed and looked at; they go on where they were.
-      std::vector<std::shared_ptr<FlowControl>> flows;
+      EndFlowsForRedaction(*work, /*all=*/true);
       {
         absl::MutexLock lock(&mutex_);
-        for (const auto& [control, parts] : work->flows) flows.push_back(control);
         work->next_redact = absl::ZeroDuration();
       }
-      for (const auto& control : flows)
-        control->Cancel("BROKEN", "a redaction is carried out; the transfer begins again");
       QueueRedact(work);
     }
   }
+}
+
+// So that what they have open is sealed and looked at; they go on where they were.
+void Agent::EndFlowsForRedaction(Work& work, bool all) {
+  std::vector<std::shared_ptr<FlowControl>> flows;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [control, flow] : work.flows) {
+      if (all || flow.to.empty()) flows.push_back(control);
+    }
+  }
+  for (const auto& control : flows) control->Cancel("BROKEN", kRedactionEndsFlows);
 }
 
 void Agent::QueueRedact(const std::shared_ptr<Work>& work) {
@@ -117,11 +125,19 @@ void Agent::Redact(const std::shared_ptr<Work>& work) {
                                              dataset, law->world, [&] { return RedactTrees(work); },
                                              [&](const store::Redaction& redaction, bool override_locks) {
                                                return RedactionLock(dataset, redaction, override_locks);
+                                             },
+                                             [&] {
+                                               {
+                                                 // A flow that begins now would be waited for, however long it takes.
+                                                 absl::MutexLock lock(&mutex_);
+                                                 work->redacting = true;
+                                               }
+                                               EndFlowsForRedaction(*work, /*all=*/false);
                                              });
   const auto after = redactor_.States(dataset.id);
   {
     absl::MutexLock lock(&mutex_);
-    work->redact_queued = false;
+    work->redact_queued = work->redacting = false;
     work->next_redact = after.empty() ? absl::ZeroDuration() : state_->env().clock->BootTime() + kRetryRedact;
   }
   if (!status.ok()) {

@@ -35,7 +35,10 @@ void Agent::TellVersions(Work& work, const std::vector<store::CatalogVersion>& v
   work.announces_more = false;
   for (const auto& v : versions) {
     const bool damaged = work.dataset->damage->Has(v.record.number);
-    if (damaged && !work.assignment.home()) continue;  // as if it were not here: it comes anew
+    if (damaged && !work.assignment.home()) {  // as if it were not here: it comes anew
+      report->add_damaged(v.record.number);
+      continue;
+    }
     const VersionNumber base = work.dataset->dropped->BaseOf(v.record.number);
     if (base != 0 && !work.assignment.home()) continue;  // no copy that anybody should count on
     if (base == v.record.number) {
@@ -103,6 +106,7 @@ void Agent::SendReport(const std::shared_ptr<Work>& work) {
   absl::MutexLock lock(&mutex_);
   TellVersions(*work, *versions, hops, report);
   report->set_current(work->current);
+  report->set_never_laid_out(work->never_laid_out);
   const absl::Status locked = work->dataset->store->at_rest().locked;
   report->set_problem(locked.ok() ? work->problem : std::string(locked.message()));
   report->set_source_problem(work->source_problem);

@@ -23,9 +23,9 @@ std::string KeyOf(const DatasetHandle& dataset) { return absl::StrCat("read-back
 }  // namespace
 
 void Scrubber::Start(std::function<bool(DatasetHandle&)> may_read,
-                     std::function<void(DatasetHandle&, const VerifyReport&)> found) {
+                     std::function<void(DatasetHandle&, const VerifyReport&)> read) {
   may_read_ = std::move(may_read);
-  found_ = std::move(found);
+  read_ = std::move(read);
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -54,19 +54,23 @@ void Scrubber::Look() {
     auto versions = dataset->catalog->List(dataset->id);
     if (!versions.ok() || versions->empty() || !may_read_(*dataset)) continue;
     absl::StatusOr<Result> last = Of(*dataset);
-    if (last.ok() && last->at <= due) waiting.emplace_back(last->at, dataset);
+    if (!last.ok() || last->at > due) continue;
+    auto failed = failed_.find(dataset->id);
+    waiting.emplace_back(failed == failed_.end() ? last->at : failed->second, dataset);
   }
   if (waiting.empty()) return;
   DatasetHandle& dataset = *std::min_element(waiting.begin(), waiting.end())->second;
   absl::StatusOr<VerifyReport> report = ReadBack(dataset);
   if (!report.ok()) {
     if (!absl::IsCancelled(report.status())) {
+      failed_[dataset.id] = state_->env().clock->Now();  // others have their turn first
       Log(Level::kWarning, "read-back-failed", {{"dataset", dataset.name}, {"error", report.status()}});
     }
     return;
   }
+  failed_.erase(dataset.id);
   Log(Level::kInfo, "read-back", {{"dataset", dataset.name}, {"bytes", report->checked_bytes}});
-  if (report->problem_count != 0) found_(dataset, *report);
+  read_(dataset, *report);
 }
 
 absl::StatusOr<VerifyReport> Scrubber::ReadBack(DatasetHandle& dataset) {
@@ -83,14 +87,6 @@ absl::StatusOr<VerifyReport> Scrubber::ReadBack(DatasetHandle& dataset) {
         return stopping_ ? absl::CancelledError("the agent is stopping") : absl::OkStatus();
       },
       &report));
-  if (report.problem_count != 0) {
-    BW_ASSIGN_OR_RETURN(const auto left, dataset.catalog->List(dataset.id));
-    for (const auto& version : versions) {
-      if (std::none_of(left.begin(), left.end(), [&](const auto& v) { return v.identity == version.identity; })) {
-        return absl::AbortedError("versions were dropped while it was read");
-      }
-    }
-  }
   BW_RETURN_IF_ERROR(Note(dataset, report));
   return report;
 }

@@ -34,9 +34,9 @@ class Scrubber {
   ~Scrubber() { Stop(); }
 
   // Begins to look, every ten minutes, for the copy whose turn it is. `may_read`: whether it is in use and can be read.
-  // `found`: what is damaged; called on the scrubber's thread.
+  // `read`: what was found in it; called on the scrubber's thread.
   void Start(std::function<bool(DatasetHandle&)> may_read,
-             std::function<void(DatasetHandle&, const VerifyReport&)> found);
+             std::function<void(DatasetHandle&, const VerifyReport&)> read);
   void Stop();  // a copy that is being read will be read anew
 
   // Durable on OK, also the beginning for a copy that was not known.
@@ -45,7 +45,7 @@ class Scrubber {
   absl::Status Note(const DatasetHandle& dataset, const VerifyReport& report);
   // What was damaged is here again, verified when it came. Durable on OK.
   absl::Status Healed(const DatasetHandle& dataset);
-  // Reads it now. CANCELLED: Stop. ABORTED: versions were dropped meanwhile, so that what is missing may be theirs.
+  // Reads it now. CANCELLED: Stop.
   absl::StatusOr<VerifyReport> ReadBack(DatasetHandle& dataset);
 
  private:
@@ -55,7 +55,8 @@ class Scrubber {
 
   AgentState* const state_;
   std::function<bool(DatasetHandle&)> may_read_;
-  std::function<void(DatasetHandle&, const VerifyReport&)> found_;
+  std::function<void(DatasetHandle&, const VerifyReport&)> read_;
+  std::map<DatasetId, absl::Time> failed_;  // when last; the thread's own
   std::thread thread_;
   std::atomic<bool> stopping_{false};
   absl::Mutex mutex_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -29,6 +30,62 @@ absl::StatusOr<absl::flat_hash_set<uint64_t>> Expected(DatasetHandle& dataset) {
   return expected;
 }
 
+// Whether a manifest is here as a whole, from the bottom up, so that what versions share is looked at once.
+class WholeTrees {
+ public:
+  explicit WholeTrees(DatasetHandle& dataset) : dataset_(dataset) {}
+  absl::StatusOr<bool> Has(const Digest& node, int depth = 0) {
+    if (auto known = known_.find(node); known != known_.end()) return known->second;
+    if (depth > 2 * store::kMaxHeight + 2) return false;
+    absl::StatusOr<bool> here = Look(node, depth);
+    if (absl::IsDataLoss(here.status()) || absl::IsNotFound(here.status())) here = false;
+    if (here.ok()) known_[node] = *here;
+    return here;
+  }
+
+ private:
+  absl::StatusOr<bool> Look(const Digest& digest, int depth) {
+    BW_ASSIGN_OR_RETURN(const bool here, dataset_.store->Has(digest));  // not only in the cache of nodes
+    if (!here) return false;
+    BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset_.nodes->Load(digest));
+    const std::vector<store::NodeChild> children = node->Children();
+    std::vector<Digest> chunks;
+    for (const store::NodeChild& child : children) {
+      if (!child.is_node) chunks.push_back(child.digest);
+    }
+    BW_ASSIGN_OR_RETURN(const std::vector<bool> stored, dataset_.store->HasMany(chunks));
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      if (!stored[i] && !dataset_.redactions->HasChunk(chunks[i])) return false;
+    }
+    for (const store::NodeChild& child : children) {
+      if (!child.is_node) continue;
+      BW_ASSIGN_OR_RETURN(const bool whole, Has(child.digest, depth + 1));
+      if (!whole) return false;
+    }
+    return true;
+  }
+
+  DatasetHandle& dataset_;
+  absl::flat_hash_map<Digest, bool> known_;
+};
+
+// What was dropped or given up while it was read is missing with good reason: what counts is what is left.
+absl::Status Settle(DatasetHandle& dataset, const std::vector<store::CatalogVersion>& read,
+                    const Dropped::Versions& given_up, const VerifyReport& lasting, VerifyReport* report) {
+  if (report->problem_count == 0) return absl::OkStatus();
+  BW_ASSIGN_OR_RETURN(std::vector<store::CatalogVersion> left, dataset.catalog->List(dataset.id));
+  std::erase_if(left, [&](const auto& v) {
+    return std::none_of(read.begin(), read.end(), [&](const auto& r) { return r.identity == v.identity; });
+  });
+  if (left.size() == read.size() && given_up == dataset.dropped->versions()) return absl::OkStatus();
+  std::erase_if(left, [&](const auto& v) { return dataset.dropped->BaseOf(v.record.number) != 0; });
+  BW_ASSIGN_OR_RETURN(const std::set<VersionNumber> damaged, DamagedVersions(dataset, left));
+  report->problems = lasting.problems;
+  report->problem_count = lasting.problem_count;
+  for (VersionNumber number : damaged) report->Add(absl::StrCat("version ", number, ": something of it is damaged"));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::CatalogVersion>& versions,
@@ -37,6 +94,7 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
   BW_RETURN_IF_ERROR(dataset.store->MissRemovedPacks());
   absl::flat_hash_set<Digest> nodes;
   absl::flat_hash_set<uint64_t> chunks;
+  VerifyReport lasting;  // problems that dropping versions does not explain
   const Dropped::Versions given_up = dataset.dropped->versions();
   BW_ASSIGN_OR_RETURN(const absl::flat_hash_set<uint64_t> expected, Expected(dataset));
   auto check = [&](const Digest& digest) -> absl::StatusOr<bool> {
@@ -46,9 +104,6 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
     }
     auto stored = dataset.store->Read(digest);
     absl::Status status = stored.status();
-    if (absl::IsNotFound(status) && given_up != dataset.dropped->versions()) {
-      return absl::AbortedError("the home gave up content while it was read; verify it again");
-    }
     if (absl::IsNotFound(status) && !given_up.empty() && expected.count(HeadOf(digest)) == 0) {
       ++report->dropped_chunks;
       return false;
@@ -61,13 +116,12 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
     ++report->checked_chunks;
     if (status.ok()) return true;
     if (!absl::IsDataLoss(status) && !absl::IsNotFound(status)) return status;
-    report->Add(absl::StrCat("chunk ", digest.ShortHex(), ": ", status.message()));
+    std::string problem = absl::StrCat("chunk ", digest.ShortHex(), ": ", status.message());
+    if (stored.ok()) lasting.Add(problem);  // it is here, and no look at what is here finds that it is another one
+    report->Add(std::move(problem));
     return false;
   };
   for (const auto& v : versions) {
-    if (store::VersionIdentity(v.envelope) != v.identity) {
-      report->Add(absl::StrCat("version ", v.record.number, ": its record does not match its identity"));
-    }
     absl::Status walked = store::WalkDag(
         dataset.nodes.get(), v.record.manifest_root,
         [&](const Digest& node) -> absl::StatusOr<bool> {
@@ -82,8 +136,16 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
           return check(chunk.digest).status();
         });
     if (!walked.ok()) {
-      if (absl::IsCancelled(walked) || absl::IsAborted(walked)) return walked;
-      report->Add(absl::StrCat("version ", v.record.number, ": ", walked.message()));
+      if (absl::IsCancelled(walked)) return walked;
+      std::string problem = absl::StrCat("version ", v.record.number, ": ", walked.message());
+      if (!absl::IsDataLoss(walked) && !absl::IsNotFound(walked)) lasting.Add(problem);
+      report->Add(std::move(problem));
+    }
+  }
+  BW_RETURN_IF_ERROR(Settle(dataset, versions, given_up, lasting, report));
+  for (const auto& v : versions) {
+    if (store::VersionIdentity(v.envelope) != v.identity) {
+      report->Add(absl::StrCat("version ", v.record.number, ": its record does not match its identity"));
     }
   }
   return absl::OkStatus();
@@ -91,35 +153,11 @@ absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::Cat
 
 absl::StatusOr<std::set<VersionNumber>> DamagedVersions(DatasetHandle& dataset,
                                                         const std::vector<store::CatalogVersion>& versions) {
-  constexpr size_t kBatch = 4096;
   std::set<VersionNumber> damaged;
+  WholeTrees trees(dataset);
   for (const auto& version : versions) {
-    std::vector<Digest> chunks;
-    auto look = [&]() -> absl::Status {
-      BW_ASSIGN_OR_RETURN(const std::vector<bool> here, dataset.store->HasMany(chunks));
-      for (size_t i = 0; i < chunks.size(); ++i) {
-        if (!here[i] && !dataset.redactions->HasChunk(chunks[i])) return absl::DataLossError("a chunk is not here");
-      }
-      chunks.clear();
-      return absl::OkStatus();
-    };
-    absl::Status walked = store::WalkDag(
-        dataset.nodes.get(), version.record.manifest_root,
-        [&](const Digest& node) -> absl::StatusOr<bool> {
-          BW_ASSIGN_OR_RETURN(const bool here, dataset.store->Has(node));  // not only in the cache of nodes
-          if (!here) return absl::DataLossError("a node is not here");
-          return true;
-        },
-        [&](const store::NodeChild& chunk) -> absl::Status {
-          chunks.push_back(chunk.digest);
-          return chunks.size() < kBatch ? absl::OkStatus() : look();
-        });
-    if (walked.ok()) walked = look();
-    if (absl::IsDataLoss(walked) || absl::IsNotFound(walked)) {
-      damaged.insert(version.record.number);
-    } else {
-      BW_RETURN_IF_ERROR(walked);
-    }
+    BW_ASSIGN_OR_RETURN(const bool whole, trees.Has(version.record.manifest_root));
+    if (!whole) damaged.insert(version.record.number);
   }
   return damaged;
 }

@@ -27,10 +27,13 @@ struct VerifyReport {
   }
 };
 
+// Versions may be dropped, and content given up, while it reads: that is no problem. Errors: CANCELLED by `progress`;
+// what cannot be looked at.
 absl::Status VerifyVersions(DatasetHandle& dataset, const std::vector<store::CatalogVersion>& versions,
                             const std::function<absl::Status(const VerifyReport&)>& progress, VerifyReport* report);
 
-// Those of `versions` of which the store lacks something, or keeps something back as damaged. Reads nodes, no content.
+// Those of `versions` of which the store lacks something, or keeps something back as damaged. Reads nodes, no content;
+// what they share is looked at once, some 50 bytes of memory a node.
 absl::StatusOr<std::set<VersionNumber>> DamagedVersions(DatasetHandle& dataset,
                                                         const std::vector<store::CatalogVersion>& versions);
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -199,9 +200,9 @@ absl::StatusOr<std::vector<std::string>> SitesToVerify(Admin& admin, const std::
   BW_ASSIGN_OR_RETURN(auto replicas, Replicas(admin, name));
   std::vector<std::string> sites;
   for (const auto& r : replicas) {
-    const auto& held = r.versions();
-    if (number == 0 ? !held.empty() : std::find(held.begin(), held.end(), number) != held.end())
-      sites.push_back(r.site());
+    std::set<uint64_t> there(r.versions().begin(), r.versions().end());
+    there.insert(r.damaged().begin(), r.damaged().end());
+    if (number == 0 ? !there.empty() : there.count(number) != 0) sites.push_back(r.site());
   }
   if (sites.empty()) {
     return absl::NotFoundError(

@@ -59,8 +59,11 @@ struct ReplicaRow {  // a dataset at a site, as its agent last said
   // Of a home that gives up content that others hold; no copies.
   std::set<VersionNumber> dropped;
   std::map<VersionNumber, VersionNumber> partial;  // there but for what version `second` holds as well
-  // Of a home: those of `versions` of which something is damaged there. Not stored, like the next.
+  // Of a home: those of `versions` of which something is damaged there. Not stored, like what follows.
   std::set<VersionNumber> damaged;
+  // Of others: what they have of these is damaged, so they are not among `versions`.
+  std::set<VersionNumber> broken;
+  bool never_laid_out = false;
   // How many transfers lie between the home and its versions; those it does not say it does not know. Not stored: the
   // agent says it again when it connects.
   std::map<VersionNumber, uint32_t> hops;

@@ -283,8 +283,13 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     }
   }
   row.dropped.insert(report.dropped().begin(), report.dropped().end());
+  const auto& known = state_.versions[*id];
+  for (VersionNumber number : report.damaged()) {
+    if (known.count(number) != 0) row.broken.insert(number);
+  }
   heard_of_.insert({site, *id});
   row.current = report.current();
+  row.never_laid_out = report.never_laid_out();
   row.problem = Short(report.problem());
   if (row.source_problem.empty()) row.source_problem = Short(report.source_problem());
   row.stored_bytes = report.stored_bytes();
@@ -297,10 +302,11 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
     row.fence->set_hindrance(Short(report.fence().hindrance()));
   }
   ReplicaRow& before = state_.replicas[*id][site];
-  const bool changed = before.versions != row.versions || before.current != row.current ||
-                       before.problem != row.problem || before.source_problem != row.source_problem ||
-                       FenceText(before) != FenceText(row) || before.hops != row.hops ||
-                       before.partial != row.partial || before.dropped != row.dropped || before.damaged != row.damaged;
+  const bool changed =
+      before.versions != row.versions || before.current != row.current || before.problem != row.problem ||
+      before.source_problem != row.source_problem || FenceText(before) != FenceText(row) || before.hops != row.hops ||
+      before.partial != row.partial || before.dropped != row.dropped || before.damaged != row.damaged ||
+      before.broken != row.broken || before.never_laid_out != row.never_laid_out;
   if (changed || before.stored_bytes != row.stored_bytes) {
     absl::Status stored = catalog_->PutReplica(*id, site, row);
     if (!stored.ok()) Log(Level::kError, "catalog-failed", {{"error", stored}});

@@ -29,6 +29,7 @@ std::set<VersionNumber> Core::InNeed(DatasetId dataset) const {
     for (const auto& [site, row] : replicas->second) {
       needed.insert(row.versions.begin(), row.versions.end());
       needed.insert(row.dropped.begin(), row.dropped.end());
+      needed.insert(row.broken.begin(), row.broken.end());
       for (const auto& [number, base] : row.partial) {
         needed.insert(number);
         needed.insert(base);

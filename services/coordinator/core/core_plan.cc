@@ -139,6 +139,8 @@ PlanInput Core::Input() const {
         dataset.hops[site] = row.hops;
         somewhere.insert(row.versions.begin(), row.versions.end());
         for (const auto& [number, base] : row.partial) somewhere.insert(number);
+        somewhere.insert(row.broken.begin(), row.broken.end());
+        if (!row.broken.empty()) dataset.broken[site] = row.broken;
         if (site == stream.home_site) {
           dataset.partial = row.partial;
           damaged = row.damaged;

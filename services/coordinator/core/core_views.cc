@@ -204,7 +204,7 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
     for (const auto& [s, wanted] : wanted_here) sites.insert(s);
     const auto& replicas = state_.replicas[stream->id];
     for (const auto& [s, row] : replicas) {
-      if (!row.versions.empty()) sites.insert(s);
+      if (!row.versions.empty() || !row.broken.empty()) sites.insert(s);
     }
     for (const std::string& s : sites) {
       if (!site.empty() && s != site) continue;
@@ -219,6 +219,7 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
         for (VersionNumber n : whole) r->add_versions(n);
         if (!whole.empty()) r->set_version(*whole.rbegin());
         r->set_current(row->second.current);
+        for (VersionNumber n : row->second.broken) r->add_damaged(n);
         if (home) {
           for (VersionNumber n : row->second.dropped) r->add_dropped(n);
           for (const auto& [n, base] : row->second.partial) r->add_partial(n);
@@ -265,8 +266,8 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
                    : code == "no-version"                          ? "empty"
                    : code == "waiting" || code == "policy-pending" ? "behind"
                                                                    : "blocked");
-      r->set_materialize(wanted->materialize);
       auto row = replicas.find(s);
+      r->set_materialize(wanted->materialize && (row == replicas.end() || !row->second.never_laid_out));
       const std::string problem = row == replicas.end() ? "" : row->second.problem;
       r->set_reason(wanted->reason.satisfied ? problem : wanted->reason.sentence);
     }

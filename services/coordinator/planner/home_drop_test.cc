@@ -72,6 +72,25 @@ TEST_F(HomeDropTest, WhatIsHeldStaysAndWhatIsThereInPartGoesToo) {
   EXPECT_EQ(held.waits, "a hold or a pin keeps version 3");
 }
 
+// It may be the one thing that the newer version has no more, or that the home has again.
+TEST_F(HomeDropTest, WhatTheHomeHasInPartGoesAlsoToWhoHasTheRestDamaged) {
+  PlannedDataset& dataset = AddRecorder(1);
+  dataset.held.clear();
+  dataset.broken["core"] = {1};
+  AddPolicy({ToSite("core")});
+  EXPECT_EQ(Only().code, "source-offline");
+  EXPECT_THAT(Only().sentence, HasSubstr("version 1 is damaged at core and no site holds it whole"));
+  EXPECT_GT(plan_.wanted[0].lag, absl::ZeroDuration());
+  dataset.versions.push_back({2, kNow, 300});
+  dataset.partial = {{2, 1}};
+  EXPECT_EQ(Only().code, "starting");
+  ASSERT_THAT(plan_.start, SizeIs(1));
+  EXPECT_EQ(plan_.start[0].version, 2u);
+  EXPECT_EQ(plan_.start[0].source, "factory");
+  dataset.broken = {{"paris", {1}}};
+  EXPECT_EQ(Only().code, "source-offline");
+}
+
 TEST_F(HomeDropTest, WhatTheHomeHasInPartGoesToWhoHasTheRest) {
   PlannedDataset& dataset = AddRecorder(3);
   dataset.held["factory"] = {};

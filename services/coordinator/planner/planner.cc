@@ -168,6 +168,11 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
                       sourcing.version, " is damaged: bailiwick dataset commit ", ready->dataset->name,
                       " stores anew what the source still has");
     }
+    if (auto broken = ready->dataset->broken.find(wanted->site); broken != ready->dataset->broken.end()) {
+      absl::StrAppend(&wanted->reason.sentence, "; what ", wanted->site, " has of version ", *broken->second.rbegin(),
+                      " is damaged: bailiwick dataset verify ", ready->dataset->name, " --site ", wanted->site,
+                      " says what");
+    }
   } else {
     ready->sourcing = std::move(sourcing);
   }

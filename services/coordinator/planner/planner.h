@@ -76,6 +76,7 @@ struct PlannedDataset {
   // Those of `held` of which something is damaged at the home. It is to have them back, and asked for them only where
   // nobody else can be: what is whole of them counts.
   std::set<VersionNumber> damaged;
+  std::map<std::string, std::set<VersionNumber>> broken;  // replica -> numbers that it holds but for what is damaged
   uint32_t drop_after = 0;  // so many other sites must hold what the home gives up; 0: it does not
   // Site -> number -> transfers between the home and that copy; what is missing is not known. The home's are 0.
   std::map<std::string, std::map<VersionNumber, uint32_t>> hops;

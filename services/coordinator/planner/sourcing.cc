@@ -192,6 +192,11 @@ Reason View::Explain(const Sourcing& sourcing) {
     case Sourcing::Stage::kNoHolder:
       reason.code = "source-offline";
       reason.sentence = absl::StrCat("no site holds version ", sourcing.version, " any more");
+      if (const std::string sites = DamagedAt(sourcing.version); !sites.empty()) {
+        reason.sentence = absl::StrCat("version ", sourcing.version, " is damaged at ", sites,
+                                       " and no site holds it whole; bailiwick dataset verify ", dataset_.name,
+                                       " says what is missing");
+      }
       if (auto partial = dataset_.partial.find(sourcing.version); partial != dataset_.partial.end()) {
         reason.sentence =
             absl::StrCat(dataset_.home_site, ", the home, has of version ", sourcing.version,
@@ -261,8 +266,21 @@ std::vector<std::string> View::Holders(VersionNumber version) const {
 bool View::FitsPartial(VersionNumber version) const {
   auto partial = dataset_.partial.find(version);
   if (partial == dataset_.partial.end() || name_ == dataset_.home_site) return false;
-  auto has = held_.lower_bound(partial->second);
-  return has != held_.end() && *has < version;
+  auto reaches = [&](const std::set<VersionNumber>& numbers) {
+    auto has = numbers.lower_bound(partial->second);
+    return has != numbers.end() && *has < version;
+  };
+  // What is damaged here may be something that the version has no more, or that the home has again.
+  auto broken = dataset_.broken.find(name_);
+  return reaches(held_) || (broken != dataset_.broken.end() && reaches(broken->second));
+}
+
+std::string View::DamagedAt(VersionNumber version) const {
+  std::vector<std::string> sites;
+  for (const auto& [site, numbers] : dataset_.broken) {
+    if (numbers.count(version) != 0) sites.push_back(site);
+  }
+  return absl::StrJoin(sites, ", ");
 }
 
 Sourcing View::Source(VersionNumber version) {

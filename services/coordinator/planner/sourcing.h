@@ -75,6 +75,7 @@ class View {
   std::vector<std::string> Holders(VersionNumber version) const;
   // Whether what the home still has of the version is all that this site lacks of it.
   bool FitsPartial(VersionNumber version) const;
+  std::string DamagedAt(VersionNumber version) const;  // sites, with commas; not the home
   Sourcing Source(VersionNumber version);
   bool PermittedFrom(const std::string& source);
   // Whether the law lets the source's copy of the version go this far. Advice: the ends know the hops themselves.
