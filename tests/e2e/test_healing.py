@@ -181,6 +181,34 @@ class Healing(Damaged):
             self.assertEqual(core()["givenUp"], [])
             self.assertGreater(f.pack_bytes(fleet, "core"), 2 << 20)
 
+    def test_what_a_home_of_then_has_damaged_is_not_taken_for_here(self):
+        """Its own old version stays announced; a new one that shares what is rotten there comes whole all the same."""
+        with f.Fleet(f.FACTORY, f.CORE) as fleet:
+            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}, {site: factory}]", more="  materialize: false\n")))
+            source, moved = fleet.path("then"), fleet.path("now")
+            for n in range(4000):  # a manifest of some nodes
+                f.write(os.path.join(source, f"f{n}"), random.Random(n).randbytes(400), mtime=1_700_000_000)
+            fleet.apply(f.dataset_yaml("home", source))
+            fleet.commit("home")
+            fleet.wait_version("home", 1, "core")
+            shutil.copytree(source, moved)
+            fleet.apply(f.dataset_yaml("home", moved, site="core"))
+            replicas = lambda: {r["site"]: r["role"] for r in f.rows_of(fleet.json("get", "replicas", "home"))}
+            f.wait_until(lambda: replicas() == {"core": "home", "factory": "replica"}, what="core is the home")
+            pack = max(glob.glob(os.path.join(fleet.data("factory"), "datasets", "*", "packs", "*.pack")), key=os.path.getsize)
+            with open(pack, "r+b") as file:
+                file.seek(os.path.getsize(pack) // 3)
+                file.write(random.Random(6).randbytes(64))
+            fleet.verify("home", "factory", expect=f.FAILED)
+            for again in (False, True):  # a restart forgets nothing of it
+                f.write(os.path.join(moved, f"new-{again}"), b"n")
+                if again:
+                    fleet.restart("factory")
+                version = fleet.json("dataset", "commit", "home")["version"]
+                fleet.wait_version("home", int(version), "factory")
+                fleet.cli("dataset", "verify", "home", "--version", str(version), "--site", "factory")
+            fleet.verify("home", "factory")  # nor is anything of the old one missing any more
+
     def test_what_only_a_damaged_version_keeps_is_not_lost_and_the_cause_is_said(self):
         source = self.new("kept", spec="absent: keep")
         gone = sorted(n for n in os.listdir(source) if n.startswith("file-"))[0]
