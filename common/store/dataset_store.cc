@@ -77,7 +77,7 @@ absl::Status StoreImpl::RecoverPacks() {
       } else if (name.size() > 16 + sidecar.size() &&
                  ParsePackName(std::string_view(name).substr(0, 16 + sidecar.size()), sidecar, &pack)) {
         // A temporary of an interrupted write: it was never acknowledged. Names of others are left alone.
-        files->Remove(os::JoinPath(packs_directory(), name)).IgnoreError();  // that it stays does no harm
+        files->Remove(os::JoinPath(directory, name)).IgnoreError();  // that it stays does no harm
       }
     }
   }

@@ -120,7 +120,7 @@ absl::StatusOr<bool> StoreImpl::CopySurvivors(PackId pack, const LiveSet& live, 
       return absl::UnavailableError(absl::StrCat("pack ", pack, " cannot be read just now"));
     }
     if (absl::IsDataLoss(chunk.status())) {
-      whole = false;  // damaged: the pack stays until the chunk was fetched anew
+      whole = false;  // where the pack need not go it stays until the chunk was fetched anew
       continue;
     }
     BW_RETURN_IF_ERROR(chunk.status());
@@ -267,8 +267,11 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool
   }
   std::optional<LiveSet> live(std::in_place, chunks, thorough);
   auto collect = [&live](const Digest& digest) { live->Add(digest); };
-  if (!mark) live->AddAll();
-  if (mark) BW_RETURN_IF_ERROR(mark(collect));
+  if (mark) {
+    BW_RETURN_IF_ERROR(mark(collect));
+  } else {
+    live->AddAll();
+  }
   BW_ASSIGN_OR_RETURN(std::vector<Candidate> candidates, ChooseCandidates(*live, thorough));
   if (candidates.empty()) return result;
   {

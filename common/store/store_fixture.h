@@ -165,6 +165,17 @@ class StoreFixture : public ::testing::Test {
     return names;
   }
   std::string packs() const { return dir_.path() + "/set/packs"; }
+  // A pack that cannot be opened until it is shown again.
+  void HidePack(const std::string& name) {
+    const std::string path = packs() + "/" + name;
+    std::filesystem::rename(path, path + "-aside");
+    std::filesystem::create_symlink(path, path);
+  }
+  void ShowPack(const std::string& name) {
+    const std::string path = packs() + "/" + name;
+    std::filesystem::remove(path);
+    std::filesystem::rename(path + "-aside", path);
+  }
   void Overwrite(const std::string& name, uint64_t offset, std::string_view bytes) {
     auto file = os::Files::System()->OpenReadWrite(packs() + "/" + name, false);
     ASSERT_TRUE(file.ok());

@@ -334,8 +334,9 @@ absl::Status ReplicaTree::Verify(DatasetHandle& dataset, std::vector<std::string
       BW_RETURN_IF_ERROR(impl.VerifyBeside(dataset, n, slot.get(), &differences));
       if (differences.empty()) continue;
       problems->push_back(
-          absl::StrCat("what lies beside it of version ", suspect.version, " is not shown: ", differences.front(),
-                       differences.size() == 1 ? "" : absl::StrCat(", and ", differences.size() - 1, " more")));
+          absl::StrCat("beside what is shown, in the tree of version ", suspect.version, ": ", differences.front(),
+                       differences.size() == 1 ? "" : absl::StrCat(", and ", differences.size() - 1, " more"),
+                       "; it is laid out anew before it is shown"));
     }
     suspect.suspect = true;
     BW_RETURN_IF_ERROR(impl.SaveState(n, suspect));

@@ -42,10 +42,10 @@ class AgentState {
 
   // DATA_LOSS: there is content of datasets, but no database that knows of it. Changes nothing.
   static absl::Status CheckDatabase(os::Files* files, const std::string& directory);
-  // DATA_LOSS of what was read from the database says what can be done; others stay as they are.
-  static absl::Status WithRemedy(const absl::Status& status, const std::string& directory);
   // The same. FAILED_PRECONDITION: another process owns the directory, or it was written by a newer Bailiwick.
   static absl::StatusOr<std::unique_ptr<AgentState>> Open(const Environment& env, const std::string& directory);
+  // DATA_LOSS of what was read from the database says what can be done; others stay as they are.
+  static absl::Status WithRemedy(const absl::Status& status, const std::string& directory);
 
   const Environment& env() const { return env_; }
   const std::string& directory() const { return directory_; }

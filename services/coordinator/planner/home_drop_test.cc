@@ -87,6 +87,11 @@ TEST_F(HomeDropTest, WhatTheHomeHasInPartGoesAlsoToWhoHasTheRestDamaged) {
   ASSERT_THAT(plan_.start, SizeIs(1));
   EXPECT_EQ(plan_.start[0].version, 2u);
   EXPECT_EQ(plan_.start[0].source, "factory");
+  input_.sites["factory"].connected = false;
+  EXPECT_EQ(Only().code, "source-offline");
+  EXPECT_THAT(Only().sentence, HasSubstr("factory, which is offline"));
+  EXPECT_THAT(Only().sentence, HasSubstr("; what core has of version 1 is damaged: bailiwick dataset verify"));
+  input_.sites["factory"].connected = true;
   dataset.broken = {{"paris", {1}}};
   EXPECT_EQ(Only().code, "source-offline");
 }

@@ -131,6 +131,14 @@ void AssessBackfill(const PlanInput& input, const Load& load, const Planner::Bac
   ready->sourcing = std::move(sourcing);
 }
 
+// At the site itself.
+void SayWhatIsDamaged(const PlannedDataset& dataset, Wanted* wanted) {
+  auto broken = dataset.broken.find(wanted->site);
+  if (broken == dataset.broken.end()) return;
+  absl::StrAppend(&wanted->reason.sentence, "; what ", wanted->site, " has of version ", *broken->second.rbegin(),
+                  " is damaged: bailiwick dataset verify ", dataset.name, " --site ", wanted->site, " says what");
+}
+
 // Sets reason and lag of the pair, and `ready` when only a free slot is missing.
 void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap& backoffs, Wanted* wanted,
             Ready* ready) {
@@ -161,6 +169,7 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
     wanted->reason = {"transferring", OnItsWay(*running), "", running->version, false};
   } else if (sourcing.stage != Sourcing::Stage::kReady) {
     wanted->reason = view.Explain(sourcing);
+    if (sourcing.stage != Sourcing::Stage::kNoHolder) SayWhatIsDamaged(*ready->dataset, wanted);
   } else if (const Planner::Backoff* backoff = Waiting(backoffs, pair, input.boot)) {
     wanted->reason = {"failed", LastFailure(*backoff, input.boot), "", sourcing.version, false};
     if (ready->dataset->damaged.count(sourcing.version) != 0) {
@@ -168,11 +177,7 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
                       sourcing.version, " is damaged: bailiwick dataset commit ", ready->dataset->name,
                       " stores anew what the source still has");
     }
-    if (auto broken = ready->dataset->broken.find(wanted->site); broken != ready->dataset->broken.end()) {
-      absl::StrAppend(&wanted->reason.sentence, "; what ", wanted->site, " has of version ", *broken->second.rbegin(),
-                      " is damaged: bailiwick dataset verify ", ready->dataset->name, " --site ", wanted->site,
-                      " says what");
-    }
+    SayWhatIsDamaged(*ready->dataset, wanted);
   } else {
     ready->sourcing = std::move(sourcing);
   }
