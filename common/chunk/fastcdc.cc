@@ -86,10 +86,9 @@ absl::StatusOr<Chunker> Chunker::Create(Parameters parameters, std::string_view 
   return chunker;
 }
 
-size_t Chunker::Next(std::string_view data, bool last) const {
+size_t Chunker::Next(std::string_view data) const {
   size_t n = data.size();
   if (n <= parameters_.min()) return n;
-  (void)last;  // a caller without `last` passes at least max() bytes, so the end of data is never a cut by accident
   if (n > parameters_.max()) n = parameters_.max();
   const size_t normal = n < parameters_.average ? n : parameters_.average;
   const auto* bytes = reinterpret_cast<const uint8_t*>(data.data());

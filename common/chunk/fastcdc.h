@@ -23,9 +23,9 @@ class Chunker {
   // `key` is any bytes; the table is expanded from it with SHA-256 in counter mode. INVALID_ARGUMENT: average out of
   // range.
   static absl::StatusOr<Chunker> Create(Parameters parameters, std::string_view key);
-  // Length of the first chunk of `data`. `last` says that nothing follows: then a tail shorter than min is a chunk.
-  // Without `last`, data must hold at least max() bytes. Never 0 for non-empty data. Thread-safe.
-  size_t Next(std::string_view data, bool last) const;
+  // Length of the first chunk of `data`, which holds at least max() bytes or ends where the content does: then a tail
+  // shorter than min is a chunk. Never 0 for non-empty data. Thread-safe.
+  size_t Next(std::string_view data) const;
   const Parameters& parameters() const { return parameters_; }
 
  private:

@@ -28,7 +28,7 @@ std::vector<size_t> Cuts(const Chunker& chunker, std::string_view data) {
   std::vector<size_t> cuts;
   size_t at = 0;
   while (at < data.size()) {
-    at += chunker.Next(data.substr(at), true);
+    at += chunker.Next(data.substr(at));
     cuts.push_back(at);
   }
   return cuts;
@@ -96,7 +96,7 @@ TEST(FastCdc, CutsWhereThePlainLoopDoes) {
       for (size_t i = 200; i < data.size(); ++i) data[i] = data[i - 200];
     }
     for (std::string_view rest = data; !rest.empty();) {
-      const size_t length = chunker->Next(rest, true);
+      const size_t length = chunker->Next(rest);
       ASSERT_EQ(length, PlainNext(parameters, key, rest)) << "round " << round << ", " << rest.size() << " bytes left";
       rest.remove_prefix(length);
     }
@@ -145,7 +145,7 @@ TEST(FastCdc, CuttingFromABufferEqualsCuttingTheWhole) {
   size_t at = 0;
   while (at < data.size()) {
     std::string_view window = std::string_view(data).substr(at, chunker->parameters().max());
-    at += chunker->Next(window, at + window.size() == data.size());
+    at += chunker->Next(window);
     windowed.push_back(at);
   }
   EXPECT_EQ(windowed, Cuts(*chunker, data));

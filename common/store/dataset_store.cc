@@ -336,8 +336,12 @@ absl::StatusOr<StoredChunk> StoreImpl::ReadAt(const Digest& digest, const ChunkL
 
 absl::Status StoreImpl::Quarantine(const Digest& digest, PackId pack, bool for_good) {
   std::shared_ptr<const DatasetCipher> cipher;
+  const absl::StatusOr<std::optional<ChunkLocation>> now = Locate(digest);
   {
     absl::MutexLock lock(&mutex_);
+    if (now.ok() && now->has_value() && (*now)->pack != pack && packs_.contains((*now)->pack)) {
+      return absl::NotFoundError(absl::StrCat("chunk ", digest.ShortHex(), " was stored anew"));  // read that one
+    }
     if (quarantined_.insert(digest).second) ++losses_;
     auto known = packs_.find(pack);
     if (known != packs_.end() && known->second.encrypted) cipher = cipher_;

@@ -318,6 +318,18 @@ TEST_F(DatasetStoreTest, RefusesChunksOfImpossibleLength) {
   EXPECT_TRUE(*Put(*writer, 1)) << "the writer is not broken by it";
 }
 
+// Whoever reads plans by the raw length: what lies in a pack must not be longer, however it decompresses.
+TEST_F(DatasetStoreTest, RefusesAPaddedFrame) {
+  const std::string text(3000, 'a');
+  StoredChunk padded = EncodeChunk(text);
+  ASSERT_EQ(padded.codec, Codec::kZstd);
+  const uint32_t skippable[] = {0x184D2A50, 4000};  // RFC 8878, 3.1.2
+  padded.bytes.append(reinterpret_cast<const char*>(skippable), sizeof skippable);
+  padded.bytes.append(4000, '\0');
+  ASSERT_TRUE(Decompress(padded.codec, padded.raw_length, padded.bytes).ok()) << "it verifies";
+  EXPECT_TRUE(absl::IsInvalidArgument(store_->NewWriter()->Put(crypto::Sha256(text), padded).status()));
+}
+
 TEST_F(DatasetStoreTest, AHundredPacksNeedFewDescriptors) {
   for (uint64_t n = 0; n < 40; ++n) PutRange(n, n + 1);
   auto open = [] {

@@ -83,7 +83,7 @@ absl::StatusOr<std::vector<StoreImpl::Candidate>> StoreImpl::ChooseCandidates(co
     const bool merge = small > kManySmallPacks && IsSmall(known);
     const bool dead = thorough && reached.size() < entries->size();
     if (live_bytes * 2 < bytes || merge || to_encrypt || dead) {
-      candidates.push_back({pack, bytes, live_bytes, reached.size(), known.encrypted, to_encrypt || thorough});
+      candidates.push_back({pack, bytes, live_bytes, reached.size(), to_encrypt || thorough});
     }
   }
   // What needs no copying goes first: on a full disk that is what makes room.
@@ -142,26 +142,41 @@ absl::StatusOr<bool> StoreImpl::TakeOut(PackId pack, const absl::flat_hash_set<D
   if (!missing->empty()) return false;
   auto known = packs_.find(pack);
   if (known == packs_.end()) return true;  // its file was removed meanwhile: MissRemovedPacks
-  plain_packs_ -= known->second.encrypted ? 0 : 1;
+  leaving_[pack] = known->second.encrypted;
   packs_.erase(known);
   ForgetFile(pack);
   return true;
 }
 
-absl::Status StoreImpl::RemovePacks(const std::map<PackId, bool>& packs) {
+// What a removal that failed left is known until it is gone: nobody may sign before that it is.
+absl::Status StoreImpl::RemoveLeaving() {
+  std::map<PackId, bool> packs;
+  {
+    absl::MutexLock lock(&mutex_);
+    packs = leaving_;
+  }
   if (packs.empty()) return absl::OkStatus();
+  auto remove = [this](const std::string& path) {
+    absl::Status removed = options_.files->Remove(path);
+    return absl::IsNotFound(removed) ? absl::OkStatus() : removed;  // by the removal before
+  };
   for (const auto& [pack, encrypted] : packs) {
-    BW_ASSIGN_OR_RETURN(PackEntries entries, ReadSidecar(pack, encrypted));
-    BW_RETURN_IF_ERROR(UnindexPack(pack, encrypted, entries));
+    absl::StatusOr<PackEntries> entries = ReadSidecar(pack, encrypted);
+    if (absl::IsNotFound(entries.status())) continue;
+    BW_RETURN_IF_ERROR(entries.status());
+    BW_RETURN_IF_ERROR(UnindexPack(pack, encrypted, *entries));
   }
   // The index forgets for good before the files go: it has no log of its own, and entries of lost packs would stay in
   // it.
   BW_RETURN_IF_ERROR(options_.index->Flush());
   for (const auto& [pack, encrypted] : packs) {
-    BW_RETURN_IF_ERROR(options_.files->Remove(PackPath(pack, encrypted)));
-    BW_RETURN_IF_ERROR(options_.files->Remove(SidecarPath(pack, encrypted)));
+    BW_RETURN_IF_ERROR(remove(PackPath(pack, encrypted)));
+    BW_RETURN_IF_ERROR(remove(SidecarPath(pack, encrypted)));
   }
-  return options_.files->SyncDir(packs_directory());
+  BW_RETURN_IF_ERROR(options_.files->SyncDir(packs_directory()));
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [pack, encrypted] : packs) plain_packs_ -= leaving_.erase(pack) != 0 && !encrypted ? 1 : 0;
+  return absl::OkStatus();
 }
 
 absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const LiveSet& live, GcResult* result) {
@@ -187,8 +202,7 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
       if (whole || candidate.must_go) group.push_back(candidate);
     }
     BW_RETURN_IF_ERROR(writer->Flush());
-    std::map<PackId, bool> out;  // whether encrypted
-    uint64_t freed = 0;
+    uint64_t freed = 0, removed = 0;
     for (const Candidate& candidate : group) {
       absl::flat_hash_set<Digest> handled;  // rescued, but found in another pack
       bool whole = true;
@@ -196,7 +210,7 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
         std::vector<Digest> missing;
         BW_ASSIGN_OR_RETURN(bool taken, TakeOut(candidate.pack, copied, handled, &missing));
         if (taken) {
-          out[candidate.pack] = candidate.encrypted;
+          ++removed;
           freed += candidate.bytes;
           break;
         }
@@ -209,8 +223,8 @@ absl::Status StoreImpl::Sweep(const std::vector<Candidate>& candidates, const Li
         BW_RETURN_IF_ERROR(writer->Flush());
       }
     }
-    BW_RETURN_IF_ERROR(RemovePacks(out));
-    result->packs_removed += out.size();
+    BW_RETURN_IF_ERROR(RemoveLeaving());
+    result->packs_removed += removed;
     result->freed_bytes += freed > writer->stored_bytes() ? freed - writer->stored_bytes() : 0;
   }
   return absl::OkStatus();
@@ -236,6 +250,7 @@ absl::Status StoreImpl::EraseAll() {
     absl::MutexLock lock(&mutex_);
     packs_.clear();  // nobody finds anything any more
     unusable_.clear();
+    leaving_.clear();
     plain_packs_ = 0;
     files_.clear();
     quarantined_.clear();
@@ -259,6 +274,7 @@ absl::StatusOr<DatasetStore::GcResult> StoreImpl::Collect(const Mark& mark, bool
   const absl::Duration patience = thorough ? kThoroughPatience : kWriterPatience;
   // Before anything is looked at: all of it would be in vain.
   BW_RETURN_IF_ERROR(WaitForWriters(NewTicket(), patience, &result.waited));
+  BW_RETURN_IF_ERROR(RemoveLeaving());
   if (thorough) BW_RETURN_IF_ERROR(RecoverUnusable());
   uint64_t chunks = 0;
   {

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <functional>
 #include <map>
@@ -377,6 +378,25 @@ TEST_F(GarbageTest, APurgeTakesTheLastDeadChunk) {
   EXPECT_TRUE(absl::IsNotFound(Reads(99)));
   ExpectThere(0, 99);
   EXPECT_EQ(store_->Purge(Live({{0, 99}}))->packs_removed, 0u);
+}
+
+TEST_F(GarbageTest, APurgeThatCouldNotRemoveAFileIsNotDoneUntilItIsGone) {
+  os::FaultFiles faults(&hasty_, dir_.path());
+  Open(&faults);
+  PutRange(0, 100);
+  const std::string pack = Names(".pack")[0];
+  auto there = [&] {
+    const std::vector<std::string> names = Names(".pack");
+    return std::count(names.begin(), names.end(), pack) == 1;
+  };
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    faults.FailNext("remove ", absl::InternalError("not now"));
+    EXPECT_EQ(store_->Purge(Live({{0, 99}})).status().code(), absl::StatusCode::kInternal);
+    EXPECT_TRUE(there());
+  }
+  ASSERT_TRUE(store_->Purge(Live({{0, 99}})).ok());
+  EXPECT_FALSE(there());
+  ExpectThere(0, 99);
 }
 
 TEST_F(GarbageTest, WhatIsDamagedKeepsNothingThatAPurgeHasToTake) {

@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::string_view kMagic("BWN\x01", 4);  // and the format, 1
 constexpr size_t kMaxPathBytes = 4096;
-constexpr size_t kMaxHoles = 16384;
 constexpr size_t kMaxNodeItems =
     1024;  // more than a builder puts into one; with the path limit it bounds what a node expands to
 constexpr uint32_t kModeMask = 07777;

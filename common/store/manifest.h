@@ -49,6 +49,7 @@ struct Entry {
 };
 
 inline constexpr size_t kMaxNodeBytes = 1 << 20;
+inline constexpr size_t kMaxHoles = 16'384;  // of an entry
 inline constexpr size_t kMaxInlineChunks = 64;
 inline constexpr int kMaxHeight = 12;
 

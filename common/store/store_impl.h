@@ -122,7 +122,6 @@ class StoreImpl : public DatasetStore {
   // Keys, see store_keys.cc.
   absl::Status LoadKey();
   absl::Status Lock(const absl::Status& why);
-  absl::Status MakeKey(const std::string& wrapping_key);
   // Null when plain. FAILED_PRECONDITION: locked.
   absl::StatusOr<std::shared_ptr<const DatasetCipher>> Cipher();
   // Of what is encrypted: never null.
@@ -153,7 +152,6 @@ class StoreImpl : public DatasetStore {
     uint64_t bytes = 0;
     uint64_t live_bytes = 0;  // as it was when the pack was chosen, like
     uint64_t live_chunks = 0;
-    bool encrypted = false;
     bool must_go = false;  // also when something in it is damaged, so long as all of it can be read
   };
   absl::Status MendSidecar(PackId pack, bool encrypted, bool to_encrypt);
@@ -170,7 +168,7 @@ class StoreImpl : public DatasetStore {
   // are `missing`.
   absl::StatusOr<bool> TakeOut(PackId pack, const absl::flat_hash_set<Digest>& copied,
                                const absl::flat_hash_set<Digest>& handled, std::vector<Digest>* missing);
-  absl::Status RemovePacks(const std::map<PackId, bool>& packs);  // whether encrypted
+  absl::Status RemoveLeaving();
   uint64_t NewTicket() ABSL_LOCKS_EXCLUDED(mutex_);
   // That those end which are older than the ticket. UNAVAILABLE: not in time.
   absl::Status WaitForWriters(uint64_t before, absl::Duration patience, absl::Duration* waited);
@@ -181,6 +179,7 @@ class StoreImpl : public DatasetStore {
   absl::Mutex mutex_;      // never held over I/O
   absl::flat_hash_map<PackId, Pack> packs_ ABSL_GUARDED_BY(mutex_);  // sealed
   std::map<PackId, bool> unusable_ ABSL_GUARDED_BY(mutex_);          // could not be opened; whether encrypted
+  std::map<PackId, bool> leaving_ ABSL_GUARDED_BY(mutex_);           // taken out, with files that may be there yet
   uint64_t plain_packs_ ABSL_GUARDED_BY(mutex_) = 0;                 // of them, not encrypted
   absl::Status locked_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const DatasetCipher> cipher_ ABSL_GUARDED_BY(mutex_);  // null: no data key

@@ -103,6 +103,7 @@ absl::Status StoreImpl::Unlock() {
     absl::MutexLock lock(&mutex_);
     if (locked_.ok()) return absl::OkStatus();
     packs_.clear();
+    leaving_.clear();  // what is there comes back, to be collected once more
     plain_packs_ = 0;
     quarantined_.clear();
     wrapping_key_.clear();
