@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/patterns.h"
 #include "common/base/units.h"
 #include "common/config/when.h"
 #include "common/config/yaml.h"
@@ -303,6 +304,8 @@ class Checker {
       const std::string& pattern = patterns[i];
       if (pattern.empty() || pattern.find('\0') != std::string::npos || pattern.find('\n') != std::string::npos) {
         complain_(absl::StrCat(path, "[", i, "]"), "expected a pattern in gitignore's syntax on one line");
+      } else if (absl::Status parsed = PatternList::Parse({pattern}).status(); !parsed.ok()) {
+        complain_(absl::StrCat(path, "[", i, "]"), std::string(parsed.message()));
       }
     }
   }

@@ -135,6 +135,8 @@ const Broken kBroken[] = {
      "f.yaml:4:53: spec.retain.last: expected a whole number from 0 to 4294967295, found \"5\""},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, ignore: [\"\"]}\n",
      "f.yaml:4:47: spec.ignore[0]: expected a pattern in gitignore's syntax on one line"},
+    {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, include: [ok, \"[\"]}\n",
+     "f.yaml:4:52: spec.include[1]: pattern \"[\" has a bracket that is not closed; write \\[ for the character itself"},
     {"%kind: Dataset\nmetadata: {name: data}\nspec: {home: {site: core, path: /d}, ignore: x}\n",
      "f.yaml:4:46: spec.ignore: expected a list, found \"x\""},
     {"%kind: ReplicationPolicy\nmetadata: {name: r}\nspec: {}\n",

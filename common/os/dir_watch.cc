@@ -72,6 +72,7 @@ class Inotify : public DirWatch {
         event.watch = raw.wd;
         event.name.assign(name, ::strnlen(name, raw.len));
         event.directory = (raw.mask & IN_ISDIR) != 0;
+        event.moved = (raw.mask & (IN_MOVED_FROM | IN_MOVED_TO)) != 0;
         events->push_back(std::move(event));
         at = name + raw.len;
       }

@@ -29,6 +29,7 @@ struct DirEvent {
   int watch = -1;
   std::string name;
   bool directory = false;  // what `name` names
+  bool moved = false;      // it appeared, or is gone, by a change of its name
 };
 
 class DirWatch {

@@ -53,8 +53,8 @@ class TreeFile {
   virtual absl::Status Sync() = 0;
   virtual absl::StatusOr<NodeStat> Stat() = 0;
   // From OK until this is closed nobody writes to the file: who opens it for writing waits, for some seconds at most.
-  // UNAVAILABLE: somebody has it open for writing. UNIMPLEMENTED: the file system, or who owns the file, does not let
-  // this process know (fcntl(2), F_SETLEASE).
+  // UNAVAILABLE: somebody has it open for writing, or waits to; to be asked again. UNIMPLEMENTED: the file system, or
+  // who owns the file, does not let this process know (fcntl(2), F_SETLEASE).
   virtual absl::Status KeepUnwritten() = 0;
   virtual int fd() const = 0;
 };

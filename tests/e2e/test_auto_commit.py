@@ -71,7 +71,18 @@ class AutoCommit(f.FleetTest):
     def test_quiet(self):
         source = self.fleet.path("quiet")
         f.write(os.path.join(source, "a"), b"1")
-        self.fleet.apply(f.dataset_yaml("quiet", source, spec="commit: {quiet: 2s}"))
+        busy, over = os.path.join(source, "app.log"), threading.Event()   # what is ignored is never quiet
+
+        def log():
+            while not over.wait(0.3):
+                with open(busy, "a") as out:
+                    out.write("x")
+        f.write(busy, b"")
+        writer = threading.Thread(target=log)
+        writer.start()
+        self.addCleanup(writer.join)
+        self.addCleanup(over.set)
+        self.fleet.apply(f.dataset_yaml("quiet", source, spec='commit: {quiet: 2s}\nignore: ["*.log"]'))
         self.fleet.wait_version("quiet", 1, "core", timeout=30)
         for n in range(12):                                     # busy for longer than the quiet time: one version of it
             f.write(os.path.join(source, f"n{n}"), b"x")
@@ -79,7 +90,18 @@ class AutoCommit(f.FleetTest):
         self.assertLessEqual(self.numbers("quiet")[0], 2)
         f.wait_until(lambda: os.path.exists(os.path.join(self.fleet.current("core", "quiet"), "n11")), timeout=30,
                      what="the quiet tree was committed")
+        over.set()
+        writer.join()
+        os.remove(busy)
         self.assertFalse(f.differences(source, self.fleet.current("core", "quiet")))
+
+    def test_quiet_and_every(self):
+        source = self.fleet.path("both")
+        f.write(os.path.join(source, "a"), b"1")
+        self.fleet.apply(f.dataset_yaml("both", source, spec="commit: {quiet: 30s, every: 2s}"))
+        self.fleet.wait_version("both", 1, "core", timeout=20)
+        f.write(os.path.join(source, "a"), b"2")
+        self.fleet.wait_version("both", 2, "core", timeout=20)
 
     def test_a_growing_log_does_not_fail_every_commit(self):
         source = self.fleet.path("settle")

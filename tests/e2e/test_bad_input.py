@@ -343,6 +343,27 @@ class Sources(f.FleetTest):
         self.assertRegex(said, re.escape(inside) + " was unmounted while it was read")
         self.untouched("going", 1)
 
+    def test_a_source_on_a_disk_that_is_not_mounted_deletes_nothing_whatever_lies_in_its_place(self):
+        disk = self.fleet.path("disk")
+        source = os.path.join(disk, "recordings")
+        f.write(os.path.join(source, "early"), b"of a recorder that did not wait for the mount")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", disk], stderr=subprocess.DEVNULL)
+        for name in ("a", "b"):
+            f.write(os.path.join(source, name), b"1")
+        self.fleet.apply(f.dataset_yaml("recordings", source))
+        self.fleet.commit("recordings")
+        self.fleet.wait_version("recordings", 1, "core")
+        subprocess.run(["umount", disk], check=True)
+        for more in ((), ("--scan",), ("--dry-run",)):
+            self.refused("recordings", "mounted at " + re.escape(disk) + " .*--allow-empty", (f.CONFLICT,), *more)
+        self.fleet.restart("factory")
+        self.refused("recordings", "mounted at " + re.escape(disk))
+        self.untouched("recordings", 1)
+        self.fleet.commit("recordings", "--allow-empty")
+        self.fleet.wait_version("recordings", 2, "core")
+        f.wait_until(lambda: not f.differences(source, self.fleet.current("core", "recordings")), what="it was meant")
+
     def test_a_source_that_is_not_mounted_deletes_nothing_whatever_lies_in_its_place(self):
         source = self.dataset("volume")
 

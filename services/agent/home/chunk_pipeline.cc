@@ -139,7 +139,7 @@ absl::Status ChunkPipeline::Cut(bool last) {
   while (batch.cut < batch.size) {
     size_t left = batch.size - batch.cut;
     if (!last && left < chunker_->parameters().max()) break;
-    size_t n = chunker_->Next({batch.data.get() + batch.cut, left}, last);
+    size_t n = chunker_->Next({batch.data.get() + batch.cut, left});
     batch.pieces.emplace_back();
     batch.pieces.back().offset = batch.cut;
     batch.pieces.back().length = n;

@@ -36,12 +36,7 @@ class ChangeRun : public CommitRun {
   }
   void LeaveForLater(const std::string& path);
   void KeepRecord(const std::string& path, const os::NodeStat& stat);
-  bool Ignored(std::string_view path, bool directory) const {
-    return ignore_.Match(path, directory) == PatternList::Verdict::kMatch;
-  }
-  bool IgnoredAbove(std::string_view path) const;
   // With include patterns: what they let through is in the version, and the directories that lead there.
-  bool Included(std::string_view path, bool directory) const;
   absl::Status LeadTo(const std::string& path);
   absl::StatusOr<bool> LeadsSomewhere(const std::string& directory);
   absl::Status DropWhatLeadsNowhere();
@@ -65,37 +60,13 @@ void ChangeRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
   std::optional<ScanRecord> record = RecordOf(path, stat);
   if (!record && context_.source.consume) later_.emplace(path, ChangeKind::kItself);  // only with one is it consumed
   records_.Set(path, std::move(record));
-  if (stat.links > 1) {
-    links_.emplace_back(path, stat);  // the watch hears of it when it is in a version
-  } else {
-    WatchLinks(path, stat);
-  }
-}
-
-bool ChangeRun::IgnoredAbove(std::string_view path) const {
-  if (ignore_.empty()) return false;
-  for (size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
-    if (Ignored(path.substr(0, slash), true)) return true;
-  }
-  return false;
-}
-
-bool ChangeRun::Included(std::string_view path, bool directory) const {
-  if (include_.empty()) return true;
-  bool included = false;
-  auto judge = [&](std::string_view part, bool is_directory) {
-    const PatternList::Verdict verdict = include_.Match(part, is_directory);
-    if (verdict != PatternList::Verdict::kNone) included = verdict == PatternList::Verdict::kMatch;
-  };
-  for (size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
-    judge(path.substr(0, slash), true);
-  }
-  judge(path, directory);
-  return included;
+  // The watch hears of it when it is in a version. One that had several names may still be written by a lost one.
+  const bool had_more = context_.watch->LookAgain(MakeScanRecord(path, stat)) != SourceWatch::Link::kNew;
+  if (stat.links > 1 || had_more) links_.emplace_back(path, stat);
 }
 
 absl::Status ChangeRun::LeadTo(const std::string& path) {
-  if (include_.empty()) return absl::OkStatus();
+  if (selection_->include.empty()) return absl::OkStatus();
   for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
     const std::string directory = path.substr(0, slash);
     if (!led_.insert(directory).second) continue;
@@ -123,7 +94,7 @@ absl::Status ChangeRun::LeadTo(const std::string& path) {
 // Something that the patterns let through is below it, by the edits or still from before.
 absl::StatusOr<bool> ChangeRun::LeadsSomewhere(const std::string& directory) {
   auto leads = [&](const store::Entry& entry) {
-    return entry.type != store::EntryType::kDirectory || Included(entry.path, true);
+    return entry.type != store::EntryType::kDirectory || selection_->Included(entry.path, true);
   };
   for (auto it = edits_.upper_bound(directory); it != edits_.end() && store::IsBelow(it->first, directory); ++it) {
     if (it->second.entry && leads(*it->second.entry)) return true;
@@ -157,9 +128,9 @@ absl::Status ChangeRun::DropWhatLeadsNowhere() {
   std::set<std::string, ManifestOrder> doubtful;  // directories from which something went
   for (const auto& [path, edit] : edits_) {
     if (edit.entry && !edit.clear_below) continue;
-    if (edit.entry && !Included(path, true)) doubtful.insert(path);
+    if (edit.entry && !selection_->Included(path, true)) doubtful.insert(path);
     for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
-      if (!Included(path.substr(0, slash), true)) doubtful.insert(path.substr(0, slash));
+      if (!selection_->Included(path.substr(0, slash), true)) doubtful.insert(path.substr(0, slash));
     }
   }
   for (auto directory = doubtful.rbegin(); directory != doubtful.rend(); ++directory) {  // the deepest first
@@ -177,7 +148,7 @@ absl::StatusOr<std::optional<WalkItem>> ChangeRun::Find(const std::string& path)
     scan_ = !absl::IsNotFound(stat.status());
     return std::nullopt;
   }
-  if (Ignored(path, stat->type == os::NodeType::kDirectory)) return std::nullopt;
+  if (selection_->Ignored(path, stat->type == os::NodeType::kDirectory)) return std::nullopt;
   item.path = item.name = path;
   item.stat = *stat;
   item.dir = root_.get();
@@ -193,12 +164,10 @@ void ChangeRun::Absent(const std::string& path) {
 
 absl::Status ChangeRun::VisitFile(const WalkItem& item, const store::Entry* previous) {
   ++counts_.files;
-  if (item.stat.links > 1) {
-    const SourceWatch::Link link = context_.watch->LookAgain(MakeScanRecord(item.path, item.stat));
-    const bool stays = !clearing_ && previous != nullptr && previous->type == store::EntryType::kFile;
-    if (link == SourceWatch::Link::kSame && stays) return absl::OkStatus();
-    if (link == SourceWatch::Link::kNew) scan_ = true;  // its other names are not known
-  }
+  const SourceWatch::Link link = context_.watch->LookAgain(MakeScanRecord(item.path, item.stat));
+  const bool stays = !clearing_ && previous != nullptr && previous->type == store::EntryType::kFile;
+  if (link == SourceWatch::Link::kSame && stays) return absl::OkStatus();
+  if (link == SourceWatch::Link::kNew && item.stat.links > 1) scan_ = true;  // its other names are not known
   if (Unsettled(item.stat)) {
     LeaveForLater(item.path);
     if (previous == nullptr || previous->type != store::EntryType::kFile) return Absent(item.path), absl::OkStatus();
@@ -236,7 +205,7 @@ absl::Status ChangeRun::Visit(const WalkItem& item, const store::Entry* previous
   BW_RETURN_IF_ERROR(CheckCancelled());
   BW_RETURN_IF_ERROR(CheckPath(item.path));
   if (edits_.size() + later_.size() > kMaxEdits) scan_ = true;
-  if (!Included(item.path, item.stat.type == os::NodeType::kDirectory)) {
+  if (!selection_->Included(item.path, item.stat.type == os::NodeType::kDirectory)) {
     VisitExcluded(item, previous);
     return absl::OkStatus();
   }
@@ -272,10 +241,10 @@ absl::Status ChangeRun::VisitTree(const WalkItem& top) {
   BW_RETURN_IF_ERROR(Annotate(own_.Check(stat), Label(top.path)));
   context_.watch->Enter(**dir, top.path);
   const std::string prefix = top.path + "/";
-  TreeWalker walker(
-      dir->get(), context_.source.path + "/" + top.path, [&](std::string_view path, const os::NodeStat& stat) {
-        return ignore_.empty() || !Ignored(prefix + std::string(path), stat.type == os::NodeType::kDirectory);
-      });
+  TreeWalker walker(dir->get(), context_.source.path + "/" + top.path,
+                    [&](std::string_view path, const os::NodeStat& stat) {
+                      return !selection_->Ignored(prefix + std::string(path), stat.type == os::NodeType::kDirectory);
+                    });
   walker.Refuse([this](const os::NodeStat& below) { return own_.Check(below); });
   walker.BeforeListing(
       [&](os::TreeDir& below, std::string_view path) { context_.watch->Enter(below, prefix + std::string(path)); });
@@ -294,19 +263,27 @@ absl::Status ChangeRun::VisitTree(const WalkItem& top) {
 }
 
 absl::Status ChangeRun::LookAt(const std::string& path, ChangeKind kind) {
-  if (IgnoredAbove(path)) return absl::OkStatus();
+  if (selection_->IgnoredAbove(path)) return absl::OkStatus();
   BW_ASSIGN_OR_RETURN(std::optional<WalkItem> item, Find(path));
   if (scan_) return absl::OkStatus();
-  if (!item) return Absent(path), absl::OkStatus();
+  if (!item && kind != ChangeKind::kContent) return Absent(path), absl::OkStatus();
   BW_ASSIGN_OR_RETURN(std::optional<store::Entry> previous,
                       store::FindEntry(&base_, newest_->record.manifest_root, path));
+  if (!item) {
+    // Written through a descriptor that was opened by this name: what it leads to may have another by now. Not where
+    // its directory went with it: that is a change of its own.
+    const size_t slash = path.rfind('/');
+    const bool went_alone = slash == std::string::npos || root_->Stat(path.substr(0, slash)).ok();
+    scan_ = !previous && went_alone && absl::IsNotFound(root_->Stat(path).status());
+    return Absent(path), absl::OkStatus();
+  }
   const bool directory = item->stat.type == os::NodeType::kDirectory;
   const bool was_directory = previous && previous->type == store::EntryType::kDirectory;
   if (was_directory && !directory) records_.DropBelow(path);
   BW_RETURN_IF_ERROR(Visit(*item, previous ? &*previous : nullptr));
   if (!directory) return absl::OkStatus();
   // One that the patterns leave out is watched all the same: what came into it is a change of its own.
-  if (!previous && kind == ChangeKind::kItself && !Included(path, true)) return absl::OkStatus();
+  if (!previous && kind != ChangeKind::kTree && !selection_->Included(path, true)) return absl::OkStatus();
   if (kind == ChangeKind::kTree || !was_directory) return VisitTree(*item);
   absl::Status readable = root_->OpenDir(path).status();
   return readable.ok() || absl::IsNotFound(readable) ? absl::OkStatus() : Annotate(readable, Label(path));
@@ -355,7 +332,7 @@ absl::StatusOr<std::optional<CommitOutcome>> ChangeRun::Commit(const PathChanges
   }
   BW_RETURN_IF_ERROR(CheckSource());
   if (!StillMounted()) return std::nullopt;
-  if (!scan_ && !include_.empty()) BW_RETURN_IF_ERROR(DropWhatLeadsNowhere());
+  if (!scan_ && !selection_->include.empty()) BW_RETURN_IF_ERROR(DropWhatLeadsNowhere());
   if (scan_) return std::nullopt;
   std::vector<store::ManifestEdit> edits;
   edits.reserve(edits_.size());

@@ -1,7 +1,10 @@
 // Commits of what a watch saw, beside commits that scan: the versions must be the same, whatever happened to the
 // source.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <fstream>
 #include <optional>
 #include <random>
 
@@ -173,6 +176,31 @@ TEST_F(ChangesTest, RandomChangesGiveTheVersionThatAScanGives) {
   }
 }
 
+// The walk has listed the names above it before, and comes to the place where it was after it went.
+TEST_F(ChangesTest, WhatIsRenamedWhileItIsWalkedIsNotLost) {
+  for (const char* name : {"b/x", "z/1", "z/2"}) WriteText(Path(name), name);
+  ASSERT_TRUE(Watching().ok());
+  WriteText(Path("b/large"), Noise(24 << 20));
+  bool renamed = false;
+  CommitOptions scan;
+  scan.scan = true;
+  auto outcome = watching_.Commit(
+      spec_, scan,
+      [&](const CommitProgress& progress) {
+        if (renamed || progress.read_bytes < (4 << 20)) return;
+        renamed = true;
+        fs::rename(Path("z"), Path("a"));
+      },
+      os::Clock::System(), &watch_);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  ASSERT_TRUE(renamed);
+  const auto entries = watching_.Entries(outcome->version);
+  EXPECT_EQ(entries.count("a/1"), 1u);
+  EXPECT_EQ(entries.count("z/1"), 0u);
+  ASSERT_TRUE(scanning_.Commit(spec_).ok());
+  Agree();
+}
+
 TEST_F(ChangesTest, IncludePatternsNeedNoScan) {
   spec_.include = {"*.log", "!old.log", "keep/"};
   for (const char* name : {"a/b/1.log", "a/b/1.tmp", "c/2.tmp", "keep/x/y", "top.log"}) WriteText(Path(name), name);
@@ -212,6 +240,79 @@ TEST_F(ChangesTest, AFileThatIsReachedThroughAnotherNameIsSeen) {
   EXPECT_EQ(ReadText(Path("d/f")), "two");
   fs::remove(temp_ / "elsewhere");
   EXPECT_FALSE(Agree());
+}
+
+// What inotify says then names a file that is not there any more.
+TEST_F(ChangesTest, AWriteByANameThatIsGoneIsSeen) {
+  WriteText(Path("d/other"), "1");
+  std::ofstream linked(Path("d/.tmp"), std::ios::app);
+  linked << "one" << std::flush;
+  fs::create_hard_link(Path("d/.tmp"), Path("d/final"));
+  fs::remove(Path("d/.tmp"));
+  const int nameless = ::open(Path("d").c_str(), O_TMPFILE | O_RDWR, 0644);
+  ASSERT_GE(nameless, 0);
+  const std::string by_descriptor = "/proc/self/fd/" + std::to_string(nameless);
+  ASSERT_EQ(::linkat(AT_FDCWD, by_descriptor.c_str(), AT_FDCWD, Path("d/named").c_str(), AT_SYMLINK_FOLLOW), 0);
+  Agree();
+  Rest();
+  for (int i = 0; i < 2; ++i) {
+    linked << "two" << std::flush;
+    Agree();
+    ASSERT_EQ(::write(nameless, "more", 4), 4);
+    Agree();
+  }
+  linked.close();
+  ::close(nameless);
+  Agree();
+  WriteText(Path("d/other"), "2");
+  EXPECT_FALSE(Agree()) << "nobody writes without a name any more";
+}
+
+TEST_F(ChangesTest, AFileThatHadAnotherNameOutsideIsSeen) {
+  WriteText(temp_ / "beside", "one");
+  fs::create_directories(Path("d"));
+  fs::create_hard_link(temp_ / "beside", Path("d/f"));
+  std::ofstream writer(temp_ / "beside", std::ios::app);
+  Agree();
+  fs::remove(temp_ / "beside");
+  Agree();
+  Rest();
+  writer << "two" << std::flush;
+  EXPECT_FALSE(Agree());
+  EXPECT_FALSE(Agree());
+}
+
+// A program that replaces a file writes under another name before: no reason to scan.
+TEST_F(ChangesTest, ReplacingAFileNeedsNoScan) {
+  WriteText(Path("d/f"), "1");
+  Agree();
+  Rest();
+  for (int i = 0; i < 3; ++i) {
+    WriteText(Path("d/.new"), std::to_string(i));
+    if (i == 1) {
+      EXPECT_FALSE(Agree()) << "half way";
+    }
+    fs::rename(Path("d/.new"), Path("d/f"));
+    WriteText(Path("d/scratch"), "x");
+    fs::remove(Path("d/scratch"));
+    EXPECT_FALSE(Agree());
+  }
+}
+
+TEST_F(ChangesTest, WhenItLastChangedIsSaidOfWhatBelongsToTheDataset) {
+  spec_.ignore = {"*.log", "/scratch/"};
+  WriteText(Path("f"), "1");
+  WriteText(Path("app.log"), "1");
+  WriteText(Path("scratch/x"), "1");
+  ASSERT_TRUE(Watching().ok());
+  Rest();
+  const std::optional<absl::Time> before = watch_.LastChange();
+  ASSERT_TRUE(before);
+  WriteText(Path("app.log"), "22");
+  WriteText(Path("scratch/x"), "22");
+  EXPECT_EQ(watch_.LastChange(), before);
+  WriteText(Path("f"), "22");
+  EXPECT_GT(watch_.LastChange(), before);
 }
 
 TEST_F(ChangesTest, AFileOfSeveralNamesStaysWhereItsDirectoryWentAndCameBack) {

@@ -94,13 +94,14 @@ absl::Status CommitRun::StoreNode(const Digest& digest, std::string_view encoded
 }
 
 absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
-  BW_ASSIGN_OR_RETURN(include_, PatternList::Parse(context_.source.include));
-  BW_ASSIGN_OR_RETURN(ignore_, PatternList::Parse(context_.source.ignore));
+  BW_ASSIGN_OR_RETURN(Selection selection, Selection::Parse(context_.source.include, context_.source.ignore));
+  selection_ = std::make_shared<const Selection>(std::move(selection));
   BW_ASSIGN_OR_RETURN(root_, OpenSource());
   BW_ASSIGN_OR_RETURN(root_stat_, root_->Stat(""));
   BW_ASSIGN_OR_RETURN(link_, os::IsSymlink(context_.source.path));
   BW_ASSIGN_OR_RETURN(const std::vector<os::DirectoryId> up, os::DirectoriesUpFrom(*root_));
-  source_mounted_ = up.size() > 1 && up[0].device != up[1].device;
+  for (size_t i = 0; i + 1 < up.size(); ++i) mounts_up_.push_back(up[i].device != up[i + 1].device);
+  BW_ASSIGN_OR_RETURN(real_path_, os::RealPath(context_.source.path));
   remembered_ = LoadSourceMemory(dataset_.files, dataset_.directory);
   if (link_ && remembered_.path == context_.source.path && !remembered_.link) {
     // An admin's link was there from the start; this one is of whoever may write beside the source.
@@ -111,7 +112,7 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
   }
   BW_ASSIGN_OR_RETURN(own_, OwnDirectories::Find(context_.source.own));
   BW_RETURN_IF_ERROR(own_.CheckSource(*root_, context_.source.path, [this](std::string_view directory) {
-    return ignore_.Match(directory, true) == PatternList::Verdict::kMatch;
+    return selection_->Ignored(directory, true);
   }));
   const std::string mounts = os::MountsBelow(*root_).value_or("");  // without /proc nothing is watched anyway
   reading_ = absl::StrCat(Reading(dataset_, context_.source, root_stat_), "\n", link_, " ", context_.source.path, "\n",
@@ -140,8 +141,17 @@ absl::Status CommitRun::Open(ChunkPipeline::EntrySink sink) {
   return absl::OkStatus();
 }
 
+std::optional<std::string> CommitRun::Mount() const {
+  std::string at = real_path_;
+  for (size_t up = 0; up < mounts_up_.size() && !at.empty(); ++up, at.resize(at.rfind('/'))) {
+    if (mounts_up_[up]) return up == 0 ? "" : at;
+  }
+  return std::nullopt;
+}
+
 absl::StatusOr<bool> CommitRun::IsMounted(const std::string& path) {
-  if (path.empty()) return source_mounted_;
+  if (path.empty()) return !mounts_up_.empty() && mounts_up_[0];
+  if (path[0] == '/') return Mount() == path;
   const size_t slash = path.rfind('/');
   BW_ASSIGN_OR_RETURN(const os::NodeStat above,
                       slash == std::string::npos ? root_stat_ : root_->Stat(path.substr(0, slash)));
@@ -171,12 +181,15 @@ absl::Status CommitRun::CheckMounts() {
     mounts_changed_ = true;
     if (context_.options.allow_empty || context_.source.keep_absent) continue;
     // Where all of it is there still, it lies on the file system below now.
-    BW_ASSIGN_OR_RETURN(const bool lacks, LacksSomethingOf(path));
+    const bool above = path.starts_with('/');
+    BW_ASSIGN_OR_RETURN(const bool lacks, LacksSomethingOf(above ? "" : path));
     if (!lacks) continue;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "a file system was mounted at ", path.empty() ? absl::StrCat("source ", context_.source.path) : Label(path),
-        " and is not there any more; no version was made and nothing deleted: mount it, or if that is meant: "
-        "--allow-empty"));
+    const std::string source = absl::StrCat("source ", context_.source.path);
+    return absl::FailedPreconditionError(
+        absl::StrCat(above ? absl::StrCat(source, " lay on the file system mounted at ", path, " and does not any more")
+                           : absl::StrCat("a file system was mounted at ", path.empty() ? source : Label(path),
+                                          " and is not there any more"),
+                     "; no version was made and nothing deleted: mount it, or if that is meant: --allow-empty"));
   }
   return absl::OkStatus();
 }
@@ -227,12 +240,7 @@ std::optional<ScanRecord> CommitRun::RecordOf(const std::string& path, const os:
 }
 
 void CommitRun::WatchLinks(const std::string& path, const os::NodeStat& stat) {
-  if (context_.watch == nullptr) return;
-  if (stat.links > 1) {
-    context_.watch->LookAlways(path, RecordOf(path, stat));
-  } else {
-    context_.watch->LookNoMore(path);
-  }
+  if (context_.watch != nullptr) context_.watch->LookAlways(path, RecordOf(path, stat));
 }
 
 absl::StatusOr<ReadResult> CommitRun::ReadContent(const WalkItem& item, os::NodeStat* stat) {

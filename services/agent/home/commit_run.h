@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/base/patterns.h"
 #include "common/chunk/fastcdc.h"
 #include "common/os/tree.h"
 #include "services/agent/home/chunk_pipeline.h"
@@ -20,7 +21,6 @@
 #include "services/agent/home/content_reader.h"
 #include "services/agent/home/display_path.h"
 #include "services/agent/home/own_directories.h"
-#include "services/agent/home/patterns.h"
 #include "services/agent/home/scan_cache.h"
 #include "services/agent/home/source_memory.h"
 #include "services/agent/home/source_watch.h"
@@ -103,15 +103,17 @@ class CommitRun {
   const CommitContext context_;
   DatasetHandle& dataset_;
   mutable BaseNodes base_;
-  PatternList include_;
-  PatternList ignore_;
+  std::shared_ptr<const Selection> selection_;
   OwnDirectories own_;
   std::unique_ptr<os::TreeDir> root_;
   os::NodeStat root_stat_;
   std::string reading_;  // of WatchBinding
   SourceMemory remembered_;
+  // Where the file system that the source lies on is mounted, as SourceMemory names it; nothing: at /.
+  std::optional<std::string> Mount() const;
   bool link_ = false;                 // the source's path is a symlink
-  bool source_mounted_ = false;       // the source is the root of a file system
+  std::string real_path_;             // of the source
+  std::vector<bool> mounts_up_;       // whether it, the directory above it, ... is the root of a file system
   bool mounts_changed_ = false;       // since it was
   std::vector<std::string> mounted_;  // still, when the commit began, of what was remembered
   absl::Time started_;

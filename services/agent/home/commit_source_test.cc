@@ -88,6 +88,7 @@ TEST_F(CommitterTest, AFileSystemThatWasMountedInTheSourceIsMissed) {
     return dataset_.Commit(Spec(), options, nullptr, &clock_, &watch);
   };
   ASSERT_TRUE(commit().ok());
+  const SourceMemory there = LoadSourceMemory(dataset_.handle().files, dataset_.handle().directory);
   auto remember = [&] {
     ASSERT_TRUE(KeepSourceMemory(dataset_.handle().files, dataset_.handle().directory,
                                  {.path = source_, .mounts = {"a/disk", "a/not-in-the-version"}})
@@ -95,7 +96,7 @@ TEST_F(CommitterTest, AFileSystemThatWasMountedInTheSourceIsMissed) {
   };
   remember();
   ASSERT_TRUE(commit().ok());  // it is a directory with files now: they are what is committed
-  EXPECT_THAT(LoadSourceMemory(dataset_.handle().files, dataset_.handle().directory).mounts, IsEmpty());
+  EXPECT_EQ(LoadSourceMemory(dataset_.handle().files, dataset_.handle().directory), there);
   remember();
   auto refused = [&] {
     auto outcome = commit();
@@ -118,6 +119,33 @@ TEST_F(CommitterTest, AFileSystemThatWasMountedInTheSourceIsMissed) {
   EXPECT_THAT(Paths(*outcome), ElementsAre("keep"));
   WriteText(At("keep"), "2");
   EXPECT_TRUE(commit().ok());
+}
+
+TEST_F(CommitterTest, TheFileSystemThatTheSourceLayOnIsMissed) {
+  WriteText(At("x"), "1");
+  WriteText(At("y"), "1");
+  ASSERT_TRUE(dataset_.Commit(Spec()).ok());
+  const SourceMemory there = LoadSourceMemory(dataset_.handle().files, dataset_.handle().directory);
+  auto remember = [&] {
+    ASSERT_TRUE(KeepSourceMemory(dataset_.handle().files, dataset_.handle().directory,
+                                 {.path = source_, .mounts = {temp_.str()}})
+                    .ok());
+  };
+  remember();
+  ASSERT_TRUE(dataset_.Commit(Spec()).ok()) << "all of it is there";
+  EXPECT_EQ(LoadSourceMemory(dataset_.handle().files, dataset_.handle().directory), there);
+  remember();
+  fs::remove(At("x"));
+  auto refused = dataset_.Commit(Spec());
+  ASSERT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition) << refused.status();
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr(temp_.str()));
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("--allow-empty"));
+  CommitOptions meant;
+  meant.allow_empty = true;
+  ASSERT_TRUE(dataset_.Commit(Spec(), meant).ok());
+  fs::remove(At("y"));
+  WriteText(At("z"), "1");
+  EXPECT_TRUE(dataset_.Commit(Spec()).ok()) << "once meant, it need not be said again";
 }
 
 TEST_F(CommitterTest, ALinkThatTookTheSourcesPlaceIsNotFollowed) {

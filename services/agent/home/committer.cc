@@ -13,12 +13,14 @@
 namespace bailiwick::agent {
 namespace {
 
+constexpr int kMaxWalks = 3;
 constexpr absl::Duration kCounting = absl::Milliseconds(500);  // a count that takes longer is not worth its wait
 
 class ScanRun : public CommitRun {
  public:
   explicit ScanRun(const CommitContext& context) : CommitRun(context) {}
-  absl::StatusOr<CommitOutcome> Run();
+  // Nothing: while it was walked something was renamed, and something is missing; only with `doubt`.
+  absl::StatusOr<std::optional<CommitOutcome>> Run(bool doubt);
 
  private:
   absl::Status Prepare();
@@ -61,6 +63,7 @@ class ScanRun : public CommitRun {
   uint64_t taken_ = 0;                 // entries from the source, not from the previous version; no directories
   uint64_t directories_ = 0;           // the same
   bool had_files_ = false;             // or symlinks: the previous version
+  bool lacks_some_ = false;            // of what the previous version has
   std::vector<uint64_t> devices_;      // by depth, of the current path's directories
   SourceMemory seen_;
   PathChanges later_;
@@ -78,7 +81,7 @@ absl::Status ScanRun::Prepare() {
       [this](const Digest& digest, std::string_view encoded) { return StoreNode(digest, encoded); });
   cache_ = std::make_unique<ScanCache>(dataset_.files, ScanCachePath(dataset_.directory),
                                        newest_ ? newest_->record.manifest_root : Digest());
-  if (context_.watch != nullptr) context_.watch->Begin(*root_);
+  if (context_.watch != nullptr) context_.watch->Begin(*root_, selection_);
   if (!newest_ || (context_.reread && !context_.source.keep_absent)) return absl::OkStatus();
   cursor_ = std::make_unique<store::ManifestCursor>(&base_, newest_->record.manifest_root);
   return NextPrevious();
@@ -131,7 +134,10 @@ absl::StatusOr<const store::Entry*> ScanRun::Previous(std::string_view path) {
 }
 
 absl::Status ScanRun::Absent(const store::Entry& entry) {
-  if (!context_.source.keep_absent) return absl::OkStatus();
+  if (!context_.source.keep_absent) {
+    lacks_some_ = true;
+    return absl::OkStatus();
+  }
   // Where a directory became something else, what it held has no place any more.
   if (!last_leaf_.empty() && store::IsBelow(entry.path, last_leaf_)) return absl::OkStatus();
   if (!CheckNotRedacted(entry).ok()) return absl::OkStatus();  // not kept: there is nothing left of it to keep
@@ -152,10 +158,10 @@ absl::Status ScanRun::Emit(store::Entry entry) {
 }
 
 bool ScanRun::Included(const WalkItem& item) {
-  if (include_.empty()) return true;
+  if (selection_->include.empty()) return true;
   size_t depth = static_cast<size_t>(std::count(item.path.begin(), item.path.end(), '/'));
   bool directory = item.stat.type == os::NodeType::kDirectory;
-  PatternList::Verdict verdict = include_.Match(item.path, directory);
+  PatternList::Verdict verdict = selection_->include.Match(item.path, directory);
   bool included = verdict == PatternList::Verdict::kMatch;
   if (verdict == PatternList::Verdict::kNone) included = depth > 0 && included_above_[depth - 1];
   included_above_.resize(depth);
@@ -303,8 +309,7 @@ absl::Status ScanRun::Visit(WalkItem& item) {
 
 TreeWalker::Filter ScanRun::Ignore() {
   return [this](std::string_view path, const os::NodeStat& stat) {
-    return ignore_.empty() ||
-           ignore_.Match(path, stat.type == os::NodeType::kDirectory) != PatternList::Verdict::kMatch;
+    return !selection_->Ignored(path, stat.type == os::NodeType::kDirectory);
   };
 }
 
@@ -331,16 +336,16 @@ absl::Status ScanRun::Scan() {
 absl::Status ScanRun::CheckMountsStayed() {
   if (context_.options.allow_empty || context_.source.keep_absent) return absl::OkStatus();
   auto ignored = [this](const std::string& path) {
-    for (size_t end = path.find('/');; end = path.find('/', end + 1)) {
-      if (ignore_.Match(path.substr(0, end), true) == PatternList::Verdict::kMatch) return true;
-      if (end == std::string::npos) return false;
-    }
+    return selection_->Ignored(path, true) || selection_->IgnoredAbove(path);
   };
   for (const std::string& path : mounted_) {
     const bool there = IsMounted(path).value_or(false);
-    if (there && (path.empty() || seen_.mounts.count(path) != 0 || ignored(path))) continue;
+    if (there && (path.empty() || path[0] == '/' || seen_.mounts.count(path) != 0 || ignored(path))) continue;
     return absl::FailedPreconditionError(absl::StrCat(
-        "the file system at ", path.empty() ? absl::StrCat("source ", context_.source.path) : Label(path),
+        "the file system at ",
+        path.empty()     ? absl::StrCat("source ", context_.source.path)
+        : path[0] == '/' ? path
+                         : Label(path),
         " was unmounted while it was read; no version was made and nothing deleted: mount it and commit again"));
   }
   return absl::OkStatus();
@@ -367,7 +372,7 @@ absl::Status ScanRun::CheckNotEmpty() {
                                                     "correct the patterns, or if that is meant: --allow-empty"));
 }
 
-absl::StatusOr<CommitOutcome> ScanRun::Run() {
+absl::StatusOr<std::optional<CommitOutcome>> ScanRun::Run(bool doubt) {
   BW_RETURN_IF_ERROR(CheckCancelled());
   BW_RETURN_IF_ERROR(Prepare());
   Expect();
@@ -378,13 +383,14 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
   }
   BW_RETURN_IF_ERROR(CheckSource());
   BW_RETURN_IF_ERROR(CheckMountsStayed());
+  if (doubt && lacks_some_ && context_.watch != nullptr && context_.watch->Renamed()) return std::nullopt;
   BW_RETURN_IF_ERROR(CheckNotEmpty());
   if (preview()) {
     BW_RETURN_IF_ERROR(context_.preview->Finish());
-    return std::move(outcome_);
+    return std::optional<CommitOutcome>(std::move(outcome_));
   }
   seen_.link = link_;
-  if (source_mounted_) seen_.mounts.insert("");
+  if (std::optional<std::string> mount = Mount()) seen_.mounts.insert(*std::move(mount));
   seen_.path = context_.source.path;  // before the version: it is what the next commit compares the source with
   if (absl::Status kept = KeepSourceMemory(dataset_.files, dataset_.directory, seen_); !kept.ok())
     return Described(kept);
@@ -398,12 +404,22 @@ absl::StatusOr<CommitOutcome> ScanRun::Run() {
   }
   outcome_.scanned = true;
   Report();
-  return std::move(outcome_);
+  return std::optional<CommitOutcome>(std::move(outcome_));
 }
 
 }  // namespace
 
-absl::StatusOr<CommitOutcome> CommitByScan(const CommitContext& context) { return ScanRun(context).Run(); }
+// What is renamed while it is walked may be met under neither name, and would be deleted from the version.
+absl::StatusOr<CommitOutcome> CommitByScan(const CommitContext& context) {
+  for (int walks = 1; walks < kMaxWalks; ++walks) {
+    ScanRun run(context);
+    BW_ASSIGN_OR_RETURN(std::optional<CommitOutcome> outcome, run.Run(/*doubt=*/true));
+    if (outcome) return *std::move(outcome);
+  }
+  ScanRun run(context);  // it never stops: what this one misses is a change that the watch saw, for the next commit
+  BW_ASSIGN_OR_RETURN(std::optional<CommitOutcome> outcome, run.Run(/*doubt=*/false));
+  return *std::move(outcome);
+}
 
 namespace {
 

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/patterns.h"
 #include "common/base/status.h"
 #include "common/os/tree.h"
 #include "services/agent/home/display_path.h"
-#include "services/agent/home/patterns.h"
 #include "services/agent/home/scan_cache.h"
 #include "services/agent/home/tree_walker.h"
 
@@ -68,8 +68,11 @@ absl::StatusOr<Taking> Take(const WalkItem& item, const std::function<absl::Stat
   }
   BW_ASSIGN_OR_RETURN(os::NodeStat now, (*file)->Stat());
   if (!Same(now, item.stat) || now.ctime_ns != item.stat.ctime_ns) return Taking::kStays;
+  // Who opens it for writing from here on waits for the lease to end, and would write into nothing.
+  auto awaited = [&] { return absl::IsUnavailable((*file)->KeepUnwritten()); };
   const std::string going = absl::StrCat(item.name.substr(0, item.name.rfind('/') + 1), kGoing);
   if (item.name == going) {  // left by a crash, and in a version under this name since
+    if (awaited()) return Taking::kStays;
     BW_RETURN_IF_ERROR(item.dir->RemoveFile(going));
     return Taking::kGone;
   }
@@ -77,11 +80,11 @@ absl::StatusOr<Taking> Take(const WalkItem& item, const std::function<absl::Stat
   BW_RETURN_IF_ERROR(item.dir->Rename(item.name, going));
   BW_ASSIGN_OR_RETURN(os::NodeStat renamed, item.dir->Stat(going));
   BW_ASSIGN_OR_RETURN(os::NodeStat open, (*file)->Stat());
-  if (Same(renamed, item.stat) && Same(open, item.stat)) {
+  if (Same(renamed, item.stat) && Same(open, item.stat) && !awaited()) {
     BW_RETURN_IF_ERROR(item.dir->RemoveFile(going));
     return Taking::kGone;
   }
-  // Another file came to the name, or it was written to: it gets its name back, unless that is taken again.
+  // Another file came to the name, or it is written to: it gets its name back, unless that is taken again.
   absl::Status back = item.dir->Link(*item.dir, going, item.name);
   if (absl::IsAlreadyExists(back)) return Taking::kStays;
   BW_RETURN_IF_ERROR(back);

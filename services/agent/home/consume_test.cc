@@ -1,7 +1,14 @@
 #include "services/agent/home/consume.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
 
 #include "services/agent/home/dataset_fixture.h"
 #include "services/agent/home/source_watch.h"
@@ -48,6 +55,39 @@ class ConsumeTest : public ::testing::Test {
   SourceWatch watch_;
   int recorded_ = 0;
 };
+
+// As a logger comes at just the wrong moment: it sees that the file is opened, and opens it too.
+TEST_F(ConsumeTest, WhoOpensItMeanwhileToAppendLosesNothing) {
+  constexpr int kFiles = 400;
+  for (int i = 0; i < kFiles; ++i) Write("f" + std::to_string(i), "one");
+  const store::CatalogVersion version = Commit();
+  const int watch = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  ASSERT_GE(watch, 0);
+  ASSERT_GE(::inotify_add_watch(watch, spec_.path.c_str(), IN_OPEN), 0);
+  std::atomic<bool> over = false;
+  std::atomic<int> lost = 0;
+  std::thread logger([&] {
+    alignas(inotify_event) char buffer[64 << 10];
+    while (!over) {
+      const ssize_t n = ::read(watch, buffer, sizeof buffer);
+      for (ssize_t at = 0; at < n;) {
+        const auto* event = reinterpret_cast<const inotify_event*>(buffer + at);
+        at += static_cast<ssize_t>(sizeof *event + event->len);
+        if (event->len == 0 || at < n) continue;  // the newest alone: it is being looked at
+        const int file = ::open(At(event->name).c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+        if (file < 0) continue;
+        struct stat st = {};
+        if (::write(file, "two", 3) == 3 && ::fstat(file, &st) == 0 && st.st_nlink == 0) ++lost;
+        ::close(file);
+      }
+    }
+  });
+  Consume(version);
+  over = true;
+  logger.join();
+  ::close(watch);
+  EXPECT_EQ(lost, 0);
+}
 
 TEST_F(ConsumeTest, WhatAVersionHoldsLeavesTheSourceAndStaysInTheNext) {
   Write("a/1", "one");

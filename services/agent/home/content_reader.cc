@@ -12,9 +12,10 @@ namespace {
 
 constexpr size_t kReadBytes = 1 << 20;
 constexpr absl::Duration kWaits[] = {absl::Milliseconds(10), absl::Milliseconds(50), absl::Milliseconds(200)};
-constexpr uint64_t kProbeStep = 1 << 20;  // a hole is looked at once a MiB: 64 GiB of them take a fraction of a second
+// A hole is looked at once a MiB, 64 GiB of them in a fraction of a second; where a file has more, farther apart.
+constexpr uint64_t kProbeStep = 1 << 20;
+constexpr uint64_t kMaxProbes = 64 << 10;
 constexpr size_t kProbeBytes = 4096;
-constexpr size_t kMaxHoles = 16'384;  // of an entry of a manifest
 
 bool SameState(const os::NodeStat& a, const os::NodeStat& b) {
   return a.size == b.size && a.mtime_ns == b.mtime_ns && a.ctime_ns == b.ctime_ns;
@@ -22,12 +23,12 @@ bool SameState(const os::NodeStat& a, const os::NodeStat& b) {
 
 // Leaves the largest, of those that are as large the first: the same whatever they were picked from.
 void KeepLargest(std::vector<store::Hole>* holes) {
-  if (holes->size() <= kMaxHoles) return;
-  std::nth_element(holes->begin(), holes->begin() + kMaxHoles, holes->end(),
+  if (holes->size() <= store::kMaxHoles) return;
+  std::nth_element(holes->begin(), holes->begin() + store::kMaxHoles, holes->end(),
                    [](const store::Hole& a, const store::Hole& b) {
                      return a.length != b.length ? a.length > b.length : a.offset < b.offset;
                    });
-  holes->resize(kMaxHoles);
+  holes->resize(store::kMaxHoles);
 }
 
 // As many as an entry can hold: the others are read like data.
@@ -36,7 +37,7 @@ absl::StatusOr<std::vector<store::Hole>> HolesOf(os::TreeFile& file, uint64_t si
   uint64_t at = 0;
   auto add = [&](uint64_t end) {
     if (end > at) holes.push_back({at, end - at});
-    if (holes.size() == 2 * kMaxHoles) KeepLargest(&holes);
+    if (holes.size() == 2 * store::kMaxHoles) KeepLargest(&holes);
   };
   BW_RETURN_IF_ERROR(os::DataExtents(file, 0, size, [&](const os::Extent& extent) {
     add(extent.offset);
@@ -76,9 +77,12 @@ absl::StatusOr<uint64_t> ContentReader::ReadRun(os::TreeFile& file, uint64_t off
 absl::StatusOr<bool> ContentReader::HolesAreZero(os::TreeFile& file, const std::vector<store::Hole>& holes) {
   std::array<char, kProbeBytes> page;
   auto zero = [](const char* p, size_t n) { return std::all_of(p, p + n, [](char c) { return c == 0; }); };
+  uint64_t bytes = 0;  // no overflow: they lie apart in a file
+  for (const store::Hole& hole : holes) bytes += hole.length;
+  const uint64_t step = std::max(kProbeStep, bytes / kMaxProbes);
   for (const store::Hole& hole : holes) {
     uint64_t end = hole.offset + hole.length;
-    for (uint64_t at = hole.offset; at < end; at += kProbeStep) {
+    for (uint64_t at = hole.offset; at < end; at += std::min(step, end - at)) {
       if (cancelled_->load(std::memory_order_relaxed)) return absl::CancelledError("the commit was cancelled");
       BW_ASSIGN_OR_RETURN(size_t n, ReadAt(file, at, page.data(), std::min<uint64_t>(page.size(), end - at)));
       if (!zero(page.data(), n)) return false;

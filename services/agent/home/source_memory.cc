@@ -8,8 +8,9 @@
 namespace bailiwick::agent {
 namespace {
 
-constexpr const char* kFormat = "bailiwick-source-2";
-constexpr const char* kFormat1 = "bailiwick-source-1";  // said nothing of the source itself
+constexpr const char* kFormat = "bailiwick-source-3";
+constexpr const char* kFormat2 = "bailiwick-source-2";  // said nothing of what is above the source
+constexpr const char* kFormat1 = "bailiwick-source-1";  // nor of the source itself
 constexpr const char* kLink = "link";
 constexpr const char* kDirectory = "directory";
 constexpr size_t kMaxFile = 16 << 20;
@@ -25,8 +26,8 @@ SourceMemory LoadSourceMemory(os::Files* files, const std::string& directory) {
   auto text = os::ReadFile(files, PathOf(directory), kMaxFile);
   if (!text.ok()) return memory;
   const std::vector<std::string> fields = absl::StrSplit(*text, '\0');
-  if (fields.size() < 4 || (fields.front() != kFormat && fields.front() != kFormat1) || !fields.back().empty())
-    return memory;
+  if (fields.size() < 4 || !fields.back().empty()) return memory;
+  if (fields.front() != kFormat && fields.front() != kFormat2 && fields.front() != kFormat1) return memory;
   memory.path = fields[1];
   memory.link = fields[2] == kLink;
   for (size_t i = 3; i + 1 < fields.size(); ++i) memory.mounts.insert(fields[i]);

@@ -13,7 +13,9 @@ namespace bailiwick::agent {
 struct SourceMemory {
   std::string path;              // of the source, as the Dataset named it; empty: nothing is remembered
   bool link = false;             // a symlink, which was followed
-  std::set<std::string> mounts;  // directories on another file system than the one above them; "": the source itself
+  // Directories on another file system than the one above them: in the source; "": the source itself; else the absolute
+  // path of the one above the source that it lies on.
+  std::set<std::string> mounts;
   bool operator==(const SourceMemory&) const = default;
 };
 

@@ -24,7 +24,7 @@ std::optional<PathChanges> SourceWatch::Take(const WatchBinding& binding) {
   absl::MutexLock lock(&mutex_);
   if (watch_ == nullptr) return std::nullopt;
   DrainLocked();
-  if (watch_ == nullptr || binding_ != binding || clock_->BootTime() >= scan_again_) return std::nullopt;
+  if (watch_ == nullptr || binding_ != binding || nameless_ || clock_->BootTime() >= scan_again_) return std::nullopt;
   for (const auto& [path, record] : always_) changes_.emplace(path, ChangeKind::kItself);
   return std::exchange(changes_, {});
 }
@@ -39,9 +39,10 @@ void SourceWatch::Rebind(const WatchBinding& binding) {
   binding_ = binding;
 }
 
-void SourceWatch::Begin(os::TreeDir& root) {
+void SourceWatch::Begin(os::TreeDir& root, std::shared_ptr<const Selection> selection) {
   absl::MutexLock lock(&mutex_);
   Stop("");
+  selection_ = std::move(selection);
   if (!os::SeesAllChanges(root)) {
     return Stop(absl::StrCat("the file system of the source ", kTellsLittle));
   }
@@ -85,6 +86,12 @@ void SourceWatch::Complete(const WatchBinding& binding) {
   if (watch_ == nullptr) return;
   binding_ = binding;
   scan_again_ = clock_->BootTime() + kScanAgain;
+}
+
+bool SourceWatch::Renamed() {
+  absl::MutexLock lock(&mutex_);
+  if (watch_ != nullptr) DrainLocked();
+  return watch_ != nullptr && renamed_;
 }
 
 void SourceWatch::LookAlways(const std::string& path, std::optional<ScanRecord> record) {
@@ -133,7 +140,6 @@ void SourceWatch::Drain() {
 void SourceWatch::DrainLocked() {
   std::vector<os::DirEvent> events;
   if (absl::Status status = watch_->Read(&events); !status.ok()) return Stop(std::string(status.message()));
-  if (!events.empty()) last_change_ = clock_->Now();
   for (const os::DirEvent& event : events) {
     Handle(event);
     if (watch_ == nullptr) return;
@@ -150,6 +156,7 @@ void SourceWatch::Handle(const os::DirEvent& event) {
   const std::optional<std::string> directory = PathOf(event.watch);
   if (!directory) return;  // of a watch that was given up
   if (event.name.empty()) {
+    Moved(*directory, true);
     if (event.kind == Kind::kEnded) {
       Forget(event.watch);
       Note(*directory, ChangeKind::kTree);
@@ -164,9 +171,27 @@ void SourceWatch::Handle(const os::DirEvent& event) {
     auto child = children_.find(Child{event.watch, event.name});
     if (child != children_.end()) Forget(*child);
   }
-  const bool unwatched = event.kind == Kind::kAppeared && event.directory;
-  Note(directory->empty() ? event.name : absl::StrCat(*directory, "/", event.name),
-       unwatched ? ChangeKind::kTree : ChangeKind::kItself);
+  HandleName(directory->empty() ? event.name : absl::StrCat(*directory, "/", event.name), event);
+}
+
+void SourceWatch::HandleName(std::string path, const os::DirEvent& event) {
+  using Kind = os::DirEvent::Kind;
+  Moved(path, event.directory);
+  if (event.kind == Kind::kAppeared) {
+    renamed_ |= event.moved;
+    return Note(std::move(path), event.directory ? ChangeKind::kTree : ChangeKind::kItself);
+  }
+  const auto noted = changes_.find(path);
+  if (event.kind == Kind::kChanged) {
+    nameless_ |= !event.directory && noted != changes_.end() && noted->second == ChangeKind::kGone;
+    return Note(std::move(path), ChangeKind::kContent);
+  }
+  if (noted == changes_.end()) return Note(std::move(path), ChangeKind::kGone);
+  if (noted->second != ChangeKind::kTree) noted->second = ChangeKind::kGone;
+}
+
+void SourceWatch::Moved(std::string_view path, bool directory) {
+  if (path.empty() || selection_->Takes(path, directory)) last_change_ = clock_->Now();
 }
 
 void SourceWatch::Note(std::string path, ChangeKind kind) {
@@ -241,6 +266,7 @@ void SourceWatch::Stop(const std::string& why) {
   directories_.clear();
   changes_.clear();
   always_.clear();
+  nameless_ = renamed_ = false;
   binding_.reset();
   problem_ = why;
 }

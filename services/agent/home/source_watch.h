@@ -3,9 +3,10 @@
 // A full scan begins the watch and announces every directory before it is listed; what happens from then on is noted as
 // a path. Whenever something is not certain (events lost, too many of them, a limit of the kernel, another root than
 // the one that is watched, other patterns, a version made in another way) there is no answer, and the commit scans
-// again; and it does once a day in any case. What inotify cannot tell is looked at every time: files with more than one
-// hard link. (A link that is made elsewhere later, and written through, is seen by the next scan.) Network file systems
-// are not watched.
+// again; and it does once a day in any case. What inotify cannot tell is looked at every time: files that have, or had,
+// more than one hard link. A write by a name that is gone (the file was linked to another one and unlinked while it was
+// open, or was made without a name) means a scan. (What comes through a link that is made elsewhere later, by a file
+// handle or from a client of the NFS server here is seen by the next scan.) Network file systems are not watched.
 //
 // Thread-safe: commits and the thread that drains the kernel's queue.
 #pragma once
@@ -27,6 +28,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/digest.h"
+#include "common/base/patterns.h"
 #include "common/os/clock.h"
 #include "common/os/dir_watch.h"
 #include "services/agent/home/scan_cache.h"
@@ -39,8 +41,10 @@ struct ManifestOrder {
 };
 
 enum class ChangeKind : uint8_t {
-  kItself,  // the thing at this path
-  kTree,    // and, if it is a directory, all below it: nobody watched it
+  kContent,  // what the thing at this path holds: it had this name before
+  kGone,     // what was at this path has another name now, or none
+  kItself,   // the thing at this path
+  kTree,     // and, if it is a directory, all below it: nobody watched it
 };
 using PathChanges = std::map<std::string, ChangeKind, ManifestOrder>;
 
@@ -64,18 +68,19 @@ class SourceWatch {
 
   // For a full scan: Begin, Enter for each directory below the root before it is listed, Complete when the version is
   // durable. A failure in between only means that nothing is watched.
-  void Begin(os::TreeDir& root);
+  void Begin(os::TreeDir& root, std::shared_ptr<const Selection> selection);
   void Enter(os::TreeDir& dir, std::string_view path);
   void RefuseInside();  // there is a file system in it that does not tell all changes: nothing is watched
   void Complete(const WatchBinding& binding);
-  // A file with several hard links is looked at by every commit. `record`: as it was read; nothing: it may have changed
-  // since without a trace.
+  bool Renamed();  // something came to another name since Begin: a walk may have met it under neither
+  // A file with several hard links is looked at by every commit until the next scan, also when one is left. `record`:
+  // as it was read; nothing: it may have changed since without a trace.
   void LookAlways(const std::string& path, std::optional<ScanRecord> record);
   void LookNoMore(std::string_view path);
   enum class Link { kNew, kChanged, kSame };
   Link LookAgain(const ScanRecord& record);
 
-  // When something last changed; nothing: it is not watched.
+  // When something of what is selected last changed; nothing: it is not watched.
   std::optional<absl::Time> LastChange();
   // Why it is not watched; empty: it is, or no scan was made yet.
   std::string problem();
@@ -119,6 +124,8 @@ class SourceWatch {
   void Drain();
   void DrainLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Handle(const os::DirEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void HandleName(std::string path, const os::DirEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Moved(std::string_view path, bool directory) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // last_change_
   void Note(std::string path, ChangeKind kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Add(int watch, int parent, std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<std::string> PathOf(int watch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -135,7 +142,10 @@ class SourceWatch {
   // Those below another one, to be found by it and their name.
   absl::flat_hash_set<int, ChildHash, ChildEq> children_ ABSL_GUARDED_BY(mutex_){0, ChildHash{&directories_},
                                                                                  ChildEq{&directories_}};
+  std::shared_ptr<const Selection> selection_ ABSL_GUARDED_BY(mutex_);
   PathChanges changes_ ABSL_GUARDED_BY(mutex_);
+  bool nameless_ ABSL_GUARDED_BY(mutex_) = false;  // something was written by a name that had gone
+  bool renamed_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, std::optional<ScanRecord>, ManifestOrder> always_ ABSL_GUARDED_BY(mutex_);
   std::optional<WatchBinding> binding_ ABSL_GUARDED_BY(mutex_);
   absl::Duration scan_again_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // boot time

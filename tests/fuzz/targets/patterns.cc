@@ -1,12 +1,12 @@
 // Include and ignore patterns of a dataset, and the paths that they are asked about.
-#include "services/agent/home/patterns.h"
+#include "common/base/patterns.h"
 
 #include <vector>
 
 #include "tests/fuzz/fuzz.h"
 
 FUZZ_TARGET(patterns) {
-  using bailiwick::agent::PatternList;
+  using bailiwick::PatternList;
   const std::string path(in.Chunk());
   std::vector<std::string> lines;
   while (!in.done() && lines.size() < 16) lines.emplace_back(in.Chunk());

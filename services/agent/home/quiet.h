@@ -7,7 +7,8 @@
 
 namespace bailiwick::agent {
 
-// The newest mtime or ctime of anything in the source. Errors as Commit's for the source itself.
+// The newest mtime or ctime of anything in the source that belongs to the dataset. Errors as Commit's for the source
+// itself.
 absl::StatusOr<absl::Time> NewestChange(const SourceSpec& source);
 
 }  // namespace bailiwick::agent

@@ -1,16 +1,17 @@
-#include "services/agent/home/patterns.h"
+#include "common/base/patterns.h"
 
 #include <cctype>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
-#include "services/agent/home/display_path.h"
 
-namespace bailiwick::agent {
+namespace bailiwick {
 namespace {
 
 absl::Status Malformed(std::string_view pattern, const char* why) {
-  return absl::InvalidArgumentError(absl::StrCat("pattern \"", DisplayPath(pattern), "\" ", why));
+  return absl::InvalidArgumentError(
+      absl::StrCat("pattern \"", absl::Utf8SafeCEscape(absl::string_view(pattern.data(), pattern.size())), "\" ", why));
 }
 
 // "[:alpha:]" at the front of `text`: adds its bytes and returns its length, 0 if it is none.
@@ -217,4 +218,34 @@ PatternList::Verdict PatternList::Match(std::string_view path, bool is_directory
   return Verdict::kNone;
 }
 
-}  // namespace bailiwick::agent
+absl::StatusOr<Selection> Selection::Parse(const std::vector<std::string>& include,
+                                           const std::vector<std::string>& ignore) {
+  Selection selection;
+  BW_ASSIGN_OR_RETURN(selection.include, PatternList::Parse(include));
+  BW_ASSIGN_OR_RETURN(selection.ignore, PatternList::Parse(ignore));
+  return selection;
+}
+
+bool Selection::IgnoredAbove(std::string_view path) const {
+  if (ignore.empty()) return false;
+  for (size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
+    if (Ignored(path.substr(0, slash), true)) return true;
+  }
+  return false;
+}
+
+bool Selection::Included(std::string_view path, bool directory) const {
+  if (include.empty()) return true;
+  bool included = false;
+  auto judge = [&](std::string_view part, bool is_directory) {
+    const PatternList::Verdict verdict = include.Match(part, is_directory);
+    if (verdict != PatternList::Verdict::kNone) included = verdict == PatternList::Verdict::kMatch;
+  };
+  for (size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
+    judge(path.substr(0, slash), true);
+  }
+  judge(path, directory);
+  return included;
+}
+
+}  // namespace bailiwick

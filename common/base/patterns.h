@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace bailiwick::agent {
+namespace bailiwick {
 
 class PatternList {
  public:
@@ -51,4 +51,20 @@ class PatternList {
   bool any_anchored_ = false;
 };
 
-}  // namespace bailiwick::agent
+// What of a source belongs to a dataset: its include patterns let it through, where there are some, and no ignore
+// pattern matches it or a directory above it.
+struct Selection {
+  PatternList include, ignore;
+  static absl::StatusOr<Selection> Parse(const std::vector<std::string>& include,
+                                         const std::vector<std::string>& ignore);
+  bool Ignored(std::string_view path, bool directory) const {  // by itself
+    return ignore.Match(path, directory) == PatternList::Verdict::kMatch;
+  }
+  bool IgnoredAbove(std::string_view path) const;
+  bool Included(std::string_view path, bool directory) const;
+  bool Takes(std::string_view path, bool directory) const {
+    return !Ignored(path, directory) && !IgnoredAbove(path) && Included(path, directory);
+  }
+};
+
+}  // namespace bailiwick
