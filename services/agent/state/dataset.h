@@ -27,18 +27,20 @@ class Receiving {
    public:
     Part(Receiving* all, VersionNumber version) : all_(all), version_(version) {
       absl::MutexLock lock(&all_->mutex_);
-      backwards_ = all_->flows_[version_]++ % 2 == 1;
+      Flows& flows = all_->flows_[version_];
+      backwards_ = flows.now++ % 2 == 1;
+      flows.shared |= flows.now > 1;
     }
     ~Part() {
       absl::MutexLock lock(&all_->mutex_);
-      if (--all_->flows_[version_] == 0) all_->flows_.erase(version_);
+      if (--all_->flows_[version_].now == 0) all_->flows_.erase(version_);
     }
     Part(const Part&) = delete;
     Part& operator=(const Part&) = delete;
     bool backwards() const { return backwards_; }  // another one came first: it works from the front
-    bool shared() const {
+    bool shared() const {                          // with another one, which may have ended: what it brought is here
       absl::MutexLock lock(&all_->mutex_);
-      return all_->flows_[version_] > 1;
+      return all_->flows_[version_].shared;
     }
 
    private:
@@ -49,7 +51,11 @@ class Receiving {
 
  private:
   absl::Mutex mutex_;
-  std::map<VersionNumber, int> flows_ ABSL_GUARDED_BY(mutex_);
+  struct Flows {
+    int now = 0;
+    bool shared = false;  // there were several at a time since there was none
+  };
+  std::map<VersionNumber, Flows> flows_ ABSL_GUARDED_BY(mutex_);
 };
 
 struct DatasetHandle {

@@ -30,7 +30,10 @@ absl::StatusOr<crypto::SigningKey> EnrolmentKey(AgentState* state, bool create) 
     return key;
   }
   BW_RETURN_IF_ERROR(pem.status());
-  return crypto::SigningKey::FromPem(*pem);
+  absl::StatusOr<crypto::SigningKey> key = crypto::SigningKey::FromPem(*pem);
+  if (key.ok()) return key;
+  return Annotate(key.status(),
+                  absl::StrCat(path, ", by which the site is known; put it back from a backup, or join anew"));
 }
 
 // After a join, also one that a crash interrupted: the credentials that were staged are the ones in use.

@@ -62,7 +62,7 @@ absl::StatusOr<OfferedVersion> Ask(const TransferEnvironment& env, const Questio
   ask->set_transfer_id(question.transfer_id);
   rpc::SetBindings(env.proof()->bindings, ask);
   grpc::ByteBuffer buffer;
-  const bool answered = stream.Write(EncodeFrame(frame)) &&
+  const bool answered = stream.WriteNow(EncodeFrame(frame)) &&
                         stream.Read(&buffer, FrameStream::kAnswerPatience) == FrameStream::Got::kFrame;
   stream.Close();
   if (!answered) return absl::UnavailableError("the peer cannot be reached or does not answer");

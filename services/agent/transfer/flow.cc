@@ -23,7 +23,6 @@ constexpr absl::Duration kReportSeldom = absl::Milliseconds(750);  // by a sourc
 // Read before their turn, beside what is in the stream's own queue: wants, which are small. No receiver has more open.
 constexpr size_t kMaxAheadBytes = 4u << 20;
 constexpr size_t kMaxAhead = ReceiveMachine::kMaxOpenWants;
-constexpr absl::Duration kWindowEvery = absl::Seconds(1);  // when nothing comes
 
 std::string CodeOf(const absl::Status& status) {
   switch (status.code()) {
@@ -226,15 +225,22 @@ End Flow::Window() {
   }
   if (!SayIdentity()) return {"BROKEN", "the connection to the peer broke", ""};
   if (End fenced = Withheld(); !fenced.complete()) return fenced;
-  policy::GrantDecision decision = guard_.Check();
+  policy::GrantDecision decision;
   // A new law is here before the word that it is the current one: nothing flows until that came, and then it goes on.
-  const absl::Duration deadline = env_.clock->BootTime() + kPolicyCatchUp;
-  while (!decision.permitted && decision.code == "POLICY_STALE" && env_.clock->BootTime() < deadline) {
-    if (control_->cancelled(&code, &message)) return {code, message, ""};
-    env_.clock->SleepFor(absl::Milliseconds(50));
+  AwaitLaw([&] {
     decision = guard_.Check();
-  }
+    return decision.permitted || decision.code != "POLICY_STALE";
+  });
+  if (control_->cancelled(&code, &message)) return {code, message, ""};
   return decision.permitted ? End{} : Refused(decision);
+}
+
+void Flow::AwaitLaw(const std::function<bool()>& decided) {
+  const absl::Duration deadline = env_.clock->BootTime() + kPolicyCatchUp;
+  std::string code, message;
+  while (!decided() && env_.clock->BootTime() < deadline && !control_->cancelled(&code, &message)) {
+    env_.clock->SleepFor(absl::Milliseconds(50));
+  }
 }
 
 End Flow::WindowNowAndThen() {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,9 +33,6 @@ struct End {  // why a flow ended
 // By what the peer can do about it.
 End Broken(const absl::Status& status);
 End Refused(const policy::GrantDecision& decision);
-
-// For a peer that has a newer law than this end: it is usually on its way, or the word that it is the current one.
-constexpr absl::Duration kPolicyCatchUp = absl::Seconds(5);
 
 class Flow {
  public:
@@ -73,7 +71,9 @@ class Flow {
   End Keep(const crypto::Envelope& record, const crypto::Envelope& grant);
   End Run() { return receive_ ? Receive() : Send(); }
   End Send();
-  End Pace(uint64_t bytes);  // waits for the turn of a frame
+  static constexpr absl::Duration kWindowEvery = absl::Seconds(1);  // when nothing comes, or goes
+  End Pace(uint64_t bytes);                                         // waits for the turn of a frame
+  End WriteData(const grpc::ByteBuffer& frame);
   std::string Limit();
   End Receive();
   End Fetch(const Receiving::Part& part, store::DatasetStore::Writer& writer);  // what is missing, durably
@@ -84,6 +84,10 @@ class Flow {
   absl::StatusOr<std::vector<ReceiveMachine::Have>> Presence(const std::vector<Piece>& pieces);
   End TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetStore::Writer& writer);
   End Window();
+  // Asks again until it is decided, for as long as a newer law, which the peer has, or the word that it is the current
+  // one may be on its way.
+  static constexpr absl::Duration kPolicyCatchUp = absl::Seconds(5);
+  void AwaitLaw(const std::function<bool()>& decided);
   End WindowNowAndThen();  // where no frame comes by which to look
   End Withheld() const;
   // Between hello and goodbye of both: who this is has a newer proof.

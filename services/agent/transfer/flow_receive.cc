@@ -118,6 +118,8 @@ End Flow::TakeData(const InFrame& in, ReceiveMachine& machine, store::DatasetSto
              ""};
     } else if (piece.codec() > 1) {
       end = {"CORRUPT", absl::StrCat("unknown codec ", piece.codec()), ""};
+    } else if (piece.codec() != 0 && piece.stored_length() >= piece.raw_length()) {
+      end = {"CORRUPT", absl::StrCat("chunk ", next->digest.ShortHex(), " is no smaller compressed"), ""};
     } else {
       payload.Take(piece.stored_length(), &parts);
       parts_end.push_back(parts.size());

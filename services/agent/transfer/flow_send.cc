@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "common/rpc/codec.h"
 #include "services/agent/transfer/flow.h"
 #include "services/agent/transfer/flow_metrics.h"
@@ -27,6 +29,17 @@ End Flow::Pace(uint64_t bytes) {
   return End{};
 }
 
+// A peer that does not read keeps nobody from asking whether it still may.
+End Flow::WriteData(const grpc::ByteBuffer& frame) {
+  while (true) {
+    const FrameStream::Put put = stream_->Write(frame, kWindowEvery);
+    if (put == FrameStream::Put::kTaken) return End{};
+    if (put == FrameStream::Put::kBroken) return {"BROKEN", "the connection to the peer broke", ""};
+    if (End end = WindowNowAndThen(); !end.complete()) return end;
+    Report(TransferUpdate::State::kRunning, End{}, false);
+  }
+}
+
 End Flow::Send() {
   WantServer server(dataset_, record_.manifest_root);
   bool lacks = false;
@@ -41,7 +54,9 @@ End Flow::Send() {
     if (taken) continue;
     if (!in.message.has_want()) return {"BAD_REQUEST", "a receiver sends wants", ""};
     End window;
-    auto size = [this] { return frame_size_.Next(); };
+    auto size = [this] {
+      return std::clamp(place_.MostNow(guard_.grant().destination_region), FrameSize::kLeast, frame_size_.Next());
+    };
     absl::Status served = server.Serve(in.message.want(), size, [&](DataFrame& frame, bool last) -> absl::Status {
       const uint64_t bytes = frame.payload_bytes();
       window = Pace(bytes);
@@ -49,12 +64,9 @@ End Flow::Send() {
       if (window.complete()) window = Window();
       if (!window.complete()) return absl::CancelledError("window");
       hindrance_.Is(Hindrance::kLink);
-      const bool written = stream_->Write(frame.Encode(last));
+      window = WriteData(frame.Encode(last));
       hindrance_.Is(Hindrance::kWork);
-      if (!written) {
-        window = {"BROKEN", "the connection to the peer broke", ""};
-        return absl::CancelledError("broken");
-      }
+      if (!window.complete()) return absl::CancelledError("window");
       frame_size_.Written(bytes);
       wire_bytes_ += bytes;
       CountFlowBytes(record_.dataset, PeerSite(), receive_, bytes);

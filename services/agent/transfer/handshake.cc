@@ -32,12 +32,11 @@ void Flow::Introduce(Message* message) {
 }
 
 End Flow::Authorize(const crypto::Envelope& grant) {
-  policy::GrantDecision decision = guard_.Offer(grant);
-  const absl::Duration deadline = env_.clock->BootTime() + kPolicyCatchUp;
-  while (!decision.permitted && decision.code == "POLICY_STALE" && env_.clock->BootTime() < deadline) {
-    env_.clock->SleepFor(absl::Milliseconds(50));
+  policy::GrantDecision decision;
+  AwaitLaw([&] {
     decision = guard_.Offer(grant);
-  }
+    return decision.code != "POLICY_STALE";
+  });
   if (!decision.permitted) return Refused(decision);
   absl::Status spent = env_.spend(guard_.grant());
   if (absl::IsAlreadyExists(spent)) return {"GRANT_REPLAYED", std::string(spent.message()), ""};
@@ -47,14 +46,11 @@ End Flow::Authorize(const crypto::Envelope& grant) {
 
 // Believed only if the home's pinned key signed it, by a law that may be on its way.
 absl::StatusOr<store::VersionRecord> Flow::OpenRecord(const crypto::Envelope& record) {
-  auto law = env_.law->current();
-  auto opened = OpenVersionRecord(record, *law);
-  const absl::Duration until = env_.clock->BootTime() + kPolicyCatchUp;
-  while (absl::IsFailedPrecondition(opened.status()) && env_.clock->BootTime() < until) {
-    env_.clock->SleepFor(absl::Milliseconds(100));
-    law = env_.law->current();
-    opened = OpenVersionRecord(record, *law);
-  }
+  absl::StatusOr<store::VersionRecord> opened = absl::InternalError("not opened");
+  AwaitLaw([&] {
+    opened = OpenVersionRecord(record, *env_.law->current());
+    return !absl::IsFailedPrecondition(opened.status());
+  });
   return opened;
 }
 
@@ -94,12 +90,11 @@ End Flow::Identify(const crypto::Envelope& record) {
 // make.
 End Flow::SayProvenance(const crypto::Envelope& grant, transfer::v1::Hello* hello) {
   policy::Grant opened;
-  policy::GrantDecision decision = guard_.Foresee(grant, &opened);
-  const absl::Duration deadline = env_.clock->BootTime() + kPolicyCatchUp;
-  while (decision.code == "POLICY_STALE" && env_.clock->BootTime() < deadline) {
-    env_.clock->SleepFor(absl::Milliseconds(50));
+  policy::GrantDecision decision;
+  AwaitLaw([&] {
     decision = guard_.Foresee(grant, &opened);
-  }
+    return decision.code != "POLICY_STALE";
+  });
   if (!decision.permitted) return Refused(decision);
   for (const crypto::Envelope& hop : Trail(opened)) rpc::ToProto(hop, hello->add_provenance());
   return End{};
@@ -146,7 +141,7 @@ End Flow::Prepare(const crypto::Envelope& record, const crypto::Envelope& grant)
   if (!audited.ok()) return Broken(audited);
   accepted_ = true;
   CountDecision(receive_, "PERMITTED", permit_.rule);
-  env_.began(*dataset_, receive_, transfer_id_, PeerSite(), control_);
+  env_.began(*dataset_, record_.number, receive_, transfer_id_, PeerSite(), control_);
   return Withheld();  // a fence that came before it was told of this flow
 }
 
@@ -168,7 +163,7 @@ End Flow::Dial(const FlowOrder& order) {
     if (End identified = Identify(order.version_record); !identified.complete()) return identified;
     if (End said = SayProvenance(order.grant, hello); !said.complete()) return said;
   }
-  if (!stream_->Write(EncodeFrame(frame))) return {"BROKEN", "cannot reach the peer", ""};
+  if (!stream_->WriteNow(EncodeFrame(frame))) return {"BROKEN", "cannot reach the peer", ""};
   InFrame in;
   End end;
   if (!ReadFrame(&in, &end)) {
@@ -210,7 +205,7 @@ End Flow::Accept(const Frame& first) {
       rpc::ToProto(hop, reply.mutable_hello_reply()->add_provenance());
     }
   }
-  if (!stream_->Write(EncodeFrame(reply))) return {"BROKEN", "the connection to the peer broke", ""};
+  if (!stream_->WriteNow(EncodeFrame(reply))) return {"BROKEN", "the connection to the peer broke", ""};
   return Run();
 }
 

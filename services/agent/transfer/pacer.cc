@@ -1,6 +1,8 @@
 #include "services/agent/transfer/pacer.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -78,6 +80,18 @@ absl::Duration Pacer::Ask(const Place* place, const std::string& region, uint64_
   for (Bucket* bucket : about) bucket->tokens -= static_cast<double>(bytes);
   line_.erase(mine);
   return absl::ZeroDuration();
+}
+
+size_t Pacer::MostNow(const Place* place, const std::string& region) {
+  absl::MutexLock lock(&mutex_);
+  double most = std::numeric_limits<double>::infinity();
+  for (const Bucket* bucket : About(region)) {
+    const auto others = std::count_if(line_.begin(), line_.end(), [&](const Waiting& w) {
+      return w.place != place && (bucket->to.empty() || policy::RegionContains(bucket->to, w.region));
+    });
+    if (others > 0) most = std::min(most, Most(bucket->rate) / static_cast<double>(others + 1));
+  }
+  return std::isinf(most) ? SIZE_MAX : static_cast<size_t>(most);
 }
 
 void Pacer::Leave(const Place* place) {

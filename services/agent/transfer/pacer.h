@@ -1,8 +1,8 @@
 // The pace at which this agent sends: caps on what its flows send together, by where the bytes go. A token bucket a
 // cap, a frame at a time: a frame leaves once no cap that is about it is overdrawn, and may overdraw them. Flows that
-// wait get their turns in the order in which they asked, so that they share a cap alike; one that another cap holds
-// back does not hold up the others. What nobody used is kept for kIdle only. Transfers that yield to more urgent ones
-// have no turn at all.
+// wait get their turns in the order in which they asked, with frames of at most their part (MostNow), so that they
+// share a cap alike; one that another cap holds back does not hold up the others. What nobody used is kept for kIdle
+// only. Transfers that yield to more urgent ones have no turn at all.
 //
 // Thread-safe.
 #pragma once
@@ -50,6 +50,9 @@ class Pacer {
     // 0: the frame of so many bytes to that region is accounted for and may go now. Else how long to wait before asking
     // again for the same frame, at most kLook.
     absl::Duration Ask(const std::string& region, uint64_t bytes) { return pacer_->Ask(this, region, bytes); }
+    // What a frame to that region should hold at most while others wait for a cap on it: what the cap lets all of them
+    // send within kIdle, divided. No bound: nobody does.
+    size_t MostNow(const std::string& region) { return pacer_->MostNow(this, region); }
     void Leave() { pacer_->Leave(this); }  // it waits for something else: nobody waits for it
 
    private:
@@ -68,6 +71,7 @@ class Pacer {
   };
 
   absl::Duration Ask(const Place* place, const std::string& region, uint64_t bytes);
+  size_t MostNow(const Place* place, const std::string& region);
   void Leave(const Place* place);
   void Refill() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Bucket*> About(const std::string& region) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

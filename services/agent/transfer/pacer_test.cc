@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <memory>
 
 namespace bailiwick::agent {
@@ -47,6 +49,25 @@ TEST_F(PacerTest, AFlowKeepsToItsCap) {
   Run(absl::Seconds(10));
   EXPECT_GE(flow.sent, 39 * kMiB);
   EXPECT_LE(flow.sent, 42 * kMiB);
+}
+
+TEST_F(PacerTest, OneThatBeginsWithSmallFramesGetsItsPartToo) {
+  pacer_.Set({{"p/0", "", 4 * kMiB}});
+  Flow& large = Add("eu");
+  Flow& small = Add("us");
+  EXPECT_EQ(small.place->MostNow("us"), SIZE_MAX) << "nobody waits";
+  std::map<Flow*, uint64_t> frame = {{&large, 2 * kMiB}, {&small, kMiB / 16}};
+  for (const absl::Duration end = clock_.BootTime() + absl::Seconds(10); clock_.BootTime() < end;) {
+    for (Flow& flow : flows_) {
+      if (flow.place->Ask(flow.region, frame[&flow]) > absl::ZeroDuration()) continue;
+      flow.sent += frame[&flow];
+      // As FrameSize has it: grows while it may.
+      frame[&flow] = std::min({frame[&flow] * 2, 2 * kMiB, uint64_t{flow.place->MostNow(flow.region)}});
+    }
+    clock_.Advance(absl::Milliseconds(2));
+  }
+  EXPECT_GE(large.sent + small.sent, 38 * kMiB);
+  EXPECT_NEAR(static_cast<double>(large.sent), static_cast<double>(small.sent), 6 * kMiB);
 }
 
 TEST_F(PacerTest, FlowsShareACapAlike) {

@@ -67,6 +67,13 @@ absl::Status ReceiveMachine::Loaded(const NodeRef& ref, const store::Node& node,
   if (node.kind == store::NodeKind::kList && ref.length_known && sum != ref.length) {
     return absl::InvalidArgumentError(absl::StrCat("a chunk list of ", sum, " bytes stands for ", ref.length));
   }
+  if (node.kind != store::NodeKind::kList) {
+    if (trees_.size() >= kMaxAsked) trees_.clear();
+    if (!trees_.insert(ref.digest).second) {
+      done_bytes_ += ref.length;
+      return absl::OkStatus();
+    }
+  }
   Missing missing;
   missing.path = ref.path;
   for (size_t i = 0; i < children.size(); ++i) {

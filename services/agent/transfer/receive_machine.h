@@ -114,6 +114,7 @@ class ReceiveMachine {
   std::map<uint64_t, Flight> in_flight_;
   absl::flat_hash_set<Digest> asked_;
   absl::flat_hash_set<std::pair<Digest, uint64_t>> walked_;  // nodes, with the length that their parents say
+  absl::flat_hash_set<Digest> trees_;  // those that are no lists: of them nothing tells that a length is wrong
   uint64_t in_flight_bytes_ = 0;
   uint64_t next_id_ = 1;
   uint64_t done_bytes_ = 0;

@@ -200,6 +200,33 @@ TEST(ReceiveMachine, LooksIntoANodeOnceHoweverOftenItIsNamed) {
   EXPECT_TRUE(machine.finished());
 }
 
+// The same where each way gives it another length, which nothing of a directory's node proves wrong.
+TEST(ReceiveMachine, LooksIntoANodeOnceWhateverLengthsItIsGiven) {
+  constexpr uint8_t kHeight = store::kMaxHeight;
+  auto name = [](int height) { return crypto::Sha256(std::to_string(height)); };
+  std::map<Digest, store::Node> nodes;
+  nodes[name(0)].kind = store::NodeKind::kLeaf;
+  for (uint8_t height = 1; height <= kHeight; ++height) {
+    store::Node& inner = nodes[name(height)];
+    inner.kind = store::NodeKind::kInner;
+    inner.height = height;
+    inner.inner.resize(4);
+    for (uint64_t i = 0; i < inner.inner.size(); ++i) {
+      inner.inner[i].digest = name(height - 1);
+      inner.inner[i].bytes = i + 1;
+    }
+  }
+  ReceiveMachine machine(name(kHeight));
+  machine.Begin(Have::kHere);
+  int loads = 0;
+  while (auto ref = machine.NextLoad()) {
+    ASSERT_LE(++loads, 4 * kHeight + 1);
+    const store::Node& node = nodes.at(ref->digest);
+    ASSERT_TRUE(machine.Loaded(*ref, node, std::vector<Have>(node.Children().size(), Have::kHere)).ok());
+  }
+  EXPECT_TRUE(machine.finished());
+}
+
 TEST(ReceiveMachine, GoesOnWithoutWhatIsAbsent) {
   World world(3000, 2);
   ReceiveMachine machine(world.root);

@@ -44,6 +44,7 @@ class Queues {
       read_ended_ = true;
       return;
     }
+    in_bytes_ += read_buffer_.Length();
     in_.push_back(std::move(read_buffer_));
     read_buffer_ = Buffer();
     StartRead();
@@ -76,20 +77,24 @@ class Queues {
     if (in_.empty() || aborted_) return FrameStream::Got::kEnd;
     *out = std::move(in_.front());
     in_.pop_front();
+    in_bytes_ -= out->Length();
     StartRead();
     return FrameStream::Got::kFrame;
   }
 
-  bool Write(Buffer frame, bool wait) {
+  FrameStream::Put Write(Buffer frame, absl::Duration patience) {
     absl::MutexLock lock(&mutex_);
     auto room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
       return out_.size() < FrameStream::kQueueFrames || broken_ || aborted_ || !live_;
     };
-    if (wait) mutex_.Await(absl::Condition(&room));
-    if (broken_ || aborted_ || !live_ || closing_) return false;
-    out_.push_back(std::move(frame));
-    StartWrite();
-    return true;
+    const bool in_time = mutex_.AwaitWithTimeout(absl::Condition(&room), patience);
+    if (!in_time) return closing_ ? FrameStream::Put::kBroken : FrameStream::Put::kFull;
+    return Enqueue(std::move(frame)) ? FrameStream::Put::kTaken : FrameStream::Put::kBroken;
+  }
+
+  bool WriteNow(Buffer frame) {
+    absl::MutexLock lock(&mutex_);
+    return Enqueue(std::move(frame));
   }
 
   void Close() {
@@ -120,8 +125,15 @@ class Queues {
   }
 
  private:
+  bool Enqueue(Buffer frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (broken_ || aborted_ || !live_ || closing_) return false;
+    out_.push_back(std::move(frame));
+    StartWrite();
+    return true;
+  }
   void StartRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (!live_ || closing_ || reading_ || read_ended_ || aborted_ || in_.size() >= FrameStream::kQueueFrames) return;
+    if (!live_ || closing_ || reading_ || read_ended_ || aborted_) return;
+    if (in_.size() >= FrameStream::kQueueFrames || in_bytes_ >= FrameStream::kQueueBytes) return;
     reading_ = true;
     ops_.start_read(&read_buffer_);
   }
@@ -134,6 +146,7 @@ class Queues {
   absl::Mutex mutex_;
   Ops ops_ ABSL_GUARDED_BY(mutex_);
   std::deque<Buffer> in_ ABSL_GUARDED_BY(mutex_);
+  size_t in_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<Buffer> out_ ABSL_GUARDED_BY(mutex_);
   Buffer read_buffer_ ABSL_GUARDED_BY(mutex_);
   bool live_ ABSL_GUARDED_BY(mutex_) = false;
@@ -150,8 +163,8 @@ class QueueStream : public FrameStream {
   explicit QueueStream(std::shared_ptr<Queues> queues) : queues_(std::move(queues)) {}
   ~QueueStream() override { queues_->Abort(); }
   Got Read(grpc::ByteBuffer* out, absl::Duration patience) override { return queues_->Read(out, patience); }
-  bool Write(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), true); }
-  bool WriteNow(grpc::ByteBuffer frame) override { return queues_->Write(std::move(frame), false); }
+  Put Write(const grpc::ByteBuffer& frame, absl::Duration patience) override { return queues_->Write(frame, patience); }
+  bool WriteNow(grpc::ByteBuffer frame) override { return queues_->WriteNow(std::move(frame)); }
   void Close() override { queues_->Close(); }
   void Abort() override { queues_->Abort(); }
   // Read out of the certificate once: every window asks, and OpenSSL takes its time to parse one.
@@ -194,6 +207,7 @@ class ServerReactor : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
                     .finish = [this] { FinishOnce(grpc::Status::OK); },
                     .cancel = [this] { FinishOnce(grpc::Status(grpc::StatusCode::CANCELLED, "stream aborted")); }});
   }
+  void Refuse(const grpc::Status& status) { FinishOnce(status); }  // instead of Begin
   void OnReadDone(bool ok) override { queues_->OnReadDone(ok); }
   void OnWriteDone(bool ok) override { queues_->OnWriteDone(ok); }
   void OnCancel() override {
@@ -318,7 +332,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* TransferService::Ex
   }
   auto* reactor = new ServerReactor(queues, [state] { state->Leave(); });
   if (refuse) {
-    reactor->Finish(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many transfer streams"));
+    reactor->Refuse(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many transfer streams"));
     return reactor;
   }
   reactor->Begin();

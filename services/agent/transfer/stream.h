@@ -1,5 +1,5 @@
-// One Exchange stream as a pair of bounded queues, the same for whoever dialled. Read and Write block, Read for so long
-// and no longer; one thread reads, one writes (may be the same). Close from any thread. Destroying closes.
+// One Exchange stream as a pair of bounded queues, the same for whoever dialled. Read and Write block, for so long and
+// no longer; one thread reads, one writes (may be the same). Close from any thread. Destroying closes.
 #pragma once
 
 #include <functional>
@@ -18,14 +18,16 @@ namespace bailiwick::agent {
 
 class FrameStream {
  public:
-  static constexpr size_t kQueueFrames = 4;  // a direction: 8 MiB at most
+  // A direction. What comes in may be one frame more, of whatever size gRPC lets through.
+  static constexpr size_t kQueueFrames = 4, kQueueBytes = 8 << 20;
   // How long a peer may take to say who it is, or what it was asked: it may have to ask its key provider first.
   static constexpr absl::Duration kAnswerPatience = absl::Minutes(2);
 
   virtual ~FrameStream() = default;
   enum class Got { kFrame, kNothing /* yet */, kEnd };
   virtual Got Read(grpc::ByteBuffer* out, absl::Duration patience) = 0;
-  virtual bool Write(grpc::ByteBuffer frame) = 0;  // false: broken
+  enum class Put { kTaken, kFull /* still */, kBroken };
+  virtual Put Write(const grpc::ByteBuffer& frame, absl::Duration patience) = 0;
   // Never blocks: for small frames whose number the caller bounds (a receiver that waits to write while its source waits
   // to write would be a deadlock).
   virtual bool WriteNow(grpc::ByteBuffer frame) = 0;
@@ -41,7 +43,7 @@ class FrameStream {
 class TransferService final
     : public transfer::v1::Transfer::WithRawCallbackMethod_Exchange<transfer::v1::Transfer::Service> {
  public:
-  static constexpr int kMaxStreams = 64;  // each has a thread and at most 16 MiB of frames
+  static constexpr int kMaxStreams = 64;  // each has a thread and two queues
   using Handler = std::function<void(std::shared_ptr<FrameStream>)>;
   explicit TransferService(Handler handler);
   ~TransferService() override;

@@ -83,8 +83,8 @@ struct TransferEnvironment {
   // What a replica with this SPIFFE id may have that is newer than what it asks about. NOT_FOUND: nothing.
   std::function<absl::StatusOr<OfferedVersion>(const Question&, const std::string& peer)> offer;
   // Around each flow that was let in; `began` gives what Cancel ends it by.
-  std::function<void(DatasetHandle&, bool receive, const std::string& transfer_id, const std::string& peer_site,
-                     const std::shared_ptr<FlowControl>&)>
+  std::function<void(DatasetHandle&, VersionNumber, bool receive, const std::string& transfer_id,
+                     const std::string& peer_site, const std::shared_ptr<FlowControl>&)>
       began;
   std::function<void(DatasetHandle&, bool receive, const std::shared_ptr<FlowControl>&, const FlowEnd&)> ended;
   std::function<void(const TransferUpdate&)> report;
