@@ -363,7 +363,7 @@ int Main(int argc, char** argv) {
   auto* run = app.add_subcommand("run", "serve the site until SIGTERM");
   config::AddFlags(run, &table, &config_file);
   run->footer(
-      "Example:\n  bailiwick-agent run --data-dir /var/lib/bailiwick --listen 0.0.0.0:7443 --advertise "
+      "Example:\n  bailiwick-agent run --data-dir /var/lib/bailiwick-agent --listen 0.0.0.0:7443 --advertise "
       "core.example:7443");
 
   config::ServiceCommands shared(&app, &table, kConfigFile, [&settings] { return CheckSettings(settings); });

@@ -56,14 +56,27 @@ class HookOutput {
   size_t lines_ = 0;
 };
 
+bool OthersMayWrite(const struct stat& st) {
+  return (st.st_mode & S_IWOTH) != 0 || ((st.st_mode & S_IWGRP) != 0 && st.st_gid != 0 && st.st_gid != ::getegid());
+}
+
 absl::Status CheckHook(const std::string& path, bool* present) {
   *present = false;
   struct stat st;
   if (::stat(path.c_str(), &st) != 0) return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(errno, path);
   if (!S_ISREG(st.st_mode)) return absl::FailedPreconditionError(absl::StrCat("hook ", path, " is not a file"));
-  if ((st.st_mode & S_IWOTH) != 0) {
+  if (OthersMayWrite(st)) {
     return absl::PermissionDeniedError(
-        absl::StrCat("hook ", path, " can be written by everybody and is not run: chmod o-w ", path));
+        absl::StrCat("hook ", path, " can be written by others and is not run: chmod go-w ", path));
+  }
+  const std::string directory = path.substr(0, path.rfind('/'));
+  struct stat above;
+  if (::stat(directory.c_str(), &above) != 0) return ErrnoStatus(errno, directory);
+  if (OthersMayWrite(above) && (above.st_mode & S_ISVTX) == 0) {  // where each may remove what is another's
+    return absl::PermissionDeniedError(absl::StrCat("hook ", path,
+                                                    " is in a directory that others can write to and is not "
+                                                    "run: chmod go-w ",
+                                                    directory));
   }
   if (st.st_uid != 0 && st.st_uid != ::geteuid()) {
     return absl::PermissionDeniedError(
@@ -119,15 +132,16 @@ absl::StatusOr<pid_t> Spawn(const std::string& path, const HookContext& context,
   return child;
 }
 
-// Reads what there is; false at the end of the output.
+// Reads what there is, of a hook that writes without end a pipe's worth; false at the end of the output.
 bool Drain(int fd, HookOutput* output) {
   char buffer[4096];
-  for (;;) {
+  for (int i = 0; i < 16; ++i) {
     ssize_t n = ::read(fd, buffer, sizeof buffer);
     if (n > 0) output->Add({buffer, static_cast<size_t>(n)});
     if (n == 0) return false;
     if (n < 0 && errno != EINTR) return errno == EAGAIN;
   }
+  return true;
 }
 
 absl::Status Await(const std::string& path, pid_t child, int fd, HookOutput* output, const std::atomic<bool>& stop,

@@ -73,6 +73,11 @@ TEST_F(HooksTest, RefusesUnsafeOrUnrunnableFiles) {
   EXPECT_EQ(Run().code(), absl::StatusCode::kPermissionDenied);
   WriteHook("exit 0", 0644);
   EXPECT_EQ(Run().code(), absl::StatusCode::kFailedPrecondition);
+  WriteHook("exit 0");
+  ::chmod(temp_.str().c_str(), 0777);
+  EXPECT_EQ(Run().code(), absl::StatusCode::kPermissionDenied);
+  ::chmod(temp_.str().c_str(), 01777);
+  EXPECT_TRUE(Run().ok());
 }
 
 TEST_F(HooksTest, KillsWhatRunsTooLongWithItsChildren) {
@@ -88,6 +93,11 @@ TEST_F(HooksTest, KillsWhatRunsTooLongWithItsChildren) {
     os::Clock::System()->SleepFor(absl::Milliseconds(20));
   }
   ADD_FAILURE() << "still there: " << stat;
+}
+
+TEST_F(HooksTest, OneThatWritesWithoutEndIsKilledAllTheSame) {
+  WriteHook("exec yes");
+  EXPECT_EQ(Run(absl::Seconds(1)).code(), absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST_F(HooksTest, AChildThatKeepsTheOutputOpenHoldsNothingUp) {

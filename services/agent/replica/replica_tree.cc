@@ -66,6 +66,8 @@ struct ReplicaTree::Impl {
   // Empties what lies in slots that are neither `current` nor `but` nor leased. Whether there was something.
   absl::StatusOr<bool> EmptyOthers(int but);
   absl::Status Empty(int n);
+  absl::Status Withdraw();
+  absl::Status Erase(int n);  // leased or not; durable
   absl::Status LayOut(DatasetHandle& dataset, int n, const SlotState& wanted, const LayoutCallback& progress,
                       const std::atomic<bool>& cancelled);
   absl::Status Write(DatasetHandle& dataset, os::TreeDir& slot, const Digest& before, const SlotState& wanted,
@@ -317,6 +319,13 @@ absl::Status ReplicaTree::Verify(DatasetHandle& dataset, std::vector<std::string
   if (impl.current < 0 || !impl.slots[impl.current]) {
     return absl::NotFoundError(absl::StrCat("no version is laid out in ", impl.root));
   }
+  const int shown = impl.current;
+  BW_RETURN_IF_ERROR(impl.ReadCurrent());
+  if (impl.current != shown) {  // by somebody else's hand: what it leads to is not ours to judge
+    problems->push_back(
+        absl::StrCat(kCurrent, " does not lead to version ", impl.slots[shown]->version, " any more; it is set right"));
+    return absl::OkStatus();
+  }
   const SlotState& state = *impl.slots[impl.current];
   const size_t before = problems->size();
   BW_ASSIGN_OR_RETURN(std::unique_ptr<os::TreeDir> slot, impl.dir->OpenDir(impl.SlotName(impl.current)));
@@ -356,28 +365,33 @@ absl::Status ReplicaTree::Impl::VerifyBeside(DatasetHandle& dataset, int n, os::
   return absl::OkStatus();
 }
 
-absl::Status ReplicaTree::Withdraw() {
-  Impl& impl = *impl_;
-  absl::Status status = impl.dir->RemoveFile(kCurrent);
+absl::Status ReplicaTree::Impl::Withdraw() {
+  absl::Status status = dir->RemoveFile(kCurrent);
   if (!status.ok() && !absl::IsNotFound(status)) return status;
-  impl.current = -1;
-  return impl.dir->SyncDir("");
+  current = -1;
+  return dir->SyncDir("");
 }
+
+absl::Status ReplicaTree::Impl::Erase(int n) {
+  if (n == current) BW_RETURN_IF_ERROR(Withdraw());
+  absl::StatusOr<std::unique_ptr<os::TreeDir>> slot = dir->OpenDir(SlotName(n));
+  if (slot.ok()) {
+    BW_RETURN_IF_ERROR(EmptyDirectory(**slot));
+    BW_RETURN_IF_ERROR(os::SyncFileSystem(**slot));
+  } else if (!absl::IsNotFound(slot.status())) {
+    return slot.status();
+  }
+  return ForgetState(n);
+}
+
+absl::Status ReplicaTree::Withdraw() { return impl_->Withdraw(); }
 
 absl::Status ReplicaTree::Forget(const std::vector<VersionNumber>& versions) {
   Impl& impl = *impl_;
   for (int n = 0; n < kSlots; ++n) {
-    if (!impl.slots[n] || std::find(versions.begin(), versions.end(), impl.slots[n]->version) == versions.end())
-      continue;
-    if (n == impl.current) BW_RETURN_IF_ERROR(Withdraw());
-    absl::StatusOr<std::unique_ptr<os::TreeDir>> slot = impl.dir->OpenDir(impl.SlotName(n));
-    if (slot.ok()) {
-      BW_RETURN_IF_ERROR(EmptyDirectory(**slot));
-      BW_RETURN_IF_ERROR(os::SyncFileSystem(**slot));
-    } else if (!absl::IsNotFound(slot.status())) {
-      return slot.status();
-    }
-    BW_RETURN_IF_ERROR(impl.ForgetState(n));
+    const bool stays =
+        impl.slots[n] && std::find(versions.begin(), versions.end(), impl.slots[n]->version) == versions.end();
+    if (!stays) BW_RETURN_IF_ERROR(impl.Erase(n));  // of one left half-changed nobody knows what is in it
   }
   return absl::OkStatus();
 }
@@ -386,15 +400,14 @@ absl::Status ReplicaTree::Redact(DatasetHandle& dataset) {
   Impl& impl = *impl_;
   BW_RETURN_IF_ERROR(impl.ForgetForeignSlots(dataset));
   for (int n = 0; n < kSlots; ++n) {
+    if (!impl.slots[n]) {  // left half-changed
+      BW_RETURN_IF_ERROR(impl.Erase(n));
+      continue;
+    }
     absl::StatusOr<std::unique_ptr<os::TreeDir>> slot = impl.dir->OpenDir(impl.SlotName(n));
     if (absl::IsNotFound(slot.status())) continue;
     BW_RETURN_IF_ERROR(slot.status());
-    if (impl.slots[n]) {
-      BW_RETURN_IF_ERROR(RedactTree(dataset, **slot, impl.slots[n]->manifest));
-    } else {  // left half-changed: nobody knows what is in it
-      if (n == impl.current) BW_RETURN_IF_ERROR(Withdraw());
-      BW_RETURN_IF_ERROR(EmptyDirectory(**slot));
-    }
+    BW_RETURN_IF_ERROR(RedactTree(dataset, **slot, impl.slots[n]->manifest));
     BW_RETURN_IF_ERROR(os::SyncFileSystem(**slot));
   }
   return absl::OkStatus();

@@ -48,7 +48,8 @@ class ReplicaTree {
   absl::Status Verify(DatasetHandle& dataset, std::vector<std::string>* problems);
   // `current` names nothing any more; slots stay as they are. Durable on OK, as are the next two. All are idempotent.
   absl::Status Withdraw();
-  // What is laid out of these versions goes, leased by readers or not; when `current` names one of them it goes first.
+  // What is laid out of these versions goes, leased by readers or not, and what was left half laid out of whatever
+  // version; when `current` names one of them it goes first.
   absl::Status Forget(const std::vector<VersionNumber>& versions);
   absl::Status Remove();  // everything under root
   // What is redacted of any slot goes, leased by readers or not; `current` stays, without it. Durable on OK; idempotent.

@@ -45,6 +45,27 @@ TEST_F(ReplicaTreeTest, VerifyFindsAndShowMends) {
   ExpectSound();
 }
 
+TEST_F(ReplicaTreeTest, ALinkThatSomebodyTurnedIsFoundAndSetRight) {
+  WriteText(At("x"), "one");
+  store::CatalogVersion v1 = Commit();
+  ASSERT_TRUE(Show(v1).ok());
+  WriteText(At("x"), "two");
+  store::CatalogVersion v2 = Commit();
+  for (const char* target : {"", "/etc", "trees/0"}) {
+    SCOPED_TRACE(target);
+    ASSERT_TRUE(Show(v2).ok());
+    fs::remove(root_ + "/current");
+    if (*target != 0) fs::create_symlink(target, root_ + "/current");
+    std::vector<std::string> problems;
+    ASSERT_TRUE(tree_->Verify(dataset_.handle(), &problems).ok());
+    EXPECT_THAT(problems, ElementsAre(HasSubstr("current does not lead to version 2")));
+    EXPECT_NE(tree_->current(), 2u);
+    ASSERT_TRUE(Show(v2).ok());
+    EXPECT_EQ(ReadText(Current("x")), "two");
+    ExpectSound();
+  }
+}
+
 TEST_F(ReplicaTreeTest, WhatLiesBesideIsLookedAtBeforeItIsShown) {
   WriteText(At("x"), "one");
   WriteText(At("y"), Noise(100'000));
@@ -136,6 +157,20 @@ TEST_F(ReplicaTreeTest, ForgettingAVersionTakesItsFilesOnly) {
   EXPECT_FALSE(fs::exists(root_ + "/trees/1/x"));
   ASSERT_TRUE(Show(v2).ok());
   EXPECT_EQ(ReadText(Current("x")), "two");
+}
+
+TEST_F(ReplicaTreeTest, ForgettingTakesWhatAnInterruptedLayoutLeft) {
+  WriteText(At("x"), "one");
+  ASSERT_TRUE(Show(Commit()).ok());
+  for (int i = 0; i < 9; ++i) WriteText(At("m/" + std::to_string(i)), Noise(1000, i));
+  store::CatalogVersion v2 = Commit();
+  auto stop = [&](uint64_t) { dataset_.cancelled = true; };
+  EXPECT_TRUE(absl::IsCancelled(tree_->Show(dataset_.handle(), v2, {}, stop, dataset_.cancelled)));
+  ASSERT_FALSE(fs::is_empty(root_ + "/trees/1"));
+  Reopen();
+  ASSERT_TRUE(tree_->Forget({2}).ok());
+  EXPECT_TRUE(fs::is_empty(root_ + "/trees/1"));
+  EXPECT_EQ(ReadText(Current("x")), "one");
 }
 
 TEST_F(ReplicaTreeTest, RemoveTakesEverything) {

@@ -24,12 +24,6 @@ constexpr uint64_t kBatchBytes = 1 << 20;
 constexpr size_t kBatchFiles = 128;
 constexpr size_t kBatchDirectories = 8;  // each may hold a descriptor
 
-bool IsAbove(std::string_view directory, std::string_view path) {
-  if (directory.empty()) return true;
-  return path.size() > directory.size() && path[directory.size()] == '/' &&
-         path.substr(0, directory.size()) == directory;
-}
-
 // Gives the owner access to a directory and those below it.
 absl::Status Unlock(os::TreeDir& dir, const std::string& name) {
   BW_ASSIGN_OR_RETURN(os::NodeStat stat, dir.Stat(name));
@@ -181,7 +175,8 @@ void TreeWriter::Close(LevelRef level) {
 absl::Status TreeWriter::EnterParent(std::string_view path) {
   size_t slash = path.rfind('/');
   std::string_view parent = slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
-  while (levels_.back()->path != parent && !IsAbove(levels_.back()->path, parent)) BW_RETURN_IF_ERROR(Leave());
+  auto leads_there = [&](const std::string& at) { return at.empty() || at == parent || store::IsBelow(parent, at); };
+  while (!leads_there(levels_.back()->path)) BW_RETURN_IF_ERROR(Leave());
   while (levels_.back()->path != parent) {
     const std::string& top = levels_.back()->path;
     std::string_view rest = top.empty() ? parent : parent.substr(top.size() + 1);
@@ -464,7 +459,7 @@ absl::Status TreeWriter::Change(const store::Entry* before, const store::Entry* 
   BW_RETURN_IF_ERROR(CheckCancelled());
   BW_RETURN_IF_ERROR(Failure());
   const std::string& path = after != nullptr ? after->path : before->path;
-  if (after == nullptr && !removed_.empty() && IsAbove(removed_, path))
+  if (after == nullptr && !removed_.empty() && store::IsBelow(path, removed_))
     return absl::OkStatus();  // went with its directory
   BW_RETURN_IF_ERROR(store::CheckPath(path));
   BW_RETURN_IF_ERROR(EnterParent(path));

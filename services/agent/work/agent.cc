@@ -115,9 +115,10 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
     return work != nullptr && work->assigned && !work->assignment.home();
   };
   transfer_env_.offer = [this](const Question& question, const std::string& peer) { return OfferTo(question, peer); };
-  transfer_env_.began = [this](DatasetHandle& dataset, bool receive, const std::string& transfer_id,
-                               const std::string& peer_site, const std::shared_ptr<FlowControl>& control) {
-    FlowBegan(dataset, receive, transfer_id, peer_site, control);
+  transfer_env_.began = [this](DatasetHandle& dataset, VersionNumber version, bool receive,
+                               const std::string& transfer_id, const std::string& peer_site,
+                               const std::shared_ptr<FlowControl>& control) {
+    FlowBegan(dataset, version, receive, transfer_id, peer_site, control);
   };
   transfer_env_.ended = [this](DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control,
                                const FlowEnd& end) { FlowEnded(dataset, receive, control, end); };
@@ -468,7 +469,8 @@ void Agent::Tick() {
     }
     for (const auto& [id, work] : work_) {
       const auto& spec = work->assignment.spec().commit();
-      if (work->assignment.home() && (spec.has_every() || spec.has_quiet()) && now >= work->next_attempt) {
+      if (work->assignment.home() && (spec.has_every() || spec.has_quiet()) && !spec.on_request() &&
+          now >= work->next_attempt) {
         commit.push_back(work);
       }
       if (now >= work->retry_show) {

@@ -106,6 +106,7 @@ class Agent {
     bool parts = false;  // the dataset had some lying about before
     std::string id;      // of the transfer
     std::string to;      // site, of a flow that leaves
+    VersionNumber version = 0;
   };
   // That a lawful copy has nothing past its time, which need not be looked at again and again.
   struct Judged {
@@ -132,6 +133,7 @@ class Agent {
     bool never_laid_out = false;  // by law
     std::string layout_error;     // of the last try, with names of files: only for admins who ask here
     absl::Duration next_attempt = absl::ZeroDuration();
+    absl::Duration commit_at = absl::ZeroDuration();  // the next by `every`, also where `quiet` brings others
     absl::Duration retry_show = absl::InfiniteDuration();
     absl::Duration report_again = absl::InfiniteDuration();  // versions that the coordinator did not acknowledge
     std::set<VersionNumber> recall;                          // to be reported with their records, once
@@ -258,8 +260,8 @@ class Agent {
   void WithdrawTree(const std::shared_ptr<Work>& work);
   bool Closed(DatasetId dataset);
   void SendReceipts();
-  void FlowBegan(DatasetHandle& dataset, bool receive, const std::string& transfer_id, const std::string& peer_site,
-                 const std::shared_ptr<FlowControl>& control);
+  void FlowBegan(DatasetHandle& dataset, VersionNumber version, bool receive, const std::string& transfer_id,
+                 const std::string& peer_site, const std::shared_ptr<FlowControl>& control);
   void FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control, const FlowEnd& end);
   bool CollectParts(const std::shared_ptr<Work>& work);
   // What other sites hold and the home gives up: agent_drop.cc.

@@ -220,14 +220,14 @@ void Agent::OnEvict(const agent::v1::EvictOrder& order) {
   Judge(work);
 }
 
-void Agent::FlowBegan(DatasetHandle& dataset, bool receive, const std::string& transfer_id,
+void Agent::FlowBegan(DatasetHandle& dataset, VersionNumber version, bool receive, const std::string& transfer_id,
                       const std::string& peer_site, const std::shared_ptr<FlowControl>& control) {
   std::shared_ptr<Work> work = EnsureWork(&dataset);
   const bool parts = evictor_.Partial(dataset.id);
   {
     absl::MutexLock lock(&mutex_);
     if (receive && work->redacting) control->Cancel("BROKEN", kRedactionEndsFlows);
-    work->flows[control] = {.parts = parts, .id = transfer_id, .to = receive ? "" : peer_site};
+    work->flows[control] = {.parts = parts, .id = transfer_id, .to = receive ? "" : peer_site, .version = version};
     if (receive) ++work->receiving;
   }
   absl::Status noted = receive ? evictor_.NotePartial(dataset.id, true) : absl::OkStatus();
@@ -249,7 +249,7 @@ void Agent::FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_pt
                                                                  .home_site = classification->home_site},
                                                                 state_->env().clock->Now()));
   }
-  bool parts = false, left_behind = false;
+  bool parts = false, left_behind = false, alone = false;
   {
     absl::MutexLock lock(&mutex_);
     auto flow = work->flows.find(control);
@@ -258,14 +258,19 @@ void Agent::FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_pt
       work->flows.erase(flow);
     }
     if (!receive) return;
-    --work->receiving;
+    alone = --work->receiving == 0;
     work->collect_at = state_->env().clock->BootTime() + kPartialPatience;
     work->stopped_by_law |= by_law;
-    left_behind = work->stopped_by_law && work->receiving == 0;
+    left_behind = work->stopped_by_law && alone;
     if (left_behind) work->stopped_by_law = false;
   }
-  if (end.complete() && !parts) {
+  if (end.complete() && !parts && alone) {  // else another one may yet leave something
     absl::Status noted = evictor_.NotePartial(dataset.id, false);
+    {
+      absl::MutexLock lock(&mutex_);
+      alone = work->receiving == 0;
+    }
+    if (noted.ok() && !alone) noted = evictor_.NotePartial(dataset.id, true);  // one that began meanwhile
     if (!noted.ok()) Log(Level::kError, "transfer-not-noted", {{"dataset", dataset.name}, {"error", noted}});
   }
   if (!left_behind) return;

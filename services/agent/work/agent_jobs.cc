@@ -8,10 +8,10 @@
 #include "common/base/status.h"
 #include "common/telemetry/log.h"
 #include "services/agent/home/consume.h"
+#include "services/agent/home/quiet.h"
 #include "services/agent/work/agent.h"
 #include "services/agent/work/dataset_metrics.h"
 #include "services/agent/work/past.h"
-#include "services/agent/work/quiet.h"
 
 namespace bailiwick::agent {
 namespace {
@@ -242,13 +242,15 @@ void Agent::QueueCommit(const std::shared_ptr<Work>& work) {
 
 void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
   resource::v1::DatasetSpec spec;
+  const absl::Duration now = state_->env().clock->BootTime();
+  bool due = true;
   {
     absl::MutexLock lock(&mutex_);
     spec = work->assignment.spec();
+    due = spec.commit().has_every() && now >= work->commit_at;
   }
   const absl::Duration quiet = FromProtoDuration(spec.commit().quiet());
-  bool due = true;
-  if (spec.commit().has_quiet()) {
+  if (!due && spec.commit().has_quiet()) {
     // A commit follows once the newest change is old enough: as the watch saw it, else by the tree's times alone.
     absl::StatusOr<absl::Time> newest = LastChange(*work, SourceOf(spec));
     due = newest.ok() && state_->env().clock->Now() - *newest >= quiet;
@@ -267,6 +269,7 @@ void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
   absl::MutexLock lock(&mutex_);
   work->commit_queued = false;
   work->next_attempt = state_->env().clock->BootTime() + wait;
+  if (due && spec.commit().has_every()) work->commit_at = now + FromProtoDuration(spec.commit().every());
 }
 
 absl::StatusOr<absl::Time> Agent::LastChange(Work& work, const SourceSpec& source) {
@@ -457,10 +460,12 @@ absl::Status Agent::VerifyTree(const DatasetHandle& dataset, std::vector<std::st
   {
     absl::MutexLock lock(&work->tree_mutex);
     if (work->tree == nullptr || work->tree->current() == 0) return absl::OkStatus();
+    const VersionNumber shown = work->tree->current();
     const absl::Status verified = work->tree->Verify(*work->dataset, problems);
-    if (work->tree->current() == 0) return absl::OkStatus();  // what lay there was of another dataset
+    const VersionNumber leads_to = work->tree->current();
+    if (!verified.ok() && leads_to == 0) return absl::OkStatus();  // what lay there was of another dataset
     BW_RETURN_IF_ERROR(verified);
-    if (!work->tree->suspect()) return absl::OkStatus();
+    if (leads_to == shown && !work->tree->suspect()) return absl::OkStatus();
   }
   Log(Level::kError, "layout-damaged", {{"dataset", dataset.name}, {"problems", problems->size() - before}});
   {

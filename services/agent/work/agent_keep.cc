@@ -101,6 +101,7 @@ int Agent::DropExpired(const std::shared_ptr<Work>& work) {
     in_use = work->laid_out;
     in_use.insert(work->current);
     in_use.insert(assignment.pinned());
+    for (const auto& [control, flow] : work->flows) in_use.insert(flow.version);  // until whoever asked has it
   }
   auto versions = dataset.catalog->List(dataset.id);
   const auto bases = Dropper::Bases(dataset);

@@ -31,8 +31,7 @@ absl::Status NewEntries(DatasetHandle& dataset, const Digest& root, Nodes* seen,
 // Which of the paths the entry is, or lies below; its size: none.
 size_t Match(const std::vector<std::string>& paths, const std::string& path) {
   for (size_t i = 0; i < paths.size(); ++i) {
-    const std::string& p = paths[i];
-    if (path == p || (path.size() > p.size() && path[p.size()] == '/' && path.compare(0, p.size(), p) == 0)) return i;
+    if (path == paths[i] || store::IsBelow(path, paths[i])) return i;
   }
   return paths.size();
 }

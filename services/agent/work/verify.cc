@@ -166,12 +166,8 @@ std::string DescribeChange(const store::Entry* before, const store::Entry* after
   if (before == nullptr) return "added";
   if (after == nullptr) return "removed";
   if (before->type != after->type) return "type";
-  auto same_references = [](const store::Reference& a, const store::Reference& b) { return a.digest == b.digest; };
-  if (before->size != after->size || before->target != after->target ||
-      !std::equal(before->chunks.begin(), before->chunks.end(), after->chunks.begin(), after->chunks.end(),
-                  same_references)) {
-    return "modified";
-  }
+  const bool file = before->type == store::EntryType::kFile;
+  if (before->target != after->target || (file && !store::SameContent(*before, *after))) return "modified";
   if (before->mode != after->mode) return "mode";
   return "meta";
 }
