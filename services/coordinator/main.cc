@@ -222,8 +222,10 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("bailiwick-coordinator ") + std::string(kBuildVersion));
   app.require_subcommand(1);
   app.footer(
-      "Start with:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick --trust-domain acme.example --admin-dir "
-      "~/.config/bailiwick/admin\n  bailiwick-coordinator serve --data-dir /var/lib/bailiwick --control-listen "
+      "Start with:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick-coordinator --trust-domain acme.example "
+      "--admin-dir "
+      "~/.config/bailiwick/admin\n  bailiwick-coordinator serve --data-dir /var/lib/bailiwick-coordinator "
+      "--control-listen "
       "0.0.0.0:7440 --join-listen 0.0.0.0:7441");
 
   std::string data_dir, trust_domain, admin_dir, admin_name = "admin";
@@ -239,7 +241,8 @@ int Main(int argc, char** argv) {
       "made anew, when they are gone or half their life is over");
   cli::AddDryRun(init, &dry_run);
   init->footer(
-      "Example:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick --trust-domain acme.example --admin-dir "
+      "Example:\n  bailiwick-coordinator init --data-dir /var/lib/bailiwick-coordinator --trust-domain acme.example "
+      "--admin-dir "
       "~/.config/bailiwick/admin");
 
   ServeSettings settings;
@@ -248,7 +251,7 @@ int Main(int argc, char** argv) {
   auto* serve = app.add_subcommand("serve", "serve agents and admins until SIGTERM");
   config::AddFlags(serve, &table, &config_file);
   serve->footer(
-      "Example:\n  bailiwick-coordinator serve --data-dir /var/lib/bailiwick --control-listen 0.0.0.0:7440 "
+      "Example:\n  bailiwick-coordinator serve --data-dir /var/lib/bailiwick-coordinator --control-listen 0.0.0.0:7440 "
       "--join-listen 0.0.0.0:7441 --advertise coordinator.acme.example");
 
   ServeSettings examined;

@@ -400,8 +400,8 @@ void RegisterAudit(CLI::App& app, Globals& globals) {
       ->required();
   verify->add_flag("--commitments-only", flags->commitments_only,
                    "do not miss the records: only their commitments are here");
-  verify->footer(
-      absl::StrCat(kExitCodes, "Example:\n  bailiwick audit verify /var/lib/bailiwick/audit --trust trust.txt"));
+  verify->footer(absl::StrCat(
+      kExitCodes, "Example:\n  bailiwick audit verify /var/lib/bailiwick-coordinator/audit --trust trust.txt"));
   OnRunCode(verify, globals,
             [&globals, flags] { return Verify(globals, flags->path, flags->trust, flags->commitments_only); });
 

@@ -55,12 +55,21 @@ absl::StatusOr<std::unique_ptr<Admin>> Connect(const Globals& globals) {
   return Admin::Connect(context);
 }
 
-absl::StatusOr<std::map<std::string, control::v1::SiteStatus>> SitesByName(Admin& admin) {
+absl::StatusOr<SiteMap> SitesByName(Admin& admin) {
   control::v1::ListSitesResponse response;
   BW_RETURN_IF_ERROR(admin.Check(admin.control().ListSites(Admin::Call().get(), {}, &response)));
-  std::map<std::string, control::v1::SiteStatus> sites;
+  SiteMap sites;
   for (const auto& site : response.sites()) sites[site.name()] = site;
   return sites;
+}
+
+absl::Status NoSite(const SiteMap& sites, const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& [there, status] : sites) names.push_back(there);
+  const std::string near = Suggest(name, names);
+  return absl::NotFoundError(
+      absl::StrCat("site ", name, " does not exist; ",
+                   near.empty() ? "see: bailiwick get sites" : absl::StrCat("did you mean ", near, "?")));
 }
 
 absl::StatusOr<control::v1::DatasetStatus> FindDataset(Admin& admin, const std::string& name) {
@@ -126,8 +135,7 @@ absl::Status SiteAgent::Tried(const grpc::Status& status) const {
 absl::StatusOr<SiteAgent> AgentOf(Admin& admin, const std::string& site) {
   BW_ASSIGN_OR_RETURN(auto sites, SitesByName(admin));
   auto it = sites.find(site);
-  if (it == sites.end())
-    return absl::NotFoundError(absl::StrCat("site ", site, " does not exist; see: bailiwick get sites"));
+  if (it == sites.end()) return NoSite(sites, site);
   if (it->second.agent().empty()) {
     return absl::UnavailableError(
         absl::StrCat("no agent of site ", site, " has joined; run: bailiwick site join-token ", site));

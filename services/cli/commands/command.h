@@ -33,7 +33,9 @@ std::function<absl::StatusOr<absl::Duration>()> TimeoutFlag(CLI::App* command, c
 
 absl::StatusOr<std::unique_ptr<Admin>> Connect(const Globals& globals);
 
-absl::StatusOr<std::map<std::string, control::v1::SiteStatus>> SitesByName(Admin& admin);
+using SiteMap = std::map<std::string, control::v1::SiteStatus>;
+absl::StatusOr<SiteMap> SitesByName(Admin& admin);
+absl::Status NoSite(const SiteMap& sites, const std::string& name);  // NOT_FOUND, with the nearest
 // One dataset or stream. NOT_FOUND; a family's name says what its streams are.
 absl::StatusOr<control::v1::DatasetStatus> FindDataset(Admin& admin, const std::string& name);
 // Of one dataset, or of all when the name is empty.

@@ -363,8 +363,8 @@ absl::Status GetVersions(const Globals& globals, const std::string& dataset, boo
 }
 
 void RegisterDatasets(CLI::App& app, Globals& globals) {
-  auto* dataset =
-      app.add_subcommand("dataset", "list, commit, versions, diff, checkout, verify, rollback, hold, holds, release");
+  auto* dataset = app.add_subcommand(
+      "dataset", "list, commit, versions, diff, checkout, verify, rollback, redact, hold, holds, release");
   dataset->require_subcommand(1);
   dataset->footer("Example:\n  bailiwick dataset commit planner --wait");
   {

@@ -111,8 +111,7 @@ absl::Status CheckAgents(doctor::Report& report, Admin& admin, const std::vector
   BW_ASSIGN_OR_RETURN(const SiteStates states, ReadSiteStates(admin));
   const auto& sites = states.sites;
   for (const std::string& name : named) {
-    if (sites.count(name) == 0)
-      return absl::NotFoundError(absl::StrCat("site ", name, " does not exist; see: bailiwick get sites"));
+    if (sites.count(name) == 0) return NoSite(sites, name);
   }
   size_t looked_at = 0, left = 0;
   for (const auto& [name, site] : sites) {

@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
-#include "common/base/suggest.h"
 
 namespace bailiwick::cli {
 
@@ -40,19 +39,6 @@ absl::Status NeedsNoName(const Globals& globals, const std::string& command) {
   if (globals.format() != Format::kName) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("bailiwick ", command, " answers with no names, so there is no -o name; use -o json or -o yaml"));
-}
-
-absl::Status WithNearest(Admin& admin, const std::string& kind, const std::string& name, absl::Status status) {
-  if (!absl::IsNotFound(status)) return status;
-  control::v1::ListResourcesRequest request;
-  request.set_kind(kind);
-  control::v1::ListResourcesResponse response;
-  if (!admin.control().ListResources(Admin::Call().get(), request, &response).ok()) return status;
-  std::vector<std::string> names;
-  for (const auto& resource : response.resources()) names.push_back(resource.metadata().name());
-  const std::string near = Suggest(name, names);
-  if (near.empty()) return status;
-  return absl::NotFoundError(absl::StrCat(std::string(status.message()), "; did you mean ", near, "?"));
 }
 
 }  // namespace bailiwick::cli

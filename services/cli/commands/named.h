@@ -13,7 +13,7 @@ absl::Status SplitNamed(std::string* kind, std::string* name);
 
 // Sites by their name, and a word for each: connected, offline, revoked, "not joined".
 struct SiteStates {
-  std::map<std::string, control::v1::SiteStatus> sites;
+  SiteMap sites;
   std::map<std::string, control::v1::AgentStatus> agents;
   bool Revoked(const std::string& site) const;
   std::string Of(const std::string& site) const;
@@ -22,8 +22,5 @@ absl::StatusOr<SiteStates> ReadSiteStates(Admin& admin);
 
 // For commands whose answer names nothing that another could take. INVALID_ARGUMENT with -o name.
 absl::Status NeedsNoName(const Globals& globals, const std::string& command);
-
-// NOT_FOUND with what is nearest among the declared resources of the kind; any other status as it is.
-absl::Status WithNearest(Admin& admin, const std::string& kind, const std::string& name, absl::Status status);
 
 }  // namespace bailiwick::cli

@@ -65,8 +65,7 @@ absl::StatusOr<control::v1::ListResourcesResponse> ListOf(Admin& admin, const st
   request.set_kind(kind);
   request.set_name(name);
   control::v1::ListResourcesResponse response;
-  const absl::Status listed = admin.Check(admin.control().ListResources(Admin::Call().get(), request, &response));
-  if (!listed.ok()) return name.empty() ? listed : WithNearest(admin, kind, name, listed);
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListResources(Admin::Call().get(), request, &response)));
   return response;
 }
 
@@ -325,7 +324,8 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     OnRun(c, globals, [&globals, kind, name] { return Describe(globals, *kind, *name); });
   }
   {
-    auto* c = app.add_subcommand("delete", "take a resource back; no replica and no version is deleted by it");
+    auto* c = app.add_subcommand(
+        "delete", "take a resource back; it deletes nothing itself, but copies that are unlawful then are evicted");
     auto kind = std::make_shared<std::string>(), name = std::make_shared<std::string>();
     auto yes = YesFlag(c);
     c->add_option("KIND", *kind,

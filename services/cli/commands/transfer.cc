@@ -83,11 +83,11 @@ void PrintEnd(const Globals& globals, const control::v1::Transfer& t) {
             << Printable(t.message()) << std::endl;
 }
 
-absl::Status Watch(const Globals& globals, const std::string& id) {
+absl::StatusOr<int> Watch(const Globals& globals, const std::string& id) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   ProgressBoard board;
   std::set<std::string> seen;  // running when last looked at
-  bool any = false;
+  bool any = false, failed = false;
   while (true) {
     BW_ASSIGN_OR_RETURN(auto transfers, Transfers(*admin, id));
     bool running = false;
@@ -95,6 +95,7 @@ absl::Status Watch(const Globals& globals, const std::string& id) {
       if (t.state() == "done" || t.state() == "failed") {
         if (seen.erase(t.transfer_id()) == 0 && (id.empty() || any)) continue;
         any = true;
+        failed |= t.state() == "failed" && !id.empty();  // of all, another one may have brought it since
         board.Clear();
         board.Remove(t.transfer_id());
         PrintEnd(globals, t);
@@ -111,7 +112,7 @@ absl::Status Watch(const Globals& globals, const std::string& id) {
     board.Draw();
     if (!running) {
       if (!any && globals.table()) std::cout << "nothing is being transferred\n";
-      return absl::OkStatus();
+      return failed ? 1 : 0;
     }
     os::Clock::System()->SleepFor(kWatchEvery);
   }
@@ -136,8 +137,8 @@ void RegisterTransfers(CLI::App& app, Globals& globals) {
   auto* watch = transfer->add_subcommand("watch", "progress until nothing runs");
   auto id = std::make_shared<std::string>();
   watch->add_option("ID", *id, "one transfer (default: all)");
-  watch->footer("Example:\n  bailiwick transfer watch");
-  OnRun(watch, globals, [&globals, id] { return Watch(globals, *id); });
+  watch->footer("Exit code 1 when the one that is named failed.\nExample:\n  bailiwick transfer watch");
+  OnRunCode(watch, globals, [&globals, id] { return Watch(globals, *id); });
 }
 
 }  // namespace bailiwick::cli

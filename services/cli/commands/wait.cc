@@ -39,13 +39,12 @@ absl::Status WaitVersion(const Globals& globals, const std::string& name, const 
                          const std::string& site, absl::Duration timeout) {
   uint64_t number = 0;  // the newest
   if (version != "latest") {
-    BW_ASSIGN_OR_RETURN(number, ParseVersion(version, 0));
+    BW_ASSIGN_OR_RETURN(number, ParseVersion(version));
   }
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(control::v1::DatasetStatus dataset, FindDataset(*admin, name));
   BW_ASSIGN_OR_RETURN(auto sites, SitesByName(*admin));
-  if (sites.count(site) == 0)
-    return absl::NotFoundError(absl::StrCat("site ", site, " does not exist; see: bailiwick get sites"));
+  if (sites.count(site) == 0) return NoSite(sites, site);
   if (number == 0) number = dataset.newest();
   if (number == 0) {
     return absl::FailedPreconditionError(
@@ -99,16 +98,12 @@ absl::Status Await(absl::Duration timeout, const std::function<absl::StatusOr<st
   }
 }
 
-absl::Status NoSite(const std::string& site) {
-  return absl::NotFoundError(absl::StrCat("site ", site, " does not exist; see: bailiwick get sites"));
-}
-
 absl::Status WaitSite(const Globals& globals, const std::string& name, bool approved, absl::Duration timeout) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   auto missing = [&]() -> absl::StatusOr<std::string> {
     BW_ASSIGN_OR_RETURN(const SiteStates states, ReadSiteStates(*admin));
     const auto site = states.sites.find(name);
-    if (site == states.sites.end()) return NoSite(name);
+    if (site == states.sites.end()) return NoSite(states.sites, name);
     const std::string state = states.Of(name);
     if (state == "not joined") {
       return absl::StrCat("no agent of site ", name, " has joined; run: bailiwick site join-token ", name);
@@ -148,7 +143,7 @@ absl::Status WaitPolicy(const Globals& globals, uint64_t revision, std::vector<s
     std::vector<std::string> without;
     for (const std::string& name : sites) {
       const auto site = states.sites.find(name);
-      if (site == states.sites.end()) return NoSite(name);
+      if (site == states.sites.end()) return NoSite(states.sites, name);
       if (site->second.policy_revision() >= revision) continue;
       without.push_back(absl::StrCat(name, " (", states.Of(name), ", has ", site->second.policy_revision(),
                                      site->second.policy_error().empty() ? "" : ": ", site->second.policy_error(),

@@ -3,8 +3,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/audit/detail.h"
 #include "common/base/status.h"
+#include "common/base/suggest.h"
 #include "common/policy/evaluator.h"
 #include "common/rpc/codec.h"
 #include "common/telemetry/line.h"
@@ -125,6 +127,36 @@ const Core::Stream* Core::FindStream(const std::string& name) const {
     if (stream.name == name) return &stream;
   }
   return nullptr;
+}
+
+absl::Status Core::NoDataset(const std::string& name) const {
+  std::vector<std::string> names, streams;
+  for (const auto& [id, stream] : streams_) {
+    names.push_back(stream.name);
+    if (stream.family == name) streams.push_back(stream.name);
+  }
+  if (!streams.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat(name, " is a family of datasets; name one of its streams: ", absl::StrJoin(streams, ", ")));
+  }
+  const std::string near = Suggest(name, names);
+  return absl::NotFoundError(absl::StrCat("dataset ", name, " does not exist",
+                                          near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
+}
+
+absl::Status Core::CheckSite(const std::string& name) const {
+  if (state_.resources.count({"Site", name}) != 0) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("site ", name, " is not declared", DidYouMean("Site", name)));
+}
+
+std::string Core::DidYouMean(const std::string& kind, const std::string& name) const {
+  std::vector<std::string> names;
+  for (auto it = state_.resources.lower_bound({kind, ""}); it != state_.resources.end() && it->first.first == kind;
+       ++it) {
+    names.push_back(it->first.second);
+  }
+  const std::string near = Suggest(name, names);
+  return near.empty() ? "" : absl::StrCat("; did you mean ", near, "?");
 }
 
 bool Core::Approved(const std::string& site) const {

@@ -191,6 +191,10 @@ class Core {
   // Everything below: mutex_ held.
   std::map<DatasetId, Stream> Streams() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const Stream* FindStream(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status NoDataset(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // what to say then
+  absl::Status CheckSite(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // NOT_FOUND: undeclared
+  // What is declared and has the nearest name, as the end of an error; empty: nothing is near.
+  std::string DidYouMean(const std::string& kind, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether the name is (or was) the stream with this id of a family that is declared.
   bool Retired(DatasetId id, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Rebuild() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // streams_ after resources or sites changed

@@ -110,6 +110,7 @@ void Core::OnClosed(const std::shared_ptr<Session>& session) {
     if (transfer.dialler == site && !stopping_) broken.push_back(id);  // flows outlive a stop of the coordinator
   }
   for (const std::string& id : broken) EndTransfer(id, false, "BROKEN", absl::StrCat("site ", site, " went offline"));
+  planner_.Forgive(site);  // what broke on its way to it a moment before
   if (!stopping_) Event("site-disconnected", site, "", 0, "");
   Wake();
 }

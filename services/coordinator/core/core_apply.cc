@@ -121,7 +121,8 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
   *after = state_.resources;
   for (const auto& name : request.deletes()) {
     if (after->erase({name.kind(), name.name()}) == 0) {
-      return absl::NotFoundError(absl::StrCat(name.kind(), " ", name.name(), " does not exist"));
+      return absl::NotFoundError(
+          absl::StrCat(name.kind(), " ", name.name(), " does not exist", DidYouMean(name.kind(), name.name())));
     }
     change.deletes.emplace_back(name.kind(), name.name());
     if (name.kind() == "Dataset") change.dataset_ids.erase(name.name());
@@ -359,9 +360,7 @@ absl::StatusOr<control::v1::CreateJoinTokenResponse> Core::CreateJoinToken(
   if (ttl <= absl::ZeroDuration() || ttl > kMaxTokenLife)
     return absl::InvalidArgumentError("a join token lives from 1s to 7d");
   absl::MutexLock lock(&mutex_);
-  if (state_.resources.count({"Site", request.site()}) == 0) {
-    return absl::NotFoundError(absl::StrCat("site ", request.site(), " is not declared"));
-  }
+  BW_RETURN_IF_ERROR(CheckSite(request.site()));
   if (dry != nullptr) {
     dry->effects.push_back(absl::StrCat("one agent can join as site ", request.site(), " within ", FormatAge(ttl)));
     return control::v1::CreateJoinTokenResponse();
@@ -381,7 +380,7 @@ absl::StatusOr<control::v1::PinResponse> Core::Pin(const std::string& who, const
                                                    Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
   const Stream* stream = FindStream(request.dataset());
-  if (stream == nullptr) return absl::NotFoundError(absl::StrCat("dataset ", request.dataset(), " does not exist"));
+  if (stream == nullptr) return NoDataset(request.dataset());
   control::v1::PinResponse response;
   const auto& replicas = state_.replicas[stream->id];
   for (const Wanted& wanted : plan_.wanted) {

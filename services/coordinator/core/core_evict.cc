@@ -301,6 +301,10 @@ absl::StatusOr<control::v1::ListEvictionsResponse> Core::Evictions(const control
     return absl::NotFoundError(
         absl::StrCat("no receipt ", request.receipt_id(), " is known; see: bailiwick eviction list"));
   }
+  if (response.evictions_size() == 0) {  // "nothing" is no answer to a name that is mistyped
+    if (!request.dataset().empty() && FindStream(request.dataset()) == nullptr) return NoDataset(request.dataset());
+    if (!request.site().empty()) BW_RETURN_IF_ERROR(CheckSite(request.site()));
+  }
   return response;
 }
 
@@ -312,10 +316,8 @@ absl::StatusOr<control::v1::HoldResponse> Core::Hold(const std::string& who, con
   }
   if (state_.holds.size() >= kMaxHolds) return absl::ResourceExhaustedError("there are 10,000 holds; release some");
   const Stream* stream = FindStream(request.dataset());
-  if (stream == nullptr) return absl::NotFoundError(absl::StrCat("dataset ", request.dataset(), " does not exist"));
-  if (!request.site().empty() && state_.resources.count({"Site", request.site()}) == 0) {
-    return absl::NotFoundError(absl::StrCat("site ", request.site(), " is not declared"));
-  }
+  if (stream == nullptr) return NoDataset(request.dataset());
+  if (!request.site().empty()) BW_RETURN_IF_ERROR(CheckSite(request.site()));
   if (request.number() != 0 && state_.versions[stream->id].count(request.number()) == 0) {
     return absl::NotFoundError(absl::StrCat("dataset ", request.dataset(), " has no version ", request.number()));
   }
@@ -365,6 +367,7 @@ absl::StatusOr<control::v1::ListHoldsResponse> Core::Holds(const std::string& da
   });
   control::v1::ListHoldsResponse response;
   for (auto& row : held) *response.add_holds() = std::move(row);
+  if (!dataset.empty() && held.empty() && FindStream(dataset) == nullptr) return NoDataset(dataset);
   return response;
 }
 

@@ -157,6 +157,14 @@ PlanInput Core::Input() const {
         dataset.versions.push_back({number, record.committed_at, record.logical_bytes});
         if (damaged.count(number) != 0) dataset.damaged.insert(number);
       }
+      auto next_commit = [&](VersionNumber held) {
+        auto next = versions->second.upper_bound(held);
+        if (next != versions->second.end()) dataset.next_commit[held] = next->second.record.committed_at;
+      };
+      next_commit(0);
+      for (const auto& [site, numbers] : dataset.held) {
+        if (!numbers.empty()) next_commit(*numbers.rbegin());
+      }
     }
     input.datasets.push_back(std::move(dataset));
   }
@@ -427,7 +435,10 @@ void Core::EndTransfer(const std::string& id, bool done, const std::string& code
           absl::StrCat(id, " from ", view.source(), ", ", view.wire_bytes(), " bytes on the wire"));
   } else {
     planner_.Failed(dataset, view.destination(), message.empty() ? code : message, denied, clock_->BootTime());
-    planner_.Avoid(dataset, view.destination(), view.source(), clock_->BootTime());
+    // One to whom a receiver was lost has let nobody down.
+    if (sessions_.count(view.destination()) != 0 || sessions_.count(view.source()) == 0) {
+      planner_.Avoid(dataset, view.destination(), view.source(), clock_->BootTime());
+    }
     Event(denied ? "transfer-denied" : "transfer-failed", view.destination(), view.dataset(), view.version(),
           absl::StrCat(id, " from ", view.source(), ": ", code, message.empty() ? "" : ": ", message));
   }

@@ -196,6 +196,9 @@ absl::StatusOr<control::v1::ListRedactionsResponse> Core::Redactions(
     return absl::NotFoundError(
         absl::StrCat("no redaction order ", request.order_id(), " is known; see: bailiwick redaction list"));
   }
+  if (!request.dataset().empty() && response.redactions_size() == 0 && FindStream(request.dataset()) == nullptr) {
+    return NoDataset(request.dataset());
+  }
   return response;
 }
 

@@ -51,7 +51,8 @@ absl::StatusOr<control::v1::ListResourcesResponse> Core::Resources(const control
     *response.add_resources() = resource;
   }
   if (!request.name().empty() && response.resources_size() == 0) {
-    return absl::NotFoundError(absl::StrCat(request.kind(), " ", request.name(), " does not exist"));
+    return absl::NotFoundError(absl::StrCat(request.kind(), " ", request.name(), " does not exist",
+                                            DidYouMean(request.kind(), request.name())));
   }
   return response;
 }
@@ -150,8 +151,7 @@ absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const control::
                               return !of.second.empty() && of.second.rbegin()->second.record.dataset == dataset &&
                                      Retired(of.first, dataset);
                             });
-    if (versions == state_.versions.end())
-      return absl::NotFoundError(absl::StrCat("dataset ", dataset, " does not exist"));
+    if (versions == state_.versions.end()) return NoDataset(dataset);
   }
   response.set_total(versions->second.size());
   const auto& replicas = state_.replicas[versions->first];
@@ -183,12 +183,8 @@ absl::StatusOr<control::v1::ListVersionsResponse> Core::Versions(const control::
 
 absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::string& dataset, const std::string& site) {
   absl::MutexLock lock(&mutex_);
-  if (!dataset.empty() && FindStream(dataset) == nullptr) {
-    return absl::NotFoundError(absl::StrCat("dataset ", dataset, " does not exist"));
-  }
-  if (!site.empty() && state_.resources.count({"Site", site}) == 0) {
-    return absl::NotFoundError(absl::StrCat("site ", site, " is not declared"));
-  }
+  if (!dataset.empty() && FindStream(dataset) == nullptr) return NoDataset(dataset);
+  if (!site.empty()) BW_RETURN_IF_ERROR(CheckSite(site));
   control::v1::ListReplicasResponse response;
   std::map<std::string, const Stream*> by_name;
   for (const auto& [id, stream] : streams_) by_name[stream.name] = &stream;
@@ -292,17 +288,8 @@ control::v1::ListTransfersResponse Core::Transfers(const std::string& id) {
 absl::StatusOr<control::v1::WhyResponse> Core::Why(const std::string& dataset, const std::string& site) {
   absl::MutexLock lock(&mutex_);
   const Stream* stream = FindStream(dataset);
-  if (stream == nullptr) {
-    std::string streams;
-    for (const auto& [id, s] : streams_) {
-      if (s.family == dataset) absl::StrAppend(&streams, streams.empty() ? "" : ", ", s.name);
-    }
-    return absl::NotFoundError(streams.empty()
-                                   ? absl::StrCat("dataset ", dataset, " does not exist")
-                                   : absl::StrCat(dataset, " is a family; ask about one of its streams: ", streams));
-  }
-  if (state_.resources.count({"Site", site}) == 0)
-    return absl::NotFoundError(absl::StrCat("site ", site, " is not declared"));
+  if (stream == nullptr) return NoDataset(dataset);
+  BW_RETURN_IF_ERROR(CheckSite(site));
   const Wanted* wanted = FindWanted(stream->id, site);
   Reason reason = wanted != nullptr ? wanted->reason : NotSelected(Input(), dataset, site, plan_);
   const EvictionStatus* eviction = FindEviction(stream->id, site);

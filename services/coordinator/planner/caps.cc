@@ -44,16 +44,22 @@ std::map<std::string, std::vector<SiteCap>> CapsBySite(const std::vector<Planned
 }
 
 std::set<std::string> Yielding(const std::vector<RunningTransfer>& running) {
-  std::map<std::string, int> from, to;  // the highest priority that gets on
-  for (const RunningTransfer& transfer : running) {
-    if (transfer.stalled) continue;
-    from[transfer.source] = std::max(from[transfer.source], transfer.priority);
-    to[transfer.destination] = std::max(to[transfer.destination], transfer.priority);
-  }
+  std::vector<const RunningTransfer*> by_priority;  // the highest first
+  for (const RunningTransfer& transfer : running) by_priority.push_back(&transfer);
+  std::stable_sort(by_priority.begin(), by_priority.end(),
+                   [](const auto* a, const auto* b) { return a->priority > b->priority; });
+  std::map<std::string, int> from, to;  // the highest priority that gets on: nobody waits for one that waits itself
+  auto waits_for = [](const std::map<std::string, int>& highest, const std::string& site, int priority) {
+    auto at = highest.find(site);
+    return at != highest.end() && at->second > priority;
+  };
   std::set<std::string> yielding;
-  for (const RunningTransfer& transfer : running) {
-    if (from[transfer.source] > transfer.priority || to[transfer.destination] > transfer.priority) {
-      yielding.insert(transfer.transfer_id);
+  for (const RunningTransfer* t : by_priority) {
+    if (waits_for(from, t->source, t->priority) || waits_for(to, t->destination, t->priority)) {
+      yielding.insert(t->transfer_id);
+    } else if (!t->stalled) {
+      from.emplace(t->source, t->priority);
+      to.emplace(t->destination, t->priority);
     }
   }
   return yielding;

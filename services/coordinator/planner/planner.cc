@@ -449,6 +449,10 @@ void Planner::Avoid(DatasetId dataset, const std::string& site, const std::strin
   avoided_[{dataset, site, source}] = boot + kAvoid;
 }
 
+void Planner::Forgive(const std::string& site) {
+  std::erase_if(avoided_, [&](const auto& avoided) { return std::get<1>(avoided.first) == site; });
+}
+
 void Planner::ResetBackoff() { backoff_.clear(); }
 
 void Planner::ResetBackoff(const std::string& site, const std::set<DatasetId>& has) {

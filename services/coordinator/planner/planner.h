@@ -70,6 +70,9 @@ struct PlannedDataset {
   std::string home_site;
   std::vector<PlannedVersion> versions;                 // known, ascending
   std::map<std::string, std::set<VersionNumber>> held;  // site -> numbers, the home's too
+  // When the next one after the newest that a site holds (0: that has none) was committed, also where retention took
+  // it.
+  std::map<VersionNumber, absl::Time> next_commit;
   // At the home and no copy: it has what differs from a version that it gave up (the base), for sites that have the
   // rest.
   std::map<VersionNumber, VersionNumber> partial;  // number -> base
@@ -191,6 +194,7 @@ class Planner {
   void Succeeded(DatasetId dataset, const std::string& site);
   // The source let a transfer of the pair down.
   void Avoid(DatasetId dataset, const std::string& site, const std::string& source, absl::Duration boot);
+  void Forgive(const std::string& site);  // whoever let it down: it went away itself
   // The policy changed: everything may be tried again at once.
   void ResetBackoff();
   // The site connected: what goes there, and the datasets that it has, may be tried again at once.

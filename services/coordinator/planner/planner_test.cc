@@ -67,6 +67,18 @@ TEST_F(PlannerTest, CurrentIsSatisfiedAndNamesTheProblemOfItsReplica) {
   EXPECT_THAT(plan_.start, IsEmpty());
 }
 
+TEST_F(PlannerTest, WhatRetentionTookIsStillMissed) {
+  PlannedDataset& dataset = AddDataset("a", 5);
+  dataset.held["core"] = {2};
+  dataset.next_commit[2] = input_.now - absl::Hours(2);  // version 3, which is nowhere any more
+  std::erase_if(dataset.versions, [](const PlannedVersion& version) { return version.number < 5; });
+  AddPolicy({ToSite("core")}).rpo = absl::Hours(1);
+  Only();
+  EXPECT_EQ(plan_.wanted[0].lag, absl::Hours(2));
+  EXPECT_EQ(plan_.wanted[0].lagging_at, 5u);
+  EXPECT_TRUE(plan_.wanted[0].rpo_breached);
+}
+
 TEST_F(PlannerTest, LagIsTheAgeOfTheOldestNewerVersion) {
   AddDataset("a", 5).held["core"] = {2};
   AddPolicy({ToSite("core")}).rpo = absl::Minutes(2);
@@ -376,6 +388,10 @@ TEST_F(PlannerTest, ALargeVersionComesFromTwoSourcesAtOnce) {
   planner_.Avoid(dataset.id, "paris", "core", input_.boot);
   Only();
   EXPECT_THAT(plan_.start, IsEmpty()) << "it let this one down a moment ago";
+  planner_.Forgive("paris");
+  Only();
+  EXPECT_THAT(plan_.start, SizeIs(1)) << "this one was away itself";
+  planner_.Avoid(dataset.id, "paris", "core", input_.boot);
   input_.boot += kAvoid;
   Only();
   EXPECT_THAT(plan_.start, SizeIs(1));

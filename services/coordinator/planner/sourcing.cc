@@ -47,7 +47,11 @@ absl::Duration View::Lag(VersionNumber* oldest_missing) const {
   for (const PlannedVersion& version : dataset_.versions) {
     if (version.number <= newest_held_ || Past(version, retention_)) continue;
     *oldest_missing = version.number;
-    return std::max(input_.now - version.committed_at, absl::ZeroDuration());
+    const auto next = dataset_.next_commit.find(newest_held_);
+    const absl::Time since = next == dataset_.next_commit.end() ? version.committed_at : next->second;
+    const absl::Duration lawful =
+        std::max(retention_, input_.now - version.committed_at);  // longer nothing may be there
+    return std::clamp(input_.now - since, absl::ZeroDuration(), std::max(lawful, absl::ZeroDuration()));
   }
   return absl::ZeroDuration();
 }
