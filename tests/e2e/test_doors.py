@@ -15,6 +15,8 @@ import wire as w
 JOIN = "/bailiwick.enroll.v1.Enroll/Join"
 GET_INFO = "/bailiwick.control.v1.Control/GetInfo"
 VERIFY = "/bailiwick.agent.v1.AgentAdmin/Verify"
+EXCHANGE = "/bailiwick.transfer.v1.Transfer/Exchange"
+PLACES = 64               # of an agent, for transfers
 HALF_OPEN = 1500          # more than the 1,024 descriptors that a process has by default
 HANDSHAKE_SECONDS = 15
 HEADERS_MIB = 100         # what 44 MB of headers may leave behind
@@ -128,6 +130,18 @@ class Doors(f.FleetTest):
                     connection.socket.sendall(h.frame(h.HEADERS, h.END_HEADERS, 2 * n + 1, h.request(JOIN)) +
                                               h.frame(h.RST_STREAM, 0, 2 * n + 1, h.CANCEL.to_bytes(4, "big")))
             self.goes_on(seconds=30)
+
+    def test_transfers_beyond_the_last_place_that_are_reset_at_once(self):
+        """A connection has more streams than transfers have places; who is refused one may be gone by then."""
+        endpoint, folder, _ = self.doors["agent"]
+        with h.Connection(endpoint, folder) as connection:
+            for n in range(200):
+                request = h.frame(h.HEADERS, h.END_HEADERS, 2 * n + 1, h.request(EXCHANGE))
+                reset = h.frame(h.RST_STREAM, 0, 2 * n + 1, h.CANCEL.to_bytes(4, "big"))
+                connection.socket.sendall(request + (reset if n >= PLACES else b""))
+            connection.send(h.PING, 0, 0, b"are you?")
+            self.assertIsNotNone(connection.until(lambda kind, flags, *_: kind == h.PING and flags & h.ACK))
+        self.goes_on()
 
     def test_connections_that_never_say_a_word(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

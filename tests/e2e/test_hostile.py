@@ -247,9 +247,27 @@ class Hostile(HostilePeer):
                 self.assertEqual(goodbye and goodbye.code, "GRANT_EXPIRED", goodbye)
                 self.assertLess(time.monotonic() - begun, 12)
 
+    def test_a_receiver_that_does_not_read_is_let_go_when_its_grant_ends(self):
+        flow = self.flow()
+        grant = self.grant(life=9)
+        flow.send(hello=self.hello(grant))
+        self.assertTrue(flow.next().HasField("hello_reply"))
+        flow.send(want=w.transfer_pb2.Want(want_id=1, fetch_root=True))
+        self.assertTrue(flow.next().HasField("data"))
+        for n in range(8000):   # a node of some KiB each: more than lies on the way
+            flow.send(want=w.transfer_pb2.Want(want_id=2 + n, spans=[w.transfer_pb2.Span(first=0, count=1)]))
+        transfer = w.grant_pb2.Grant.FromString(grant.payload).transfer_id
+
+        def ended():
+            log = json.loads(self.fleet.cli("audit", "list", "--site", "factory", "--subject", transfer, "-o", "json").out)
+            return [r["detail"] for r in log["records"] if r["kind"] == "transfer-broken"]
+        f.wait_until(ended, timeout=25, what="the source has ended the flow")
+        self.assertEqual(ended()[0]["code"], "GRANT_EXPIRED")
+
     def test_a_bomb_as_source(self):
         for piece, payload in ((dict(codec=0, stored_length=1 << 30, raw_length=1 << 30), b"x"),
                                (dict(codec=1, stored_length=4, raw_length=0xFFFFFFFF), b"bomb"),
+                               (dict(codec=1, stored_length=4, raw_length=4), b"bomb"),
                                (dict(codec=7, stored_length=1, raw_length=1), b"x")):
             with self.subTest(piece=piece):
                 flow = self.flow(site="factory", to="core")

@@ -135,9 +135,13 @@ class Shells(f.FleetTest):
     def test_a_trust_file_is_no_json(self):
         self.assertIn("trust file", self.fleet.cli("audit", "trust", "-o", "json", expect=f.USAGE).err)
 
-    def test_a_mistyped_site_is_told_the_nearest(self):
-        for command in (("describe", "site", "cor"), ("get", "site", "cor"), ("describe", "site/cor")):
+    def test_a_mistyped_name_is_told_the_nearest(self):
+        for command in (("describe", "site", "cor"), ("get", "site", "cor"), ("describe", "site/cor"), ("wait", "site", "cor"),
+                        ("doctor", "--site", "cor"), ("site", "join-token", "cor"), ("get", "replicas", "--site", "cor"),
+                        ("get", "evictions", "--site", "cor")):
             self.assertIn("did you mean core?", self.fleet.cli(*command, expect=f.NOT_FOUND).err)
+        for command in (("why", "telemetri", "core"), ("dataset", "holds", "telemetri"), ("get", "redactions", "telemetri")):
+            self.assertIn("did you mean telemetry?", self.fleet.cli(*command, expect=f.NOT_FOUND).err)
 
     def test_no_input_never_asks_and_never_guesses(self):
         refused = self.fleet.cli("delete", "replicationpolicy", "nothing", "--no-input", expect=f.USAGE)
