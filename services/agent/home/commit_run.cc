@@ -184,14 +184,17 @@ absl::Status CommitRun::CheckMounts() {
     const bool above = path.starts_with('/');
     BW_ASSIGN_OR_RETURN(const bool lacks, LacksSomethingOf(above ? "" : path));
     if (!lacks) continue;
-    const std::string source = absl::StrCat("source ", context_.source.path);
-    return absl::FailedPreconditionError(
-        absl::StrCat(above ? absl::StrCat(source, " lay on the file system mounted at ", path, " and does not any more")
-                           : absl::StrCat("a file system was mounted at ", path.empty() ? source : Label(path),
-                                          " and is not there any more"),
-                     "; no version was made and nothing deleted: mount it, or if that is meant: --allow-empty"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        above ? absl::StrCat(LabelOfMount(""), " lay on the file system mounted at ", path, " and does not any more")
+              : absl::StrCat("a file system was mounted at ", LabelOfMount(path), " and is not there any more"),
+        "; no version was made and nothing deleted: mount it, or if that is meant: --allow-empty"));
   }
   return absl::OkStatus();
+}
+
+std::string CommitRun::LabelOfMount(const std::string& path) const {
+  if (path.empty()) return absl::StrCat("source ", context_.source.path);
+  return path[0] == '/' ? path : Label(path);
 }
 
 bool CommitRun::StillMounted() {

@@ -98,6 +98,7 @@ class CommitRun {
   absl::Status Described(const absl::Status& status) const;
   WatchBinding Binding(const Digest& manifest) const { return {reading_, manifest}; }
   std::string Label(std::string_view path) const { return context_.source.path + "/" + DisplayPath(path); }
+  std::string LabelOfMount(const std::string& path) const;  // as SourceMemory names it
   void Report();
 
   const CommitContext context_;

@@ -342,10 +342,7 @@ absl::Status ScanRun::CheckMountsStayed() {
     const bool there = IsMounted(path).value_or(false);
     if (there && (path.empty() || path[0] == '/' || seen_.mounts.count(path) != 0 || ignored(path))) continue;
     return absl::FailedPreconditionError(absl::StrCat(
-        "the file system at ",
-        path.empty()     ? absl::StrCat("source ", context_.source.path)
-        : path[0] == '/' ? path
-                         : Label(path),
+        "the file system at ", LabelOfMount(path),
         " was unmounted while it was read; no version was made and nothing deleted: mount it and commit again"));
   }
   return absl::OkStatus();
@@ -409,16 +406,14 @@ absl::StatusOr<std::optional<CommitOutcome>> ScanRun::Run(bool doubt) {
 
 }  // namespace
 
-// What is renamed while it is walked may be met under neither name, and would be deleted from the version.
+// What is renamed while it is walked may be met under neither name, and would be deleted from the version. Where that
+// never stops, what the last walk misses is a change that the watch saw, for the next commit.
 absl::StatusOr<CommitOutcome> CommitByScan(const CommitContext& context) {
-  for (int walks = 1; walks < kMaxWalks; ++walks) {
+  for (int walks = 1;; ++walks) {
     ScanRun run(context);
-    BW_ASSIGN_OR_RETURN(std::optional<CommitOutcome> outcome, run.Run(/*doubt=*/true));
+    BW_ASSIGN_OR_RETURN(std::optional<CommitOutcome> outcome, run.Run(/*doubt=*/walks < kMaxWalks));
     if (outcome) return *std::move(outcome);
   }
-  ScanRun run(context);  // it never stops: what this one misses is a change that the watch saw, for the next commit
-  BW_ASSIGN_OR_RETURN(std::optional<CommitOutcome> outcome, run.Run(/*doubt=*/false));
-  return *std::move(outcome);
 }
 
 namespace {
