@@ -213,10 +213,8 @@ absl::Status CommitRun::CheckNotRedacted(const store::Entry& entry) const {
 
 bool CommitRun::Unsettled(const os::NodeStat& stat) const {
   if (context_.source.settle <= absl::ZeroDuration()) return false;
-  absl::Time now = context_.clock->Now();
-  absl::Time changed = absl::FromUnixNanos(stat.mtime_ns);
-  if (changed > now) changed = absl::FromUnixNanos(stat.ctime_ns);  // an mtime set into the future would never settle
-  return now - changed < context_.source.settle;
+  const absl::Time now = context_.clock->Now();
+  return now - ChangedAt(stat, now) < context_.source.settle;
 }
 
 store::Entry CommitRun::MakeEntry(const WalkItem& item, store::EntryType type) const {

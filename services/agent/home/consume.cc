@@ -118,7 +118,8 @@ absl::StatusOr<Consumed> ConsumeSource(DatasetHandle& dataset, const SourceSpec&
     if (item.stat.type != os::NodeType::kFile) continue;
     // Looked up for every file: the cache is read in step with the walk.
     const bool held = cache.Unchanged(item.path, item.stat);
-    if (!held || clock->Now() - absl::FromUnixNanos(item.stat.mtime_ns) < rest) {
+    const absl::Time now = clock->Now();
+    if (!held || now - ChangedAt(item.stat, now) < rest) {
       ++consumed.left;
       continue;
     }

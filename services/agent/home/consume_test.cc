@@ -56,6 +56,14 @@ class ConsumeTest : public ::testing::Test {
   int recorded_ = 0;
 };
 
+TEST_F(ConsumeTest, ATimeThatLiesAheadKeepsNoFile) {
+  Write("of a clock that is wrong", "one");
+  SetTimes(At("of a clock that is wrong"), absl::ToUnixSeconds(os::Clock::System()->Now() + absl::Hours(9000)), 5);
+  EXPECT_EQ(Consume(Commit()).files, 0u) << "it was touched just now";
+  os::Clock::System()->SleepFor(absl::Milliseconds(1100));
+  EXPECT_EQ(Consume(Commit()).files, 1u);
+}
+
 // As a logger comes at just the wrong moment: it sees that the file is opened, and opens it too.
 TEST_F(ConsumeTest, WhoOpensItMeanwhileToAppendLosesNothing) {
   constexpr int kFiles = 400;

@@ -73,12 +73,18 @@ ScanRecord MakeScanRecord(std::string path, const os::NodeStat& stat) {
   return {std::move(path), stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, stat.device};
 }
 
+absl::Time ChangedAt(const os::NodeStat& stat, absl::Time now) {
+  const absl::Time written = absl::FromUnixNanos(stat.mtime_ns);
+  return written > now ? absl::FromUnixNanos(stat.ctime_ns) : written;
+}
+
 std::optional<ScanRecord> TrustedScanRecord(std::string path, const os::NodeStat& stat, absl::Time begun, bool coarse) {
+  const absl::Time written = coarse ? absl::FromUnixNanos(stat.mtime_ns) : ChangedAt(stat, begun);
   // Either: what says of a file's last write when it was differs (vfat's ctime was once that of its making), and whole
   // seconds that come from elsewhere, or by chance, only cost a reading.
   coarse = coarse || stat.ctime_ns % kSecond == 0 || stat.mtime_ns % kSecond == 0;
   const absl::Time limit = begun - kTick - (coarse ? kCoarse : absl::ZeroDuration());
-  if (absl::FromUnixNanos(std::max(stat.mtime_ns, stat.ctime_ns)) >= limit) return std::nullopt;
+  if (std::max(written, absl::FromUnixNanos(stat.ctime_ns)) >= limit) return std::nullopt;
   return MakeScanRecord(std::move(path), stat);
 }
 

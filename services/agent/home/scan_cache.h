@@ -36,6 +36,10 @@ struct ScanRecord {
 
 ScanRecord MakeScanRecord(std::string path, const os::NodeStat& stat);
 
+// When a file was written to last; where that lies ahead (it was set by hand, or by a clock that was wrong), when
+// anything of it changed last.
+absl::Time ChangedAt(const os::NodeStat& stat, absl::Time now);
+
 // Of a file that was as `stat` says when it was read, after `begun`. Nothing: it may be written to once more without
 // its times moving. Where they are whole seconds, or `coarse` says that they may be, they must be older by the two
 // seconds that the coarsest file system (vfat) counts in; else by more than a tick of the kernel's clock.

@@ -100,6 +100,9 @@ TEST_F(ScanCacheTest, WhatTheTimesCannotTellApartHasNoRecord) {
   EXPECT_FALSE(trusted(whole, hour)) << "a ctime that says when the file was made";
   EXPECT_FALSE(trusted(hour, whole)) << "an mtime that was set";
   EXPECT_FALSE(trusted(whole - absl::Seconds(1), whole - absl::Seconds(1))) << "a clock that was set back";
+  EXPECT_TRUE(trusted(-hour, hour)) << "an mtime that lies ahead: a write now would change it";
+  EXPECT_FALSE(trusted(-hour, absl::Milliseconds(20))) << "it was set just now";
+  EXPECT_FALSE(trusted(-hour, hour, true)) << "no ctime to go by";
   EXPECT_FALSE(trusted(absl::Milliseconds(2019), absl::Milliseconds(2019), true));
   EXPECT_TRUE(trusted(absl::Milliseconds(2021), absl::Milliseconds(2021), true));
 }
