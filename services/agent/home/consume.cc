@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/patterns.h"
 #include "common/base/status.h"
@@ -19,6 +20,11 @@ namespace {
 
 constexpr absl::Duration kLeastRest = absl::Seconds(1);
 constexpr const char* kGoing = ".bailiwick-consumed";  // beside the file, for the moment between rename and removal
+constexpr size_t kMostAtOnce = 256;                    // files open, with leases
+constexpr absl::Duration kLongestWait = absl::Seconds(1);  // of who opens one for writing meanwhile
+constexpr absl::Duration kGrace = absl::Milliseconds(50);  // an open takes no longer from the name to the lease
+constexpr uint64_t kLarge = 16 << 20;                      // reading it back takes a while, in which the others wait
+constexpr size_t kLongestPath = 4000;                      // with the other name at its end
 
 constexpr uint64_t kReadBack = 4 << 20;  // bytes at a time
 
@@ -51,10 +57,50 @@ absl::StatusOr<bool> ReadsBack(DatasetHandle& dataset, const store::Entry& entry
   return whole;
 }
 
-enum class Taking { kGone, kStays, kDamaged };
+enum class Taking { kTaken, kStays, kDamaged };
 
-absl::StatusOr<Taking> Take(const WalkItem& item, const std::function<absl::StatusOr<bool>()>& stored) {
-  auto file = item.dir->OpenRead(item.name);
+// Files that lost their names and go once nobody can be on the way to them any more: an open that had found one before
+// has it open for writing by then, or waits for the lease.
+class Leaving {
+ public:
+  Leaving(os::TreeDir* root, const os::Clock* clock, Consumed* consumed)
+      : root_(root), clock_(clock), consumed_(consumed) {}
+  ~Leaving() { Settle().IgnoreError(); }
+
+  absl::StatusOr<Taking> Take(const WalkItem& item, const std::function<absl::StatusOr<bool>()>& stored);
+  absl::Status Settle();
+
+ private:
+  struct One {
+    std::unique_ptr<os::TreeFile> file;  // with the lease
+    std::string path, going;
+    os::NodeStat stat;
+  };
+  std::string NameFor(const std::string& path);  // empty: all are taken
+  absl::StatusOr<bool> Settle(const One& one);   // whether it is gone
+  absl::Status GiveBack(const One& one);
+
+  os::TreeDir* const root_;
+  const os::Clock* const clock_;
+  Consumed* const consumed_;
+  std::vector<One> waiting_;
+  absl::Duration since_;
+};
+
+std::string Leaving::NameFor(const std::string& path) {
+  const std::string stem = absl::StrCat(path.substr(0, path.rfind('/') + 1), kGoing);
+  if (absl::StartsWith(path, stem)) return path;  // left by a crash, and in a version under this name since
+  for (size_t i = 0; i < kMostAtOnce; ++i) {
+    std::string name = absl::StrCat(stem, "-", waiting_.size() + i);
+    if (absl::IsNotFound(root_->Stat(name).status())) return name;
+  }
+  return "";
+}
+
+absl::StatusOr<Taking> Leaving::Take(const WalkItem& item, const std::function<absl::StatusOr<bool>()>& stored) {
+  const bool due = waiting_.size() >= kMostAtOnce || clock_->BootTime() - since_ > kLongestWait;
+  if (!waiting_.empty() && (due || item.stat.size > kLarge)) BW_RETURN_IF_ERROR(Settle());
+  auto file = root_->OpenRead(item.path);
   if (!file.ok()) {
     if (absl::IsNotFound(file.status())) return Taking::kStays;
     return file.status();
@@ -66,30 +112,49 @@ absl::StatusOr<Taking> Take(const WalkItem& item, const std::function<absl::Stat
     if (absl::IsUnavailable(kept)) return Taking::kStays;
     return kept;
   }
-  BW_ASSIGN_OR_RETURN(os::NodeStat now, (*file)->Stat());
+  BW_ASSIGN_OR_RETURN(const os::NodeStat now, (*file)->Stat());
   if (!Same(now, item.stat) || now.ctime_ns != item.stat.ctime_ns) return Taking::kStays;
-  // Who opens it for writing from here on waits for the lease to end, and would write into nothing.
-  auto awaited = [&] { return absl::IsUnavailable((*file)->KeepUnwritten()); };
-  const std::string going = absl::StrCat(item.name.substr(0, item.name.rfind('/') + 1), kGoing);
-  if (item.name == going) {  // left by a crash, and in a version under this name since
-    if (awaited()) return Taking::kStays;
-    BW_RETURN_IF_ERROR(item.dir->RemoveFile(going));
-    return Taking::kGone;
+  One one{*std::move(file), item.path, NameFor(item.path), item.stat};
+  if (one.going.empty()) return Taking::kStays;
+  if (one.going != one.path) BW_RETURN_IF_ERROR(root_->Rename(one.path, one.going));
+  if (waiting_.empty()) since_ = clock_->BootTime();
+  waiting_.push_back(std::move(one));
+  return Taking::kTaken;
+}
+
+absl::Status Leaving::Settle() {
+  if (waiting_.empty()) return absl::OkStatus();
+  clock_->SleepFor(kGrace);
+  absl::Status first;
+  for (const One& one : waiting_) {
+    const absl::StatusOr<bool> gone = Settle(one);
+    if (first.ok()) first = gone.status();
+    consumed_->files += gone.ok() && *gone;
+    consumed_->bytes += gone.ok() && *gone ? one.stat.size : 0;
+    consumed_->left += gone.ok() && !*gone;
   }
-  if (item.dir->Stat(going).ok()) return Taking::kStays;  // that one first
-  BW_RETURN_IF_ERROR(item.dir->Rename(item.name, going));
-  BW_ASSIGN_OR_RETURN(os::NodeStat renamed, item.dir->Stat(going));
-  BW_ASSIGN_OR_RETURN(os::NodeStat open, (*file)->Stat());
-  if (Same(renamed, item.stat) && Same(open, item.stat) && !awaited()) {
-    BW_RETURN_IF_ERROR(item.dir->RemoveFile(going));
-    return Taking::kGone;
+  waiting_.clear();
+  return first;
+}
+
+absl::StatusOr<bool> Leaving::Settle(const One& one) {
+  const absl::StatusOr<os::NodeStat> renamed = root_->Stat(one.going), open = one.file->Stat();
+  const bool as_it_was = renamed.ok() && open.ok() && Same(*renamed, one.stat) && Same(*open, one.stat);
+  if (as_it_was && !absl::IsUnavailable(one.file->KeepUnwritten())) {
+    BW_RETURN_IF_ERROR(root_->RemoveFile(one.going));
+    return true;
   }
-  // Another file came to the name, or it is written to: it gets its name back, unless that is taken again.
-  absl::Status back = item.dir->Link(*item.dir, going, item.name);
-  if (absl::IsAlreadyExists(back)) return Taking::kStays;
+  BW_RETURN_IF_ERROR(GiveBack(one));
+  return false;
+}
+
+// Another file came to the name, or it is written to: it gets its name back, unless that is taken again.
+absl::Status Leaving::GiveBack(const One& one) {
+  if (one.going == one.path) return absl::OkStatus();
+  absl::Status back = root_->Link(*root_, one.going, one.path);
+  if (absl::IsAlreadyExists(back)) return absl::OkStatus();
   BW_RETURN_IF_ERROR(back);
-  BW_RETURN_IF_ERROR(item.dir->RemoveFile(going));
-  return Taking::kStays;
+  return root_->RemoveFile(one.going);
 }
 
 }  // namespace
@@ -109,11 +174,12 @@ absl::StatusOr<Consumed> ConsumeSource(DatasetHandle& dataset, const SourceSpec&
   bool has_entry = true;
   const absl::Duration rest = std::max(source.settle, kLeastRest);
   Consumed consumed;
+  Leaving leaving(dir.get(), clock, &consumed);
   bool began = false;
   WalkItem item;
   for (;;) {
     BW_ASSIGN_OR_RETURN(bool more, walker.Next(&item));
-    if (!more) return consumed;
+    if (!more) break;
     if (cancelled.load(std::memory_order_relaxed)) return absl::CancelledError("stopped");
     if (item.stat.type != os::NodeType::kFile) continue;
     // Looked up for every file: the cache is read in step with the walk.
@@ -131,19 +197,20 @@ absl::StatusOr<Consumed> ConsumeSource(DatasetHandle& dataset, const SourceSpec&
       continue;
     }
     if (!std::exchange(began, true)) BW_RETURN_IF_ERROR(before_first());
-    absl::StatusOr<Taking> taken = Take(item, [&] { return ReadsBack(dataset, entry); });
+    absl::StatusOr<Taking> taken = Taking::kStays;
+    if (item.path.size() < kLongestPath) taken = leaving.Take(item, [&] { return ReadsBack(dataset, entry); });
     if (absl::IsPermissionDenied(taken.status())) {
       ++consumed.left;
       ++consumed.refused;
       continue;
     }
     if (!taken.ok()) return Annotate(taken.status(), absl::StrCat(source.path, "/", DisplayPath(item.path)));
-    const bool gone = *taken == Taking::kGone;
-    consumed.files += gone;
-    consumed.bytes += gone ? item.stat.size : 0;
-    consumed.left += !gone;
+    consumed.left += *taken != Taking::kTaken;
     consumed.damaged += *taken == Taking::kDamaged && dataset.dropped->empty();  // else it may have been given up
   }
+  absl::Status settled = leaving.Settle();
+  if (!settled.ok()) return Annotate(settled, source.path);
+  return consumed;
 }
 
 }  // namespace bailiwick::agent

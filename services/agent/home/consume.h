@@ -3,9 +3,9 @@
 //
 // A file goes only if it is what the version holds by size, times and inode, rests for `settle`, nobody has it open
 // for writing (where the kernel says so: a lease; else `settle` alone decides), and the store gives back all of it. It
-// is renamed before it goes, and goes only if what was renamed is what was looked at: a file that takes its name
-// meanwhile is not lost. A crash leaves it under one of the two names, for the next commit. Directories stay. One
-// thread.
+// is renamed before it goes, many at a time, and a moment later goes only if it still is what was looked at and nobody
+// came to write: neither a file that takes its name meanwhile is lost, nor what somebody appends. A crash leaves it
+// under one of the two names, for the next commit. Directories stay. One thread.
 #pragma once
 
 #include <atomic>
