@@ -18,7 +18,7 @@ bw_make() {
     cmake --build "build/$preset" -j "$BAILIWICK_JOBS" ${1:+--target "$@"})
 }
 
-# bw_forget_crashed LOG: GCC 12 writes a precompiled header now and then that it crashes on. Removes those of the compilers
+# bw_forget_crashed LOG: GCC 12 was seen to write a precompiled header that it crashes on. Removes those of the compilers
 # that crashed, so that they are made anew; fails when none did.
 bw_forget_crashed() {
   local headers

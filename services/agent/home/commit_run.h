@@ -99,6 +99,8 @@ class CommitRun {
   WatchBinding Binding(const Digest& manifest) const { return {reading_, manifest}; }
   std::string Label(std::string_view path) const { return context_.source.path + "/" + DisplayPath(path); }
   std::string LabelOfMount(const std::string& path) const;  // as SourceMemory names it
+  // Where the file system that the source lies on is mounted, as SourceMemory names it; nothing: at /.
+  std::optional<std::string> Mount() const;
   void Report();
 
   const CommitContext context_;
@@ -110,8 +112,6 @@ class CommitRun {
   os::NodeStat root_stat_;
   std::string reading_;  // of WatchBinding
   SourceMemory remembered_;
-  // Where the file system that the source lies on is mounted, as SourceMemory names it; nothing: at /.
-  std::optional<std::string> Mount() const;
   bool link_ = false;                 // the source's path is a symlink
   std::string real_path_;             // of the source
   std::vector<bool> mounts_up_;       // whether it, the directory above it, ... is the root of a file system
