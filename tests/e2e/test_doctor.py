@@ -22,8 +22,14 @@ class Doctor(f.FleetTest):
                                     f.dataset_yaml("telemetry", cls.fleet.path("telemetry"))))
 
     def setUp(self):
-        # What other tests stopped and started finds its way back within seconds.
+        # What other tests stopped and started finds its way back within seconds. An agent's own word of its session is up to a
+        # second old: the coordinator is asked first, or the session that was lost passes for the one that is to come.
+        f.wait_until(self.all_connected, what="a coordinator that has its agents")
         f.wait_until(lambda: f.run([f.AGENT, "doctor", "--data-dir", self.fleet.data("core")]).code == f.OK, what="an agent that is well")
+
+    def all_connected(self):
+        rows = self.cli(code=None)
+        return all(rows.get(f"agent {site}", {}).get("result") == "ok" for site in ("core", "factory"))
 
     def examine(self, *command, code=f.OK, **options):
         """{check: row} of a doctor's JSON."""
