@@ -19,8 +19,9 @@ namespace pb = resource::v1;
 // Checks references over the whole catalog and collects what is wrong, each at its place.
 class Validator {
  public:
-  Validator(const Catalog& catalog, const std::vector<Located>& located, const TimeZones& zones)
-      : catalog_(catalog), zones_(zones) {
+  Validator(const Catalog& catalog, const std::vector<Located>& located, const TimeZones& zones,
+            const std::set<ResourceKey>& deleted)
+      : catalog_(catalog), zones_(zones), deleted_(deleted) {
     for (const Located& one : located) located_[{KindOf(one.resource), one.resource.metadata().name()}] = &one;
     for (const auto& [key, resource] : catalog) names_[key.first].push_back(key.second);
   }
@@ -85,7 +86,8 @@ class Validator {
     for (const Finding& problem : problems_) {
       lines.push_back(problem.at.line == 0 ? problem.text : absl::StrCat(problem.at.str(), ": ", problem.text));
     }
-    return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
+    const std::string all = absl::StrJoin(lines, "\n");
+    return needed_ ? absl::FailedPreconditionError(all) : absl::InvalidArgumentError(all);
   }
 
  private:
@@ -110,6 +112,11 @@ class Validator {
   void Refer(const char* kind, const char* word, const ResourceKey& key, const std::string& path,
              const std::string& name, const std::string& role) {
     if (Has(kind, name)) return;
+    if (deleted_.count({kind, name}) != 0) {
+      needed_ = true;
+      return Fail(key, path,
+                  absl::StrCat(role, word, " ", name, " cannot be deleted while this names it; delete or change this first"));
+    }
     const std::string near =
         role.empty() ? Suggest(name, names_[kind]) : "";  // a parent is not misspelt, it is missing
     Fail(key, path,
@@ -230,6 +237,8 @@ class Validator {
 
   const Catalog& catalog_;
   const TimeZones& zones_;
+  const std::set<ResourceKey>& deleted_;
+  bool needed_ = false;  // one of those
   std::map<ResourceKey, const Located*> located_;
   std::map<std::string, std::vector<std::string>> names_;
   std::vector<Finding> problems_;
@@ -238,8 +247,8 @@ class Validator {
 }  // namespace
 
 absl::Status Validate(const Catalog& catalog, const std::vector<Located>& located, absl::Time now,
-                      const TimeZones& zones) {
-  Validator validator(catalog, located, zones);
+                      const TimeZones& zones, const std::set<ResourceKey>& deleted) {
+  Validator validator(catalog, located, zones, deleted);
   validator.Alone();
   if (validator.clean()) validator.References();
   if (validator.clean()) validator.Tests(now);

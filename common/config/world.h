@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,9 +25,10 @@ using TimeZones = std::map<std::string, policy::TimeZone>;
 // Checks that the whole catalog holds together: parents of regions, regions of sites, homes of datasets, sites and
 // regions in policies, sets in rules, at most one Target kind, obligations supported; runs the policies' own tests.
 // `located` (may be empty) gives positions for messages; `zones` holds the time zones that the rules name (from
-// CompileTimeZones where the law is signed, else from the bundle). INVALID_ARGUMENT lists every problem.
+// CompileTimeZones where the law is signed, else from the bundle). INVALID_ARGUMENT lists every problem;
+// FAILED_PRECONDITION when one of them is that something of `deleted` is named yet.
 absl::Status Validate(const Catalog& catalog, const std::vector<Located>& located, absl::Time now,
-                      const TimeZones& zones);
+                      const TimeZones& zones, const std::set<ResourceKey>& deleted = {});
 
 // The world of a catalog: regions, sites, rules. Its time zones are the caller's to set. INVALID_ARGUMENT when a
 // resource is unusable.

@@ -136,6 +136,14 @@ TEST(ValidateTest, BrokenReferencesAreFoundAtTheirPlace) {
   for (const Case& one : cases) EXPECT_EQ(Check({kFleet, one.text}), one.error);
 }
 
+TEST(ValidateTest, WhatIsDeletedAndNamedYetIsNotTakenForAMistake) {
+  Fleet fleet = Read({Doc("Site", "a", "{region: x}")});
+  const absl::Status refused = Validate(fleet.catalog, {}, kNow, {}, {{"Region", "x"}, {"Region", "y"}});
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(std::string(refused.message()),
+            "Site/a: spec.region: region x cannot be deleted while this names it; delete or change this first");
+}
+
 TEST(ValidateTest, EveryProblemIsReportedAndUnlocatedOnesByName) {
   Fleet fleet = Read({Doc("Site", "a", "{region: x}"), Doc("Site", "b", "{region: y}")});
   EXPECT_EQ(std::string(Validate(fleet.catalog, fleet.located, kNow, Zones(fleet)).message()),

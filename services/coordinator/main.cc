@@ -178,12 +178,17 @@ absl::Status Serve(const ServeSettings& settings) {
       .alive = [&] { return pulse.Check(); },
       .ready = [&] { return stopping ? absl::UnavailableError("the coordinator is stopping") : pulse.Check(); }};
   BW_ASSIGN_OR_RETURN(auto status_server, http::ServeStatus(settings.metrics_listen, std::move(status)));
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(
+  const absl::Status told = os::WriteFileAtomically(
       files, endpoints,
       absl::StrCat("{\"control\":\"", control_address, "\",\"join\":\"", join_address, "\",\"health\":\"",
                    health == nullptr ? "" : health->endpoint(), "\",\"metrics\":\"",
                    status_server == nullptr ? "" : status_server->endpoint(), "\",\"build\":\"",
-                   std::string(kBuildVersion), "\"}\n")));
+                   std::string(kBuildVersion), "\"}\n"));
+  if (!told.ok()) {
+    if (!absl::IsResourceExhausted(told)) return told;
+    // Who asks is answered from a full disk as well.
+    telemetry::Log(telemetry::Level::kError, "endpoints-not-written", {{"error", told}});
+  }
   telemetry::Log(telemetry::Level::kInfo, "serving",
                  {{"control", control_address},
                   {"join", join_address},

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/rpc/retention.h"
 #include "common/telemetry/log.h"
 #include "services/agent/work/agent.h"
 
@@ -19,16 +20,6 @@ constexpr int kCollectionShare = 50;       // collections of a dataset take at m
 constexpr uint64_t kManySmallPacks = 256;  // are merged, also when nothing is garbage: small commits make one each
 constexpr absl::Duration kCollectionRetry = absl::Seconds(30);  // after one that a long transfer was in the way of
 constexpr absl::Duration kKeepAfterChange = absl::Seconds(5);   // collects the drops of a burst of commits at once
-
-store::RetentionRule RetentionOf(const resource::v1::DatasetSpec& spec) {
-  store::RetentionRule rule;
-  if (spec.has_retain()) {
-    rule.last = std::max(1u, spec.retain().last());
-    rule.hourly = spec.retain().hourly();
-    rule.daily = spec.retain().daily();
-  }
-  return rule;
-}
 
 }  // namespace
 
@@ -109,7 +100,7 @@ int Agent::DropExpired(const std::shared_ptr<Work>& work) {
   std::vector<std::pair<VersionNumber, absl::Time>> times;
   for (const auto& v : *versions) times.emplace_back(v.record.number, v.record.committed_at);
   int dropped = 0;
-  for (VersionNumber number : store::Expired(times, RetentionOf(assignment.spec()), law_->clock().Best())) {
+  for (VersionNumber number : store::Expired(times, rpc::RetentionOf(assignment.spec()), law_->clock().Best())) {
     if (in_use.count(number) != 0 || evictor_.Held(dataset.id, number)) continue;
     if (bases->count(number) != 0) continue;  // it has no content, and newer ones are known by it
     // A home keeps what the coordinator has not heard of yet.

@@ -1,6 +1,7 @@
 #include "services/cli/core/change.h"
 
 #include <algorithm>
+#include <set>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
@@ -161,10 +162,12 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
   Signed out;
   config::Catalog after = known.resources;
   bool law = !change.pin.empty() || change.law.any();
+  std::set<config::ResourceKey> deleted;
   for (const auto& name : change.deletes) {
     if (after.erase({name.kind(), name.name()}) == 0) {
       return absl::NotFoundError(absl::StrCat(name.kind(), " ", name.name(), " does not exist"));
     }
+    deleted.insert({name.kind(), name.name()});
     *out.request.add_deletes() = name;
     out.report.lines.push_back({name.kind(), name.name(), "deleted", ""});
     out.anything = true;
@@ -221,7 +224,7 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     law |= IsLaw(kind);
   }
   const config::TimeZones zones = config::CompileTimeZones(config::ZonesOf(after), now);
-  BW_RETURN_IF_ERROR(config::Validate(after, change.upserts, now, zones));
+  BW_RETURN_IF_ERROR(config::Validate(after, change.upserts, now, zones, deleted));
   std::vector<config::Classification> in_force;
   for (const auto& [name, classification] : classified) in_force.push_back(*classification);
   BW_RETURN_IF_ERROR(config::CheckSteps(known.bundle.world, in_force, after, change.upserts, now));

@@ -209,7 +209,9 @@ TEST_F(SignChangeTest, RefusesWhatCannotBe) {
   auto chunks = Sign(Upsert(Dataset("class: internal", "site: factory", ", chunkSize: 128KiB"))).status();
   EXPECT_TRUE(absl::IsInvalidArgument(chunks));
   EXPECT_THAT(std::string(chunks.message()), HasSubstr("chunk size of dataset planner"));
-  EXPECT_TRUE(absl::IsInvalidArgument(Sign(Delete("Region", "eu")).status())) << "sites lie in it";
+  const absl::Status in_use = Sign(Delete("Region", "eu")).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(in_use)) << "sites lie in it";
+  EXPECT_THAT(std::string(in_use.message()), HasSubstr("region eu cannot be deleted while this names it"));
 
   EXPECT_TRUE(absl::IsInvalidArgument(Sign(Upsert(Dataset("class: internal", "site: factory"))).status()))
       << "32KiB by default";

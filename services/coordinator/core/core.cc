@@ -139,6 +139,10 @@ absl::Status Core::NoDataset(const std::string& name) const {
     return absl::NotFoundError(
         absl::StrCat(name, " is a family of datasets; name one of its streams: ", absl::StrJoin(streams, ", ")));
   }
+  if (const size_t at = name.find('@'); at != std::string::npos && FindStream(name.substr(0, at)) != nullptr) {
+    const std::string plain = name.substr(0, at);
+    return absl::NotFoundError(absl::StrCat(plain, " is no family of datasets and has no streams; name it ", plain));
+  }
   const std::string near = Suggest(name, names);
   return absl::NotFoundError(absl::StrCat("dataset ", name, " does not exist",
                                           near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));

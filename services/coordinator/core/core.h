@@ -184,7 +184,9 @@ class Core {
 
   // So long without a byte is no longer the pace of a slow link.
   static absl::Duration StallsAfter(const Transfer& transfer);
-  static bool HeldBack(const Transfer& transfer, absl::Duration now);  // by a cap or its priority
+  // By a cap, its priority, or a destination that is away.
+  bool HeldBack(const Transfer& transfer, absl::Duration now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Stalled(const Transfer& transfer, absl::Duration now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What an end says limits it, unless it said so too long ago.
   static std::string SaysNow(const Transfer::Word& word, absl::Duration now);
 
@@ -195,6 +197,8 @@ class Core {
   absl::Status CheckSite(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // NOT_FOUND: undeclared
   // What is declared and has the nearest name, as the end of an error; empty: nothing is near.
   std::string DidYouMean(const std::string& kind, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // An event for each declared family some of whose streams of `before` there are no more.
+  void TellEnded(const std::map<DatasetId, Stream>& before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether the name is (or was) the stream with this id of a family that is declared.
   bool Retired(DatasetId id, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Rebuild() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // streams_ after resources or sites changed

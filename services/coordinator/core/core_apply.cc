@@ -7,6 +7,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
@@ -110,6 +111,18 @@ absl::Status Core::CheckEnforced(const config::Catalog& law) const {
   return absl::OkStatus();
 }
 
+void Core::TellEnded(const std::map<DatasetId, Stream>& before) {
+  std::map<std::string, std::vector<std::string>> ended;  // of families that are still declared
+  for (const auto& [id, stream] : before) {
+    if (streams_.count(id) == 0 && Retired(id, stream.name)) ended[stream.family].push_back(stream.name);
+  }
+  for (const auto& [family, streams] : ended) {
+    Event("streams-ended", "", family, 0,
+          absl::StrCat("their sites no longer match its siteSelector: ", absl::StrJoin(streams, ", ").substr(0, kMaxSummary),
+                       "; what sites hold of them stays, nothing new is committed or sent"));
+  }
+}
+
 absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request, config::Catalog* after,
                                         std::string* missing, Signatures signatures) {
   missing->clear();
@@ -166,7 +179,8 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     change.bundle_revision = bundle->world.revision;
   }
   const config::TimeZones zones = bundle.has_value() ? bundle->world.time_zones : config::TimeZones{};
-  BW_RETURN_IF_ERROR(config::Validate(*after, {}, clock_->Now(), zones));
+  BW_RETURN_IF_ERROR(
+      config::Validate(*after, {}, clock_->Now(), zones, {change.deletes.begin(), change.deletes.end()}));
   if (bundle_.has_value()) {
     std::vector<config::Classification> in_force;
     for (const auto& [name, id] : state_.dataset_ids) {
@@ -336,6 +350,7 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, c
   if (change.bundle.has_value() || !change.classifications.empty()) {
     BW_RETURN_IF_ERROR(InstallBundle(change.bundle.has_value() ? *change.bundle : *state_.bundle));
   }
+  const std::map<DatasetId, Stream> before = std::exchange(streams_, {});
   Rebuild();
   ApplyPeople();
   planner_.ResetBackoff();
@@ -343,6 +358,7 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, c
     Event("policy-applied", "", "", 0, absl::StrCat("revision ", change.bundle_revision, " by ", who));
   }
   if (!names.empty()) Event("resources-changed", "", "", 0, absl::StrCat(names.substr(0, 1000), " by ", who));
+  TellEnded(before);
   if (change.bundle.has_value() || !change.classifications.empty()) {
     for (auto& [site, session] : sessions_) SendPolicy(*session, change.bundle.has_value() ? nullptr : &changed);
   }

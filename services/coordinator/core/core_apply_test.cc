@@ -186,7 +186,8 @@ TEST_F(ApplyTest, WhatIsInUseIsNotDeleted) {
     config::Catalog after = Catalogued();
     after.erase({kind, name});
     *request.mutable_bundle() = Signed(crypto::kBundleType, BundleOf(after, core_->Info().policy_revision() + 1));
-    ExpectRefused(request, absl::StatusCode::kInvalidArgument, name);
+    ExpectRefused(request, absl::StatusCode::kFailedPrecondition,
+                  absl::StrCat(name, " cannot be deleted while this names it"));
   }
 }
 
@@ -281,6 +282,7 @@ spec: {home: {siteSelector: {matchLabels: {tier: edge}}, path: /data/telemetry}}
       Apply("apiVersion: bailiwick/v1\nkind: Site\nmetadata: {name: robot, labels: {tier: lab}}\nspec: {region: eu}\n")
           .ok());
   EXPECT_EQ(core_->Datasets().datasets_size(), 1);
+  EXPECT_THAT(EventKinds(), Contains("streams-ended")) << "nobody would look for what is in no list any more";
 }
 
 TEST_F(ApplyTest, TheNumberOfCopiesThatBecomeUnlawfulIsCountedWhenItIsApplied) {

@@ -155,6 +155,8 @@ void Core::PlanEvictionsOnce(PlanInput input) {
     planned.insert(dataset.id);
     // A damaged copy is none to rely on.
     for (VersionNumber number : dataset.damaged) dataset.held[dataset.home_site].erase(number);
+    // What is damaged at a home is known by its own word alone, which is not stored.
+    if (heard_of_.count({dataset.home_site, dataset.id}) == 0) dataset.held[dataset.home_site].clear();
   }
   for (const UnlawfulCopy& copy : copies) {
     if (!planned.insert(copy.dataset).second) continue;

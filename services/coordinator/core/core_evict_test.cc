@@ -107,6 +107,22 @@ TEST_F(EvictTest, AFencedCopyIsNoCopy) {
   EXPECT_THAT(EventKinds(), Contains("eviction-last-copy"));
 }
 
+TEST_F(EvictTest, NothingIsErasedOnTheWordOfAHomeThatHasSaidNothingSinceTheStart) {
+  HeldAbroad();
+  Restart();  // what the home has damaged is not stored
+  Connect("cloud");
+  SayInstalled();
+  SayFenced(agent::v1::FENCE_STAGE_FENCED);
+  ASSERT_EQ(Evictions().size(), 1u);
+  EXPECT_EQ(Evictions()[0].state(), "last-copy");
+  EXPECT_EQ(sessions_.at("cloud")->Last(Message::kEvict), nullptr);
+  Connect("factory");
+  Report("factory", {record_});
+  SayInstalled();
+  core_->Reconcile();
+  EXPECT_NE(sessions_.at("cloud")->Last(Message::kEvict), nullptr);
+}
+
 TEST_F(EvictTest, AFalseReceiptIsNotStored) {
   HeldAbroad();
   SayReceipt("cloud", Receipt(enrolment_.at("core")));

@@ -9,6 +9,8 @@
 #include "common/policy/grant.h"
 #include "common/rpc/audit.h"
 #include "common/rpc/codec.h"
+#include "common/rpc/retention.h"
+#include "common/store/catalog.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "services/coordinator/core/core.h"
@@ -24,6 +26,7 @@ constexpr absl::Duration kGrantLife = absl::Minutes(5);
 constexpr absl::Duration kBackdate = absl::Seconds(20);  // for clocks that run a little behind
 constexpr absl::Duration kSilence = absl::Seconds(60);   // a transfer nobody speaks of is over
 constexpr absl::Duration kAdoption = absl::Seconds(5);   // for the dialler to speak of what ran before we started
+constexpr absl::Duration kWordAfter = absl::Seconds(1);  // what an end says of itself comes later than the bytes
 constexpr absl::Duration kStalled = absl::Seconds(10);   // without a byte, or what follows: another source may go on
 constexpr int kStalledFrames = 4;                        // of those that come slowly
 constexpr absl::Duration kDead = absl::Seconds(60);      // agents say something every 10 s
@@ -80,19 +83,26 @@ absl::Duration Core::StallsAfter(const Transfer& transfer) {
   return std::clamp(kStalledFrames * transfer.apart, kStalled, kSilence);
 }
 
-bool Core::HeldBack(const Transfer& transfer, absl::Duration now) {
-  return transfer.yields || SaysNow(transfer.source_says, now) == "cap";
+bool Core::HeldBack(const Transfer& transfer, absl::Duration now) const {
+  const auto heard = heard_.find(transfer.view.destination());
+  const bool away = heard == heard_.end() || now - heard->second > kStalled;
+  return away || transfer.yields || SaysNow(transfer.source_says, now) == "cap";
+}
+
+bool Core::Stalled(const Transfer& transfer, absl::Duration now) const {
+  if (transfer.delivered || transfer.adopted || HeldBack(transfer, now)) return false;
+  // A destination that has itself said nothing since the last bytes is who hangs: no other source would help it.
+  const bool waits = heard_.at(transfer.view.destination()) - transfer.progressed > kWordAfter;
+  return waits && now - transfer.progressed > StallsAfter(transfer);
 }
 
 std::vector<RunningTransfer> Core::Running() const {
   const absl::Duration now = clock_->BootTime();
   std::vector<RunningTransfer> running;
   for (const auto& [id, transfer] : transfers_) {
-    const bool stalled = !transfer.delivered && !transfer.adopted && !HeldBack(transfer, now) &&
-                         now - transfer.progressed > StallsAfter(transfer);
     running.push_back({id, transfer.dataset, transfer.view.dataset(), transfer.version, transfer.view.source(),
-                       transfer.view.destination(), transfer.view.done_bytes(), transfer.view.total_bytes(), stalled,
-                       transfer.priority, transfer.yields});
+                       transfer.view.destination(), transfer.view.done_bytes(), transfer.view.total_bytes(),
+                       Stalled(transfer, now), transfer.priority, transfer.yields});
   }
   return running;
 }
@@ -131,6 +141,9 @@ PlanInput Core::Input() const {
     dataset.labels = stream.labels;
     dataset.home_site = stream.home_site;
     dataset.drop_after = stream.spec.drop_after_copies();
+    for (auto pin = state_.pins.lower_bound({id, ""}); pin != state_.pins.end() && pin->first.first == id; ++pin) {
+      dataset.pinned[pin->first.second] = pin->second;
+    }
     auto replicas = state_.replicas.find(id);
     std::set<VersionNumber> somewhere, damaged;
     if (replicas != state_.replicas.end()) {
@@ -156,6 +169,16 @@ PlanInput Core::Input() const {
         const store::VersionRecord& record = version->second.record;
         dataset.versions.push_back({number, record.committed_at, record.logical_bytes});
         if (damaged.count(number) != 0) dataset.damaged.insert(number);
+      }
+      if (!dataset.versions.empty()) {
+        const VersionNumber newest = dataset.versions.back().number;
+        const bool before = versions->second.at(newest).record.home_site != stream.home_site;
+        if (before && dataset.held[stream.home_site].count(newest) == 0) dataset.home_lacks = newest;
+      }
+      std::vector<std::pair<VersionNumber, absl::Time>> times;
+      for (const PlannedVersion& version : dataset.versions) times.emplace_back(version.number, version.committed_at);
+      for (VersionNumber number : store::Expired(times, rpc::RetentionOf(stream.spec), clock_->Now())) {
+        dataset.expired.insert(number);
       }
       auto next_commit = [&](VersionNumber held) {
         auto next = versions->second.upper_bound(held);

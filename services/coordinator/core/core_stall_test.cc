@@ -169,6 +169,24 @@ TEST_F(CoreReplaceTest, OnASlowOneAFewFramesAre) {
   EXPECT_THAT(First().message(), HasSubstr("nothing came from factory for 3"));
 }
 
+TEST_F(CoreReplaceTest, AReceiverThatHangsIsNoFaultOfItsSource) {
+  Start();
+  Pass(20, 1);
+  agent::v1::AgentMessage heartbeat;
+  heartbeat.mutable_heartbeat();
+  Say("late", heartbeat);  // its last word is not of the transfer
+  for (int i = 0; i < 45; ++i) {
+    clock_.Advance(absl::Seconds(1));
+    Tell("factory", bytes_, "peer");
+    core_->Reconcile();
+    ASSERT_EQ(First().state(), "running") << i;
+  }
+  Pass(1, 0);  // it is back, and has not yet said what came
+  EXPECT_EQ(First().state(), "running");
+  Pass(5, 1);
+  EXPECT_EQ(First().state(), "running");
+}
+
 TEST(RateMeter, FollowsWhatComesSeldom) {
   RateMeter meter;
   absl::Duration now = absl::Hours(1);

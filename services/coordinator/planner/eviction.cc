@@ -32,6 +32,11 @@ class Lookup {
     auto holders = holders_.find(number);
     return holders != holders_.end() && holders->second > HeldAt(dataset_, except).count(number);
   }
+  // The dataset's own retention lets it go, and its newest lies elsewhere: no lawful copy would be kept either.
+  bool Retired(VersionNumber number, const std::string& except) const {
+    return dataset_.expired.count(number) != 0 && !dataset_.versions.empty() &&
+           LiesAt(dataset_.versions.back().number, except);
+  }
   const std::map<std::string, Wanted>& desired() {
     if (!desired_.has_value()) desired_ = Desired(input_, dataset_);
     return *desired_;
@@ -93,7 +98,7 @@ void Assess(const PlanInput& input, Lookup* lookup, const UnlawfulCopy& copy, Ev
   if (lookup != nullptr) {
     for (VersionNumber number : copy.versions) {
       if (copy.held.count(number) != 0) continue;
-      (lookup->LiesAt(number, copy.site) ? safe : last).insert(number);
+      (lookup->LiesAt(number, copy.site) || lookup->Retired(number, copy.site) ? safe : last).insert(number);
     }
   }
   const std::string substitute = lookup == nullptr || copy.overdue ? "" : Repairing(input, *lookup, copy);

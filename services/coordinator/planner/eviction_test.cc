@@ -80,6 +80,16 @@ TEST_F(EvictionTest, TheLastCopyStays) {
   EXPECT_THAT(plan_.orders, IsEmpty());
 }
 
+TEST_F(EvictionTest, WhatRetentionLetGoEverywhereIsNoLastCopyWorthKeeping) {
+  input_.datasets[0].held["factory"] = {2};
+  input_.datasets[0].expired = {1};
+  EXPECT_EQ(Only().state, "fenced");
+  EXPECT_THAT(plan_.orders[0].safe, ElementsAre(1, 2));
+  input_.datasets[0].held["factory"] = {};  // nothing of the dataset lies anywhere else
+  EXPECT_EQ(Only().state, "last-copy");
+  EXPECT_THAT(plan_.orders, IsEmpty());
+}
+
 TEST_F(EvictionTest, AnotherUnlawfulCopyIsNoCopy) {
   input_.datasets[0].held.clear();
   UnlawfulCopy other = copy_;

@@ -325,8 +325,7 @@ void AddSecondSources(const PlanInput& input, const Planner::Avoided& avoided, L
 
 // Why what is damaged at the home is not about to come back.
 std::string NoWayBack(const PlanInput& input, const Planner::BackoffMap& backoffs, const PlannedDataset& dataset,
-                      View* view) {
-  const VersionNumber version = *dataset.damaged.rbegin();
+                      VersionNumber version, View* view) {
   const Sourcing sourcing = view->SourcesOf(version);
   if (sourcing.holders.empty()) return absl::StrCat("no site is known to hold version ", version);
   if (sourcing.stage == Sourcing::Stage::kDenied || sourcing.stage == Sourcing::Stage::kPast) {
@@ -339,12 +338,14 @@ std::string NoWayBack(const PlanInput& input, const Planner::BackoffMap& backoff
                             : absl::StrCat("version ", version, " comes back when a transfer ends");
 }
 
-// What is damaged at a home comes back from whoever has it whole, the newest first, one at a time. No policy wants it
-// there, so it is no row of the plan.
+// What is damaged at a home comes back from whoever has it whole, and what it lacks since it became the home before
+// that came, the newest first, one at a time. No policy wants it there, so it is no row of the plan.
 void StartHealing(const PlanInput& input, const Planner::Avoided& avoided, const Planner::BackoffMap& backoffs,
                   const PlannedDataset& dataset, Load* load, Plan* plan) {
   constexpr int kPriority = 2;
-  if (dataset.damaged.empty()) return;
+  std::set<VersionNumber> needed = dataset.damaged;
+  if (dataset.home_lacks != 0) needed.insert(dataset.home_lacks);
+  if (needed.empty()) return;
   const Pair pair(dataset.id, dataset.home_site);
   std::string& says = plan->healing[dataset.id];
   if (const RunningTransfer* running = load->Of(pair)) {
@@ -353,9 +354,9 @@ void StartHealing(const PlanInput& input, const Planner::Avoided& avoided, const
   }
   const std::set<std::string> purposes = PurposesOf(input, dataset);
   View view(input, dataset, dataset.home_site, purposes);
-  says = NoWayBack(input, backoffs, dataset, &view);
+  says = NoWayBack(input, backoffs, dataset, *needed.rbegin(), &view);
   if (Waiting(backoffs, pair, input.boot) != nullptr || !view.Destination().code.empty()) return;
-  for (auto version = dataset.damaged.rbegin(); version != dataset.damaged.rend(); ++version) {
+  for (auto version = needed.rbegin(); version != needed.rend(); ++version) {
     Ready ready;
     ready.dataset = &dataset;
     ready.sourcing = view.SourcesOf(*version);

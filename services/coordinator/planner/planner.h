@@ -70,6 +70,11 @@ struct PlannedDataset {
   std::string home_site;
   std::vector<PlannedVersion> versions;                 // known, ascending
   std::map<std::string, std::set<VersionNumber>> held;  // site -> numbers, the home's too
+  // Those of `versions` that the dataset's own retention lets go: who still has one keeps it for a reason of its own
+  // (it is pinned, or laid out), and every other site would drop it at once.
+  std::set<VersionNumber> expired;
+  // Site -> the version that it is to show, 0: the newest. Site "": those of which nothing else is said.
+  std::map<std::string, VersionNumber> pinned;
   // When the next one after the newest that a site holds (0: that has none) was committed, also where retention took
   // it.
   std::map<VersionNumber, absl::Time> next_commit;
@@ -79,6 +84,8 @@ struct PlannedDataset {
   // Those of `held` of which something is damaged at the home. It is to have them back, and asked for them only where
   // nobody else can be: what is whole of them counts.
   std::set<VersionNumber> damaged;
+  VersionNumber home_lacks =
+      0;  // the newest, of a home of before, which the home of now cannot commit without; 0: none
   std::map<std::string, std::set<VersionNumber>> broken;  // replica -> numbers that it holds but for what is damaged
   uint32_t drop_after = 0;  // so many other sites must hold what the home gives up; 0: it does not
   // Site -> number -> transfers between the home and that copy; what is missing is not known. The home's are 0.

@@ -239,12 +239,19 @@ int View::Class(Sourcing::Stage stage) {
   }
 }
 
+VersionNumber View::Pinned() const {
+  auto pin = dataset_.pinned.find(name_);
+  if (pin == dataset_.pinned.end()) pin = dataset_.pinned.find("");
+  return pin == dataset_.pinned.end() ? 0 : pin->second;
+}
+
 std::vector<VersionNumber> View::Candidates(Order order) const {
   std::vector<VersionNumber> numbers;
   for (const PlannedVersion& version : dataset_.versions) {
     if (Past(version, retention_)) continue;
-    const bool wanted =
-        Current() ? order == Order::kNewestFirst && held_.count(version.number) == 0 : version.number > newest_held_;
+    const bool stays = dataset_.expired.count(version.number) == 0 || Pinned() == version.number;
+    const bool wanted = Current() ? order == Order::kNewestFirst && stays && held_.count(version.number) == 0
+                                  : version.number > newest_held_;
     if (wanted) numbers.push_back(version.number);
   }
   if (order == Order::kNewestFirst) {

@@ -71,6 +71,7 @@ class View {
   bool Stale(const PlannedSite& site) const;
   Reason NotFresh(const PlannedSite& site) const;
   const PlannedVersion& Find(VersionNumber version) const;
+  VersionNumber Pinned() const;  // 0: it shows the newest
   std::vector<VersionNumber> Candidates(Order order) const;
   std::vector<std::string> Holders(VersionNumber version) const;
   // Whether what the home still has of the version is all that this site lacks of it.

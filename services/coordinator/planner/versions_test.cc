@@ -48,6 +48,37 @@ TEST_F(PlannerTest, NewestFirstThenBackfillsFromNewToOld) {
   EXPECT_THAT(plan_.start, IsEmpty());
 }
 
+TEST_F(PlannerTest, WhatOneSiteKeepsForAReasonOfItsOwnIsSentToNobody) {
+  PlannedDataset& dataset = AddDataset("a", 4);
+  dataset.expired = {1, 2};
+  dataset.held["factory"] = {1, 2, 3, 4};  // two of them laid out, or pinned there
+  dataset.held["core"] = {3, 4};
+  AddPolicy({ToSite("core")});
+  EXPECT_EQ(Only().code, "current");
+  EXPECT_THAT(plan_.start, IsEmpty()) << "it would drop them at once, and be sent them again";
+  dataset.pinned["core"] = 2;
+  Only();
+  ASSERT_THAT(plan_.start, SizeIs(1));
+  EXPECT_EQ(plan_.start[0].version, 2u);
+  dataset.pinned = {{"", 1}, {"core", 0}};
+  EXPECT_EQ(Only().code, "current");
+  EXPECT_THAT(plan_.start, IsEmpty()) << "the pin is for the others";
+}
+
+TEST_F(PlannerTest, ANewHomeGetsTheVersionThatItCannotCommitWithout) {
+  PlannedDataset& dataset = AddDataset("a", 2);
+  dataset.held["core"] = {1, 2};
+  dataset.held["factory"] = {1};  // the home since a moment ago
+  plan_ = planner_.Run(input_);
+  EXPECT_THAT(plan_.start, IsEmpty()) << "what it committed itself it has lost, and is not given back unasked";
+  dataset.home_lacks = 2;
+  plan_ = planner_.Run(input_);
+  ASSERT_THAT(plan_.start, SizeIs(1));
+  EXPECT_EQ(plan_.start[0].version, 2u);
+  EXPECT_EQ(plan_.start[0].source, "core");
+  EXPECT_EQ(plan_.start[0].destination, "factory");
+}
+
 TEST_F(PlannerTest, BackfillSkipsWhatNobodyKeepsAndShowsProgress) {
   PlannedDataset& dataset = AddDataset("a", 4);
   dataset.held["factory"] = {1, 4};
