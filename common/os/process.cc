@@ -3,8 +3,10 @@
 #include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <deque>
 #include <optional>
@@ -12,6 +14,7 @@
 #include <thread>
 
 #include "absl/base/internal/sysinfo.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 
 namespace bailiwick::os {
@@ -73,6 +76,12 @@ void HideArguments(int argc, char** argv, const std::vector<std::string>& option
 
 void RaiseOpenFiles() {
   SetSoft(open_files, [](const rlimit& limit) { return limit.rlim_max; });
+}
+
+absl::Status StartAnew(char** argv) {
+  GiveBackLimits(0);
+  ::execv("/proc/self/exe", argv);
+  return absl::UnavailableError(absl::StrCat("cannot start anew: /proc/self/exe: ", std::strerror(errno)));
 }
 
 void GiveBackLimits(pid_t child) {

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace bailiwick::os {
 
 // Nobody but root gets at this process's memory any more: it leaves no core dump (not on disk, and not with a program
@@ -33,6 +35,10 @@ void SkipLockOrderChecks();
 // As many open files as the system lets this process have. Who opens connections and leaves them lying then does not
 // take from the data the few that are left of the default of 1024.
 void RaiseOpenFiles();
+
+// This program from its beginning, in this process: `argv` as main got it. Comes back with why it cannot, as where
+// /proc is not mounted.
+absl::Status StartAnew(char** argv);
 
 // To a child: the limits that this process had at its start. Best effort; no-op before one of the above.
 void GiveBackLimits(pid_t child);

@@ -131,4 +131,6 @@ int AwaitStopSignal(ServiceManager& manager, const std::function<bool()>& alive)
   }
 }
 
+void EndAwait() { ::kill(::getpid(), SIGTERM); }
+
 }  // namespace bailiwick::os

@@ -48,5 +48,7 @@ void HoldStopSignals();
 // Waits for one of those two and returns it. Meanwhile tells the manager that the process is alive, as long as `alive`
 // says so: it is asked once per alive_every(), on this thread, and one that does not come back is not alive.
 int AwaitStopSignal(ServiceManager& manager, const std::function<bool()>& alive);
+// Has it return, as on a SIGTERM. From any thread.
+void EndAwait();
 
 }  // namespace bailiwick::os

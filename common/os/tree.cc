@@ -354,6 +354,17 @@ class SystemTreeDir : public TreeDir {
     return internal::RemoveTreeAt(at->dir, at->name);
   }
 
+  absl::Status RenameNew(const std::string& from, const std::string& to) override {
+    BW_ASSIGN_OR_RETURN(Place source, Resolve(fd_.get(), from, "cannot rename"));
+    BW_ASSIGN_OR_RETURN(Place at, Resolve(fd_.get(), to, "cannot rename to"));
+    if (::renameat2(source.dir, source.name.c_str(), at.dir, at.name.c_str(), RENAME_NOREPLACE) == 0) {
+      return absl::OkStatus();
+    }
+    const std::string what = absl::StrCat("cannot rename ", Printable(from), " to ", Printable(to));
+    if (errno == EINVAL || errno == ENOSYS) return absl::UnimplementedError(what);
+    return ErrnoStatus(errno, what);
+  }
+
   absl::Status Rename(const std::string& from, const std::string& to) override {
     BW_ASSIGN_OR_RETURN(Place source, Resolve(fd_.get(), from, "cannot rename"));
     BW_ASSIGN_OR_RETURN(Place at, Resolve(fd_.get(), to, "cannot rename to"));

@@ -81,6 +81,8 @@ class TreeDir {
   virtual absl::Status RemoveFile(const std::string& path) = 0;
   virtual absl::Status RemoveDir(const std::string& path) = 0;   // empty ones only
   virtual absl::Status RemoveTree(const std::string& path) = 0;  // OK when missing; never follows a symlink
+  // Never over what is there: ALREADY_EXISTS. UNIMPLEMENTED where the file system cannot tell.
+  virtual absl::Status RenameNew(const std::string& from, const std::string& to) = 0;
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
   virtual absl::Status SetMode(const std::string& path, uint32_t mode) = 0;      // not for symlinks
   virtual absl::Status SetMtime(const std::string& path, int64_t mtime_ns) = 0;  // symlinks too

@@ -91,6 +91,7 @@ TEST_F(TreeTest, NoSymlinkLeadsOut) {
     EXPECT_TRUE(absl::IsPermissionDenied(tree_->RemoveTree(below)));
     EXPECT_TRUE(absl::IsPermissionDenied(tree_->SetMode(below, 0)));
     EXPECT_TRUE(absl::IsPermissionDenied(tree_->Rename(below, "stolen")));
+    EXPECT_TRUE(absl::IsPermissionDenied(tree_->RenameNew(below, "stolen")));
     EXPECT_TRUE(absl::IsPermissionDenied(tree_->Link(*tree_, below, "stolen")));
     EXPECT_TRUE(absl::IsPermissionDenied(tree_->MakeDir(std::string(dir) + "/new")));
   }
@@ -166,8 +167,11 @@ TEST_F(TreeTest, EverythingAboutAFile) {
   EXPECT_EQ(tree_->Stat("hard")->links, 2u);
   EXPECT_EQ(tree_->Stat("hard")->inode, st->inode);
   EXPECT_TRUE(tree_->SetOwner("hard", ::getuid(), ::getgid()).ok());
-  EXPECT_TRUE(tree_->Rename("hard", "a/moved").ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(tree_->RenameNew("hard", "a/b/f")));
+  EXPECT_TRUE(tree_->RenameNew("hard", "harder").ok());
   EXPECT_TRUE(absl::IsNotFound(tree_->Stat("hard").status()));
+  EXPECT_TRUE(tree_->Rename("harder", "a/moved").ok());
+  EXPECT_TRUE(absl::IsNotFound(tree_->Stat("harder").status()));
   EXPECT_TRUE(absl::IsFailedPrecondition(tree_->RemoveDir("a/b")));
   EXPECT_TRUE(absl::IsFailedPrecondition(tree_->RemoveFile("a/b")));
   EXPECT_TRUE(tree_->RemoveFile("a/b/f").ok());

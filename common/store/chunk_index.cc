@@ -1,6 +1,7 @@
 #include "common/store/chunk_index.h"
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <thread>
 #include <utility>
@@ -124,6 +125,8 @@ class SortedIndex : public ChunkIndex {
     written_.reset();
     return absl::OkStatus();
   }
+
+  bool damaged() const override { return damaged_; }
 
   absl::Status Flush() override {
     absl::MutexLock lock(&write_mutex_);
@@ -267,9 +270,10 @@ class SortedIndex : public ChunkIndex {
   // to is not.
   absl::Status Damaged(const absl::Status& status) const {
     if (!absl::IsDataLoss(status)) return status;
+    damaged_ = true;
     os::WriteFileAtomically(files_, MarkerOf(path_), std::string(status.message()) + "\n").IgnoreError();
     return absl::InternalError(
-        absl::StrCat("chunk index: a restart of the agent rebuilds it from the packs: ", status.message()));
+        absl::StrCat("chunk index: it is rebuilt from the packs at the agent's next start, which comes by itself: ", status.message()));
   }
 
   os::Files* const files_;
@@ -285,6 +289,7 @@ class SortedIndex : public ChunkIndex {
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);  // of the last attempt to write what waits
   bool merge_due_ ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  mutable std::atomic<bool> damaged_{false};
   std::thread thread_;
 };
 

@@ -49,6 +49,8 @@ class ChunkIndex {
   virtual absl::Status Forget(DatasetId dataset, const Digest& digest, PackId pack) = 0;
   virtual absl::Status DropDataset(DatasetId dataset) = 0;
   virtual absl::Status Flush() = 0;  // everything before it is durable on OK
+  // It was found corrupt since Open: what it is asked may fail until the next one.
+  virtual bool damaged() const = 0;
 };
 
 }  // namespace bailiwick::store

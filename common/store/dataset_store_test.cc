@@ -446,8 +446,9 @@ TEST_F(DatasetStoreTest, NodesAreReadThroughABoundedCache) {
   }
   auto summary = builder.Finish();
   ASSERT_TRUE(summary.ok());
-  for (size_t capacity : {1, 3, 512}) {
-    auto nodes = NewStoreNodeSource(store_.get(), capacity);
+  for (size_t bytes : {1, 1 << 20, 64 << 20}) {
+    NodeCache cache(bytes);
+    auto nodes = NewStoreNodeSource(store_.get(), &cache);
     for (int round = 0; round < 2; ++round) {  // before it is flushed, too
       ManifestCursor cursor(nodes.get(), summary->root);
       Entry e;
@@ -457,7 +458,8 @@ TEST_F(DatasetStoreTest, NodesAreReadThroughABoundedCache) {
     }
   }
   ASSERT_TRUE(writer->Flush().ok());
-  EXPECT_TRUE(absl::IsNotFound(NewStoreNodeSource(store_.get())->Load(ChunkDigest(1)).status()));
+  NodeCache cache(1 << 20);
+  EXPECT_TRUE(absl::IsNotFound(NewStoreNodeSource(store_.get(), &cache)->Load(ChunkDigest(1)).status()));
 }
 
 }  // namespace

@@ -59,6 +59,7 @@ class FakeChunkIndex : public ChunkIndex {
     return absl::OkStatus();
   }
   absl::Status Flush() override { return absl::OkStatus(); }
+  bool damaged() const override { return false; }
 
   void FailPuts(absl::Status status) {
     absl::MutexLock lock(&mutex_);

@@ -145,7 +145,8 @@ std::string ReplicaPath(const RunSettings& settings, const Law& law, const std::
   return os::JoinPath(settings.data_dir, "replicas");
 }
 
-absl::Status Run(const RunSettings& settings) {
+// `anew`: it ended so that the program starts anew.
+absl::Status Run(const RunSettings& settings, bool* anew) {
   telemetry::Format format;
   telemetry::Level level;
   BW_RETURN_IF_ERROR(telemetry::ParseFormat(settings.log_format, &format));
@@ -243,7 +244,8 @@ absl::Status Run(const RunSettings& settings) {
 
   const int received = os::AwaitStopSignal(manager, [&pulse] { return pulse.TurnedSinceAsked(); });
   telemetry::Log(telemetry::Level::kInfo, "stopping", {{"signal", received}});
-  manager.Stopping().IgnoreError();  // it sees the end of the process as well
+  *anew = agent.starts_anew();
+  if (!*anew || manager.listens()) manager.Stopping().IgnoreError();  // it sees the end of the process as well
   stopping = true;
   if (health != nullptr) health->Draining();
   local.Stop();
@@ -252,6 +254,8 @@ absl::Status Run(const RunSettings& settings) {
   (*entrance)->Stop();
   server->Shutdown(os::DeadlineIn(absl::Seconds(2)));
   refusals.Flush(true);
+  // A manager watches how long a start takes: it makes that start itself.
+  if (*anew && manager.listens()) return absl::UnavailableError("the chunk index is damaged; the next start makes it anew");
   return absl::OkStatus();
 }
 
@@ -431,7 +435,10 @@ int Main(int argc, char** argv) {
     os::RaiseOpenFiles();
     KeepBuffers();
     absl::Status settled = table.Settle(os::Files::System(), config_file);
-    return Report(settled.ok() ? Run(settings) : settled);
+    bool anew = false;
+    absl::Status ran = settled.ok() ? Run(settings, &anew) : settled;
+    if (ran.ok() && anew) ran = os::StartAnew(argv);
+    return Report(ran);
   }
   if (auto done = shared.Run(); done.has_value()) return Report(*done);
   if (*doctor) {

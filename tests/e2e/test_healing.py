@@ -225,6 +225,22 @@ class Healing(Damaged):
         self.assertTrue(os.path.lexists(os.path.join(self.fleet.current("core", "kept"), gone)))
 
     # --- laid-out trees
+    def test_a_chunk_index_that_rots_is_made_anew_without_anybody(self):
+        source = self.new("index", files=600)
+        with self.stopped("factory"):
+            for run in glob.glob(os.path.join(self.fleet.data("factory"), "index", "run-*")):
+                with open(run, "r+b") as file:
+                    file.seek(min(os.path.getsize(run) // 3, 2000))
+                    file.write(random.Random(5).randbytes(64))
+        # It is found by what is looked up in it. From then on nothing can be, until the agent has made it anew.
+        f.wait_until(lambda: self.fleet.verify("index", "factory", expect=None).code == f.OK and
+                     "index-damaged" in self.fleet.log("factory"), what="the agent mends its index by itself")
+        f.write(os.path.join(source, "new"), b"committed with the new index")
+        self.fleet.commit("index")
+        self.fleet.wait_version("index", 2, "core")
+        self.arrives("index", source)
+        self.assertEqual(self.fleet.log("factory").count("index-damaged"), 1)
+
     def test_a_laid_out_tree_that_is_found_damaged_is_laid_out_anew(self):
         source = self.new("tree")
         current = os.path.realpath(self.fleet.current("core", "tree"))

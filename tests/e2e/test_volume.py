@@ -28,11 +28,14 @@ class Volume(unittest.TestCase):
         os.makedirs(path)
         self.mount(path)
         self.addCleanup(subprocess.run, ["umount", "-l", path], stderr=subprocess.DEVNULL)
-        yaml = fleet.cli("get", "site", "core", "-o", "yaml").out
+        self.lay_out_at(fleet, "core", path, *spec)
+        return path
+
+    def lay_out_at(self, fleet, site, path, *spec):
+        yaml = fleet.cli("get", "site", site, "-o", "yaml").out
         more = "".join(f"  {line}\n" for line in (f"replicaPath: {path}", *spec))
         fleet.apply(re.sub(r"(?m)^spec:\s*\n", f"spec:\n{more}", yaml))
-        fleet.restart("core")
-        return path
+        fleet.restart(site)
 
     def dataset(self, fleet, name):
         source = fleet.path(name)
@@ -125,6 +128,23 @@ class Volume(unittest.TestCase):
         self.assertEqual(os.listdir(volume), [])
         f.write(os.path.join(volume, MARKER))
         f.wait_until(lambda: self.shown(laid_out) == "PLAINTEXT 1", what="laid out anew")
+
+    def test_two_sites_do_not_lay_out_into_one_directory(self):
+        fleet, volume, laid_out = self.laid_out_on_a_volume()
+        self.lay_out_at(fleet, "factory", volume)
+        source = fleet.path("second")
+        f.write(os.path.join(source, "x"), b"of core")
+        fleet.apply(f.documents(f.replication_yaml(name="back", to="[{site: factory}]"), f.dataset_yaml("second", source, site="core")))
+        fleet.commit("second", wait=False)
+        said = r"holds the replicas of dev.bailiwick/site/core, and this is dev.bailiwick/site/factory"
+        f.wait_until(lambda: re.search(said, fleet.cli("why", "second", "factory", expect=None).text), what="it is said")
+        self.assertFalse(os.path.exists(os.path.join(volume, "second")))
+        self.assertEqual(self.shown(laid_out), "PLAINTEXT 1")
+        # The way out that the sentence names, once the other uses it no more.
+        fleet.dev("stop", "core")
+        os.truncate(os.path.join(volume, MARKER), 0)
+        f.wait_until(lambda: f.read(os.path.join(volume, "second", "current", "x")) == b"of core"
+                     if os.path.exists(os.path.join(volume, "second", "current", "x")) else False, what="laid out there")
 
 
 if __name__ == "__main__":

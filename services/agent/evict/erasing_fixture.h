@@ -73,7 +73,7 @@ class ErasingFixture : public ::testing::Test {
                                                                    .directory = dataset_.directory,
                                                                    .dataset = id_,
                                                                    .redactions = dataset_.redactions}));
-    dataset_.nodes = store::NewStoreNodeSource(dataset_.store.get());
+    dataset_.nodes = store::NewStoreNodeSource(dataset_.store.get(), &nodes_);
     evictor_ = std::make_unique<Evictor>(Parts());
     return evictor_->Load();
   }
@@ -153,6 +153,7 @@ class ErasingFixture : public ::testing::Test {
   std::unique_ptr<sql::Database> db_;
   std::unique_ptr<audit::Log> audit_;
   std::unique_ptr<store::VersionCatalog> catalog_;
+  store::NodeCache nodes_{16 << 20};
   DatasetHandle dataset_;
   std::unique_ptr<Evictor> evictor_;
 };

@@ -136,16 +136,18 @@ void ToProto(const Fence& fence, agent::v1::Fence* out) {
   for (VersionNumber number : fence.waiting) out->add_waiting(number);
 }
 
-store::DatasetStore::Mark MarkLive(DatasetHandle& dataset) {
-  return [&dataset](const std::function<void(const Digest&)>& live) -> absl::Status {
+store::DatasetStore::Mark MarkLive(DatasetHandle& dataset, bool what_can_be_read) {
+  return [&dataset, what_can_be_read](const std::function<void(const Digest&)>& live) -> absl::Status {
     BW_ASSIGN_OR_RETURN(std::vector<Digest> nodes, dataset.catalog->LiveNodes(dataset.id));
     absl::flat_hash_set<Digest> seen(nodes.begin(), nodes.end());
     while (!nodes.empty()) {
       const Digest digest = nodes.back();
       nodes.pop_back();
       live(digest);
-      BW_ASSIGN_OR_RETURN(std::shared_ptr<const store::Node> node, dataset.nodes->Load(digest));
-      for (const auto& child : node->Children()) {
+      const auto node = dataset.nodes->Load(digest);
+      if (what_can_be_read && (absl::IsDataLoss(node.status()) || absl::IsNotFound(node.status()))) continue;
+      BW_RETURN_IF_ERROR(node.status());
+      for (const auto& child : (*node)->Children()) {
         live(child.digest);
         if (child.is_node && seen.insert(child.digest).second) nodes.push_back(child.digest);
       }
@@ -277,7 +279,13 @@ absl::Status Evictor::Drop(DatasetHandle& dataset, const Erasure& erasure) {
 
 absl::StatusOr<bool> Evictor::Collect(DatasetHandle& dataset, const Erasure& erasure) {
   if (!erasure.everything) {
-    BW_RETURN_IF_ERROR(dataset.store->Purge(MarkLive(dataset)).status());
+    absl::Status purged = dataset.store->Purge(MarkLive(dataset)).status();
+    // What has to go goes, also beside damage: what lies below a node that nobody can read is of no use here, and comes
+    // again with the node where a version that stays is healed.
+    if (absl::IsDataLoss(purged) || absl::IsNotFound(purged)) {
+      purged = dataset.store->Purge(MarkLive(dataset, /*what_can_be_read=*/true)).status();
+    }
+    BW_RETURN_IF_ERROR(purged);
     BW_ASSIGN_OR_RETURN(auto left, dataset.catalog->Newest(dataset.id));
     BW_ASSIGN_OR_RETURN(uint64_t bytes, PackBytes(dataset));
     return !left.has_value() && bytes == 0;

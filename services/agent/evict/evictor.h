@@ -99,7 +99,8 @@ class Evictor {
 void ToProto(const Fence& fence, agent::v1::Fence* out);
 
 // Marks every chunk that the versions in the catalog reach.
-store::DatasetStore::Mark MarkLive(DatasetHandle& dataset);
+// `what_can_be_read`: nodes that are damaged or missing lead nowhere, instead of ending the walk.
+store::DatasetStore::Mark MarkLive(DatasetHandle& dataset, bool what_can_be_read = false);
 // What its packs take on disk.
 absl::StatusOr<uint64_t> PackBytes(DatasetHandle& dataset);
 

@@ -116,6 +116,26 @@ TEST_F(EvictorTest, AHeldVersionAndItsChunksStay) {
   EXPECT_EQ(evictor_->Find(id_)->stage, FenceStage::kFenced);
 }
 
+TEST_F(EvictorTest, DamageOfWhatStaysKeepsNothingThatHasToGo) {
+  Fresh();
+  ASSERT_TRUE(Fill().ok());
+  agent::v1::Holds holds;
+  auto* hold = holds.add_holds();
+  hold->set_hold_id("h");
+  hold->set_dataset_id(id_.str());
+  hold->set_number(2);
+  ASSERT_TRUE(evictor_->SetHolds(holds).ok());
+  ASSERT_TRUE(Open().ok());
+  const Digest root = catalog_->List(id_)->back().record.manifest_root;
+  auto node = index_->Get(id_, root);
+  ASSERT_TRUE(node.ok() && node->has_value());
+  ASSERT_TRUE(index_->Forget(id_, root, (*node)->pack).ok());
+  ASSERT_TRUE(Evict().ok());
+  EXPECT_EQ(catalog_->List(id_)->size(), 1u);
+  EXPECT_TRUE(absl::IsNotFound(dataset_.store->Read(store::ChunkOf(1, 3000).digest).status()));
+  EXPECT_EQ(Receipts().size(), 1u);
+}
+
 TEST_F(EvictorTest, WhatIsPastItsTimeIsWithheldOverARestartAndGoesByAnOrder) {
   Fresh();
   ASSERT_TRUE(Fill().ok());

@@ -82,7 +82,18 @@ absl::Status ScanRun::Prepare() {
   cache_ = std::make_unique<ScanCache>(dataset_.files, ScanCachePath(dataset_.directory),
                                        newest_ ? newest_->record.manifest_root : Digest());
   if (context_.watch != nullptr) context_.watch->Begin(*root_, selection_);
-  if (!newest_ || (context_.reread && !context_.source.keep_absent)) return absl::OkStatus();
+  if (!newest_) return absl::OkStatus();
+  if (context_.reread && !context_.source.keep_absent) {  // nothing is compared, so nothing is known to be there still
+    lacks_some_ = true;
+    store::ManifestCursor before(&base_, newest_->record.manifest_root);
+    while (!had_files_) {
+      const absl::StatusOr<bool> more = before.Next(&previous_);
+      had_files_ =
+          !more.ok() || (*more && previous_.type != store::EntryType::kDirectory);  // what is damaged may be one
+      if (more.ok() && !*more) break;
+    }
+    return absl::OkStatus();
+  }
   cursor_ = std::make_unique<store::ManifestCursor>(&base_, newest_->record.manifest_root);
   return NextPrevious();
 }

@@ -151,10 +151,12 @@ absl::StatusOr<bool> Leaving::Settle(const One& one) {
 // Another file came to the name, or it is written to: it gets its name back, unless that is taken again.
 absl::Status Leaving::GiveBack(const One& one) {
   if (one.going == one.path) return absl::OkStatus();
-  absl::Status back = root_->Link(*root_, one.going, one.path);
-  if (absl::IsAlreadyExists(back)) return absl::OkStatus();
-  BW_RETURN_IF_ERROR(back);
-  return root_->RemoveFile(one.going);
+  absl::Status back = root_->RenameNew(one.going, one.path);
+  if (absl::IsUnimplemented(back)) {
+    back = root_->Link(*root_, one.going, one.path);
+    if (back.ok()) return root_->RemoveFile(one.going);
+  }
+  return absl::IsAlreadyExists(back) ? absl::OkStatus() : back;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -50,6 +51,14 @@ class TempDir {
  private:
   fs::path path_;
 };
+
+// Of a process that ends after the test: whoever it was, it is not root from here on, and the directory is its own.
+inline bool CeaseToBeRoot(const std::string& directory) {
+  constexpr uid_t kNobody = 65534;
+  return ::getuid() != 0 ||
+         (::chown(directory.c_str(), kNobody, kNobody) == 0 && ::setgroups(0, nullptr) == 0 &&
+          ::setresgid(kNobody, kNobody, kNobody) == 0 && ::setresuid(kNobody, kNobody, kNobody) == 0);
+}
 
 inline void WriteText(const std::string& path, std::string_view text) {
   fs::create_directories(fs::path(path).parent_path());
@@ -121,7 +130,7 @@ class DatasetFixture {
     options.dataset = handle_.id;
     options.disk_reserve = disk_reserve;
     BW_ASSIGN_OR_RETURN(handle_.store, store::DatasetStore::Open(options));
-    handle_.nodes = store::NewStoreNodeSource(handle_.store.get());
+    handle_.nodes = store::NewStoreNodeSource(handle_.store.get(), &nodes_);
     return absl::OkStatus();
   }
 
@@ -189,6 +198,7 @@ class DatasetFixture {
   std::unique_ptr<sql::Database> db_;
   std::unique_ptr<store::VersionCatalog> catalog_;
   std::unique_ptr<store::ChunkIndex> index_;
+  store::NodeCache nodes_{16 << 20};
   DatasetHandle handle_;
 };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/os/local_socket.h"
 #include "services/agent/home/display_path.h"
 
 namespace bailiwick::agent {
@@ -10,6 +11,7 @@ namespace {
 
 constexpr size_t kMaxHandles =
     128;  // of the usual limit of 1024; deeper directories are reached by a path from the last
+constexpr uint32_t kOwnerEnters = 0500;
 constexpr int kMaxKindChanges = 5;  // of one name while it is looked at
 
 absl::Status List(os::TreeDir& dir, NameList* names) {
@@ -23,6 +25,26 @@ absl::Status List(os::TreeDir& dir, NameList* names) {
 
 TreeWalker::TreeWalker(os::TreeDir* root, std::string label, Filter filter)
     : root_(root), label_(std::move(label)), filter_(std::move(filter)) {}
+
+TreeWalker::~TreeWalker() { LockAgain(0).IgnoreError(); }
+
+absl::Status TreeWalker::UnlockOwn(const std::string& name, const os::NodeStat& stat) {
+  const uint32_t user = os::CurrentUser();
+  if (!unlock_ || user == 0 || stat.uid != user || (stat.mode & kOwnerEnters) == kOwnerEnters) return absl::OkStatus();
+  BW_RETURN_IF_ERROR(frames_.back().dir->SetMode(name, stat.mode | kOwnerEnters));
+  unlocked_.push_back({frames_.size(), name, stat.mode});
+  return absl::OkStatus();
+}
+
+absl::Status TreeWalker::LockAgain(size_t depth) {
+  absl::Status locked = absl::OkStatus();
+  for (; !unlocked_.empty() && unlocked_.back().depth >= depth; unlocked_.pop_back()) {
+    const Unlocked& last = unlocked_.back();
+    const absl::Status set = frames_[last.depth - 1].dir->SetMode(last.name, last.mode);
+    if (!absl::IsNotFound(set)) locked.Update(set);
+  }
+  return locked;
+}
 
 absl::Status TreeWalker::Named(const absl::Status& status, std::string_view path) const {
   std::string where = label_;
@@ -41,9 +63,12 @@ absl::Status TreeWalker::Start() {
 
 absl::StatusOr<bool> TreeWalker::Enter(const std::string& name, WalkItem* item) {
   Frame& parent = frames_.back();
+  BW_RETURN_IF_ERROR(UnlockOwn(item->name, item->stat));
   absl::StatusOr<std::unique_ptr<os::TreeDir>> dir = parent.dir->OpenDir(parent.prefix + name);
   if (!dir.ok()) return dir.status();
+  const uint32_t mode = item->stat.mode;
   BW_ASSIGN_OR_RETURN(item->stat, (*dir)->Stat(""));
+  if (!unlocked_.empty() && unlocked_.back().depth == frames_.size()) item->stat.mode = mode;
   if (check_) BW_RETURN_IF_ERROR(check_(item->stat));
   if (before_listing_) before_listing_(**dir, item->path);
   Frame frame;
@@ -77,6 +102,7 @@ absl::StatusOr<bool> TreeWalker::Visit(const std::string& name, WalkItem* item) 
     if (item->stat.type != os::NodeType::kDirectory) return true;
     absl::StatusOr<bool> entered = Enter(name, item);
     if (entered.ok()) return true;
+    BW_RETURN_IF_ERROR(Named(LockAgain(frames_.size()), item->path));
     if (absl::IsNotFound(entered.status())) return false;
     // Was it replaced by something else under our hands? Then look again; otherwise the error stands.
     absl::StatusOr<os::NodeStat> again = frame.dir->Stat(item->name);
@@ -92,6 +118,7 @@ absl::StatusOr<bool> TreeWalker::Next(WalkItem* item) {
   while (!frames_.empty()) {
     BW_ASSIGN_OR_RETURN(const bool more, frames_.back().names.Next(&name));
     if (!more) {
+      BW_RETURN_IF_ERROR(LockAgain(frames_.size() - 1));
       frames_.pop_back();
       if (!frames_.empty()) path_.resize(frames_.back().path_length);
       continue;

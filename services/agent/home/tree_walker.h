@@ -33,6 +33,10 @@ class TreeWalker {
 
   // `root` outlives the walker; `label` is its absolute path, for messages.
   TreeWalker(os::TreeDir* root, std::string label, Filter filter);
+  ~TreeWalker();
+  // Directories of this process's own user whose mode keeps it out are opened to it while they are walked. Their items
+  // show the mode that they had and get back.
+  void Unlock() { unlock_ = true; }
   // Called with each directory below the root once it is open and before it is listed.
   using DirectoryHook = std::function<void(os::TreeDir& dir, std::string_view path)>;
   void BeforeListing(DirectoryHook hook) { before_listing_ = std::move(hook); }
@@ -51,7 +55,15 @@ class TreeWalker {
     size_t path_length = 0;  // of path_ with a trailing '/' for this directory
     NameList names;
   };
+  // A directory that was unlocked: in that of frame `depth` - 1, or being entered there.
+  struct Unlocked {
+    size_t depth = 0;
+    std::string name;
+    uint32_t mode = 0;
+  };
   absl::Status Start();
+  absl::Status UnlockOwn(const std::string& name, const os::NodeStat& stat);
+  absl::Status LockAgain(size_t depth);  // those of that depth and below
   // OK and false: it has vanished.
   absl::StatusOr<bool> Enter(const std::string& name, WalkItem* item);
   absl::StatusOr<bool> Visit(const std::string& name, WalkItem* item);
@@ -63,7 +75,9 @@ class TreeWalker {
   DirectoryHook before_listing_;
   DirectoryCheck check_;
   bool started_ = false;
+  bool unlock_ = false;
   std::vector<Frame> frames_;
+  std::vector<Unlocked> unlocked_;
   std::string path_;
 };
 

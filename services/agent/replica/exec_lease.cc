@@ -11,7 +11,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/base/status.h"
+#include "common/os/clock.h"
 #include "common/os/files.h"
 #include "services/agent/replica/replica_tree.h"
 #include "services/agent/replica/slot_state.h"
@@ -22,6 +24,9 @@ namespace bailiwick::agent {
 namespace {
 
 constexpr int kTries = 100;  // swaps between finding the slot and leasing it
+// The agent never holds what is shown: whoever does so longer than a change of what is shown takes is somebody else.
+constexpr absl::Duration kHeldAtMost = absl::Seconds(3);
+constexpr absl::Duration kLookAgain = absl::Milliseconds(20);
 
 volatile sig_atomic_t g_child = 0;
 
@@ -52,20 +57,28 @@ absl::StatusOr<std::string> ReadCurrent(const std::string& root) {
 }
 
 absl::StatusOr<Lease> TakeLease(const std::string& root) {
-  for (int i = 0; i < kTries; ++i) {
+  const os::Clock* clock = os::Clock::System();
+  const absl::Duration until = clock->BootTime() + kHeldAtMost;
+  for (int i = 0; i < kTries;) {
     BW_ASSIGN_OR_RETURN(std::string slot, ReadCurrent(root));
     Lease lease;
     lease.tree = os::JoinPath(root, slot);
     lease.fd =
         ::open(lease.tree.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);  // no O_CLOEXEC: the command inherits it
     if (lease.fd < 0) return ErrnoStatus(errno, lease.tree);
-    while (::flock(lease.fd, LOCK_SH) !=
-           0) {  // an exclusive holder is laying out: it ends, and then current is another
-      if (errno == EINTR) continue;
-      int error = errno;
+    if (::flock(lease.fd, LOCK_SH | LOCK_NB) != 0) {
+      const int error = errno;
       ::close(lease.fd);
-      return ErrnoStatus(error, absl::StrCat("leasing ", lease.tree));
+      if (error == EINTR) continue;
+      if (error != EWOULDBLOCK) return ErrnoStatus(error, absl::StrCat("leasing ", lease.tree));
+      if (clock->BootTime() >= until) {
+        return absl::UnavailableError(absl::StrCat("another process holds ", lease.tree,
+                                                   " under an exclusive lock (flock); end it: lslocks names it"));
+      }
+      clock->SleepFor(kLookAgain);  // laid out anew just now: current is another one then
+      continue;
     }
+    ++i;
     absl::StatusOr<std::string> again = ReadCurrent(root);
     if (!again.ok() || *again != slot) {
       ::close(lease.fd);

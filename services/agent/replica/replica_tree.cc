@@ -320,7 +320,8 @@ absl::Status ReplicaTree::Verify(DatasetHandle& dataset, std::vector<std::string
     return absl::NotFoundError(absl::StrCat("no version is laid out in ", impl.root));
   }
   const int shown = impl.current;
-  BW_RETURN_IF_ERROR(impl.ReadCurrent());
+  const absl::Status read = impl.ReadCurrent();
+  if (!absl::IsFailedPrecondition(read)) BW_RETURN_IF_ERROR(read);  // no link any more: it leads nowhere
   if (impl.current != shown) {  // by somebody else's hand: what it leads to is not ours to judge
     problems->push_back(
         absl::StrCat(kCurrent, " does not lead to version ", impl.slots[shown]->version, " any more; it is set right"));
@@ -407,7 +408,13 @@ absl::Status ReplicaTree::Redact(DatasetHandle& dataset) {
     absl::StatusOr<std::unique_ptr<os::TreeDir>> slot = impl.dir->OpenDir(impl.SlotName(n));
     if (absl::IsNotFound(slot.status())) continue;
     BW_RETURN_IF_ERROR(slot.status());
-    BW_RETURN_IF_ERROR(RedactTree(dataset, **slot, impl.slots[n]->manifest));
+    const absl::Status redacted = RedactTree(dataset, **slot, impl.slots[n]->manifest);
+    if (absl::IsDataLoss(redacted) ||
+        absl::IsNotFound(redacted)) {  // part of the manifest is damaged: nobody knows what of it has to go
+      BW_RETURN_IF_ERROR(impl.Erase(n));
+      continue;
+    }
+    BW_RETURN_IF_ERROR(redacted);
     BW_RETURN_IF_ERROR(os::SyncFileSystem(**slot));
   }
   return absl::OkStatus();

@@ -1,4 +1,11 @@
 // Trees that somebody changed, and what is taken out of them.
+#include <sys/stat.h>
+
+#include <atomic>
+#include <iostream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
 #include "services/agent/replica/replica_tree_fixture.h"
 
 namespace bailiwick::agent {
@@ -7,6 +14,45 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+
+// Whether a tree that its own user may not enter or read everywhere is looked through all the same, and left as it was.
+// Runs in a process that is not root.
+bool LooksIntoWhatIsLocked(const std::string& directory) {
+  if (!CeaseToBeRoot(directory)) return false;
+  SourceSpec spec;
+  spec.path = directory + "/source";
+  for (const char* name : {"/box/a/b/evil", "/box/good", "/dark", "/seen"}) WriteText(spec.path + name, "as it was");
+  DatasetFixture dataset(directory + "/agent");
+  auto committed = dataset.Commit(spec);
+  auto tree = ReplicaTree::Open(os::Files::System(), directory + "/replicas/planner");
+  std::atomic<bool> cancelled{false};
+  if (!committed.ok() || !tree.ok()) return false;
+  if (!(*tree)->Show(dataset.handle(), committed->version, {}, [](uint64_t) {}, cancelled).ok()) return false;
+  const std::string current = directory + "/replicas/planner/current";
+  const std::string evil = current + "/box/a/b/evil";
+  struct stat before;
+  ::stat(evil.c_str(), &before);
+  ::chmod(evil.c_str(), 0644);
+  WriteText(evil, "as it IS!");
+  const timespec times[2] = {before.st_mtim, before.st_mtim};
+  ::utimensat(AT_FDCWD, evil.c_str(), times, 0);
+  ::chmod(evil.c_str(), before.st_mode & 07777);
+  const std::vector<std::pair<std::string, mode_t>> locked = {
+      {"/box/a/b", 0}, {"/box/a", 0444}, {"/box", 0311}, {"/dark", 0}};
+  for (const auto& [path, mode] : locked) ::chmod((current + path).c_str(), mode);
+  std::vector<std::string> problems;
+  const absl::Status verified = (*tree)->Verify(dataset.handle(), &problems);
+  bool ok = verified.ok() && problems.size() == 5 && absl::StrContains(absl::StrJoin(problems, "\n"), "box/a/b/evil has other content");
+  for (auto it = locked.rbegin(); it != locked.rend(); ++it) {
+    const auto& [path, mode] = *it;
+    struct stat st;
+    ok = ok && ::lstat((current + path).c_str(), &st) == 0 && (st.st_mode & 07777) == mode;
+    ok = ok && absl::StrContains(absl::StrJoin(problems, "\n"), absl::StrCat(path.substr(1), " has mode "));
+    ::chmod((current + path).c_str(), 0755);  // so that what is below can be looked at, and removed
+  }
+  if (!ok) std::cerr << verified << "\n" << absl::StrJoin(problems, "\n") << "\n";
+  return ok;
+}
 
 TEST_F(ReplicaTreeTest, VerifyFindsAndShowMends) {
   MakeRichSource();
@@ -216,6 +262,31 @@ TEST_F(ReplicaTreeTest, RedactedFilesGoFromEverySlotAndStayAway) {
   ExpectSound();
   EXPECT_EQ(left(), 0);
   ExpectEqualToSource();
+}
+
+TEST_F(ReplicaTreeTest, WhatIsNoLinkAnyMoreIsFound) {
+  WriteText(At("x"), "1");
+  ASSERT_TRUE(Show(Commit()).ok());
+  fs::copy(root_ + "/trees/0", temp_ / "copy", fs::copy_options::recursive);
+  fs::remove(root_ + "/current");
+  fs::rename(temp_ / "copy", root_ + "/current");
+  std::vector<std::string> problems;
+  ASSERT_TRUE(tree_->Verify(dataset_.handle(), &problems).ok());
+  EXPECT_THAT(problems, ElementsAre(HasSubstr("does not lead to version 1 any more")));
+}
+
+TEST(ReplicaTreeDeathTest, VerifyLooksIntoWhatIsLocked) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";  // a process of its own, not a fork of this one
+  EXPECT_EXIT(
+      {
+        int code = 1;
+        {
+          TempDir temp;
+          code = LooksIntoWhatIsLocked(temp.str()) ? 0 : 1;
+        }
+        std::_Exit(code);
+      },
+      ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

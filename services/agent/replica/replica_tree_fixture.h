@@ -33,7 +33,7 @@ inline std::vector<std::string> Describe(const std::string& path, uint32_t drop_
     if (item.stat.type == os::NodeType::kSymlink) {
       absl::StrAppend(&line, " -> ", *item.dir->ReadLink(item.name));
     } else {
-      uint32_t drop = item.stat.type == os::NodeType::kFile ? drop_bits : 0;
+      uint32_t drop = item.stat.type == os::NodeType::kFile ? drop_bits : drop_bits & 06022;
       absl::StrAppend(&line, " ", item.stat.mode & ~drop);
     }
     if (item.stat.type == os::NodeType::kFile) {
@@ -102,6 +102,8 @@ class ReplicaTreeTest : public ::testing::Test {
     WriteText(At("\xFF name\n"), "odd");
     fs::create_directories(At("hollow/inner"));
     ::chmod(At("hollow/inner").c_str(), 0555);
+    fs::create_directories(At("drop"));
+    ::chmod(At("drop").c_str(), 03777);
     fs::create_symlink("nowhere", At("link"));
     {
       std::ofstream out(At("sparse"), std::ios::binary);

@@ -22,6 +22,7 @@ TEST_F(ReplicaTreeTest, FirstLayoutIsEqualToTheSource) {
   ExpectSound();
   EXPECT_EQ(Mode(Current("a/tool")), 0555u);  // no write bits, and no setuid without its owner
   EXPECT_EQ(Mode(Current("hollow/inner")), 0555u);
+  EXPECT_EQ(Mode(Current("drop")), 01755u) << "nobody but its owner puts anything into what is shown";
   EXPECT_EQ(Mode(root_), 0755u);
   struct stat st;
   ASSERT_EQ(::stat(Current("sparse").c_str(), &st), 0);
@@ -323,6 +324,12 @@ TEST_F(ReplicaTreeTest, ExecHoldsALease) {
   EXPECT_TRUE(os::TryLockDir(fs::canonical(root_ + "/current"), true).ok());  // and ends with it
   EXPECT_EQ(*ExecWithLease(replicas, "planner", {"sh", "-c", "kill -TERM $$"}), 128 + 15);
   EXPECT_EQ(*ExecWithLease(replicas, "planner", {"/no/such/command"}), 127);
+  // Somebody who may read the tree locks it: that is said, and nobody waits for ever.
+  auto held = os::TryLockDir(fs::canonical(root_ + "/current"), true);
+  ASSERT_TRUE(held.ok());
+  const absl::Status refused = ExecWithLease(replicas, "planner", {"true"}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("lslocks"));
 }
 
 TEST(ReplicaRootTest, FamiliesStandSideBySide) {

@@ -13,6 +13,7 @@ namespace bailiwick::agent {
 namespace {
 
 constexpr uint32_t kWriteBits = 0222;
+constexpr uint32_t kOthersWrite = 0022;
 constexpr uint32_t kSetIdBits = 06000;
 constexpr uint32_t kOwnerAll = 0700;
 constexpr size_t kNamesAtOnce = 64 << 10;   // of a directory that is emptied: there may be millions
@@ -75,8 +76,9 @@ absl::Status EmptyDirectory(os::TreeDir& dir) {
 
 uint32_t LaidOutMode(const store::Entry& entry, const TreeStyle& style) {
   uint32_t mode = entry.mode & 07777;
-  if (entry.type != store::EntryType::kFile) return mode;
-  if (!style.writable) mode &= ~kWriteBits;
+  if (entry.type == store::EntryType::kSymlink) return mode;
+  // A directory stays its owner's, who lays out in it; no reader may put anything into what is shown.
+  if (!style.writable) mode &= entry.type == store::EntryType::kFile ? ~kWriteBits : ~kOthersWrite;
   if (!style.owner || !entry.owner) mode &= ~kSetIdBits;
   return mode;
 }

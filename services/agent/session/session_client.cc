@@ -42,6 +42,11 @@ void SessionClient::Send(agent::v1::AgentMessage message) {
   queue_.push_back(std::move(message));
 }
 
+void SessionClient::Renew() {
+  absl::MutexLock lock(&mutex_);
+  if (active_ != nullptr) active_->context.TryCancel();
+}
+
 void SessionClient::Hurry() {
   absl::MutexLock lock(&mutex_);
   hurry_ = true;

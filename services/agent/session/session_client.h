@@ -45,6 +45,8 @@ class SessionClient {
   // Opens another connection and goes on there once it is welcome; the one in use stays if it is not. Blocks for that
   // long. One caller at a time. UNAVAILABLE: there is no session.
   absl::Status Refresh();
+  // Ends the session, if one is open: the next begins with the whole state of both ends.
+  void Renew();
   // The next attempt to open one comes at once: what kept the last from success has changed.
   void Hurry();
   bool connected() const { return connected_; }

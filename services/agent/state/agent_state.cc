@@ -167,7 +167,8 @@ absl::StatusOr<DatasetHandle*> AgentState::Load(DatasetId id, const std::string&
                                                                 .disk_reserve = env_.disk_reserve,
                                                                 .redactions = Redactions(id)}));
   handle->redactions = Redactions(id);
-  handle->nodes = store::NewStoreNodeSource(handle->store.get());
+  handle->nodes = store::NewStoreNodeSource(handle->store.get(), &nodes_);
+  if (on_open_) BW_RETURN_IF_ERROR(on_open_(*handle));
   DatasetHandle* raw = handle.get();
   datasets_[id] = std::move(handle);
   return raw;
@@ -178,6 +179,13 @@ std::shared_ptr<store::RedactionBook> AgentState::Redactions(DatasetId id) {
   auto& book = books_[id];
   if (book == nullptr) book = std::make_shared<store::RedactionBook>();
   return book;
+}
+
+absl::Status AgentState::OnOpen(std::function<absl::Status(DatasetHandle&)> load) {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, handle] : datasets_) BW_RETURN_IF_ERROR(load(*handle));
+  on_open_ = std::move(load);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<DatasetHandle*> AgentState::OpenDataset(DatasetId id, const std::string& name) {

@@ -5,6 +5,7 @@
 // Thread-safe. DatasetHandles live as long as the state.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -22,6 +23,7 @@
 #include "common/store/catalog.h"
 #include "common/store/chunk_index.h"
 #include "common/store/key_files.h"
+#include "common/store/node_cache.h"
 #include "services/agent/state/dataset.h"
 
 namespace bailiwick::agent {
@@ -39,6 +41,7 @@ std::string KeyDirectory(const std::string& directory, const std::string& key_di
 class AgentState {
  public:
   static constexpr uint64_t kIndexFilterBytes = 24 << 20;
+  static constexpr size_t kNodeBytes = 32 << 20;  // parsed manifest nodes
 
   // DATA_LOSS: there is content of datasets, but no database that knows of it. Changes nothing.
   static absl::Status CheckDatabase(os::Files* files, const std::string& directory);
@@ -56,10 +59,14 @@ class AgentState {
   Incarnation incarnation() const { return incarnation_; }
 
   // Small durable values: "spiffe-id", "control-address", "policy-root", ...
+  bool index_damaged() const { return index_->damaged(); }
   absl::StatusOr<std::string> GetMeta(const std::string& key);  // empty when absent
   absl::Status PutMeta(const std::string& key, const std::string& value);
   absl::Status PutMeta(const std::vector<std::pair<std::string, std::string>>& values);  // all or none
 
+  // `load` reads what else is known of a dataset: of those that are open now, and of each before it is open. One whose
+  // `load` fails is not opened. Its error is that of the first; the others are not loaded.
+  absl::Status OnOpen(std::function<absl::Status(DatasetHandle&)> load);
   absl::StatusOr<DatasetHandle*> OpenDataset(DatasetId id, const std::string& name);  // creates
   // DatasetStore::Encrypt; from the first on, builds that know nothing of it refuse the directory.
   absl::Status Encrypt(DatasetHandle& dataset, const std::string& wrapping_key);
@@ -86,12 +93,14 @@ class AgentState {
   std::unique_ptr<sql::Database> db_;
   std::unique_ptr<store::KeyFiles> keys_;
   std::unique_ptr<store::ChunkIndex> index_;
+  store::NodeCache nodes_{kNodeBytes};  // of all datasets
   std::unique_ptr<store::VersionCatalog> catalog_;
   std::unique_ptr<audit::Log> audit_;
   Incarnation incarnation_;
   absl::Mutex format_mutex_;
   absl::Mutex mutex_;
   std::map<DatasetId, std::unique_ptr<DatasetHandle>> datasets_ ABSL_GUARDED_BY(mutex_);
+  std::function<absl::Status(DatasetHandle&)> on_open_ ABSL_GUARDED_BY(mutex_);
   absl::Mutex books_mutex_ ABSL_ACQUIRED_AFTER(mutex_);
   std::map<DatasetId, std::shared_ptr<store::RedactionBook>> books_ ABSL_GUARDED_BY(books_mutex_);
 };

@@ -294,6 +294,7 @@ void Flow::Record(const End& end) {
 }
 
 void Flow::Finish(const End& end) {
+  place_.Leave();  // closing may take a while, and others wait for their turn
   if (!accepted_) CountDecision(receive_, end.code, KnownRule(*env_.law, end.rule));
   if (!end.complete()) Record(end);  // before the peer hears of it
   // The source learns of success by the receiver's COMPLETE; whoever ends it for another reason says so.

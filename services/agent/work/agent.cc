@@ -24,6 +24,11 @@ constexpr absl::Duration kTick = absl::Milliseconds(250);
 constexpr absl::Duration kSignAuditEvery = absl::Seconds(2);  // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kJudgeEvery = absl::Seconds(1);      // sets expire, windows open and close
 constexpr absl::Duration kVolumeEvery = absl::Seconds(5);
+constexpr absl::Duration kRoomEvery = absl::Seconds(5);
+constexpr absl::Duration kRoomSeldom = absl::Minutes(2);
+constexpr absl::Duration kRoomForgotten = absl::Minutes(10);
+constexpr absl::Duration kEndedFor = absl::Minutes(2);  // then the coordinator has given it up by itself
+constexpr size_t kEndedKept = 1000;
 constexpr absl::Duration kIdentityEvery = absl::Seconds(1);
 
 Evictor::Parts EvictorParts(AgentState* state, AgentIdentity* identity) {
@@ -43,7 +48,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
       identity_(identity),
       law_(law),
       replicas_(options.replicas),
-      volume_(state, options.replicas),
+      volume_(state, options.replicas, absl::StrCat(identity->trust_domain(), "/site/", identity->site())),
       external_credentials_(options.external_credentials),
       gate_(options.gate),
       refusals_(options.refusals),
@@ -140,6 +145,7 @@ Agent::Agent(AgentState* state, AgentIdentity* identity, Law* law, const Options
     report->set_message(update.message);
     report->set_rule(update.rule);
     report->set_limit(update.limit);
+    if (update.state != TransferUpdate::State::kRunning) NoteEnded(message);
     session_->Send(std::move(message));
   };
   transfer_env_.received = [this](DatasetHandle& dataset) {
@@ -200,6 +206,7 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   callbacks.connected = [this] {
     StopStanding();
     SendState();
+    SayEndedAgain();
     own_jobs_.Submit("audit", [this] { audit_link_.Connected(); });
   };
   callbacks.message = [this](const agent::v1::CoordinatorMessage& message) { OnMessage(message); };
@@ -207,7 +214,12 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   session_ = std::make_unique<SessionClient>(state_->env().clock, state_->env().random, std::move(callbacks));
 
   BW_RETURN_IF_ERROR(RestoreCaps());
-  for (DatasetHandle* dataset : state_->Datasets()) BW_RETURN_IF_ERROR(dropper_.Load(*dataset));
+  // Before a dataset is seen at all, also where it can be opened only later: what was given up or is damaged is no
+  // copy.
+  BW_RETURN_IF_ERROR(state_->OnOpen([this](DatasetHandle& dataset) {
+    absl::Status loaded = dropper_.Load(dataset);
+    return loaded.ok() ? LoadDamage(dataset) : loaded;
+  }));
   // What was assigned before the restart goes on now, coordinator or not.
   auto assignments = state_->Assignments();
   if (assignments.ok()) {
@@ -216,7 +228,6 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
     OnAssignments(known, /*persist=*/false);
   }
   for (DatasetHandle* dataset : state_->Datasets()) {
-    BW_RETURN_IF_ERROR(LoadDamage(*dataset));
     if (dataset->store->losses() != 0 || dataset->damage->any()) SuspectDamage(*dataset);
     auto work = EnsureWork(dataset);
     if (Closed(dataset->id)) Close(work);
@@ -361,10 +372,12 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
     }
     absl::Status stored = state_->PutAssignments(rows);
     if (!stored.ok()) Log(Level::kError, "assignments-not-stored", {{"error", stored}});
+    MissedFor(stored);
   }
   if (assignments.has_holds()) {
     absl::Status held = evictor_.SetHolds(assignments.holds());
     if (!held.ok()) Log(Level::kError, "holds-not-stored", {{"error", held}});
+    MissedFor(held);
   }
   std::set<DatasetId> assigned;
   for (const auto& a : assignments.datasets()) {
@@ -375,6 +388,7 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
     if (!dataset.ok()) {
       Log(Level::kError, "dataset-unusable", {{"dataset", a.dataset()}, {"error", dataset.status()}});
       Notice("dataset-unusable", *id, std::string(dataset.status().message()));
+      MissedFor(dataset.status());
       continue;
     }
     std::shared_ptr<Work> work = EnsureWork(*dataset);
@@ -386,6 +400,7 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
       is_new = !std::exchange(work->assigned, true);
       pin_changed =
           is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
+      if (!SameCommit(work->assignment.spec(), a.spec())) work->next_attempt = work->commit_at = absl::ZeroDuration();
       more |= a.acknowledged() > work->assignment.acknowledged() && std::exchange(work->announces_more, false);
       work->assignment = a;
     }
@@ -426,6 +441,42 @@ void Agent::OnRecall(const agent::v1::Recall& recall) {
     if (work->recall.size() >= left) return;  // its catalog cannot be read now: asked again in the next session
     left = work->recall.size();
   }
+}
+
+// For want of room something that the coordinator said is not kept here: once there is room it says all of it anew.
+void Agent::MissedFor(const absl::Status& status) {
+  if (absl::IsResourceExhausted(status)) missed_ = true;
+}
+
+void Agent::LookForRoom() {
+  if (!missed_) return;
+  const absl::Duration now = state_->env().clock->BootTime();
+  if (now < next_room_look_) return;
+  if (now - next_room_look_ > kRoomForgotten) room_wait_ = kRoomEvery;
+  next_room_look_ = now + room_wait_;
+  if (!state_->PutMeta("room", absl::StrCat(absl::ToUnixSeconds(state_->env().clock->Now()))).ok()) return;
+  missed_ = false;
+  room_wait_ = std::min(2 * room_wait_, kRoomSeldom);  // room for this is not yet room for that
+  Log(Level::kInfo, "room-again", {{"next", "what could not be kept for want of room is asked for again"}});
+  session_->Renew();
+}
+
+// Whoever was told while no session was open, or one that broke, does not know: said again with the next.
+void Agent::NoteEnded(const agent::v1::AgentMessage& message) {
+  absl::MutexLock lock(&mutex_);
+  ended_.emplace_back(state_->env().clock->BootTime(), message);
+  if (ended_.size() > kEndedKept) ended_.pop_front();
+}
+
+void Agent::SayEndedAgain() {
+  std::deque<std::pair<absl::Duration, agent::v1::AgentMessage>> ended;
+  {
+    absl::MutexLock lock(&mutex_);
+    const absl::Duration now = state_->env().clock->BootTime();
+    while (!ended_.empty() && now - ended_.front().first > kEndedFor) ended_.pop_front();
+    ended = ended_;
+  }
+  for (auto& [at, message] : ended) session_->Send(std::move(message));
 }
 
 void Agent::TickLoop() {
@@ -488,6 +539,8 @@ void Agent::Tick() {
       LookAtLosses(*work);
     }
     LookAtStanding();
+    LookAtIndex();
+    LookForRoom();
   }
   if (heartbeat) {
     SendHeartbeat();

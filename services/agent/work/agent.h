@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -26,6 +27,7 @@
 #include "services/agent/evict/dropper.h"
 #include "services/agent/evict/evictor.h"
 #include "services/agent/home/commit_preview.h"
+#include "services/agent/home/restless.h"
 #include "services/agent/home/source_watch.h"
 #include "services/agent/keys/at_rest.h"
 #include "services/agent/law/law.h"
@@ -72,6 +74,8 @@ class Agent {
 
   // Whether its ticker has come round since this was asked last: a watchdog's question.
   bool TurnedSinceAsked() { return turned_.exchange(false); }
+  // It asked to be stopped, and the program to be started anew: what it found damaged is mended there.
+  bool starts_anew() const { return starts_anew_; }
 
   // For the local service.
   identity::CertificateInfo certificate() const { return identity_->certificate(); }
@@ -123,6 +127,7 @@ class Agent {
     absl::Mutex commit_mutex;
     std::shared_ptr<SourceWatch> watch;  // of a home; under commit_mutex, as the next
     std::string watch_problem;           // said last
+    Restless restless;
     std::atomic<bool> stop_showing{false};
     // Guarded by Agent::mutex_:
     VersionNumber current = 0;
@@ -200,12 +205,19 @@ class Agent {
   void CollectNow(const std::shared_ptr<Work>& work);
   // What the law asks of data at rest; true when plain packs wait for a collection.
   bool KeepAtRest(const std::shared_ptr<Work>& work);
+  void MissedFor(const absl::Status& status);
+  void LookForRoom();
+  void NoteEnded(const agent::v1::AgentMessage& message);
+  void SayEndedAgain();
   void AutoCommit(const std::shared_ptr<Work>& work);
+  static bool SameCommit(const resource::v1::DatasetSpec& a, const resource::v1::DatasetSpec& b);
   absl::StatusOr<CommitOutcome> Commit(const std::shared_ptr<Work>& work, const CommitOptions& options,
                                        const std::function<void(const CommitProgress&)>& progress,
                                        const std::atomic<bool>& cancelled);
   SourceSpec SourceOf(const resource::v1::DatasetSpec& spec) const;
-  // `ingest: consume`. What is in the way, for people, empty: nothing. Under commit_mutex, as the next three.
+  // What to say of files that commit after commit found changing; empty: nothing. Under commit_mutex, as the next four.
+  std::string NeverRests(Work& work, const CommitOutcome& outcome, absl::Duration settle);
+  // `ingest: consume`. What is in the way, for people, empty: nothing.
   std::string Consume(Work& work, const SourceSpec& source, const store::CatalogVersion& version);
   SourceWatch* WatchOf(Work& work);
   absl::StatusOr<absl::Time> LastChange(Work& work, const SourceSpec& source);
@@ -274,6 +286,7 @@ class Agent {
   // Of damage on disk: agent_damage.cc.
   absl::Status LoadDamage(DatasetHandle& dataset);
   absl::Status SetDamage(DatasetHandle& dataset, const std::set<VersionNumber>& damaged);
+  void LookAtIndex();
   void LookAtLosses(Work& work);
   void WasReadBack(DatasetHandle& dataset, const VerifyReport& report);
   void FoundDamage(DatasetHandle& dataset, const VerifyReport& report);
@@ -330,6 +343,11 @@ class Agent {
   std::unique_ptr<SessionClient> session_;
   std::thread ticker_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> starts_anew_{false};
+  std::atomic<bool> missed_{false};                       // something of the coordinator's, for want of room
+  absl::Duration next_room_look_ = absl::ZeroDuration();  // the ticker's, as the next
+  absl::Duration room_wait_ = absl::Seconds(5);
+  std::deque<std::pair<absl::Duration, agent::v1::AgentMessage>> ended_ ABSL_GUARDED_BY(mutex_);  // transfers, by when
   std::atomic<bool> turned_{true};
 
   absl::Mutex mutex_;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "common/os/service_manager.h"
 #include "common/telemetry/log.h"
 #include "services/agent/work/agent.h"
 #include "services/agent/work/verify.h"
@@ -18,6 +19,9 @@ using telemetry::Level;
 using telemetry::Log;
 
 constexpr absl::Duration kLookAgain = absl::Seconds(10);  // after a look that failed
+// Where a disk spoils one index after the other, the agent serves what it can in between.
+constexpr absl::Duration kIndexAnewEvery = absl::Minutes(10);
+constexpr const char* kIndexAnew = "index-made-anew";  // when last, in seconds
 
 std::string KeyOf(const DatasetHandle& dataset) { return absl::StrCat("damaged-versions ", dataset.id.Hex()); }
 std::string LackingKeyOf(const DatasetHandle& dataset) { return absl::StrCat("lacking-versions ", dataset.id.Hex()); }
@@ -166,6 +170,19 @@ void Agent::LookAtLosses(Work& work) {
     work.next_damage_look = now + kLookAgain;
   }
   SuspectDamage(dataset);
+}
+
+// Of a damaged index no chunk can be looked up, and it is made anew from the packs' sidecars where it is opened.
+void Agent::LookAtIndex() {
+  if (starts_anew_ || !state_->index_damaged()) return;
+  const int64_t now = absl::ToUnixSeconds(state_->env().clock->Now());
+  auto text = state_->GetMeta(kIndexAnew);
+  int64_t last = 0;
+  if (!text.ok() || (absl::SimpleAtoi(*text, &last) && now >= last && absl::Seconds(now - last) < kIndexAnewEvery)) return;
+  if (!state_->PutMeta(kIndexAnew, absl::StrCat(now)).ok()) return;
+  Log(Level::kError, "index-damaged", {{"next", "the agent starts anew, which makes the index anew from the packs"}});
+  starts_anew_ = true;
+  os::EndAwait();
 }
 
 void Agent::SayDamage(DatasetHandle& dataset) {

@@ -21,10 +21,12 @@ std::string KeyOf(const DatasetHandle& dataset) { return absl::StrCat("hook:", d
 void Agent::QueueHook(const std::shared_ptr<Work>& work, VersionNumber version) {
   const auto noted = state_->GetMeta(KeyOf(*work->dataset));
   VersionNumber ran = 0;
-  if (noted.ok() && absl::SimpleAtoi(*noted, &ran) && ran == version) return;
+  const bool has_run = noted.ok() && absl::SimpleAtoi(*noted, &ran) && ran == version;
   {
     absl::MutexLock lock(&mutex_);
-    if (work->hook_version == 0 && work->hook_runs == version) return;
+    if (work->hook_version == version) return;
+    // What ran before counts only while nothing else runs or waits: else another version was told of last.
+    if (work->hook_version == 0 && (work->hook_runs == version || (work->hook_runs == 0 && has_run))) return;
     if (std::exchange(work->hook_version, version) != 0) return;  // of what waits the newest runs
   }
   hook_jobs_.Submit(KeyOf(*work->dataset), [this, work] { RunHook(*work); });

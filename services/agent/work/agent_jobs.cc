@@ -1,4 +1,6 @@
 // The jobs of the agent: commit and show (lay out).
+#include <google/protobuf/util/message_differencer.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <utility>
@@ -6,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/telemetry/log.h"
 #include "services/agent/home/consume.h"
 #include "services/agent/home/quiet.h"
@@ -141,6 +144,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
     problem = absl::StrCat("the last commit failed: ", problem, "; `bailiwick dataset commit ", assignment.dataset(),
                            "` shows the details");
   }
+  if (problem.empty()) problem = NeverRests(*work, *outcome, FromProtoDuration(assignment.spec().commit().settle()));
   bool changed;
   {
     absl::MutexLock lock(&mutex_);
@@ -211,6 +215,15 @@ void Agent::SayWatchProblem(Work& work) {
       {{"dataset", work.dataset->name}, {"reason", work.watch_problem}, {"effect", "each commit looks at all of it"}});
 }
 
+std::string Agent::NeverRests(Work& work, const CommitOutcome& outcome, absl::Duration settle) {
+  const size_t count = work.restless.Note(outcome.unsettled, settle, state_->env().clock->BootTime());
+  if (count == 0) return "";
+  return absl::StrCat(count, count == 1 ? " file has" : " files have",
+                      " been changing all the time, and no version has what they are now",
+                      settle > absl::ZeroDuration() ? absl::StrCat(" (commit.settle: ", FormatAge(settle), ")") : "",
+                      "; `bailiwick dataset commit ", work.dataset->name, "` names them");
+}
+
 absl::StatusOr<CommitOutcome> Agent::CommitNow(const std::string& dataset, const CommitOptions& options,
                                                const std::function<void(const CommitProgress&)>& progress,
                                                const std::atomic<bool>& cancelled) {
@@ -238,6 +251,10 @@ void Agent::QueueCommit(const std::shared_ptr<Work>& work) {
     work->commit_queued = true;
   }
   jobs_.Submit(absl::StrCat("commit:", work->dataset->id.Hex()), [this, work] { AutoCommit(work); });
+}
+
+bool Agent::SameCommit(const resource::v1::DatasetSpec& a, const resource::v1::DatasetSpec& b) {
+  return google::protobuf::util::MessageDifferencer::Equals(a.commit(), b.commit());
 }
 
 void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
@@ -269,7 +286,16 @@ void Agent::AutoCommit(const std::shared_ptr<Work>& work) {
   absl::MutexLock lock(&mutex_);
   work->commit_queued = false;
   work->next_attempt = state_->env().clock->BootTime() + wait;
-  if (due && spec.commit().has_every()) work->commit_at = now + FromProtoDuration(spec.commit().every());
+  if (!SameCommit(spec, work->assignment.spec())) {  // changed meanwhile
+    work->next_attempt = work->commit_at = absl::ZeroDuration();
+    return;
+  }
+  if (!spec.commit().has_every()) return;
+  if (due) {
+    work->commit_at = now + FromProtoDuration(spec.commit().every());
+  } else {
+    work->next_attempt = std::min(work->next_attempt, work->commit_at);  // of every, also where it had quiet beside it
+  }
 }
 
 absl::StatusOr<absl::Time> Agent::LastChange(Work& work, const SourceSpec& source) {

@@ -25,6 +25,7 @@ void Agent::OnPolicy(const agent::v1::PolicyOffer& message) {
       law_->Install(offer, [this](uint64_t revision) { return RecordLaw(state_->audit(), revision); });
   if (!installed.ok()) {
     Log(Level::kError, "policy-refused", {{"error", installed}, {"keeping", before}});
+    MissedFor(installed);
   } else if (law_->revision() != before) {
     Log(Level::kInfo, "policy-installed", {{"revision", law_->revision()}});
     KeepAllSoon();

@@ -37,6 +37,7 @@ void Agent::OnRedactions(const agent::v1::RedactionOrders& orders) {
     auto order = rpc::ReadRedaction(envelope);
     if (!taken.ok()) {
       Log(Level::kError, "redaction-refused", {{"error", taken.status()}});
+      MissedFor(taken.status());
       Notice("redaction-refused", order.ok() ? order->dataset_id : DatasetId(), std::string(taken.status().message()));
       continue;
     }
@@ -91,8 +92,15 @@ absl::StatusOr<std::string> Agent::RedactionLock(DatasetHandle& dataset, const s
     store::ManifestCursor cursor(dataset.nodes.get(), version.record.manifest_root);
     store::Entry entry;
     while (true) {
-      BW_ASSIGN_OR_RETURN(bool more, cursor.Next(&entry));
-      if (!more) break;
+      const absl::StatusOr<bool> more = cursor.Next(&entry);
+      if (absl::IsDataLoss(more.status()) || absl::IsNotFound(more.status())) {
+        return absl::StrCat(
+            "a hold keeps version ", version.record.number,
+            ", whose manifest is damaged here: what the order names is out of reach, and is erased once "
+            "the version is whole or the hold is released");
+      }
+      BW_RETURN_IF_ERROR(more.status());
+      if (!*more) break;
       BW_ASSIGN_OR_RETURN(auto hit, only.Find(dataset.nodes.get(), entry));
       if (hit == nullptr) continue;
       return absl::StrCat(
