@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "common/base/suggest.h"
 #include "common/cli/usage.h"
 
@@ -78,6 +79,8 @@ std::string Sentence(const CLI::App& app, const CLI::App& at, const CLI::ParseEr
     return absl::StrCat("unknown flag ", flag, flag.size() > 2 ? Near(flag, FlagNames(at)) : "");
   }
   if (!words.empty()) return absl::StrCat("one argument too many: ", words[0]);
+  absl::string_view said = error.what();
+  if (absl::ConsumePrefix(&said, "Could not convert: ")) return absl::StrCat(said, " is not a whole number in its range");
   return error.what();
 }
 

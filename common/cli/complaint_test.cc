@@ -21,7 +21,9 @@ Said Typed(std::vector<std::string> words) {
   app.require_subcommand(1);
   std::string to;
   auto* load = app.add_subcommand("load", "takes on");
+  uint32_t tons = 0;
   load->add_option("--to", to, "where")->required();
+  load->add_option("--tons", tons, "how much");
   app.add_subcommand("leave", "goes");
   std::reverse(words.begin(), words.end());
   std::ostringstream out;
@@ -41,6 +43,8 @@ TEST(Complaint, SaysWhatIsWrongAndWhatWasMeant) {
       {{"sink"}, "unknown command sink; one of: load, leave"},
       {{"load", "--ot", "x", "--to", "y"}, "unknown flag --ot; did you mean --to?"},
       {{"load"}, "--to is required"},
+      {{"load", "--to", "x", "--tons", "-1"}, "--tons = -1 is not a whole number in its range"},
+      {{"load", "--to", "x", "--tons", "many"}, "--tons = many is not a whole number in its range"},
       {{"leave", "now"}, "one argument too many: now"},
   };
   for (const auto& [words, sentence] : cases) {
