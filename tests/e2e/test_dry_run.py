@@ -122,7 +122,7 @@ class DryRun(f.FleetTest):
                           (("login", "--token", self.login, "--to", self.fleet.path("vera")), f.CONFLICT),
                           (("dev", "down", "--dir", "/nowhere"), f.NOT_FOUND), (("dev", "stop", "nobody", "--dir", "HERE"), f.NOT_FOUND),
                           (("dev", "up", "--dir", "HERE", "--site", "core=us"), f.CONFLICT), (("dev", "up", "--dir", self.fleet.path("data"), "--site", "a=eu"), f.CONFLICT), (("approve", self.proposal), f.CONFLICT), (("policy", "reject"), f.NOT_FOUND),
-                          (("delete", "region", "eu"), f.USAGE), (("dataset", "commit", "nothing"), f.NOT_FOUND),
+                          (("delete", "region", "eu"), f.CONFLICT), (("dataset", "commit", "nothing"), f.NOT_FOUND),
                           (("dataset", "checkout", "data", "9", "OUT"), f.NOT_FOUND),
                           (("dataset", "checkout", "data", "1", self.fleet.path("data")), f.CONFLICT)):
             with self.subTest(" ".join(act)):
