@@ -281,8 +281,11 @@ absl::StatusOr<bool> Evictor::Collect(DatasetHandle& dataset, const Erasure& era
   if (!erasure.everything) {
     absl::Status purged = dataset.store->Purge(MarkLive(dataset)).status();
     // What has to go goes, also beside damage: what lies below a node that nobody can read is of no use here, and comes
-    // again with the node where a version that stays is healed.
-    if (absl::IsDataLoss(purged) || absl::IsNotFound(purged)) {
+    // again with the node where a version that stays is healed. But a hold may be for the sake of just that.
+    BW_ASSIGN_OR_RETURN(const auto staying, dataset.catalog->List(dataset.id));
+    const bool held = std::any_of(staying.begin(), staying.end(),
+                                  [&](const auto& version) { return Held(dataset.id, version.record.number); });
+    if (!held && (absl::IsDataLoss(purged) || absl::IsNotFound(purged))) {
       purged = dataset.store->Purge(MarkLive(dataset, /*what_can_be_read=*/true)).status();
     }
     BW_RETURN_IF_ERROR(purged);

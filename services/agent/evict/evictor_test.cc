@@ -48,6 +48,19 @@ class EvictorTest : public ErasingFixture {
     });
   }
 
+  // Both versions are there, and opened anew under a hold.
+  void HoldTheSecond() {
+    Fresh();
+    ASSERT_TRUE(Fill().ok());
+    agent::v1::Holds holds;
+    auto* hold = holds.add_holds();
+    hold->set_hold_id("h");
+    hold->set_dataset_id(id_.str());
+    hold->set_number(2);
+    ASSERT_TRUE(evictor_->SetHolds(holds).ok());
+    ASSERT_TRUE(Open().ok());
+  }
+
   size_t Packs() {
     auto names = hasty_.List(dataset_.directory + "/packs");
     return names.ok() ? names->size() : 0;
@@ -96,15 +109,7 @@ TEST_F(EvictorTest, ErasedWithAReceiptUntilItIsAcknowledged) {
 }
 
 TEST_F(EvictorTest, AHeldVersionAndItsChunksStay) {
-  Fresh();
-  ASSERT_TRUE(Fill().ok());
-  agent::v1::Holds holds;
-  auto* hold = holds.add_holds();
-  hold->set_hold_id("h");
-  hold->set_dataset_id(id_.str());
-  hold->set_number(2);
-  ASSERT_TRUE(evictor_->SetHolds(holds).ok());
-  ASSERT_TRUE(Open().ok());
+  HoldTheSecond();
   ASSERT_TRUE(Evict().ok());
   auto left = catalog_->List(id_);
   ASSERT_EQ(left->size(), 1u);
@@ -117,19 +122,14 @@ TEST_F(EvictorTest, AHeldVersionAndItsChunksStay) {
 }
 
 TEST_F(EvictorTest, DamageOfWhatStaysKeepsNothingThatHasToGo) {
-  Fresh();
-  ASSERT_TRUE(Fill().ok());
-  agent::v1::Holds holds;
-  auto* hold = holds.add_holds();
-  hold->set_hold_id("h");
-  hold->set_dataset_id(id_.str());
-  hold->set_number(2);
-  ASSERT_TRUE(evictor_->SetHolds(holds).ok());
-  ASSERT_TRUE(Open().ok());
+  HoldTheSecond();
   const Digest root = catalog_->List(id_)->back().record.manifest_root;
   auto node = index_->Get(id_, root);
   ASSERT_TRUE(node.ok() && node->has_value());
   ASSERT_TRUE(index_->Forget(id_, root, (*node)->pack).ok());
+  EXPECT_FALSE(Evict().ok()) << "what is held may lie below the damage";
+  EXPECT_TRUE(dataset_.store->Read(store::ChunkOf(2, 3000).digest).ok());
+  ASSERT_TRUE(evictor_->SetHolds({}).ok());
   ASSERT_TRUE(Evict().ok());
   EXPECT_EQ(catalog_->List(id_)->size(), 1u);
   EXPECT_TRUE(absl::IsNotFound(dataset_.store->Read(store::ChunkOf(1, 3000).digest).status()));

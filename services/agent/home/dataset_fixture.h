@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -58,6 +59,17 @@ inline bool CeaseToBeRoot(const std::string& directory) {
   return ::getuid() != 0 ||
          (::chown(directory.c_str(), kNobody, kNobody) == 0 && ::setgroups(0, nullptr) == 0 &&
           ::setresgid(kNobody, kNobody, kNobody) == 0 && ::setresuid(kNobody, kNobody, kNobody) == 0);
+}
+
+// For EXPECT_EXIT: runs `test` over a directory of its own in this process, which is not root from then on, and ends
+// it, with 0 where the test says true.
+[[noreturn]] inline void EndAsNobody(bool (*test)(const std::string& directory)) {
+  int code = 1;
+  {
+    TempDir temp;
+    if (CeaseToBeRoot(temp.str()) && test(temp.str())) code = 0;
+  }
+  std::_Exit(code);
 }
 
 inline void WriteText(const std::string& path, std::string_view text) {

@@ -27,8 +27,6 @@ constexpr absl::Duration kVolumeEvery = absl::Seconds(5);
 constexpr absl::Duration kRoomEvery = absl::Seconds(5);
 constexpr absl::Duration kRoomSeldom = absl::Minutes(2);
 constexpr absl::Duration kRoomForgotten = absl::Minutes(10);
-constexpr absl::Duration kEndedFor = absl::Minutes(2);  // then the coordinator has given it up by itself
-constexpr size_t kEndedKept = 1000;
 constexpr absl::Duration kIdentityEvery = absl::Seconds(1);
 
 Evictor::Parts EvictorParts(AgentState* state, AgentIdentity* identity) {
@@ -459,24 +457,6 @@ void Agent::LookForRoom() {
   room_wait_ = std::min(2 * room_wait_, kRoomSeldom);  // room for this is not yet room for that
   Log(Level::kInfo, "room-again", {{"next", "what could not be kept for want of room is asked for again"}});
   session_->Renew();
-}
-
-// Whoever was told while no session was open, or one that broke, does not know: said again with the next.
-void Agent::NoteEnded(const agent::v1::AgentMessage& message) {
-  absl::MutexLock lock(&mutex_);
-  ended_.emplace_back(state_->env().clock->BootTime(), message);
-  if (ended_.size() > kEndedKept) ended_.pop_front();
-}
-
-void Agent::SayEndedAgain() {
-  std::deque<std::pair<absl::Duration, agent::v1::AgentMessage>> ended;
-  {
-    absl::MutexLock lock(&mutex_);
-    const absl::Duration now = state_->env().clock->BootTime();
-    while (!ended_.empty() && now - ended_.front().first > kEndedFor) ended_.pop_front();
-    ended = ended_;
-  }
-  for (auto& [at, message] : ended) session_->Send(std::move(message));
 }
 
 void Agent::TickLoop() {

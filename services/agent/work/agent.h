@@ -345,8 +345,8 @@ class Agent {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> starts_anew_{false};
   std::atomic<bool> missed_{false};                       // something of the coordinator's, for want of room
-  absl::Duration next_room_look_ = absl::ZeroDuration();  // the ticker's, as the next
-  absl::Duration room_wait_ = absl::Seconds(5);
+  absl::Duration next_room_look_ = -absl::InfiniteDuration();  // the ticker's, as the next
+  absl::Duration room_wait_;
   std::deque<std::pair<absl::Duration, agent::v1::AgentMessage>> ended_ ABSL_GUARDED_BY(mutex_);  // transfers, by when
   std::atomic<bool> turned_{true};
 

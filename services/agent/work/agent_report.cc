@@ -18,9 +18,29 @@ using telemetry::Log;
 constexpr absl::Duration kReportAgain = absl::Seconds(30);  // versions that were not acknowledged: its disk was full
 constexpr size_t kAnnounceBytes =
     1 << 20;  // of records a report: one that was away for long says the rest once these are known
+constexpr absl::Duration kEndedFor = absl::Minutes(2);  // then the coordinator has given it up by itself
+constexpr size_t kEndedKept = 1000;
 constexpr size_t kReportBytes = 3 << 20;  // beyond them nothing is announced, until retention dropped what is known
 
 }  // namespace
+
+// Whoever was told while no session was open, or one that broke, does not know: said again with the next.
+void Agent::NoteEnded(const agent::v1::AgentMessage& message) {
+  absl::MutexLock lock(&mutex_);
+  ended_.emplace_back(state_->env().clock->BootTime(), message);
+  if (ended_.size() > kEndedKept) ended_.pop_front();
+}
+
+void Agent::SayEndedAgain() {
+  std::deque<std::pair<absl::Duration, agent::v1::AgentMessage>> ended;
+  {
+    absl::MutexLock lock(&mutex_);
+    const absl::Duration now = state_->env().clock->BootTime();
+    while (!ended_.empty() && now - ended_.front().first > kEndedFor) ended_.pop_front();
+    ended = ended_;
+  }
+  for (auto& [at, message] : ended) session_->Send(std::move(message));
+}
 
 void Agent::SendState() {
   for (const auto& work : AllWork()) SendReport(work);

@@ -177,9 +177,13 @@ PlanInput Core::Input() const {
       }
       std::vector<std::pair<VersionNumber, absl::Time>> times;
       for (const PlannedVersion& version : dataset.versions) times.emplace_back(version.number, version.committed_at);
-      for (VersionNumber number : store::Expired(times, rpc::RetentionOf(stream.spec), clock_->Now())) {
-        dataset.expired.insert(number);
-      }
+      const store::RetentionRule rule = rpc::RetentionOf(stream.spec);
+      const auto gone = [&](absl::Time now) {
+        const std::vector<VersionNumber> numbers = store::Expired(times, rule, now);
+        return std::set<VersionNumber>(numbers.begin(), numbers.end());
+      };
+      dataset.expired = gone(clock_->Now());
+      if (!times.empty()) dataset.retired = gone(std::min(clock_->Now(), times.back().second));
       auto next_commit = [&](VersionNumber held) {
         auto next = versions->second.upper_bound(held);
         if (next != versions->second.end()) dataset.next_commit[held] = next->second.record.committed_at;

@@ -34,7 +34,7 @@ class Lookup {
   }
   // The dataset's own retention lets it go, and its newest lies elsewhere: no lawful copy would be kept either.
   bool Retired(VersionNumber number, const std::string& except) const {
-    return dataset_.expired.count(number) != 0 && !dataset_.versions.empty() &&
+    return dataset_.retired.count(number) != 0 && !dataset_.versions.empty() &&
            LiesAt(dataset_.versions.back().number, except);
   }
   const std::map<std::string, Wanted>& desired() {

@@ -82,7 +82,7 @@ TEST_F(EvictionTest, TheLastCopyStays) {
 
 TEST_F(EvictionTest, WhatRetentionLetGoEverywhereIsNoLastCopyWorthKeeping) {
   input_.datasets[0].held["factory"] = {2};
-  input_.datasets[0].expired = {1};
+  input_.datasets[0].retired = {1};
   EXPECT_EQ(Only().state, "fenced");
   EXPECT_THAT(plan_.orders[0].safe, ElementsAre(1, 2));
   input_.datasets[0].held["factory"] = {};  // nothing of the dataset lies anywhere else

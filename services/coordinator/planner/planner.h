@@ -73,6 +73,8 @@ struct PlannedDataset {
   // Those of `versions` that the dataset's own retention lets go: who still has one keeps it for a reason of its own
   // (it is pinned, or laid out), and every other site would drop it at once.
   std::set<VersionNumber> expired;
+  // Those of them that it lets go as of the newest commit too: a clock that jumped ahead makes nothing one of these.
+  std::set<VersionNumber> retired;
   // Site -> the version that it is to show, 0: the newest. Site "": those of which nothing else is said.
   std::map<std::string, VersionNumber> pinned;
   // When the next one after the newest that a site holds (0: that has none) was committed, also where retention took
