@@ -38,8 +38,9 @@ bool NameShaped(std::string_view name, bool dots) {
                      [dots](char c) { return LowerOrDigit(c) || c == '-' || (dots && c == '.'); });
 }
 
-// Empty when good.
-std::string NameProblem(const std::string& name, bool dots = false) {
+}  // namespace
+
+std::string NameProblem(const std::string& name, bool dots) {
   if (NameShaped(name, dots)) return "";
   if (name.empty()) return "a name is missing";
   if (name.find('@') != std::string::npos) {
@@ -48,6 +49,8 @@ std::string NameProblem(const std::string& name, bool dots = false) {
   return absl::StrCat("\"", name, "\" is not a valid name; use up to ", kMaxName, " lower-case letters, digits and '-'",
                       dots ? " or '.'" : "", ", beginning and ending with a letter or digit");
 }
+
+namespace {
 
 std::string RegionProblem(const std::string& name) {
   if (name.empty()) return "a region is missing";

@@ -15,6 +15,9 @@ namespace bailiwick::config {
 // Called with the path of the field ("spec.rules[2].id") and what is wrong with it.
 using Complain = std::function<void(const std::string& path, const std::string& problem)>;
 
+// Why it is no name of a resource or a person; empty: it is one. `dots`: of a dataset.
+std::string NameProblem(const std::string& name, bool dots = false);
+
 void CheckResource(const resource::v1::Resource& resource, const Complain& complain);
 
 inline constexpr std::string_view kSetPrefix = "set:";

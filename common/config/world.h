@@ -59,6 +59,9 @@ absl::StatusOr<std::string> WalkRoots(const RootChain& chain, std::string_view r
 // Appends the resources of the catalog that are law (regions, sites, sovereignty policies) in the order a bundle needs.
 void AddLaw(const Catalog& catalog, resource::v1::PolicyBundle* bundle);
 
+// How far a bundle may be above the one before it: further than by one where revisions in between were lost.
+inline constexpr uint64_t kMaxRevisionStep = 1000;
+
 // Verifies an envelope that should carry a policy bundle: the root inside is the newest of the chain, which leads there
 // from the one that hashes to `root_sha256` (32 bytes); threshold signatures by its keys, format known, resources
 // valid. PERMISSION_DENIED: not signed as it must be. INVALID_ARGUMENT: signed but unusable.

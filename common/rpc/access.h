@@ -19,7 +19,8 @@ inline constexpr unsigned kPolicyAdmin = 1u << 3;
 inline constexpr unsigned kAuditor = 1u << 4;
 inline constexpr unsigned kAnyRole = kViewer | kOperator | kPolicyAdmin | kAuditor;
 inline constexpr unsigned kAgents = 1u << 16;
-inline constexpr unsigned kAnybody = 1u << 17;  // the join port, which asks for no certificate
+inline constexpr unsigned kAnybody = 1u << 17;   // the join port, which asks for no certificate
+inline constexpr unsigned kAnyAdmin = 1u << 18;  // who has a certificate of a person, with or without a role
 
 struct AccessRule {
   const char* rpc;  // "bailiwick.control.v1.Control/GetInfo"

@@ -1,16 +1,13 @@
 #include "common/rpc/retention.h"
 
-#include <algorithm>
-
 namespace bailiwick::rpc {
 
 store::RetentionRule RetentionOf(const resource::v1::DatasetSpec& spec) {
   store::RetentionRule rule;
-  if (spec.has_retain()) {
-    rule.last = std::max(1u, spec.retain().last());
-    rule.hourly = spec.retain().hourly();
-    rule.daily = spec.retain().daily();
-  }
+  const resource::v1::Retain& retain = spec.retain();
+  if (retain.has_last()) rule.last = retain.last();
+  if (retain.has_hourly()) rule.hourly = retain.hourly();
+  if (retain.has_daily()) rule.daily = retain.daily();
   return rule;
 }
 

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <thread>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
@@ -132,6 +133,7 @@ absl::Status Join(const JoinFlags& flags, const Place& place) {
   }
   BW_ASSIGN_OR_RETURN(auto identity, AgentIdentity::Load(state.get()));
   std::cout << "joined as " << identity->spiffe_id() << "\n"
+            << "with key " << std::string(absl::BytesToHexString(identity->enrolment_key().public_key())) << "\n"
             << "start it with: bailiwick-agent run --data-dir " << place.data_dir << "\n";
   return absl::OkStatus();
 }

@@ -77,7 +77,7 @@ REDACTION = obj(order=HEX, dataset=TEXT, state=one_of("waiting", "pending", "hel
                 sites=rows(obj(site=TEXT, state=one_of("pending", "held", "unconfirmed", "done"), reason=TEXT, since=TIME, receipt=HEX)))
 AGENT = obj(site=TEXT, identity=TEXT, state=one_of("revoked", "expired", "unapproved", "connected", "offline"), connected=FLAG,
             approved=FLAG, lastSeen=TIME, certificateExpires=TIME, renewed=TIME, policyRevision=COUNT, policyCalledCurrent=TIME,
-            recoveriesLeft=COUNT, revokedAt=TIME, revokedBy=TEXT, revokedReason=TEXT)
+            recoveriesLeft=COUNT, newcomerKey=HEX, revokedAt=TIME, revokedBy=TEXT, revokedReason=TEXT)
 RECORD = obj(id=TEXT, sequence=COUNT, at=MOMENT, kind=TEXT, subject=TEXT, detail=ANYTHING)
 FINDING = one_of("true", "tampered", "incomplete", "unwitnessed")
 VERDICT = doc(finding=FINDING, log=TEXT, records=COUNT, witnessed=COUNT, unsigned=COUNT,
@@ -117,7 +117,7 @@ SCHEMAS = {
     "agent list": doc(agents=rows(AGENT)),
     "agent revoke": either(doc(revoked=TEXT), TRIED),
     "apply": CHANGES,
-    "approve": either(doc(done=TEXT), doc(applied=FLAG, policyRevision=COUNT), TRIED),
+    "approve": either(doc(done=TEXT), doc(applied=FLAG, missing=TEXT, policyRevision=COUNT), doc(order=HEX, missing=TEXT), TRIED),
     "audit consistency": VERDICT,
     "audit export": doc(directory=TEXT, site=TEXT, records=COUNT),
     "audit list": doc(records=rows(RECORD)),
@@ -127,6 +127,7 @@ SCHEMAS = {
             removals=rows(obj(at=TIME, site=TEXT, what=TEXT, receipt=TEXT, record=TEXT))),
         doc(title=TEXT, finding=FINDING, notes=rows(TEXT), contradictions=rows(CONTRADICTION), transfers=rows(SENT))),
     "audit verify": VERDICT,
+    "ca list": doc(authorities=rows(obj(sha256=HEX, state=TEXT, expires=TIME, signsFrom=TIME))),
     "ca rotate": either(doc(signsFrom=TIME), TRIED),
     "console": doc(link=TEXT),
     "context list": doc(contexts=rows(obj(name=TEXT, directory=TEXT, coordinator=TEXT, trustDomain=TEXT, current=FLAG, problem=TEXT))),
@@ -175,7 +176,7 @@ SCHEMAS = {
     "policy explain": doc(dataset=TEXT, to=TEXT, permitted=FLAG, policyRevision=COUNT, actions=rows(EXPLAINED), **{"from": TEXT}),
     "policy history": doc(policies=rows(obj(revision=COUNT, sha256=HEX, by=TEXT, summary=TEXT, signedKeyIds=rows(HEX), issuedAt=TIME))),
     "policy keygen": either(doc(file=TEXT, publicKey=HEX, policyRootSha256=HEX), TRIED),
-    "policy pending": doc(id=HEX, by=TEXT, policyRevision=COUNT, missing=TEXT, outdated=FLAG, signedKeyIds=rows(HEX), changes=TEXT),
+    "policy pending": doc(("impact",), id=HEX, by=TEXT, policyRevision=COUNT, missing=TEXT, outdated=FLAG, signedKeyIds=rows(HEX), changes=TEXT, impact=IMPACT),
     "policy reach": doc(reaches=FLAG, beginsThere=FLAG, path=rows(STEP), cut=rows(CUT), sites=COUNT, siteClasses=COUNT, sitesInRegion=COUNT,
                         relabelRuled=FLAG),
     "policy refresh": either(LAW, TRIED),
@@ -183,7 +184,7 @@ SCHEMAS = {
     "policy rollback": CHANGES,
     "policy rotate": either(LAW, TRIED),
     "policy show": doc(revision=COUNT, sha256=HEX, issuedAt=TIME, rootKeys=COUNT, threshold=COUNT, maxAgeSeconds=COUNT,
-                       timestampLifeSeconds=COUNT, classifiers=COUNT, resources=rows(RESOURCE)),
+                       timestampLifeSeconds=COUNT, classifiers=COUNT, trust=rows(TEXT), resources=rows(RESOURCE)),
     "policy sign": either(doc(file=TEXT, signaturesAdded=COUNT), TRIED),
     "policy test": doc(tests=COUNT, failed=COUNT, rules=COUNT, rulesWithoutCase=COUNT, policies=rows(SUITE)),
     "proposals": doc(proposals=rows(obj(id=TEXT, since=TIME, by=TEXT, what=TEXT))),
@@ -191,7 +192,7 @@ SCHEMAS = {
     "redaction list": doc(redactions=rows(REDACTION)),
     "redaction show": doc(redaction=REDACTION),
     "redaction verify": doc(order=HEX, verified=FLAG, sites=rows(obj(site=TEXT, verified=FLAG, verdict=TEXT))),
-    "site approve": either(doc(approved=rows(TEXT)), TRIED),
+    "site approve": either(doc(approved=rows(TEXT), pending=TEXT), TRIED),
     "site join-token": either(doc(site=TEXT, join=TEXT, coordinator=TEXT, token=TEXT, caSha256=HEX, policyRootSha256=HEX), TRIED),
     "status": doc(trustDomain=TEXT, build=TEXT, policyRevision=COUNT, sites=rows(SITE_STATE), datasets=rows(DATASET_STATE)),
     "transfer list": doc(transfers=rows(TRANSFER)),
@@ -207,7 +208,7 @@ SCHEMAS = {
 
 # Of the services' own commands: those that have -o or --json.
 SERVICES = {
-    "bailiwick-agent certificate": doc(identity=TEXT, notBefore=TIME, notAfter=TIME, renewAt=TIME, connected=FLAG),
+    "bailiwick-agent certificate": doc(identity=TEXT, notBefore=TIME, notAfter=TIME, renewAt=TIME, enrolmentKey=HEX, connected=FLAG),
     "bailiwick-agent doctor": doc(ok=FLAG, failed=COUNT, warnings=COUNT, checks=rows(CHECK)),
     "bailiwick-agent key list": doc(keys=rows(obj(id=HEX, created=TIME, datasets=COUNT, usable=FLAG))),
     "bailiwick-agent status": doc(site=TEXT, written=TIME, connected=FLAG, onItsOwn=FLAG, awaySince=TIME, policyRevision=COUNT,

@@ -3,6 +3,7 @@ import datetime
 import json
 import os
 import random
+import re
 import shutil
 import ssl
 import stat
@@ -281,7 +282,9 @@ class Wiped(f.FleetTest):
         self.assertNotEqual(w.public_key(w.enrolment_key(fleet, "factory")), old)
         fleet.dev("start", "factory")
         f.wait_until(lambda: i.agents(fleet)["factory"]["state"] == "unapproved", what="it waits for an admin")
-        fleet.cli("site", "approve", "factory")
+        asks = fleet.cli("site", "approve", "factory", expect=f.USAGE)
+        self.assertIn("--yes", asks.err, "another machine's place is not given away unasked")
+        fleet.cli("site", "approve", "factory", "--yes")
         f.wait_until(lambda: i.agents(fleet)["factory"]["state"] == "connected", what="it is approved")
         f.write(os.path.join(fleet.path("past"), "file-1"), b"another past")
         no_version = "site factory has no version of past, but version 2 was announced"
@@ -292,6 +295,38 @@ class Wiped(f.FleetTest):
         self.assertEqual(identity(), before)
         fleet.verify("past", "core")
         self.assertEqual({n: f.read(os.path.join(fleet.current("core", "past"), n)) for n in tree}, tree)
+
+    def test_a_second_machine_waits_until_it_is_approved(self):
+        """A string to join with gives nobody the place of a machine that works."""
+        fleet = self.fleet
+        declare(self, "twins")
+        flow_once(self, "twins")
+        key = lambda: w.public_key(w.enrolment_key(fleet, "core"))  # noqa: E731
+        token = fleet.cli("site", "join-token", "core")
+        self.assertIn(key().hex(), token.err, "who it would replace is said")
+        twin = fleet.path("twin")
+        joined = f.run([f.AGENT, "join", "--data-dir", twin, "--join", token.out.strip().split()[-1]])
+        self.assertEqual(joined.code, f.OK, joined)
+        its = re.search(r"with key ([0-9a-f]{64})", joined.out).group(1)
+        with f.background([f.AGENT, "run", "--data-dir", twin], fleet.path("twin.log")):
+            f.wait_until(lambda: "site approve core" in f.read(fleet.path("twin.log")).decode(), what="it is told what it waits for")
+            flow_once(self, "twins", 2)
+            self.assertEqual(fleet.log("core").count("another machine"), 0, "the one that works is not disturbed")
+            state = i.agents(fleet)["core"]
+            self.assertEqual((state["state"], state["newcomerKey"]), ("connected", its))
+            self.assertIn(its, fleet.cli("agent", "list").out)
+            self.assertIn("nothing to approve", fleet.cli("site", "approve", "--all").out)
+            fleet.cli("site", "approve", "core", "--yes")
+            f.wait_until(lambda: "another machine" in fleet.log("core"), what="the first one is told")
+            f.wait_until(lambda: i.agents(fleet)["core"]["state"] == "connected", what="the second one serves the site")
+            flow_once(self, "twins", 3)
+            self.assertFalse(f.differences(fleet.path("twins"), os.path.join(twin, "replicas", "twins", "current")))
+        # Back again, for the tests that follow.
+        fleet.dev("stop", "core")
+        i.rejoin(fleet, "core")
+        fleet.dev("start", "core")
+        fleet.cli("site", "approve", "core", "--yes")
+        f.wait_until(lambda: i.agents(fleet)["core"]["state"] == "connected", what="the first one is back")
 
     def test_a_lost_database_begins_no_second_life_on_top_of_what_it_knew(self):
         fleet = self.fleet

@@ -2,6 +2,7 @@
 import hashlib
 import os
 import random
+import time
 import unittest
 
 import fleet as f
@@ -260,9 +261,29 @@ class Redaction(unittest.TestCase):
             self.assertTrue(self.holders(fleet, "core"), "nothing happens before the last signature")
             self.assertNotIn("redaction-ordered", fleet.audit("core"))
             self.assertNotEqual(eve.cli("redaction", "approve", order, "--yes", expect=None).code, f.OK)
-            bob.cli("redaction", "approve", order, "--yes")
+            self.assertIn(order, fleet.cli("proposals").out)
+            again = fleet.cli("dataset", "redact", "signed", VICTIM, "--reason", "once more", "--yes", expect=None)
+            self.assertIn(order, again.err, "the same twice is one order")
+            tried = fleet.cli("dataset", "redact", "signed", "patients/other.json", "--reason", "x", "--dry-run")
+            self.assertIn("1 of 2", tried.out)
+
+            # An order that nobody else wanted is dropped, and does not come to count when the law asks for less.
+            mistyped = fleet.json("dataset", "redact", "signed", "patients/other.json", "--reason", "slip", "--yes")["orders"][0]["order"]
+            fleet.cli("withdraw", mistyped)
+            fleet.cli("redaction", "show", mistyped, expect=f.NOT_FOUND)
+            fleet.cli("policy", "rotate", "--threshold", "1", "--yes")
+            bob.cli("policy", "approve", "--yes")
+            self.assertIn("asks for fewer", redaction(fleet, order)["missing"])
+            time.sleep(2)
+            self.assertTrue(self.holders(fleet, "core"), "it waits for somebody's yes")
+
+            # Who signs can have it checked that the order is about the files it is said to be about.
+            other = bob.cli("redaction", "approve", order, "--path", "patients/other.json", "--yes", expect=None)
+            self.assertIn("in none of the paths", other.err)
+            bob.cli("redaction", "approve", order, "--path", VICTIM, "--yes")
             done(fleet, order, "core", "factory")
             self.gone(fleet, "signed", "core")
+            self.assertIn("cannot be taken back", fleet.cli("withdraw", order, expect=None).err)
 
 
 if __name__ == "__main__":

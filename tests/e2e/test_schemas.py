@@ -312,7 +312,7 @@ class Schemas(f.FleetTest):
         change = self.fleet.path("change.bin")
         self.ask("policy pending", "--out", change)
         self.ask("policy sign", change, "--dry-run", context=alice.dir)
-        self.ask("policy sign", change, context=alice.dir)
+        self.ask("policy sign", change, "--yes", context=alice.dir)
         self.ask("policy reject", "--yes", "--dry-run")
         self.ask("policy reject", "--yes")
         order = self.ask("dataset redact", "data", "one", "--reason", "request 2", "--copies", "--yes")["orders"][0]["order"]

@@ -133,7 +133,7 @@ class Signing(f.FleetTest):
         change = self.fleet.path("change.bin")
         self.fleet.cli("policy", "pending", "--out", change)
         bob.write_context()
-        bob.cli("policy", "sign", change)
+        bob.cli("policy", "sign", change, "--yes")
         self.fleet.cli("policy", "approve", "--file", change, "--yes")
         self.assertEqual(self.revision(), before + 2)
 
@@ -189,7 +189,7 @@ class Age(f.FleetTest):
         source = f.make_tree(self.fleet.path("aged"), files=5)
         self.fleet.apply(f.dataset_yaml("aged", source))
         self.fleet.commit("aged")
-        self.fleet.cli("policy", "refresh", "--timestamp-life", "4s")
+        self.fleet.cli("policy", "refresh", "--timestamp-life", "4s", "--yes")
         self.assertEqual(int(self.fleet.json("policy", "show")["timestampLifeSeconds"]), 4)
         f.write(os.path.join(source, "fresh"), b"1")
         self.fleet.commit("aged")                     # renewed all the time, it flows
@@ -207,7 +207,7 @@ class Age(f.FleetTest):
     def test_the_law_itself_ends(self):
         source = f.make_tree(self.fleet.path("ended"), files=5)
         self.fleet.apply(f.dataset_yaml("ended", source))
-        self.fleet.cli("policy", "refresh", "--max-age", "1s")
+        self.fleet.cli("policy", "refresh", "--max-age", "1s", "--yes")
         f.wait_until(lambda: "policy refresh" in self.fleet.cli("describe", "site", "core").out, what="core says that its law ended")
         self.fleet.commit("ended", wait=False)
         why = f.wait_until(lambda: (lambda r: r if "policy refresh" in r.text else None)(

@@ -3,6 +3,7 @@
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/cli/dry_run.h"
@@ -92,6 +93,7 @@ std::string LocalService::Reply(const std::string& request) {
   Set(&object, "notBefore", UtcText(info.not_before));
   Set(&object, "notAfter", UtcText(info.not_after));
   Set(&object, "renewAt", UtcText(info.renew_at()));
+  Set(&object, "enrolmentKey", std::string(absl::BytesToHexString(agent_->enrolment_key())));
   (*object.mutable_fields())["connected"].set_bool_value(agent_->connected());
   return JsonLine(object);
 }
@@ -130,12 +132,13 @@ absl::Status AskCertificate(const std::string& data_directory, Renewal renewal, 
                                           {"notBefore", output::Text(text("notBefore"))},
                                           {"notAfter", output::Text(text("notAfter"))},
                                           {"renewAt", output::Text(text("renewAt"))},
+                                          {"enrolmentKey", output::Text(text("enrolmentKey"))},
                                           {"connected", output::Bool(connected)}});
     return absl::OkStatus();
   }
   *out << text("identity") << "\nvalid from " << text("notBefore") << " until " << text("notAfter")
-       << ", to be renewed at " << text("renewAt") << "\ncoordinator: " << (connected ? "connected" : "out of reach")
-       << "\n";
+       << ", to be renewed at " << text("renewAt") << "\nenrolment key " << text("enrolmentKey")
+       << "\ncoordinator: " << (connected ? "connected" : "out of reach") << "\n";
   return absl::OkStatus();
 }
 

@@ -318,7 +318,8 @@ absl::Status Law::CheckFloor(const policy::World& world) const {
   if (!floor_.has_value()) return absl::OkStatus();
   if (world.revision < floor_->revision) {
     return absl::FailedPreconditionError(
-        absl::StrCat("policy revision ", world.revision, " is older than the installed ", floor_->revision));
+        absl::StrCat("policy revision ", world.revision, " is older than the installed ", floor_->revision,
+                     "; if the coordinator came back from a backup, sign a newer one: bailiwick policy refresh"));
   }
   if (world.revision == floor_->revision && world.digest != floor_->digest) {
     return absl::FailedPreconditionError(
@@ -425,6 +426,8 @@ policy::GrantDecision Law::CheckFresh() const {
   if (current_ == nullptr) return Deny("POLICY_DENIED", "no policy is installed here yet");
   const policy::World& world = current_->world;
   if (now >= world.expires) {
+    // A clock that is wrong is the cause, not the law.
+    if (absl::Status clock = clock_.Check(); !clock.ok()) return Deny("CLOCK_SKEW", std::string(clock.message()));
     return Deny("POLICY_STALE",
                 absl::StrCat("policy revision ", world.revision, " came to its end ", Ago(now - world.expires),
                              " ago; sign it anew with: bailiwick policy refresh"));

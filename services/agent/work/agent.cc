@@ -188,6 +188,9 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
     hello->set_protocol_max(kProtocolMax);
     hello->set_build(std::string(kBuildVersion));
     hello->set_incarnation(state_->incarnation().str());
+    hello->set_enrolment_ed25519(identity_->enrolment_key().public_key());
+    hello->set_enrolment_proof(identity_->enrolment_key().Sign(
+        absl::StrCat("bailiwick-hello-v1", identity_->spiffe_id(), state_->incarnation().str())));
     bool outbound_only = false;
     if (auto law = law_->current(); law != nullptr) {
       auto site = law->resources.find({"Site", identity_->site()});

@@ -79,6 +79,7 @@ class Agent {
 
   // For the local service.
   identity::CertificateInfo certificate() const { return identity_->certificate(); }
+  std::string enrolment_key() const { return identity_->enrolment_key().public_key(); }  // raw
   bool connected() const { return session_ != nullptr && session_->connected(); }
   // UNAVAILABLE: there is no session. FAILED_PRECONDITION: somebody else renews it.
   absl::Status RenewNow();

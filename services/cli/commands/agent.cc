@@ -1,6 +1,7 @@
 // agent ..., ca ...: the machines' identities.
 #include <iostream>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
@@ -48,6 +49,7 @@ absl::Status ListAgents(const Globals& globals) {
                            {"policyRevision", Number(a.policy_revision())},
                            {"policyCalledCurrent", Text(TimeText(a.policy_called_current()))},
                            {"recoveriesLeft", Number(a.recoveries_left())},
+                           {"newcomerKey", Text(absl::BytesToHexString(a.newcomer_ed25519()))},
                            {"revokedAt", Text(TimeText(a.revoked().at()))},
                            {"revokedBy", Text(a.revoked().by())},
                            {"revokedReason", Text(a.revoked().reason())}}));
@@ -60,6 +62,12 @@ absl::Status ListAgents(const Globals& globals) {
     PrintJson(globals.format(), {{"agents", List(std::move(json))}});
   } else {
     PrintTable({"SITE", "STATE", "EXPIRES", "RENEWED", "POLICY", "CALLED CURRENT", "RECOVERIES", "IDENTITY"}, rows);
+    for (const auto& a : response.agents()) {
+      if (a.newcomer_ed25519().empty()) continue;
+      std::cout << "site " << a.site() << ": another machine joined " << Away(a.newcomer_joined(), true, now)
+                << ", with key " << std::string(absl::BytesToHexString(a.newcomer_ed25519()))
+                << "; it serves the site once it is approved: bailiwick site approve " << a.site() << "\n";
+    }
   }
   return absl::OkStatus();
 }
@@ -123,6 +131,29 @@ absl::Status RotateAuthority(const Globals& globals, bool yes, bool dry_run) {
   return absl::OkStatus();
 }
 
+absl::Status ListAuthorities(const Globals& globals) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  control::v1::ListAuthoritiesResponse response;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListAuthorities(Admin::Call().get(), {}, &response)));
+  const absl::Time now = os::Clock::System()->Now();
+  std::vector<Json> json;
+  Rows rows;
+  for (const auto& ca : response.authorities()) {
+    const std::string sha256(absl::BytesToHexString(ca.sha256()));
+    json.push_back(Object({{"sha256", Text(sha256)},
+                           {"state", Text(ca.state())},
+                           {"expires", Text(TimeText(ca.expires()))},
+                           {"signsFrom", Text(TimeText(ca.signs_from()))}}));
+    rows.push_back({sha256, ca.state(), TimeText(ca.expires()), Away(ca.signs_from(), ca.has_signs_from(), now)});
+  }
+  if (globals.table()) {
+    PrintTable({"SHA256", "STATE", "TRUSTED UNTIL", "SIGNS"}, rows);
+  } else {
+    PrintJson(globals.format(), {{"authorities", List(std::move(json))}});
+  }
+  return absl::OkStatus();
+}
+
 void RegisterRevoke(CLI::App* agent, Globals& globals) {
   auto* c = agent->add_subcommand("revoke", "certificates and key of a site's agent count no more, everywhere at once");
   auto site = std::make_shared<std::string>(), admin = std::make_shared<std::string>(),
@@ -165,7 +196,11 @@ void RegisterAgents(CLI::App& app, Globals& globals) {
 
   auto* ca = app.add_subcommand("ca", "the coordinator's CA");
   ca->require_subcommand(1);
-  ca->footer("Example:\n  bailiwick ca rotate");
+  ca->footer("Example:\n  bailiwick ca list");
+  auto* authorities = ca->add_subcommand(
+      "list", "the CA that signs, one that is to follow, and those whose certificates are still good");
+  authorities->footer("Example:\n  bailiwick ca list");
+  OnRun(authorities, globals, [&globals] { return ListAuthorities(globals); });
   auto* rotate =
       ca->add_subcommand("rotate", "replace the CA: both are trusted until the last certificate of the old one ends");
   auto yes = YesFlag(rotate);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -117,6 +118,18 @@ absl::Status GetVersions(const Globals& globals, const std::string& dataset, boo
 
 // What waits for a second person now, and what to do.
 absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal);
+
+struct ApprovalFlags {
+  bool yes = false, dry_run = false;
+  std::optional<uint64_t> evictions;  // exactly so many copies may become unlawful; empty: what is shown and agreed to
+};
+// Shows what the change that waits would do and asks; then signs it where it lacks a signature, and submits it.
+absl::Status ApproveChange(const Globals& globals, Admin& admin, const control::v1::ApplyRequest& request,
+                           const ApprovalFlags& flags);
+// The same with an order to redact. `paths`: files that it is said to be about; with any it is signed only if all that
+// it erases lies in them.
+absl::Status ApproveRedaction(const Globals& globals, const std::string& id, const std::vector<std::string>& paths,
+                              bool yes, bool dry_run);
 
 // Whether there is somebody to ask: a terminal that is read from, and no --no-input.
 bool MayAsk(const Globals& globals);

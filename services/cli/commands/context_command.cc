@@ -99,7 +99,7 @@ void RegisterContexts(CLI::App& app, Globals& globals) {
   context->require_subcommand(1);
   context->footer(
       "Contexts with a name lie in ~/.config/bailiwick/contexts/NAME, the default one in ~/.config/bailiwick.\n"
-      "What counts first: --context (a directory, or a name), BAILIWICK_CONTEXT, context use, the default.\n"
+      "What counts first: --context (a directory, or a name), BAILIWICK_CONTEXT (the same), context use, the default.\n"
       "Examples:\n  bailiwick login --token - --to ~/.config/bailiwick/contexts/plant\n  bailiwick context use plant");
   auto* list = context->add_subcommand("list", "those that there are; a star at the one in effect");
   list->footer("Example:\n  bailiwick context list");

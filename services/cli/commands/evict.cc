@@ -161,7 +161,7 @@ absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const
   control::v1::DryRunRequest act;
   control::v1::ReleaseRequest& request = *act.mutable_release();
   request.set_dataset(name);
-  request.set_hold_id(hold);
+  if (!hold.empty()) request.add_hold_ids(hold);
   if (dry_run) return TryAct(globals, *admin, act);
   if (all) {
     BW_RETURN_IF_ERROR(

@@ -11,18 +11,19 @@
 #include "absl/strings/str_replace.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
+#include "common/crypto/sign.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/policy_impact.h"
 #include "services/cli/commands/views.h"
 #include "services/cli/commands/yes_flag.h"
-#include "services/cli/core/change.h"
 #include "services/cli/core/contexts.h"
 
 namespace bailiwick::cli {
 namespace {
 
-constexpr size_t kShortId = 16;
+constexpr size_t kShortId = 16, kOrderId = 32;  // hexadecimal digits: of proposals, of orders to redact
 
 std::string RoleText(int role) {
   const std::string name = resource::v1::Role_Name(static_cast<resource::v1::Role>(role));
@@ -72,7 +73,8 @@ absl::Status LogIn(const Globals& globals, const std::string& token, std::string
   to = std::filesystem::absolute(to, error).string();
   for (std::string& key : policy_keys) {
     key = std::filesystem::absolute(key, error).string();
-    if (auto there = os::ReadFile(os::Files::System(), key, 64 << 10); !there.ok()) return there.status();
+    BW_ASSIGN_OR_RETURN(const std::string pem, os::ReadFile(os::Files::System(), key, 64 << 10));
+    if (auto parsed = crypto::SigningKey::FromPem(pem); !parsed.ok()) return Annotate(parsed.status(), key);
   }
   if (!way_out.credentials.empty())
     way_out.credentials = std::filesystem::absolute(way_out.credentials, error).string();
@@ -136,6 +138,13 @@ absl::Status Proposals(const Globals& globals) {
     const auto& p = pending.pending();
     add(IdOf(p), absl::StrCat("a change of resources: ", p.missing()), p.by(), p.since());
   }
+  control::v1::ListRedactionsResponse orders;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListRedactions(Admin::Call().get(), {}, &orders)));
+  for (const auto& order : orders.redactions()) {
+    if (order.state() != "waiting") continue;
+    add(order.order_id(), absl::StrCat("redact ", order.dataset(), " (", order.reason(), "): ", order.missing()),
+        order.by(), order.issued_at());
+  }
   for (const auto& p : proposals.proposals()) {
     const std::string approved = p.approved_by().empty() ? "" : absl::StrCat(", approved by ", p.approved_by());
     add(p.id(), absl::StrCat(p.what(), approved), p.by(), p.since());
@@ -148,40 +157,27 @@ absl::Status Proposals(const Globals& globals) {
   return absl::OkStatus();
 }
 
-// The change that waits, as it is: signatures that it lacks come by `policy approve`.
-absl::Status ApproveChange(const Globals& globals, Admin& admin, const control::v1::ApplyRequest& request) {
-  control::v1::ApplyResponse response;
-  BW_RETURN_IF_ERROR(admin.Check(admin.control().Apply(Admin::Call().get(), request, &response)));
-  if (response.has_pending()) {
-    return absl::FailedPreconditionError(absl::StrCat("it waits still: ", response.pending().missing()));
-  }
-  if (globals.table()) {
-    std::cout << "applied; policy revision " << response.policy_revision() << "\n";
-  } else {
-    PrintJson(globals.format(), {{"applied", Bool(true)}, {"policyRevision", Number(response.policy_revision())}});
-  }
-  return absl::OkStatus();
+// The change that waits, when it is the one with this id.
+absl::StatusOr<control::v1::GetPendingResponse> FindChange(Admin& admin, const std::string& id) {
+  control::v1::GetPendingResponse pending;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().GetPending(Admin::Call().get(), {}, &pending)));
+  if (!pending.has_pending() || IdOf(pending.pending()) != id) pending.Clear();
+  return pending;
 }
 
-absl::Status Approve(const Globals& globals, const std::string& id, bool yes, bool dry_run) {
+absl::Status Approve(const Globals& globals, const std::string& id, const ApprovalFlags& flags) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  control::v1::GetPendingResponse pending;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().GetPending(Admin::Call().get(), {}, &pending)));
-  const bool change = pending.has_pending() && IdOf(pending.pending()) == id;
-  if (dry_run) {
-    control::v1::DryRunRequest act;
-    if (change) {
-      *act.mutable_apply() = WithoutSignatures(pending.request());
-    } else {
-      act.mutable_approve()->set_id(id);
-    }
-    return TryAct(globals, *admin, act);
+  BW_ASSIGN_OR_RETURN(const control::v1::GetPendingResponse pending, FindChange(*admin, id));
+  if (pending.has_pending()) return ApproveChange(globals, *admin, pending.request(), flags);
+  if (id.size() == kOrderId) return ApproveRedaction(globals, id, {}, flags.yes, flags.dry_run);
+  control::v1::DryRunRequest act;
+  act.mutable_approve()->set_id(id);
+  if (flags.dry_run) return TryAct(globals, *admin, act);
+  BW_ASSIGN_OR_RETURN(const control::v1::DryRunResponse tried, admin->Try(act));  // one that is not there asks nothing
+  if (globals.table()) {
+    for (const std::string& effect : tried.effects()) std::cout << FormatMessage(effect) << "\n";
   }
-  const std::string question =
-      change ? absl::StrCat("Apply the change by ", pending.pending().by(), "? (bailiwick policy pending shows it)")
-             : absl::StrCat("Approve proposal ", id, "?");
-  BW_RETURN_IF_ERROR(Confirm(globals, yes, question, "nothing was approved"));
-  if (change) return ApproveChange(globals, *admin, pending.request());
+  BW_RETURN_IF_ERROR(Confirm(globals, flags.yes, absl::StrCat("Approve proposal ", id, "?"), "nothing was approved"));
   control::v1::ApproveRequest request;
   request.set_id(id);
   control::v1::ApproveResponse response;
@@ -200,12 +196,22 @@ absl::Status Approve(const Globals& globals, const std::string& id, bool yes, bo
 
 absl::Status Withdraw(const Globals& globals, const std::string& id, bool dry_run) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(const control::v1::GetPendingResponse pending, FindChange(*admin, id));
   control::v1::DryRunRequest act;
-  control::v1::WithdrawRequest& request = *act.mutable_withdraw();
-  request.set_id(id);
+  if (pending.has_pending()) {
+    act.mutable_reject_pending()->set_id(pending.pending().id());
+  } else {
+    act.mutable_withdraw()->set_id(id);
+  }
   if (dry_run) return TryAct(globals, *admin, act);
-  control::v1::WithdrawResponse response;
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().Withdraw(Admin::Call().get(), request, &response)));
+  if (pending.has_pending()) {
+    control::v1::RejectPendingResponse response;
+    BW_RETURN_IF_ERROR(
+        admin->Check(admin->control().RejectPending(Admin::Call().get(), act.reject_pending(), &response)));
+  } else {
+    control::v1::WithdrawResponse response;
+    BW_RETURN_IF_ERROR(admin->Check(admin->control().Withdraw(Admin::Call().get(), act.withdraw(), &response)));
+  }
   if (globals.table()) {
     std::cout << "proposal " << id << " withdrawn\n";
   } else {
@@ -219,15 +225,19 @@ void RegisterProposals(CLI::App& app, Globals& globals) {
   list->footer("Example:\n  bailiwick proposals");
   OnRun(list, globals, [&globals] { return Proposals(globals); });
   {
-    auto* c = app.add_subcommand("approve", "be the second person: what somebody else proposed is done");
+    auto* c =
+        app.add_subcommand("approve", "be the second person: shows what somebody else proposed, asks, and it is done");
     auto id = std::make_shared<std::string>();
     auto yes = YesFlag(c);
     c->add_option("ID", *id, "as proposals lists it")->type_name("PROPOSAL")->required();
+    auto evictions = ExpectEvictionsFlag(c);
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick approve 9f86d081884c7d65");
-    OnRun(c, globals, [&globals, id, yes, dry_run] { return Approve(globals, *id, *yes, *dry_run); });
+    OnRun(c, globals, [&globals, id, yes, evictions, dry_run] {
+      return Approve(globals, *id, {*yes, *dry_run, *evictions});
+    });
   }
-  auto* c = app.add_subcommand("withdraw", "drop a proposal");
+  auto* c = app.add_subcommand("withdraw", "drop what proposals lists");
   auto id = std::make_shared<std::string>();
   c->add_option("ID", *id, "as proposals lists it")->type_name("PROPOSAL")->required();
   auto dry_run = DryRunFlag(c);

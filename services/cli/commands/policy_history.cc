@@ -3,6 +3,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/status.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
@@ -11,6 +12,7 @@
 #include "services/cli/commands/views.h"
 #include "services/cli/commands/yes_flag.h"
 #include "services/cli/core/change.h"
+#include "services/cli/core/pending.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -47,6 +49,7 @@ absl::Status Show(const Globals& globals, uint64_t revision) {
   BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin->ReadPolicy(revision));
   const policy::World& world = policy.bundle.world;
   if (world.revision == 0) return absl::NotFoundError("no policy was applied yet; run: bailiwick apply -f FILE");
+  const std::vector<std::string> trust = absl::StrSplit(DescribeTrust(policy.bundle), '\n', absl::SkipEmpty());
   if (globals.format() == Format::kJson) {
     std::vector<Json> resources;
     for (const auto& [key, resource] : policy.bundle.resources) resources.push_back(FromJson(config::ToJson(resource)));
@@ -58,6 +61,7 @@ absl::Status Show(const Globals& globals, uint64_t revision) {
                                  {"maxAgeSeconds", Number(policy.bundle.message.max_age().seconds())},
                                  {"timestampLifeSeconds", Number(policy.bundle.message.timestamp_life().seconds())},
                                  {"classifiers", Number(world.classifiers.size())},
+                                 {"trust", Texts(trust)},
                                  {"resources", List(std::move(resources))}});
     return absl::OkStatus();
   }
@@ -65,6 +69,7 @@ absl::Status Show(const Globals& globals, uint64_t revision) {
             << " by " << policy.envelope.signatures.size() << " of " << world.root_keys.size() << " keys, "
             << world.root_threshold << " needed\n# sha256 " << std::string(absl::BytesToHexString(world.digest))
             << "\n";
+  for (const std::string& line : trust) std::cout << "# " << FormatMessage(line) << "\n";
   bool first = true;
   for (const auto& [key, resource] : policy.bundle.resources) {
     std::cout << (first ? "" : "---\n") << config::ToYaml(resource);

@@ -218,7 +218,8 @@ absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const Catalog
   return report;
 }
 
-void SayOutdated(const ChangeReport& report) {
+void SayBeside(const ChangeReport& report) {
+  for (const std::string& warning : report.warnings) std::cerr << "bailiwick: " << FormatMessage(warning) << "\n";
   if (report.outdated_by.empty()) return;
   std::cerr << "bailiwick: the change of " << report.outdated_by
             << " that waited for signatures was for the law before this one and is gone; make it again\n";
@@ -236,6 +237,12 @@ Fields FieldsOf(const ChangeReport& report, bool dry_run, const std::optional<Im
                    {"policyRevision", Number(report.policy_revision)}};
   if (impact) fields.push_back({"impact", impact->ToJson()});
   return fields;
+}
+
+std::shared_ptr<std::optional<uint64_t>> ExpectEvictionsFlag(CLI::App* command) {
+  auto expected = std::make_shared<std::optional<uint64_t>>();
+  command->add_option("--expect-evictions", *expected, "only if exactly so many copies become unlawful");
+  return expected;
 }
 
 absl::StatusOr<std::optional<uint64_t>> ConfirmEvictions(const Globals& globals, Admin& admin,

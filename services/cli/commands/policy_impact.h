@@ -1,6 +1,7 @@
 // What a change of the law does to what exists at the coordinator: replicas that would have to go, transfers that stop.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -30,10 +31,13 @@ absl::StatusOr<ImpactReport> AssessLive(Admin& admin, const Law& before, const L
 // What the change would do to copies and transfers that exist; nothing when there is no law yet.
 absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const CatalogChange& change);
 
-// On standard error, whatever the format: whose change of the law is gone by this one.
-void SayOutdated(const ChangeReport& report);
+// On standard error, whatever the format: what the change gives up, and whose change of the law is gone by this one.
+void SayBeside(const ChangeReport& report);
 // A change of resources as the answers tell it, with `impact` where it was looked for.
 Fields FieldsOf(const ChangeReport& report, bool dry_run, const std::optional<ImpactReport>& impact);
+
+// --expect-evictions: nothing when it is not given.
+std::shared_ptr<std::optional<uint64_t>> ExpectEvictionsFlag(CLI::App* command);
 
 // Asks before copies go by the change: `act` is what is asked for, "Apply?". Says how many were agreed to, for
 // ApplyChange; nothing when none goes or there is nobody to ask. ABORTED, with `otherwise`: the answer was no.

@@ -22,6 +22,8 @@ namespace bailiwick::cli {
 namespace {
 
 constexpr uint64_t kMaxFile = 16 << 20;
+constexpr absl::Duration kLongestMaxAge = absl::Hours(24 * 3650), kLongestTimestampLife = absl::Hours(24 * 90);
+constexpr absl::Duration kShortMaxAge = absl::Hours(24), kShortTimestampLife = absl::Minutes(10);
 
 absl::StatusOr<control::v1::GetPendingResponse> Pending(Admin& admin) {
   control::v1::GetPendingResponse response;
@@ -40,7 +42,8 @@ absl::StatusOr<control::v1::GetPendingResponse> ReadPending(const std::string& p
   return pending;
 }
 
-void PrintPending(const Globals& globals, const control::v1::Pending& pending, const std::string& what) {
+void PrintPending(const Globals& globals, const control::v1::Pending& pending, const std::string& what,
+                  const std::optional<ImpactReport>& impact) {
   std::vector<Json> signers;
   std::vector<std::string> ids;
   for (const auto& id : pending.signed_key_ids()) {
@@ -48,20 +51,32 @@ void PrintPending(const Globals& globals, const control::v1::Pending& pending, c
     signers.push_back(Text(ids.back()));
   }
   if (!globals.table()) {
-    PrintJson(globals.format(), {{"id", Text(absl::BytesToHexString(pending.id()))},
-                                 {"by", Text(pending.by())},
-                                 {"policyRevision", Number(pending.policy_revision())},
-                                 {"missing", Text(pending.missing())},
-                                 {"outdated", Bool(pending.outdated())},
-                                 {"signedKeyIds", List(std::move(signers))},
-                                 {"changes", Text(what)}});
+    Fields fields = {{"id", Text(absl::BytesToHexString(pending.id()))},
+                     {"by", Text(pending.by())},
+                     {"policyRevision", Number(pending.policy_revision())},
+                     {"missing", Text(pending.missing())},
+                     {"outdated", Bool(pending.outdated())},
+                     {"signedKeyIds", List(std::move(signers))},
+                     {"changes", Text(what)}};
+    if (impact) fields.push_back({"impact", impact->ToJson()});
+    PrintJson(globals.format(), fields);
     return;
   }
-  std::cout << what << "by " << pending.by() << ", since " << TimeText(pending.since()) << "\nsigned by keys with id "
-            << absl::StrJoin(ids, ", ") << "\n"
+  std::cout << what;
+  if (impact) impact->Print();
+  std::cout << "by " << pending.by() << ", since " << TimeText(pending.since()) << "\n"
+            << (ids.empty() ? "" : absl::StrCat("signed by keys with id ", absl::StrJoin(ids, ", "), "\n"))
             << (pending.outdated() ? "outdated: another change was applied meanwhile; reject it and apply it anew"
                                    : pending.missing())
             << "\n";
+}
+
+// What would happen to copies and transfers; nothing where there is no law yet.
+absl::StatusOr<std::optional<ImpactReport>> ImpactOfRequest(Admin& admin, const control::v1::ApplyRequest& request) {
+  CatalogChange change;
+  for (const auto& resource : request.upserts()) change.upserts.push_back({resource, {}});
+  change.deletes.assign(request.deletes().begin(), request.deletes().end());
+  return ImpactOf(admin, change);
 }
 
 absl::Status ShowPending(const Globals& globals, const std::string& out) {
@@ -69,56 +84,62 @@ absl::Status ShowPending(const Globals& globals, const std::string& out) {
   BW_ASSIGN_OR_RETURN(auto pending, Pending(*admin));
   uint64_t generation;
   BW_ASSIGN_OR_RETURN(Known known, ReadKnown(*admin, &generation));
-  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(pending.request(), known.bundle, known.classifications));
+  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(pending.request(), known));
+  std::optional<ImpactReport> impact;
+  if (!pending.pending().outdated()) {
+    BW_ASSIGN_OR_RETURN(impact, ImpactOfRequest(*admin, pending.request()));
+  }
   if (!out.empty()) {
+    auto add = [&](const config::ResourceKey& key) {
+      auto it = known.resources.find(key);
+      if (it != known.resources.end()) *pending.add_resources() = it->second;
+    };
+    for (const auto& r : pending.request().upserts()) add({config::KindOf(r), r.metadata().name()});
+    for (const auto& name : pending.request().deletes()) add({name.kind(), name.name()});
     BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), out, pending.SerializeAsString()));
   }
-  PrintPending(globals, pending.pending(), what);
+  PrintPending(globals, pending.pending(), what, impact);
   return absl::OkStatus();
 }
 
-// Signs what waits at the coordinator, or what a file brings back from a machine without a network, and submits it.
-absl::Status Approve(const Globals& globals, uint64_t revision, const std::string& file, bool yes, bool dry_run) {
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+// One's signature where the change lacks it, one's yes where it waits for a second person, then the coordinator has it.
+absl::Status Submit(const Globals& globals, Admin& admin, control::v1::ApplyRequest request,
+                    const ApprovalFlags& flags) {
   uint64_t generation;
-  BW_ASSIGN_OR_RETURN(Known known, ReadKnown(*admin, &generation));
-  control::v1::ApplyRequest request;
-  if (file.empty()) {
-    BW_ASSIGN_OR_RETURN(auto pending, Pending(*admin));
-    if (revision != 0 && pending.pending().policy_revision() != revision) {
-      return absl::NotFoundError(absl::StrCat("the change that waits makes policy revision ",
-                                              pending.pending().policy_revision(), ", not ", revision));
-    }
-    request = pending.request();
-  } else {
-    BW_ASSIGN_OR_RETURN(auto pending, ReadPending(file));
-    request = pending.request();
+  BW_ASSIGN_OR_RETURN(Known known, ReadKnown(admin, &generation));
+  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(request, known));
+  BW_ASSIGN_OR_RETURN(const std::optional<ImpactReport> impact, ImpactOfRequest(admin, request));
+  if (globals.table()) {
+    std::cout << what;
+    if (impact) impact->Print();
   }
-  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(request, known.bundle, known.classifications));
-  if (globals.table()) std::cout << what;
-  if (dry_run) {
+  if (flags.evictions.has_value()) request.set_expected_evictions(*flags.evictions);
+  request.set_expected_generation(generation);
+  if (flags.dry_run) {
     control::v1::DryRunRequest act;
     *act.mutable_apply() = WithoutSignatures(request);
-    act.mutable_apply()->set_expected_generation(generation);
-    return TryAct(globals, *admin, act);
+    return TryAct(globals, admin, act);
   }
-  BW_RETURN_IF_ERROR(Confirm(globals, yes, "Sign this change?", "not signed"));
-  BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(admin->context()));
+  const std::string goes = impact ? impact->Sentence() : "";
+  BW_RETURN_IF_ERROR(Confirm(globals, flags.yes, absl::StrCat(goes, goes.empty() ? "" : ". ", "Approve this change?"),
+                             "not approved"));
+  if (!flags.yes && impact) request.set_expected_evictions(impact->impact.evictions.size());  // what was said yes to
+  BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(admin.context()));
   config::RootChain roots = known.roots;
   if (roots.empty() && known.bundle.world.revision != 0) {
     roots.push_back({std::string(crypto::kRootType), known.bundle.message.root(), {}});
   }
-  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, admin->context().policy_root_sha256, roots, &request));
-  if (added == 0 && file.empty()) {
+  const bool lacks = !MissingSignatures(known, request).empty();
+  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, admin.context().policy_root_sha256, roots, &request));
+  if (added == 0 && lacks) {
     return absl::FailedPreconditionError(
         "none of the context's policyKeys can add a signature: they have signed already or are not in the policy root");
   }
   control::v1::ApplyResponse response;
-  request.set_expected_generation(generation);
-  BW_RETURN_IF_ERROR(admin->Check(admin->control().Apply(Admin::Call().get(), request, &response)));
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().Apply(Admin::Call().get(), request, &response)));
   if (!response.has_pending()) {
-    BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin->ReadPolicy());
-    BW_RETURN_IF_ERROR(admin->MovePin(policy));
+    BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin.ReadPolicy());
+    BW_RETURN_IF_ERROR(admin.MovePin(policy));
   }
   if (!globals.table()) {
     PrintJson(globals.format(), {{"applied", Bool(!response.has_pending())},
@@ -127,30 +148,59 @@ absl::Status Approve(const Globals& globals, uint64_t revision, const std::strin
   } else if (response.has_pending()) {
     std::cout << "signed; nothing is in effect yet: " << response.pending().missing() << "\n";
   } else {
-    std::cout << "signed and applied; policy revision " << response.policy_revision() << "\n";
+    std::cout << (added == 0 ? "approved and applied" : "signed and applied") << "; policy revision "
+              << response.policy_revision() << "\n";
   }
   return absl::OkStatus();
 }
 
-absl::Status SignFile(const Globals& globals, const std::string& file, bool dry_run) {
+// What waits at the coordinator, or what a file brings back from a machine without a network.
+absl::Status Approve(const Globals& globals, uint64_t revision, const std::string& file, const ApprovalFlags& flags) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  if (!file.empty()) {
+    BW_ASSIGN_OR_RETURN(auto signed_there, ReadPending(file));
+    return Submit(globals, *admin, signed_there.request(), flags);
+  }
+  BW_ASSIGN_OR_RETURN(auto pending, Pending(*admin));
+  if (revision != 0 && pending.pending().policy_revision() != revision) {
+    return absl::NotFoundError(absl::StrCat("the change that waits makes policy revision ",
+                                            pending.pending().policy_revision(), ", not ", revision));
+  }
+  return Submit(globals, *admin, pending.request(), flags);
+}
+
+// The law that the file was written under, by the root that the context pins; what nobody signs as the file says it.
+absl::StatusOr<Known> KnownOf(const Context& context, const control::v1::GetPendingResponse& pending) {
+  Known known;
+  for (const auto& root : pending.roots()) known.roots.push_back(rpc::FromProto(root));
+  for (const auto& r : pending.resources()) known.resources[{config::KindOf(r), r.metadata().name()}] = r;
+  if (!pending.has_bundle()) return known;
+  BW_ASSIGN_OR_RETURN(const std::string root, config::WalkRoots(known.roots, context.policy_root_sha256));
+  auto bundle = config::OpenBundle(rpc::FromProto(pending.bundle()), root);
+  if (!bundle.ok()) return Annotate(bundle.status(), "the law that the file compares with");
+  known.bundle = *std::move(bundle);
+  return known;
+}
+
+absl::Status SignFile(const Globals& globals, const std::string& file, bool yes, bool dry_run) {
   BW_ASSIGN_OR_RETURN(Context context, LoadContext(globals.context));
   BW_ASSIGN_OR_RETURN(auto pending, ReadPending(file));
   BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(context));
-  config::RootChain roots;
-  for (const auto& root : pending.roots()) roots.push_back(rpc::FromProto(root));
-  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, context.policy_root_sha256, roots, pending.mutable_request()));
+  BW_ASSIGN_OR_RETURN(const Known known, KnownOf(context, pending));
+  BW_ASSIGN_OR_RETURN(int added, SignPending(keys, context.policy_root_sha256, known.roots, pending.mutable_request()));
   if (added == 0) {
     return absl::FailedPreconditionError(
         "none of the context's policyKeys can add a signature: they have signed already or are not in the policy root");
   }
-  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(pending.request(), {}, {}));
+  BW_ASSIGN_OR_RETURN(std::string what, DescribePending(pending.request(), known));
+  if (globals.table()) std::cout << what;
   if (dry_run) {
-    if (globals.table()) std::cout << what;
     return SayTried(globals, {absl::StrCat("signatures of this context's keys in ", file, ": ", added)}, "");
   }
+  BW_RETURN_IF_ERROR(Confirm(globals, yes, "Sign this change?", "not signed"));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), file, pending.SerializeAsString()));
   if (globals.table()) {
-    std::cout << what << "signed; submit it with: bailiwick policy approve --file " << file << "\n";
+    std::cout << "signed; submit it with: bailiwick policy approve --file " << file << "\n";
   } else {
     PrintJson(globals.format(), {{"file", Text(file)}, {"signaturesAdded", Number(added)}});
   }
@@ -207,7 +257,7 @@ absl::Status ApplyLaw(const Globals& globals, Admin& admin, const CatalogChange&
     BW_ASSIGN_OR_RETURN(Admin::Policy policy, admin.ReadPolicy());
     BW_RETURN_IF_ERROR(admin.MovePin(policy));
   }
-  SayOutdated(report);
+  SayBeside(report);
   if (!globals.table()) {
     PrintJson(globals.format(), {{"applied", Bool(report.applied)},
                                  {"pending", Text(report.pending)},
@@ -254,12 +304,32 @@ absl::Status Rotate(const Globals& globals, const RotateFlags& flags, bool yes, 
   return ApplyLaw(globals, *admin, change, dry_run);
 }
 
-absl::StatusOr<std::optional<absl::Duration>> Life(const std::string& text, const char* flag) {
+absl::StatusOr<std::optional<absl::Duration>> Life(const std::string& text, const char* flag, absl::Duration most) {
   if (text.empty()) return std::optional<absl::Duration>();
   auto parsed = ParseDuration(text);
   if (!parsed.ok()) return Annotate(parsed.status(), flag);
-  if (*parsed < absl::Seconds(1)) return absl::InvalidArgumentError(absl::StrCat(flag, " is at least 1s"));
+  if (*parsed < absl::Seconds(1) || *parsed > most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " is from 1s to ", absl::ToInt64Hours(most) / 24, "d, not ", text));
+  }
   return std::optional<absl::Duration>(*parsed);
+}
+
+// A law that ends within the day is more likely a slip than meant.
+absl::Status ConfirmLives(const Globals& globals, const LawChange& law, bool yes) {
+  if (law.max_age.has_value() && *law.max_age < kShortMaxAge) {
+    BW_RETURN_IF_ERROR(Confirm(globals, yes,
+                               absl::StrCat("Nothing flows anywhere in ", FormatAge(*law.max_age),
+                                            " unless the law is signed anew before. Sign it so?"),
+                               "not signed"));
+  }
+  if (law.timestamp_life.has_value() && *law.timestamp_life < kShortTimestampLife) {
+    BW_RETURN_IF_ERROR(Confirm(globals, yes,
+                               absl::StrCat("Nothing flows at a site that has not heard of the coordinator for ",
+                                            FormatAge(*law.timestamp_life), ". Sign it so?"),
+                               "not signed"));
+  }
+  return absl::OkStatus();
 }
 
 struct DelegateFlags {
@@ -295,6 +365,11 @@ absl::Status Delegate(const Globals& globals, const DelegateFlags& flags, bool d
 
 }  // namespace
 
+absl::Status ApproveChange(const Globals& globals, Admin& admin, const control::v1::ApplyRequest& request,
+                           const ApprovalFlags& flags) {
+  return Submit(globals, admin, request, flags);
+}
+
 void RegisterPolicySigning(CLI::App& app, Globals& globals) {
   CLI::App* policy = app.get_subcommand("policy");
   {
@@ -311,22 +386,25 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
     auto revision = std::make_shared<uint64_t>(0);
     auto file = std::make_shared<std::string>();
     auto yes = YesFlag(c);
+    auto evictions = ExpectEvictionsFlag(c);
     c->add_option("REV", *revision, "policy revision that it would make; anything else that waits is refused");
     c->add_option("--file", *file, "a change that was signed elsewhere, instead of the one that waits")
         ->type_name("PATH");
     auto dry_run = DryRunFlag(c);
     c->footer("Examples:\n  bailiwick policy approve\n  bailiwick policy approve --file change.bin");
-    OnRun(c, globals,
-          [&globals, revision, file, yes, dry_run] { return Approve(globals, *revision, *file, *yes, *dry_run); });
+    OnRun(c, globals, [&globals, revision, file, yes, dry_run, evictions] {
+      return Approve(globals, *revision, *file, {*yes, *dry_run, *evictions});
+    });
   }
   {
     auto* c = policy->add_subcommand(
         "sign", "add this context's signature to a pending change in a file; needs no coordinator");
     auto file = std::make_shared<std::string>();
     c->add_option("FILE", *file, "as written by: policy pending --out FILE")->type_name("PATH")->required();
+    auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick policy sign change.bin");
-    OnRun(c, globals, [&globals, file, dry_run] { return SignFile(globals, *file, *dry_run); });
+    OnRun(c, globals, [&globals, file, yes, dry_run] { return SignFile(globals, *file, *yes, *dry_run); });
   }
   {
     auto* c = policy->add_subcommand("reject", "drop the change that waits for signatures");
@@ -356,13 +434,15 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
                   "nothing flows under a law that was signed longer ago (default: as now; 365d at first)");
     c->add_option("--timestamp-life", *life,
                   "how long the coordinator's word that the law is current counts (default: as now; 24h at first)");
+    auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick policy refresh --max-age 90d");
-    OnRun(c, globals, [&globals, age, life, dry_run]() -> absl::Status {
+    OnRun(c, globals, [&globals, age, life, yes, dry_run]() -> absl::Status {
       CatalogChange change;
       change.law.renew = true;
-      BW_ASSIGN_OR_RETURN(change.law.max_age, Life(*age, "--max-age"));
-      BW_ASSIGN_OR_RETURN(change.law.timestamp_life, Life(*life, "--timestamp-life"));
+      BW_ASSIGN_OR_RETURN(change.law.max_age, Life(*age, "--max-age", kLongestMaxAge));
+      BW_ASSIGN_OR_RETURN(change.law.timestamp_life, Life(*life, "--timestamp-life", kLongestTimestampLife));
+      if (!*dry_run) BW_RETURN_IF_ERROR(ConfirmLives(globals, change.law, *yes));
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
       return ApplyLaw(globals, *admin, change, *dry_run);
     });

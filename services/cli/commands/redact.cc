@@ -187,7 +187,13 @@ absl::Status Redact(const Globals& globals, const RedactFlags& flags, bool dry_r
   base.override_locks = flags.override_locks;
   const std::vector<rpc::RedactionOrder> orders = MakeOrders(found, base);
   if (dry_run) {
-    for (const rpc::RedactionOrder& order : orders) BW_RETURN_IF_ERROR(TryOrder(*admin, order));
+    for (const rpc::RedactionOrder& order : orders) {
+      BW_RETURN_IF_ERROR(TryOrder(*admin, order));
+      crypto::Envelope envelope{std::string(crypto::kRedactionType), rpc::EncodeRedaction(order), {}};
+      BW_RETURN_IF_ERROR(AddSignatures(*admin, bundle.world, &envelope).status());
+      const std::string missing = rpc::MissingSignatures(envelope, bundle.world);
+      if (globals.table() && !missing.empty()) std::cout << "not at once: " << missing << "\n";
+    }
     if (globals.table()) std::cout << "dry run: nothing was changed\n";
   } else {
     BW_RETURN_IF_ERROR(
@@ -273,44 +279,17 @@ absl::Status Show(const Globals& globals, const std::string& id) {
   return absl::OkStatus();
 }
 
-absl::Status Approve(const Globals& globals, const std::string& id, bool yes, bool dry_run) {
-  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(auto redactions, Ask(*admin, "", id));
-  crypto::Envelope envelope = rpc::FromProto(redactions.front().order());
-  BW_ASSIGN_OR_RETURN(rpc::RedactionOrder order,
-                      rpc::ReadRedaction(envelope));  // what is signed, not what is said of it
-  BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin->ReadBundle());
-  if (absl::BytesToHexString(order.order_id) != id || order.trust_domain != bundle.world.trust_domain) {
-    return absl::PermissionDeniedError("the coordinator showed another order than the one asked for");
-  }
-  if (globals.table()) {
-    std::cout << "redaction of " << order.chunks.size() << " chunks of " << order.contents.size() << " contents of "
-              << order.dataset << (order.override_locks ? ", also from held versions" : "") << ": "
-              << FormatMessage(order.reason) << "\n";
-  }
-  if (dry_run) {
-    BW_RETURN_IF_ERROR(TryOrder(*admin, order));
-    return SayTried(globals, {"this context's signature on the order"}, "");
-  }
-  BW_RETURN_IF_ERROR(Confirm(globals, yes, "Sign this order?", "not signed"));
-  BW_RETURN_IF_ERROR(AddSignatures(*admin, bundle.world, &envelope).status());
-  BW_ASSIGN_OR_RETURN(std::string missing, Submit(*admin, envelope));
-  if (!globals.table()) {
-    PrintJson(globals.format(), {{"order", Text(id)}, {"missing", Text(missing)}});
-  } else {
-    std::cout << (missing.empty() ? "signed; the order is given" : "signed; " + missing) << "\n";
-  }
-  return absl::OkStatus();
-}
-
 // The order by the policy root, each receipt by the key that the policy pins: exit code 1 when one is not what it
 // should be.
 absl::StatusOr<int> Verify(const Globals& globals, const std::string& id) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(auto redactions, Ask(*admin, "", id));
   BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin->ReadBundle());
-  BW_ASSIGN_OR_RETURN(rpc::RedactionOrder order,
-                      rpc::OpenRedaction(rpc::FromProto(redactions.front().order()), bundle.world));
+  const crypto::Envelope envelope = rpc::FromProto(redactions.front().order());
+  if (const std::string missing = rpc::MissingSignatures(envelope, bundle.world); !missing.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("the order waits: ", missing));
+  }
+  BW_ASSIGN_OR_RETURN(rpc::RedactionOrder order, rpc::OpenRedaction(envelope, bundle.world));
   bool good = absl::BytesToHexString(order.order_id) == id;
   std::vector<Json> json;
   for (const auto& site : redactions.front().sites()) {
@@ -337,7 +316,59 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& id) {
   return good ? 0 : 1;
 }
 
+// Order and paths go together: nothing else is erased by it.
+absl::Status CheckWithin(Admin& admin, const rpc::RedactionOrder& order, const std::vector<std::string>& paths) {
+  RedactFlags flags;
+  flags.dataset = order.dataset;
+  flags.paths = paths;
+  BW_ASSIGN_OR_RETURN(const Found found, FindAll(admin, flags));
+  size_t beyond = 0;
+  for (const Digest& content : order.contents) beyond += found.contents.count(content) == 0;
+  for (const Digest& chunk : order.chunks) beyond += found.chunks.count(chunk) == 0;
+  if (beyond == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("not signed: of what the order erases ", beyond,
+                                                    " contents and chunks are in none of the paths given"));
+}
+
 }  // namespace
+
+absl::Status ApproveRedaction(const Globals& globals, const std::string& id, const std::vector<std::string>& paths,
+                              bool yes, bool dry_run) {
+  BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
+  BW_ASSIGN_OR_RETURN(auto redactions, Ask(*admin, "", id));
+  crypto::Envelope envelope = rpc::FromProto(redactions.front().order());
+  BW_ASSIGN_OR_RETURN(rpc::RedactionOrder order,
+                      rpc::ReadRedaction(envelope));  // what is signed, not what is said of it
+  BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin->ReadBundle());
+  if (absl::BytesToHexString(order.order_id) != id || order.trust_domain != bundle.world.trust_domain) {
+    return absl::PermissionDeniedError("the coordinator showed another order than the one asked for");
+  }
+  if (globals.table()) {
+    std::cout << "redaction of " << order.chunks.size() << " chunks of " << order.contents.size() << " contents of "
+              << order.dataset << (order.override_locks ? ", also from held versions" : "") << ": "
+              << FormatMessage(order.reason) << "\n";
+  }
+  if (!paths.empty()) {
+    BW_RETURN_IF_ERROR(CheckWithin(*admin, order, paths));
+    if (globals.table()) std::cout << "all that it erases is content of the paths given\n";
+  }
+  if (dry_run) {
+    BW_RETURN_IF_ERROR(TryOrder(*admin, order));
+    return SayTried(globals, {"this context's signature on the order"}, "");
+  }
+  BW_RETURN_IF_ERROR(Confirm(globals, yes, "Sign this order?", "not signed"));
+  // Signed by enough, and waiting all the same: the law asks for fewer than it did, and what it needs is a yes.
+  if (!rpc::MissingSignatures(envelope, bundle.world).empty()) {
+    BW_RETURN_IF_ERROR(AddSignatures(*admin, bundle.world, &envelope).status());
+  }
+  BW_ASSIGN_OR_RETURN(std::string missing, Submit(*admin, envelope));
+  if (!globals.table()) {
+    PrintJson(globals.format(), {{"order", Text(id)}, {"missing", Text(missing)}});
+  } else {
+    std::cout << (missing.empty() ? "signed; the order is given" : "signed; " + missing) << "\n";
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<Fields> RedactionsView(Admin& admin, const std::string& dataset) {
   BW_ASSIGN_OR_RETURN(const auto redactions, Ask(admin, dataset));
@@ -414,11 +445,19 @@ void RegisterRedactions(CLI::App& app, Globals& globals) {
   {
     auto* c = redaction->add_subcommand("approve", "add this context's signature to an order that waits for it");
     auto id = std::make_shared<std::string>();
+    auto paths = std::make_shared<std::vector<std::string>>();
     auto yes = YesFlag(c);
     c->add_option("ORDER", *id, "from: bailiwick redaction list")->required();
+    c->add_option(
+        "--path", *paths,
+        "file or directory that it is said to be about: not signed if it erases anything else. An order names "
+        "no files, so ask who gave it");
     auto dry_run = DryRunFlag(c);
-    c->footer("Example:\n  bailiwick redaction approve 5f2b9c0d1e3a4b5c6d7e8f9001122334");
-    OnRun(c, globals, [&globals, id, yes, dry_run] { return Approve(globals, *id, *yes, *dry_run); });
+    c->footer(
+        "Drop one that should not be: bailiwick withdraw ORDER\nExample:\n"
+        "  bailiwick redaction approve 5f2b9c0d1e3a4b5c6d7e8f9001122334 --path patients/4711.json");
+    OnRun(c, globals,
+          [&globals, id, paths, yes, dry_run] { return ApproveRedaction(globals, *id, *paths, *yes, *dry_run); });
   }
 }
 

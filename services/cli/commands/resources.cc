@@ -19,9 +19,9 @@
 namespace bailiwick::cli {
 namespace {
 
-absl::Status ExpectEvictions(const std::optional<ImpactReport>& impact, int64_t expected) {
+absl::Status ExpectEvictions(const std::optional<ImpactReport>& impact, uint64_t expected) {
   const size_t found = impact ? impact->impact.evictions.size() : 0;
-  if (static_cast<int64_t>(found) == expected) return absl::OkStatus();
+  if (found == expected) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("nothing was applied: the change makes ", found, found == 1 ? " copy" : " copies",
                    " unlawful, and --expect-evictions says ", expected,
@@ -30,6 +30,7 @@ absl::Status ExpectEvictions(const std::optional<ImpactReport>& impact, int64_t 
 
 void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_run,
                  const std::optional<ImpactReport>& impact = std::nullopt) {
+  SayBeside(report);
   if (globals.format() == Format::kName) {
     for (const auto& line : report.lines) std::cout << line.kind << "/" << line.name << "\n";
     return;
@@ -54,7 +55,6 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
   } else if (report.applied) {
     std::cout << "policy revision " << report.policy_revision << "\n";
   }
-  SayOutdated(report);
 }
 
 Json ResourceJson(const config::Resource& resource) { return FromJson(config::ToJson(resource)); }
@@ -220,11 +220,9 @@ void RegisterResources(CLI::App& app, Globals& globals) {
     c->add_option("-f,--file", *files, "file, directory of *.yaml, or - for standard input")
         ->type_name("PATH")
         ->required();
-    auto evictions = std::make_shared<int64_t>(-1);
+    auto evictions = ExpectEvictionsFlag(c);
     auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
-    c->add_option("--expect-evictions", *evictions, "apply only if exactly so many copies become unlawful")
-        ->check(CLI::NonNegativeNumber);
     c->footer(
         "At a terminal it asks before copies are erased; without one it does not: --expect-evictions is for scripts.\n"
         "Examples:\n  bailiwick apply -f fleet.yaml\n  bailiwick apply -f policies/ --dry-run\n"
@@ -234,13 +232,13 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       BW_ASSIGN_OR_RETURN(change.upserts, ReadResources(*files));
       BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
       std::optional<ImpactReport> impact;
-      if (*dry_run || *evictions >= 0) {
+      if (*dry_run || evictions->has_value()) {
         BW_ASSIGN_OR_RETURN(impact, ImpactOf(*admin, change));
       }
       std::optional<uint64_t> expected;  // counted here to say it early, and where it counts by the coordinator
-      if (*evictions >= 0) {
-        BW_RETURN_IF_ERROR(ExpectEvictions(impact, *evictions));
-        expected = static_cast<uint64_t>(*evictions);
+      if (evictions->has_value()) {
+        BW_RETURN_IF_ERROR(ExpectEvictions(impact, **evictions));
+        expected = *evictions;
       } else if (!*yes && !*dry_run) {
         BW_ASSIGN_OR_RETURN(expected, ConfirmEvictions(globals, *admin, change, "Apply?", "not applied"));
       }

@@ -92,7 +92,7 @@ absl::Status Status(const Globals& globals) {
       absl::StrAppend(&state, " for ", FormatAge(now - rpc::FromProto(s.last_seen())));
     }
     rows.push_back({name, s.region(), state, s.agent().empty() ? "-" : (s.approved() ? "yes" : "no"),
-                    absl::StrCat(s.policy_revision(), s.policy_error().empty() ? "" : " (refused a newer one)"),
+                    absl::StrCat(s.policy_revision(), s.policy_error().empty() ? "" : " (refused another)"),
                     s.has_free_bytes() ? FormatBytes(s.free_bytes()) : "-"});
   }
   PrintTable({"SITE", "REGION", "STATE", "APPROVED", "POLICY", "FREE"}, rows);

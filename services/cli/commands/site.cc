@@ -9,9 +9,12 @@
 #include "common/rpc/invitation.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/yes_flag.h"
 
 namespace bailiwick::cli {
 namespace {
+
+std::string KeyText(const std::string& raw) { return std::string(absl::BytesToHexString(raw)); }
 
 absl::Status JoinToken(const Globals& globals, const std::string& name, const std::string& ttl, bool dry_run) {
   BW_ASSIGN_OR_RETURN(absl::Duration life, ParseDuration(ttl));
@@ -22,7 +25,15 @@ absl::Status JoinToken(const Globals& globals, const std::string& name, const st
     act.mutable_create_join_token()->mutable_ttl()->set_seconds(absl::ToInt64Seconds(life));
     return TryAct(globals, *admin, act);
   }
+  control::v1::ListSitesResponse sites;
+  BW_RETURN_IF_ERROR(admin->Check(admin->control().ListSites(Admin::Call().get(), {}, &sites)));
   BW_ASSIGN_OR_RETURN(std::string join, MakeJoinString(*admin, name, life));
+  for (const auto& site : sites.sites()) {
+    if (site.name() != name || !site.approved()) continue;
+    std::cerr << "bailiwick: site " << name << " is served by the machine with key "
+              << KeyText(site.enrolment_ed25519())
+              << "; who joins with this takes its place once it is approved: bailiwick site approve " << name << "\n";
+  }
   if (globals.table()) {
     std::cout << join << "\n";
   } else {
@@ -37,24 +48,50 @@ absl::Status JoinToken(const Globals& globals, const std::string& name, const st
   return absl::OkStatus();
 }
 
-absl::Status Approve(const Globals& globals, const std::vector<std::string>& names, bool all, bool dry_run) {
+// The one that serves the site goes on until then: asked for by name, and agreed to.
+absl::Status ConfirmReplacing(const Globals& globals, const std::vector<Approval>& approvals, bool yes) {
+  for (const Approval& a : approvals) {
+    if (a.replaces.empty()) continue;
+    BW_RETURN_IF_ERROR(
+        Confirm(globals, yes,
+                absl::StrCat("Site ", a.pin.site(), " is served by the machine with key ", KeyText(a.replaces),
+                             a.connected ? ", which is connected" : ", which is away", ". Let the one with key ",
+                             KeyText(a.pin.ed25519()), " take its place?"),
+                "nothing was approved"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ApproveSites(const Globals& globals, const std::vector<std::string>& names, bool all, bool yes,
+                          bool dry_run) {
   if (names.empty() && !all) return absl::InvalidArgumentError("name the sites to approve, or say --all");
   if (!names.empty() && all) return absl::InvalidArgumentError("name sites or say --all, not both");
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  BW_ASSIGN_OR_RETURN(std::vector<std::string> approved, ApproveSites(*admin, names, ExtentOf(dry_run)));
-  if (dry_run) {
-    std::vector<std::string> effects;
-    for (const std::string& name : approved) effects.push_back(absl::StrCat("the law pins the key of site ", name));
-    return SayTried(globals, effects, "");
+  BW_ASSIGN_OR_RETURN(const std::vector<Approval> approvals, FindApprovals(*admin, names));
+  std::vector<std::string> effects;
+  std::vector<Json> json;
+  for (const Approval& a : approvals) {
+    effects.push_back(absl::StrCat("the law pins the key of site ", a.pin.site(), ": ", KeyText(a.pin.ed25519()),
+                                   a.replaces.empty() ? "" : absl::StrCat(", in place of ", KeyText(a.replaces))));
+    json.push_back(Text(a.pin.site()));
   }
+  if (effects.empty()) effects.push_back("nothing: no site waits to be approved");
+  if (!dry_run) BW_RETURN_IF_ERROR(ConfirmReplacing(globals, approvals, yes));
+  ChangeReport report;
+  if (!approvals.empty()) {
+    BW_ASSIGN_OR_RETURN(report, Approve(*admin, approvals, ExtentOf(dry_run)));
+  }
+  if (dry_run) return SayTried(globals, effects, report.pending);
   if (!globals.table()) {
-    std::vector<Json> json;
-    for (const std::string& name : approved) json.push_back(Text(name));
-    PrintJson(globals.format(), {{"approved", List(std::move(json))}});
-    return absl::OkStatus();
+    PrintJson(globals.format(), {{"approved", List(std::move(json))}, {"pending", Text(report.pending)}});
+  } else if (approvals.empty()) {
+    std::cout << "nothing to approve\n";
+  } else if (!report.pending.empty()) {
+    std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
+  } else {
+    for (const Approval& a : approvals)
+      std::cout << "site " << a.pin.site() << " approved, key " << KeyText(a.pin.ed25519()) << "\n";
   }
-  if (approved.empty()) std::cout << "nothing to approve\n";
-  for (const std::string& name : approved) std::cout << "site " << name << " approved\n";
   return absl::OkStatus();
 }
 
@@ -79,10 +116,15 @@ void RegisterSites(CLI::App& app, Globals& globals) {
     auto names = std::make_shared<std::vector<std::string>>();
     auto all = std::make_shared<bool>(false);
     c->add_option("NAME", *names, "sites")->type_name("SITE");
-    c->add_flag("--all", *all, "every site that has joined");
+    c->add_flag("--all", *all, "every site that has joined, but for those that another machine serves");
+    auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
-    c->footer("Example:\n  bailiwick site approve factory");
-    OnRun(c, globals, [&globals, names, all, dry_run] { return Approve(globals, *names, *all, *dry_run); });
+    c->footer(
+        "Compare the key with what the machine says: bailiwick-agent certificate. Where another machine serves the "
+        "site it "
+        "asks before that one is replaced.\nExample:\n  bailiwick site approve factory");
+    OnRun(c, globals,
+          [&globals, names, all, yes, dry_run] { return ApproveSites(globals, *names, *all, *yes, *dry_run); });
   }
 }
 

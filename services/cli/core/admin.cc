@@ -79,7 +79,8 @@ absl::Status Admin::Error(const grpc::Status& status, const std::string& who) {
                        absl::StrContains(text, "the peer is");
   return absl::UnavailableError(absl::StrCat("cannot reach ", who, " (", detail, "); ",
                                              foreign ? "its certificate and this context's do not belong together"
-                                                     : "start it, or correct its address if it listens elsewhere"));
+                                                     : "start it, or correct its address if it listens elsewhere; if it runs there, "
+                                                       "compare the clocks: bailiwick doctor"));
 }
 
 absl::Status Admin::Check(const grpc::Status& status) const {
@@ -169,12 +170,10 @@ absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site
   return rpc::EncodeJoinString(join);
 }
 
-absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& names,
-                                                      Extent extent) {
+absl::StatusOr<std::vector<Approval>> FindApprovals(Admin& admin, const std::vector<std::string>& names) {
   control::v1::ListSitesResponse sites;
   BW_RETURN_IF_ERROR(admin.Check(admin.control().ListSites(Admin::Call().get(), {}, &sites)));
-  CatalogChange change;
-  std::vector<std::string> approved;
+  std::vector<Approval> approvals;
   std::vector<std::string> missing = names;
   for (const auto& site : sites.sites()) {
     auto wanted = std::find(missing.begin(), missing.end(), site.name());
@@ -186,19 +185,26 @@ absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::v
       return absl::FailedPreconditionError(
           absl::StrCat("no agent of site ", site.name(), " has joined; run: bailiwick site join-token ", site.name()));
     }
-    if (site.approved()) continue;
+    const bool newcomer = !site.newcomer_ed25519().empty();
+    if (newcomer ? !named : site.approved()) continue;  // whom another would replace is approved by name alone
     BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(site.agent()));
-    resource::v1::EnrolmentKey pin;
-    pin.set_site(site.name());
-    pin.set_agent(id.name);
-    pin.set_ed25519(site.enrolment_ed25519());
-    change.pin.push_back(pin);
-    approved.push_back(site.name());
+    Approval approval;
+    approval.pin.set_site(site.name());
+    approval.pin.set_agent(id.name);
+    approval.pin.set_ed25519(newcomer ? site.newcomer_ed25519() : site.enrolment_ed25519());
+    if (newcomer) approval.replaces = site.enrolment_ed25519();
+    approval.connected = site.connected();
+    approvals.push_back(std::move(approval));
   }
   if (!missing.empty())
     return absl::NotFoundError(absl::StrCat("site ", missing[0], " does not exist; see: bailiwick get sites"));
-  if (!change.pin.empty()) BW_RETURN_IF_ERROR(ApplyChange(admin, change, extent).status());
-  return approved;
+  return approvals;
+}
+
+absl::StatusOr<ChangeReport> Approve(Admin& admin, const std::vector<Approval>& approvals, Extent extent) {
+  CatalogChange change;
+  for (const Approval& approval : approvals) change.pin.push_back(approval.pin);
+  return ApplyChange(admin, change, extent);
 }
 
 }  // namespace bailiwick::cli

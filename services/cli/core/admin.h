@@ -88,6 +88,7 @@ struct ChangeReport {
   uint64_t policy_revision = 0;
   bool applied = false;
   std::string pending;      // whose signatures it waits for, or would; empty: nobody's
+  std::vector<std::string> warnings;  // what the change gives up, a sentence each
   std::string outdated_by;  // whose change waited for signatures and is gone by this one; empty: nobody's
 };
 // Reads the catalog, validates the result as a whole, signs a new bundle when the law changes and classification
@@ -118,9 +119,17 @@ absl::StatusOr<std::vector<std::string>> TryLogin(const std::string& login, cons
 
 // "bwj1...." for bailiwick-agent join.
 absl::StatusOr<std::string> MakeJoinString(Admin& admin, const std::string& site, absl::Duration ttl);
-// Pins the enrolment keys that these sites' agents gave at join (empty: every site not yet approved). Returns the
-// sites.
-absl::StatusOr<std::vector<std::string>> ApproveSites(Admin& admin, const std::vector<std::string>& sites,
-                                                      Extent extent = Extent::kApply);
+// The machine that joined as a site, whose key the law does not pin.
+struct Approval {
+  resource::v1::EnrolmentKey pin;
+  std::string replaces;    // raw key that the law pins now; empty: none
+  bool connected = false;  // the machine with that key is
+};
+// Of these sites those that wait for it; of none named every site that has no other machine. NOT_FOUND: no such site.
+// FAILED_PRECONDITION: nobody joined as a named one.
+absl::StatusOr<std::vector<Approval>> FindApprovals(Admin& admin, const std::vector<std::string>& sites);
+// Pins their keys; each takes the place of the machine before it.
+absl::StatusOr<ChangeReport> Approve(Admin& admin, const std::vector<Approval>& approvals,
+                                     Extent extent = Extent::kApply);
 
 }  // namespace bailiwick::cli

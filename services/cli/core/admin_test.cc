@@ -25,7 +25,7 @@ TEST(AdminErrorTest, ACallThatDoesNotGetThroughNamesWhoAndTheRemedy) {
                      "remote host: "
                      "Connection refused"),
             "cannot reach the coordinator at h:1 (Connection refused); start it, or correct its address if it listens "
-            "elsewhere");
+            "elsewhere; if it runs there, compare the clocks: bailiwick doctor");
   EXPECT_THAT(Sentence(grpc::StatusCode::UNAVAILABLE, "Socket closed"),
               HasSubstr("cannot reach the coordinator at h:1 (Socket closed)"));
   EXPECT_THAT(Sentence(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"),

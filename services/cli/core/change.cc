@@ -4,7 +4,10 @@
 #include <set>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
 #include "common/config/steps.h"
@@ -59,6 +62,7 @@ std::optional<resource::v1::Classification> Classify(const config::Resource& dat
 }
 
 constexpr absl::Duration kDefaultMaxAge = absl::Hours(24 * 365);
+constexpr size_t kMaxCompared = 4'000'000;  // pairs of lines
 
 using Keys = std::vector<const crypto::SigningKey*>;
 
@@ -110,7 +114,7 @@ void SetDelegations(const Known& known, const LawChange& law, const config::Poli
   if (law.timestamp_life.has_value()) SetDuration(*law.timestamp_life, bundle->mutable_timestamp_life());
   std::map<std::string, resource::v1::Classifier> classifiers;
   for (const auto& c : before.classifiers()) classifiers[c.key().ed25519()] = c;
-  for (const auto& key : law.remove_classifiers) classifiers.erase(key);
+  for (const auto& key : law.remove_classifiers) classifiers.erase(key);  // each is there: CheckLaw
   for (const auto& c : law.classifiers) classifiers[c.key().ed25519()] = c;
   for (const auto& [key, c] : classifiers) *bundle->add_classifiers() = c;
 }
@@ -124,7 +128,38 @@ void SignRecordsAgain(const Known& known, const policy::World& next, const Keys&
   }
 }
 
+void AddMissing(std::string_view what, size_t have, size_t need, std::vector<std::string>* missing) {
+  if (have < need) missing->push_back(absl::StrCat(what, " has ", have, " of ", need, " signatures"));
+}
+
 }  // namespace
+
+std::string MissingSignatures(const Known& known, const control::v1::ApplyRequest& request) {
+  std::vector<std::string> missing;
+  policy::World world = known.bundle.world;
+  if (request.has_bundle()) {
+    const crypto::Envelope bundle = rpc::FromProto(request.bundle());
+    if (auto next = config::OpenUnsigned(bundle); next.ok()) world = std::move(next->world);
+    AddMissing("the policy bundle", crypto::ValidSigners(bundle, crypto::kBundleType, world.root_keys).size(),
+               world.root_threshold, &missing);
+  }
+  if (!request.roots().empty()) {
+    const crypto::Envelope root = rpc::FromProto(request.roots(request.roots_size() - 1));
+    const policy::World& before = known.bundle.world;
+    AddMissing("the new root, by keys of the old one,",
+               crypto::ValidSigners(root, crypto::kRootType, before.root_keys).size(), before.root_threshold, &missing);
+    AddMissing("the new root, by its own keys,", crypto::ValidSigners(root, crypto::kRootType, world.root_keys).size(),
+               world.root_threshold, &missing);
+  }
+  for (const auto& record : request.classifications()) {
+    const crypto::Envelope envelope = rpc::FromProto(record);
+    if (config::OpenClassification(envelope, world).ok()) continue;
+    AddMissing("a classification", crypto::ValidSigners(envelope, crypto::kClassificationType, world.root_keys).size(),
+               world.root_threshold, &missing);
+    break;  // said once for all records
+  }
+  return absl::StrJoin(missing, "; ");
+}
 
 control::v1::ApplyRequest WithoutSignatures(control::v1::ApplyRequest request) {
   if (request.has_bundle()) request.mutable_bundle()->clear_signatures();
@@ -134,28 +169,86 @@ control::v1::ApplyRequest WithoutSignatures(control::v1::ApplyRequest request) {
 }
 
 std::string LineDiff(const std::string& before, const std::string& after) {
-  std::vector<std::string> a = absl::StrSplit(before, '\n'), b = absl::StrSplit(after, '\n');
-  // Longest common subsequence; resources are short.
-  std::vector<std::vector<int>> length(a.size() + 1, std::vector<int>(b.size() + 1, 0));
-  for (size_t i = a.size(); i-- > 0;) {
-    for (size_t j = b.size(); j-- > 0;) {
-      length[i][j] = a[i] == b[j] ? length[i + 1][j + 1] + 1 : std::max(length[i + 1][j], length[i][j + 1]);
+  const std::vector<std::string> a = absl::StrSplit(before, '\n'), b = absl::StrSplit(after, '\n');
+  const size_t shorter = std::min(a.size(), b.size());
+  size_t head = 0, tail = 0;
+  while (head < shorter && a[head] == b[head]) ++head;
+  while (tail < shorter - head && a[a.size() - 1 - tail] == b[b.size() - 1 - tail]) ++tail;
+  const size_t n = a.size() - head - tail, m = b.size() - head - tail;
+  // Longest common subsequence of what lies between; where that is too long to be compared, all of it differs.
+  const bool small = n * m <= kMaxCompared;
+  std::vector<std::vector<int>> length(small ? n + 1 : 0, std::vector<int>(m + 1, 0));
+  for (size_t i = small ? n : 0; i-- > 0;) {
+    for (size_t j = m; j-- > 0;) {
+      length[i][j] =
+          a[head + i] == b[head + j] ? length[i + 1][j + 1] + 1 : std::max(length[i + 1][j], length[i][j + 1]);
     }
   }
   std::string out;
+  size_t shown = 0;  // lines of `a` that were written or stand before one that was
+  auto indent = [](const std::string& line) { return line.find_first_not_of(' '); };
+  auto lead = [&](size_t at, const std::string& line) {
+    std::vector<const std::string*> above;
+    size_t level = indent(line);
+    for (size_t i = at; i-- > shown && level != 0;) {
+      if (a[i].empty() || indent(a[i]) >= level) continue;
+      above.push_back(&a[i]);
+      level = indent(a[i]);
+    }
+    for (size_t i = above.size(); i-- > 0;) absl::StrAppend(&out, "  ", *above[i], "\n");
+    shown = at;
+  };
   size_t i = 0, j = 0;
-  while (i < a.size() || j < b.size()) {
-    if (i < a.size() && j < b.size() && a[i] == b[j]) {
+  bool run = false;
+  while (i < n || j < m) {
+    if (small && i < n && j < m && a[head + i] == b[head + j]) {
       ++i;
       ++j;
-    } else if (j == b.size() || (i < a.size() && length[i + 1][j] >= length[i][j + 1])) {
-      absl::StrAppend(&out, "- ", a[i++], "\n");
-    } else {
-      absl::StrAppend(&out, "+ ", b[j++], "\n");
+      run = false;
+      continue;
     }
+    const bool gone = j == m || (i < n && (!small || length[i + 1][j] >= length[i][j + 1]));
+    const std::string& line = gone ? a[head + i] : b[head + j];
+    if (!run) lead(head + i, line);
+    run = true;
+    absl::StrAppend(&out, gone ? "- " : "+ ", line, "\n");
+    gone ? ++i : ++j;
+    shown = head + i;
   }
   return out;
 }
+
+namespace {
+
+// What the admin asks of the law beside resources and pins goes together with what it says now.
+absl::Status CheckLaw(const LawChange& law, const resource::v1::PolicyBundle& before, const config::Catalog& after) {
+  for (const std::string& key : law.remove_classifiers) {
+    std::vector<std::string> known;
+    bool found = false;
+    for (const auto& c : before.classifiers()) {
+      found |= c.key().ed25519() == key;
+      known.push_back(
+          absl::StrCat(absl::BytesToHexString(c.key().ed25519()), c.key().name().empty() ? "" : " ", c.key().name()));
+    }
+    if (found) continue;
+    return absl::NotFoundError(absl::StrCat("nothing is delegated to key ", absl::BytesToHexString(key),
+                                            known.empty() ? "" : "; there are: ", absl::StrJoin(known, ", ")));
+  }
+  for (const auto& c : law.classifiers) {
+    for (const std::string& region : c.home_regions()) {
+      const bool known = std::any_of(after.begin(), after.end(), [&](const auto& one) {
+        return one.first.first == "Region" &&
+               (one.first.second == region || absl::StartsWith(one.first.second, absl::StrCat(region, "/")));
+      });
+      if (known) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("region ", region, " is not declared; see: bailiwick get regions"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& change,
                                   const std::vector<crypto::SigningKey>& keys, absl::Time now, os::Random* random) {
@@ -214,6 +307,13 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
                          "declare it anew to start over"));
       }
       auto record = Classify(resource, exists ? known_record->second : nullptr, random);
+      if (record.has_value() && exists && record->epoch() != known_record->second->epoch &&
+          known.away.count(known_record->second->home_site) != 0) {
+        out.report.warnings.push_back(
+            absl::StrCat("site ", known_record->second->home_site, ", the home of ", name,
+                         " until now, is away: what it committed that nobody has heard of counts for nobody, and lies "
+                         "nowhere else"));
+      }
       if (record.has_value()) records.push_back(*std::move(record));
     }
     out.report.lines.push_back(
@@ -223,6 +323,7 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     out.anything = true;
     law |= IsLaw(kind);
   }
+  BW_RETURN_IF_ERROR(CheckLaw(change.law, known.bundle.message, after));
   const config::TimeZones zones = config::CompileTimeZones(config::ZonesOf(after), now);
   BW_RETURN_IF_ERROR(config::Validate(after, change.upserts, now, zones, deleted));
   std::vector<config::Classification> in_force;
@@ -260,7 +361,7 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
   if (law) {
     resource::v1::PolicyBundle bundle;
     bundle.set_format(1);
-    bundle.set_revision(known.bundle.world.revision + 1);
+    bundle.set_revision(std::max(known.bundle.world.revision, known.installed) + 1);
     bundle.set_trust_domain(known.trust_domain);
     rpc::ToProto(now, bundle.mutable_issued_at());
     config::AddLaw(after, &bundle);
@@ -328,6 +429,14 @@ absl::StatusOr<Known> ReadKnown(Admin& admin, uint64_t* generation) {
   known.trust_domain = info.trust_domain();
   known.grant_key = info.grant_ed25519();
   known.timestamp_key = info.timestamp_ed25519();
+  control::v1::ListSitesResponse sites;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListSites(Admin::Call().get(), {}, &sites)));
+  for (const auto& site : sites.sites()) {
+    if (!site.connected()) known.away.insert(site.name());
+    // What an agent says is bounded, or one that lies would use up the numbers.
+    if (site.policy_revision() > known.bundle.world.revision + config::kMaxRevisionStep - 1) continue;
+    known.installed = std::max<uint64_t>(known.installed, site.policy_revision());
+  }
   return known;
 }
 
@@ -352,7 +461,9 @@ absl::StatusOr<ChangeReport> ApplyChange(Admin& admin, const CatalogChange& chan
       control::v1::DryRunRequest request;
       *request.mutable_apply() = WithoutSignatures(made.request);
       BW_ASSIGN_OR_RETURN(const control::v1::DryRunResponse tried, admin.Try(request));
-      made.report.pending = tried.waits();
+      made.report.pending = MissingSignatures(known, made.request);
+      if (!tried.waits().empty())
+        absl::StrAppend(&made.report.pending, made.report.pending.empty() ? "" : "; ", tried.waits());
       return made.report;
     }
     control::v1::ApplyResponse response;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,10 @@ struct Known {  // as the coordinator holds it, verified
   std::string timestamp_key;  // empty: the coordinator has none
   config::RootChain roots;
   std::vector<crypto::Envelope> records;  // the classifications, as they were signed
+  // The highest revision that an agent has installed. Above the bundle's: the coordinator came back from a backup, and
+  // only a law above that one counts for the agents.
+  uint64_t installed = 0;
+  std::set<std::string> away;  // sites that are not connected
 };
 
 struct Signed {
@@ -41,7 +46,11 @@ absl::StatusOr<Known> ReadKnown(Admin& admin, uint64_t* generation);
 // As it may be shown to a coordinator that is only to check it: nothing that it could apply.
 control::v1::ApplyRequest WithoutSignatures(control::v1::ApplyRequest request);
 
-// Lines of `before` and `after` that differ, with - and + in front, in order.
+// Whose signatures the change lacks, one sentence as the coordinator says it; empty: none.
+std::string MissingSignatures(const Known& known, const control::v1::ApplyRequest& request);
+
+// Lines of `before` and `after` that differ, with - and + in front, in order; before each run of them the lines of
+// `before` that it lies below, with spaces in front, so that one sees what was changed.
 std::string LineDiff(const std::string& before, const std::string& after);
 
 }  // namespace bailiwick::cli

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_replace.h"
 #include "common/rpc/codec.h"
 #include "services/cli/core/pending.h"
 
@@ -302,6 +303,37 @@ TEST_F(SignChangeTest, ABundleNamesHowLongItCountsAndKeepsWhatWasDelegated) {
   EXPECT_TRUE(known_.bundle.world.classifiers.empty());
 }
 
+TEST_F(SignChangeTest, OnlyWhatWasDelegatedIsTakenBack) {
+  Apply(Upsert(std::string(kRegions) + kSites));
+  CatalogChange back;
+  back.law.remove_classifiers.push_back(std::string(32, 'r'));
+  EXPECT_TRUE(absl::IsNotFound(Sign(back).status()));
+  CatalogChange nowhere;
+  nowhere.law.classifiers.emplace_back();
+  nowhere.law.classifiers.back().mutable_key()->set_ed25519(std::string(32, 'r'));
+  nowhere.law.classifiers.back().add_home_regions("nope");
+  EXPECT_TRUE(absl::IsInvalidArgument(Sign(nowhere).status()));
+}
+
+TEST_F(SignChangeTest, AHomeThatIsAwayIsTakenAwayWithAWarning) {
+  Apply(Upsert(std::string(kRegions) + kSites + Dataset("class: internal", "site: factory")));
+  EXPECT_TRUE(Sign(Upsert(Dataset("class: internal", "site: core")))->report.warnings.empty());
+  known_.away = {"factory"};
+  EXPECT_TRUE(Sign(Upsert(Dataset("class: open", "site: factory")))->report.warnings.empty()) << "it stays the home";
+  auto moved = Sign(Upsert(Dataset("class: internal", "site: core")));
+  ASSERT_TRUE(moved.ok()) << moved.status();
+  ASSERT_EQ(moved->report.warnings.size(), 1u);
+  EXPECT_THAT(moved->report.warnings[0], HasSubstr("site factory, the home of"));
+}
+
+TEST_F(SignChangeTest, ALawIsAboveWhatAgentsHave) {
+  Apply(Upsert(std::string(kRegions) + kSites));
+  known_.installed = 7;  // by a coordinator that was brought back from a backup
+  CatalogChange renew;
+  renew.law.renew = true;
+  EXPECT_EQ(Apply(renew).report.policy_revision, 8u);
+}
+
 TEST_F(SignChangeTest, ADelegateSignsWithinItsLimitsAndNothingElse) {
   const crypto::SigningKey robots = *crypto::SigningKey::Generate();
   CatalogChange change = Upsert(std::string(kRegions) + kSites);
@@ -374,7 +406,7 @@ TEST_F(SignChangeTest, OneOfTwoKeysSignsWhatTheOtherCompletes) {
   auto half = Sign(Upsert(Dataset("class: internal", "site: factory")));
   ASSERT_TRUE(half.ok()) << half.status();
   EXPECT_FALSE(config::OpenClassification(rpc::FromProto(half->request.classifications(0)), known_.bundle.world).ok());
-  auto described = DescribePending(half->request, known_.bundle, {});
+  auto described = DescribePending(half->request, known_);
   ASSERT_TRUE(described.ok());
   EXPECT_THAT(*described, HasSubstr("+ class=internal at factory"));
   EXPECT_EQ(*SignPending({first}, root_sha256_, known_.roots, &half->request), 0);
@@ -389,6 +421,12 @@ TEST(LineDiffTest, ShowsWhatDiffers) {
   EXPECT_EQ(LineDiff("a\nb\nc\n", "a\nx\nc\n"), "- b\n+ x\n");
   EXPECT_EQ(LineDiff("a\n", "a\n"), "");
   EXPECT_EQ(LineDiff("", "a\nb\n"), "+ a\n+ b\n");
+  // Which of two rules it was is seen.
+  const std::string rules =
+      "spec:\n  rules:\n  - id: one\n    to:\n      in: [eu]\n  - id: two\n    to:\n      in: [eu]\n";
+  EXPECT_EQ(
+      LineDiff(rules, absl::StrReplaceAll(rules, {{"two\n    to:\n      in: [eu]", "two\n    to:\n      in: [us]"}})),
+      "  spec:\n    rules:\n    - id: two\n      to:\n-       in: [eu]\n+       in: [us]\n");
 }
 
 }  // namespace

@@ -39,17 +39,20 @@ std::string NameOf(const std::string& directory) {
   return path.parent_path() == AllNamed() ? path.filename().string() : directory;
 }
 
+// Of a directory, or of a context that is known by name.
+std::string DirectoryOf(const std::string& text) {
+  std::error_code error;
+  const bool name = text.find('/') == std::string::npos && !std::filesystem::exists(text, error) && !Home().empty();
+  if (name && text == kDefaultContext) return Home();
+  return name && HoldsContext(Named(text)) ? Named(text) : text;
+}
+
 }  // namespace
 
 ContextChoice ChooseContext(const std::string& flag) {
-  std::error_code error;
-  if (!flag.empty()) {
-    const bool name = flag.find('/') == std::string::npos && !std::filesystem::exists(flag, error) && !Home().empty();
-    if (name && flag == kDefaultContext) return {Home(), "--context"};
-    return {name && HoldsContext(Named(flag)) ? Named(flag) : flag, "--context"};
-  }
+  if (!flag.empty()) return {DirectoryOf(flag), "--context"};
   if (const char* env = std::getenv("BAILIWICK_CONTEXT"); env != nullptr && *env != '\0') {
-    return {env, "BAILIWICK_CONTEXT"};
+    return {DirectoryOf(env), "BAILIWICK_CONTEXT"};
   }
   if (std::string chosen = Chosen(); !chosen.empty()) return {chosen, "context use"};
   return {Home(), "default"};

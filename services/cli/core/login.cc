@@ -1,4 +1,6 @@
 // A person's way to credentials: by a login string, once.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "bailiwick/enroll/v1/enroll.grpc.pb.h"
 #include "common/base/status.h"
@@ -39,6 +41,8 @@ absl::StatusOr<std::string> MakeLoginString(Admin& admin, const std::string& per
 }
 
 namespace {
+
+constexpr absl::Duration kMostEarly = absl::Seconds(3);  // clocks may differ
 
 // A login string and the context that is to come of it.
 struct Invited {
@@ -107,6 +111,11 @@ absl::StatusOr<std::string> Login(const std::string& text, const std::string& di
   context.policy_root_sha256 = login.policy_root_sha256();
   if (!policy_keys.empty()) context.policy_keys = policy_keys;
   BW_RETURN_IF_ERROR(SaveContext(context));
+  // Of somebody who was revoked a moment ago it begins behind that: what is handed out works.
+  BW_ASSIGN_OR_RETURN(const identity::CertificateInfo info,
+                      identity::InspectCertificate(response.certificate_chain_pem()));
+  const absl::Duration early = info.not_before - os::Clock::System()->Now();
+  if (early > absl::ZeroDuration()) os::Clock::System()->SleepFor(std::min(early, kMostEarly));
   return id.name;
 }
 

@@ -5,7 +5,9 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
 #include "services/cli/core/change.h"
@@ -28,21 +30,43 @@ void DescribeKeys(const std::vector<std::string>& before, const std::vector<std:
   }
 }
 
+void DescribeResource(const config::ResourceKey& key, const config::Catalog& before, const config::Catalog& after,
+                      std::string* out) {
+  auto a = before.find(key), b = after.find(key);
+  const std::string old = a == before.end() ? "" : config::ToYaml(a->second);
+  const std::string fresh = b == after.end() ? "" : config::ToYaml(b->second);
+  if (old == fresh) return;
+  AddLine(out, absl::StrCat(key.first, "/", key.second,
+                            old.empty()     ? " created"
+                            : fresh.empty() ? " deleted"
+                                            : " changed"));
+  absl::StrAppend(out, LineDiff(old, fresh));
+}
+
 void DescribeResources(const config::Catalog& before, const config::Catalog& after, std::string* out) {
   std::set<config::ResourceKey> keys;
   for (const auto& [key, resource] : before) keys.insert(key);
   for (const auto& [key, resource] : after) keys.insert(key);
-  for (const auto& key : keys) {
-    auto a = before.find(key), b = after.find(key);
-    const std::string old = a == before.end() ? "" : config::ToYaml(a->second);
-    const std::string fresh = b == after.end() ? "" : config::ToYaml(b->second);
-    if (old == fresh) continue;
-    AddLine(out, absl::StrCat(key.first, "/", key.second,
-                              old.empty()     ? " created"
-                              : fresh.empty() ? " deleted"
-                                              : " changed"));
-    absl::StrAppend(out, LineDiff(old, fresh));
+  for (const auto& key : keys) DescribeResource(key, before, after, out);
+}
+
+// What no key signs: the coordinator says what it is now, and what the change would make of it.
+void DescribeUnsigned(const control::v1::ApplyRequest& request, const config::Catalog& before, std::string* out) {
+  auto is_law = [](const std::string& kind) {
+    return kind == "Region" || kind == "Site" || kind == "SovereigntyPolicy";
+  };
+  config::Catalog after = before;
+  std::set<config::ResourceKey> keys;
+  for (const auto& resource : request.upserts()) {
+    const config::ResourceKey key(config::KindOf(resource), resource.metadata().name());
+    after[key] = resource;
+    if (!is_law(key.first)) keys.insert(key);
   }
+  for (const auto& name : request.deletes()) {
+    after.erase({name.kind(), name.name()});
+    if (!is_law(name.kind())) keys.insert({name.kind(), name.name()});
+  }
+  for (const auto& key : keys) DescribeResource(key, before, after, out);
 }
 
 std::string Pins(const config::Bundle& bundle, const std::string& site) {
@@ -74,10 +98,11 @@ std::string Delegations(const resource::v1::PolicyBundle& bundle) {
     for (const auto& d : c.datasets()) AddLine(&out, absl::StrCat("  dataset ", d));
     for (const auto& r : c.home_regions()) AddLine(&out, absl::StrCat("  home region ", r));
   }
-  AddLine(&out, absl::StrCat("maxAge ", bundle.has_max_age() ? absl::StrCat(bundle.max_age().seconds(), "s") : "none"));
-  AddLine(&out,
-          absl::StrCat("timestampLife ",
-                       bundle.has_timestamp_life() ? absl::StrCat(bundle.timestamp_life().seconds(), "s") : "none"));
+  auto life = [](bool said, const google::protobuf::Duration& d) {
+    return said ? FormatAge(absl::Seconds(d.seconds())) : "none";
+  };
+  AddLine(&out, absl::StrCat("maxAge ", life(bundle.has_max_age(), bundle.max_age())));
+  AddLine(&out, absl::StrCat("timestampLife ", life(bundle.has_timestamp_life(), bundle.timestamp_life())));
   return out;
 }
 
@@ -113,8 +138,20 @@ void AddSignature(types::v1::Envelope* message, const crypto::SigningKey& key, i
 
 }  // namespace
 
-absl::StatusOr<std::string> DescribePending(const control::v1::ApplyRequest& request, const config::Bundle& before,
-                                            const std::vector<config::Classification>& known) {
+std::string DescribeTrust(const config::Bundle& bundle) {
+  std::string out;
+  DescribeKeys({}, bundle.world.root_keys, "policy root key", &out);
+  AddLine(&out, absl::StrCat("the root asks for ", bundle.world.root_threshold, " of ", bundle.world.root_keys.size(),
+                             " keys"));
+  absl::StrAppend(&out, Delegations(bundle.message));
+  for (const auto& key : bundle.message.enrolment_keys()) {
+    AddLine(&out, absl::StrCat("enrolment key of site ", key.site(), " ", Hex(key.ed25519())));
+  }
+  return absl::StrReplaceAll(out, {{"+ policy root key", "policy root key"}});
+}
+
+absl::StatusOr<std::string> DescribePending(const control::v1::ApplyRequest& request, const Known& known) {
+  const config::Bundle& before = known.bundle;
   std::string out;
   if (request.has_bundle()) {
     BW_ASSIGN_OR_RETURN(config::Bundle after, config::OpenUnsigned(rpc::FromProto(request.bundle())));
@@ -134,13 +171,9 @@ absl::StatusOr<std::string> DescribePending(const control::v1::ApplyRequest& req
   }
   for (const auto& envelope : request.classifications()) {
     BW_ASSIGN_OR_RETURN(config::Classification c, config::ReadKeptClassification(rpc::FromProto(envelope)));
-    DescribeRecord(c, known, &out);
+    DescribeRecord(c, known.classifications, &out);
   }
-  for (const auto& r : request.upserts()) {
-    if (r.has_dataset() || r.has_replication_policy() || r.has_bandwidth_policy() || r.has_role_binding()) {
-      AddLine(&out, absl::StrCat(config::KindOf(r), "/", r.metadata().name(), " declared with it"));
-    }
-  }
+  DescribeUnsigned(request, known.resources, &out);
   return out;
 }
 

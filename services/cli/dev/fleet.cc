@@ -500,8 +500,11 @@ absl::Status Fleet::Up(const std::vector<FleetSite>& wanted) {
     BW_RETURN_IF_ERROR(StartAgent(site));
   }
   if (names.empty()) return Save();
-  BW_ASSIGN_OR_RETURN(std::vector<std::string> approved, ApproveSites(*admin, names));
-  if (!approved.empty()) Step("keys of the agents pinned in the signed policy");
+  BW_ASSIGN_OR_RETURN(const std::vector<Approval> approvals, FindApprovals(*admin, names));
+  if (!approvals.empty()) {
+    BW_RETURN_IF_ERROR(Approve(*admin, approvals).status());
+    Step("keys of the agents pinned in the signed policy");
+  }
   BW_RETURN_IF_ERROR(WaitUntilConnected(names));
   Step("every site is connected");
   return Save();

@@ -35,6 +35,7 @@ class ControlService final : public control::v1::Control::Service {
   BW_CONTROL_RPC(Revoke);
   BW_CONTROL_RPC(AllowRecoveries);
   BW_CONTROL_RPC(RotateAuthority);
+  BW_CONTROL_RPC(ListAuthorities);
   BW_CONTROL_RPC(CreateLoginToken);
   BW_CONTROL_RPC(WhoAmI);
   BW_CONTROL_RPC(ListProposals);

@@ -130,6 +130,19 @@ std::string Authority::Signer() const {
   return generations_[SignerIndex()].ca.certificate_pem;
 }
 
+std::vector<Authority::Known> Authority::List() const {
+  absl::MutexLock lock(&mutex_);
+  const size_t signer = SignerIndex();
+  std::vector<Known> all = {{generations_[signer].ca.certificate_pem, State::kSigns, {}, {}}};
+  for (size_t i = generations_.size(); i-- > 0;) {
+    const Generation& g = generations_[i];
+    if (i == signer || !Trusted(i)) continue;
+    all.push_back({g.ca.certificate_pem, i > signer ? State::kNext : State::kTrusted, g.published + options_.leaf_life,
+                   g.trusted_until});
+  }
+  return all;
+}
+
 absl::StatusOr<std::string> Authority::Issue(std::string_view csr_der, const identity::SpiffeId& id,
                                              absl::Duration life, absl::Time earliest) {
   absl::MutexLock lock(&mutex_);

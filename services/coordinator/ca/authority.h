@@ -58,6 +58,14 @@ class Authority {
   // Begins one now, which the caller has recorded. FAILED_PRECONDITION: one is going on, or too many are trusted still.
   absl::Status Rotate();
   absl::Status MayRotate() const;  // whether Rotate would begin one
+  enum class State { kSigns, kNext, kTrusted };
+  struct Known {
+    std::string certificate_pem;
+    State state = State::kTrusted;
+    absl::Time signs_from;     // of the next one
+    absl::Time trusted_until;  // of one that signs no more
+  };
+  std::vector<Known> List() const;  // all that are trusted now, the one that signs first
 
  private:
   struct Generation {

@@ -41,6 +41,11 @@ struct AgentRow {
   absl::Time certificate_expires = absl::UnixEpoch();  // the epoch: not known
   absl::Time renewed = absl::UnixEpoch();              // the epoch: never
   uint32_t recoveries_left = kRecoveries;
+  // Of another machine that joined while the bundle pins the key above: it takes this one's place once its own is
+  // pinned. Empty: none did.
+  std::string newcomer_key;
+  std::string newcomer_incarnation;
+  absl::Time newcomer_joined = absl::UnixEpoch();
 };
 
 struct VersionRow {
@@ -61,6 +66,8 @@ struct ReplicaRow {  // a dataset at a site, as its agent last said
   std::map<VersionNumber, VersionNumber> partial;  // there but for what version `second` holds as well
   // Of a home: those of `versions` of which something is damaged there. Not stored, like what follows.
   std::set<VersionNumber> damaged;
+  // Of others: these are known here, and what they hold under the number is another version.
+  std::set<VersionNumber> foreign;
   // Of others: what they have of these is damaged, so they are not among `versions`.
   std::set<VersionNumber> broken;
   bool never_laid_out = false;
@@ -81,6 +88,8 @@ struct RedactionRow {  // at least one key of the policy root signed it
   crypto::Envelope envelope;
   std::string by;  // the admin who gave it first
   absl::Time since;
+  // It had too few signatures when it last came. That the law asks for fewer since gives no order: somebody has to.
+  bool waits = false;
 };
 
 struct TransferRow {
@@ -171,9 +180,12 @@ class Catalog {
   virtual absl::Status RemoveHold(const std::string& hold_id) = 0;
   virtual absl::Status PutReceipt(const ReceiptRow& receipt) = 0;
   virtual absl::Status PutRedaction(const std::string& order_id, const RedactionRow& redaction) = 0;
+  virtual absl::Status RemoveRedaction(const std::string& order_id) = 0;
   virtual absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) = 0;
   // The token's site, and the token is spent. UNAUTHENTICATED: unknown, used or expired.
   virtual absl::StatusOr<std::string> SpendToken(const std::string& sha256, absl::Time now) = 0;
+  // Whether a token for this site or person was ever spent.
+  virtual absl::StatusOr<bool> HasSpentToken(const std::string& name) = 0;
   virtual absl::Status PutTransfer(const TransferRow& transfer) = 0;  // the newest kMaxEndedTransfers ended ones stay
   // Returns the event's sequence number; old ones beyond the bound go.
   virtual absl::StatusOr<uint64_t> AppendEvent(const control::v1::Event& event) = 0;

@@ -63,6 +63,12 @@ const char* kProposals = "CREATE TABLE proposals(id TEXT PRIMARY KEY, proposal B
 // What homes gave up.
 const char* kGivenUp = "ALTER TABLE replicas ADD COLUMN given_up BLOB NOT NULL DEFAULT x'';";
 
+const char* kNewcomers =
+    "ALTER TABLE agents ADD COLUMN newcomer_key BLOB NOT NULL DEFAULT x'';"
+    "ALTER TABLE agents ADD COLUMN newcomer_incarnation BLOB NOT NULL DEFAULT x'';"
+    "ALTER TABLE agents ADD COLUMN newcomer_joined INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE redactions ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;";
+
 }  // namespace
 
 std::string SqliteCatalog::Pack(const crypto::Envelope& envelope) {
@@ -119,10 +125,10 @@ absl::StatusOr<std::string> SqliteCatalog::GetMeta(sql::Database& db, const std:
 }
 
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
-  auto db = sql::Database::Open(
-      {.files = files,
-       .path = path,
-       .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms, kIdentity, kProposals, kGivenUp}});
+  auto db = sql::Database::Open({.files = files,
+                                 .path = path,
+                                 .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms, kIdentity,
+                                                kProposals, kGivenUp, kNewcomers}});
   if (absl::IsDataLoss(db.status())) {
     return absl::DataLossError(absl::StrCat(std::string(db.status().message()),
                                             "; the catalog is damaged: bring the data directory back from a backup"));

@@ -41,8 +41,10 @@ class SqliteCatalog : public Catalog {
   absl::Status RemoveHold(const std::string& hold_id) override;
   absl::Status PutReceipt(const ReceiptRow& r) override;
   absl::Status PutRedaction(const std::string& order_id, const RedactionRow& r) override;
+  absl::Status RemoveRedaction(const std::string& order_id) override;
   absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) override;
   absl::StatusOr<std::string> SpendToken(const std::string& sha256, absl::Time now) override;
+  absl::StatusOr<bool> HasSpentToken(const std::string& name) override;
   absl::Status PutTransfer(const TransferRow& t) override;
   absl::StatusOr<uint64_t> AppendEvent(const control::v1::Event& event) override;
   absl::StatusOr<uint64_t> PutRpoAlarm(const RpoAlarm& alarm, bool raised, const control::v1::Event& event) override;

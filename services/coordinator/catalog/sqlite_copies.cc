@@ -151,15 +151,23 @@ absl::Status SqliteCatalog::PutReceipt(const ReceiptRow& r) {
 
 absl::Status SqliteCatalog::PutRedaction(const std::string& order_id, const RedactionRow& r) {
   return Write([&](sql::Database& db) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO redactions(id, dataset, envelope, by_whom, since)"
-                                             " VALUES(?, ?, ?, ?, ?)"));
+    BW_ASSIGN_OR_RETURN(auto put, db.Prepare("INSERT OR REPLACE INTO redactions(id, dataset, envelope, by_whom, since, "
+                                             "waits) VALUES(?, ?, ?, ?, ?, ?)"));
     const std::string bytes = Pack(r.envelope);
     return put.BindBlob(1, order_id)
         .BindBlob(2, r.dataset.view())
         .BindBlob(3, bytes)
         .BindText(4, r.by)
         .Bind(5, absl::ToUnixMillis(r.since))
+        .Bind(6, static_cast<int64_t>(r.waits))
         .Run();
+  });
+}
+
+absl::Status SqliteCatalog::RemoveRedaction(const std::string& order_id) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM redactions WHERE id = ?"));
+    return remove.BindBlob(1, order_id).Run();
   });
 }
 
@@ -237,13 +245,14 @@ absl::Status SqliteCatalog::LoadCopies(sql::Database& db, Snapshot* s) {
                                s->receipts.push_back(std::move(r));
                                return absl::OkStatus();
                              }));
-  BW_RETURN_IF_ERROR(ForEach(db, "SELECT id, dataset, envelope, by_whom, since FROM redactions",
+  BW_RETURN_IF_ERROR(ForEach(db, "SELECT id, dataset, envelope, by_whom, since, waits FROM redactions",
                              [&](sql::Statement& row) -> absl::Status {
                                RedactionRow r;
                                BW_ASSIGN_OR_RETURN(r.dataset, DatasetId::From(row.Blob(1)));
                                BW_ASSIGN_OR_RETURN(r.envelope, Unpack(row.Blob(2)));
                                r.by = row.Text(3);
                                r.since = absl::FromUnixMillis(row.Int(4));
+                               r.waits = row.Int(5) != 0;
                                s->redactions[row.Blob(0)] = std::move(r);
                                return absl::OkStatus();
                              }));

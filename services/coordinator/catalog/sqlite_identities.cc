@@ -10,7 +10,8 @@ absl::Status SqliteCatalog::PutAgent(const AgentRow& a) {
     BW_ASSIGN_OR_RETURN(
         auto put, db.Prepare("INSERT OR REPLACE INTO agents(site, spiffe_id, enrolment_key, incarnation, endpoint,"
                              " admin_endpoint, build, policy_revision, policy_error, last_seen, certificate_expires,"
-                             " renewed, recoveries_left) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                             " renewed, recoveries_left, newcomer_key, newcomer_incarnation, newcomer_joined)"
+                             " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     return put.BindText(1, a.site)
         .BindText(2, a.spiffe_id)
         .BindBlob(3, a.enrolment_key)
@@ -24,6 +25,9 @@ absl::Status SqliteCatalog::PutAgent(const AgentRow& a) {
         .Bind(11, absl::ToUnixMillis(a.certificate_expires))
         .Bind(12, absl::ToUnixMillis(a.renewed))
         .Bind(13, static_cast<int64_t>(a.recoveries_left))
+        .BindBlob(14, a.newcomer_key)
+        .BindBlob(15, a.newcomer_incarnation)
+        .Bind(16, absl::ToUnixMillis(a.newcomer_joined))
         .Run();
   });
 }
@@ -80,11 +84,23 @@ absl::StatusOr<std::string> SqliteCatalog::SpendToken(const std::string& sha256,
   return site;
 }
 
+absl::StatusOr<bool> SqliteCatalog::HasSpentToken(const std::string& name) {
+  bool spent = false;
+  BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto select, db.Prepare("SELECT 1 FROM tokens WHERE site = ? AND used = 1 LIMIT 1"));
+    select.BindText(1, name);
+    BW_ASSIGN_OR_RETURN(spent, select.Step());
+    return absl::OkStatus();
+  }));
+  return spent;
+}
+
 absl::Status SqliteCatalog::LoadIdentities(sql::Database& db, Snapshot* s) {
   BW_RETURN_IF_ERROR(
       ForEach(db,
               "SELECT site, spiffe_id, enrolment_key, incarnation, endpoint, admin_endpoint, build,"
-              " policy_revision, policy_error, last_seen, certificate_expires, renewed, recoveries_left FROM agents",
+              " policy_revision, policy_error, last_seen, certificate_expires, renewed, recoveries_left, newcomer_key,"
+              " newcomer_incarnation, newcomer_joined FROM agents",
               [&](sql::Statement& row) -> absl::Status {
                 AgentRow a{row.Text(0),
                            row.Text(1),
@@ -98,7 +114,10 @@ absl::Status SqliteCatalog::LoadIdentities(sql::Database& db, Snapshot* s) {
                            absl::FromUnixMillis(row.Int(9)),
                            absl::FromUnixMillis(row.Int(10)),
                            absl::FromUnixMillis(row.Int(11)),
-                           static_cast<uint32_t>(row.Uint(12))};
+                           static_cast<uint32_t>(row.Uint(12)),
+                           row.Blob(13),
+                           row.Blob(14),
+                           absl::FromUnixMillis(row.Int(15))};
                 s->agents[a.site] = std::move(a);
                 return absl::OkStatus();
               }));

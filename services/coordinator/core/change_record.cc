@@ -3,10 +3,14 @@
 #include <map>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "common/audit/detail.h"
+#include "common/base/units.h"
 #include "common/crypto/digest.h"
 #include "common/telemetry/line.h"
 
@@ -83,7 +87,46 @@ std::string TrustLines(const resource::v1::PolicyBundle& law) {
   return out;
 }
 
+// "root threshold 2" and "root key 4f61caf4..." as a few words, `sign`: whether it came or went.
+std::string Words(const std::string& line, char sign) {
+  std::vector<std::string> words = absl::StrSplit(line, ' ');
+  for (std::string& word : words) {
+    absl::string_view number = word;
+    int64_t seconds;
+    if (word.size() >= 64) {
+      word = absl::StrCat(std::string(1, sign), word.substr(0, 8));
+    } else if (absl::ConsumeSuffix(&number, "s") && absl::SimpleAtoi(number, &seconds)) {
+      word = FormatAge(absl::Seconds(seconds));
+    }
+  }
+  return absl::StrJoin(words, " ");
+}
+
+void AddTrust(const resource::v1::PolicyBundle* before, const resource::v1::PolicyBundle& after,
+              std::vector<std::string>* what) {
+  const std::string diff = LineDiff(before == nullptr ? "" : TrustLines(*before), TrustLines(after));
+  for (absl::string_view line : absl::StrSplit(diff, '\n', absl::SkipEmpty())) {
+    const char sign = line[0];
+    const absl::string_view text = line.substr(1);
+    const bool replaced = absl::StartsWith(text, "root threshold") || absl::StartsWith(text, "maxAge") ||
+                          absl::StartsWith(text, "timestampLife");
+    if (sign == '+' || !replaced) what->push_back(Words(std::string(text), sign));
+  }
+}
+
 }  // namespace
+
+std::string Summary(const Change& change, const resource::v1::PolicyBundle* law) {
+  std::vector<std::string> what;
+  for (const auto& r : change.upserts) what.push_back(absl::StrCat(config::KindOf(r), "/", r.metadata().name()));
+  for (const auto& [kind, name] : change.deletes) what.push_back(absl::StrCat("-", kind, "/", name));
+  resource::v1::PolicyBundle next;
+  if (change.bundle.has_value() && next.ParseFromString(change.bundle->payload)) {
+    AddTrust(law, next, &what);
+    if (what.empty()) return "signed anew";
+  }
+  return absl::StrJoin(what, ", ");
+}
 
 std::vector<std::string> ChangeRecords(const std::string& who, const Change& change, const config::Catalog& before,
                                        const resource::v1::PolicyBundle* law) {

@@ -18,4 +18,8 @@ namespace bailiwick::coordinator {
 std::vector<std::string> ChangeRecords(const std::string& who, const Change& change, const config::Catalog& before,
                                        const resource::v1::PolicyBundle* law);
 
+// What changed, a few words for each: "Site/core, -Region/us, root key +4f61caf4, threshold 2, maxAge 90d". Pure
+// function.
+std::string Summary(const Change& change, const resource::v1::PolicyBundle* law);
+
 }  // namespace bailiwick::coordinator

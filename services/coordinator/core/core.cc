@@ -83,6 +83,7 @@ absl::Status Core::InstallBundle(const crypto::Envelope& envelope) {
     auto c = config::OpenClassification(record, bundle_->world);
     if (c.ok()) classifications_[id] = *std::move(c);
   }
+  SeatNewcomers();
   return absl::OkStatus();
 }
 
@@ -165,11 +166,20 @@ std::string Core::DidYouMean(const std::string& kind, const std::string& name) c
 
 bool Core::Approved(const std::string& site) const {
   auto agent = state_.agents.find(site);
-  if (agent == state_.agents.end() || !bundle_.has_value()) return false;
+  return agent != state_.agents.end() && Pins(site, agent->second.enrolment_key);
+}
+
+bool Core::Awaits(const std::string& site) const {
+  auto agent = state_.agents.find(site);
+  return agent != state_.agents.end() && !agent->second.newcomer_key.empty() && sessions_.count(site) == 0;
+}
+
+bool Core::Pins(const std::string& site, const std::string& key) const {
+  if (!bundle_.has_value()) return false;
   auto pinned = bundle_->world.sites.find(site);
   if (pinned == bundle_->world.sites.end()) return false;
-  for (const auto& [name, key] : pinned->second.enrolment_keys) {
-    if (key == agent->second.enrolment_key) return true;
+  for (const auto& [name, pin] : pinned->second.enrolment_keys) {
+    if (pin == key) return true;
   }
   return false;
 }

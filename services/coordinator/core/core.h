@@ -117,6 +117,7 @@ class Core {
       const std::string& who, const control::v1::AllowRecoveriesRequest& request, Rehearsal* dry = nullptr);
   absl::StatusOr<control::v1::RotateAuthorityResponse> RotateAuthority(const std::string& who,
                                                                        Rehearsal* dry = nullptr);
+  control::v1::ListAuthoritiesResponse Authorities();
 
   // People: core_people.cc.
   absl::StatusOr<enroll::v1::JoinResponse> Login(const enroll::v1::LoginRequest& request);
@@ -280,12 +281,20 @@ class Core {
   bool HasPast(const std::string& dataset, DatasetId id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckMayApply(const std::string& who, const control::v1::ApplyRequest& request,
                              const config::Catalog& after) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // NOT_FOUND: neither a RoleBinding nor a login knows the name.
+  absl::Status CheckPerson(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Why the change waits for another person than who gave it first; empty: it does not. `completes`: it is the
   // pending one.
   std::string NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after,
                           bool completes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The same act by the same person that waits for another already; null: none.
+  const control::v1::Proposal* FindSame(const std::string& who, const control::v1::Proposal& proposal) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::Proposal> Propose(const std::string& who, control::v1::Proposal proposal,
                                                 const std::string& what, Rehearsal* dry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ids of the holds that the request is about, never none. NOT_FOUND: there are none.
+  absl::StatusOr<std::vector<std::string>> HoldsOf(const control::v1::ReleaseRequest& request) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::ReleaseResponse> ReleaseNow(const std::string& who,
                                                           const control::v1::ReleaseRequest& request, Rehearsal* dry)
@@ -315,6 +324,15 @@ class Core {
   agent::v1::CoordinatorMessage TrustMessage() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ApplyDenied() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // to the gate, and to those who are connected
   bool Approved(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Pins(const std::string& site, const std::string& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether who says hello is the machine that serves the site, of those that joined as it. PERMISSION_DENIED
+  // otherwise.
+  absl::Status CheckMachine(const std::string& spiffe_id, const AgentRow& row, const agent::v1::AgentHello& hello) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The machine that the bundle pins is away, and another that joined waits to be approved in its place.
+  bool Awaits(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Newcomers whose keys the bundle pins take the places of the machines before them.
+  void SeatNewcomers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool OutboundOnly(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Eviction: core_evict.cc.
@@ -352,6 +370,13 @@ class Core {
   std::string HomeReason(const Stream& stream, const ReplicaRow& row) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Redaction: core_redact.cc.
+  // Why it is not sent out, one sentence; empty: it is.
+  std::string Unordered(const RedactionRow& row) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // One with the same contents and chunks that waits for signatures; null: none.
+  const RedactionRow* FindWaiting(const rpc::RedactionOrder& order) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Drops an order that was never sent out. NOT_FOUND. FAILED_PRECONDITION: it was.
+  absl::Status WithdrawRedaction(const std::string& who, const std::string& id, Rehearsal* dry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether the site holds something of the dataset, or is to.
   bool HasPart(const std::string& site, DatasetId dataset) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendRedactions(const std::string& site, Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

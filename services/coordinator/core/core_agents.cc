@@ -48,8 +48,10 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
   {
     absl::MutexLock lock(&mutex_);
     if (stopping_) return absl::UnavailableError("the coordinator is stopping");
-    BW_RETURN_IF_ERROR(config_.identities.gate->Refused(session->peer().uri, CheckSite(id)));
+    const rpc::Gate& gate = *config_.identities.gate;
+    BW_RETURN_IF_ERROR(gate.Refused(session->peer().uri, CheckSite(id)));
     AgentRow agent = state_.agents[id.site];
+    BW_RETURN_IF_ERROR(gate.Refused(session->peer().uri, CheckMachine(session->peer().uri, agent, hello)));
     agent.site = id.site;
     agent.spiffe_id = session->peer().uri;
     agent.incarnation = hello.incarnation();
@@ -281,6 +283,8 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
       if (state_.replicas[*id][site].source_problem != row.source_problem) {
         Event("version-conflict", site, stream->second.name, held.number(), row.source_problem);
       }
+    } else if (stream == streams_.end() || stream->second.home_site != site) {
+      row.foreign.insert(held.number());
     }
   }
   row.dropped.insert(report.dropped().begin(), report.dropped().end());
@@ -292,6 +296,14 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
   row.current = report.current();
   row.never_laid_out = report.never_laid_out();
   row.problem = Short(report.problem());
+  if (row.problem.empty() && !row.foreign.empty()) {
+    const VersionNumber number = *row.foreign.begin();
+    row.problem =
+        absl::StrCat("what it holds as version ", number, kNotTheOne,
+                     ": it was committed there unheard of while the site was the home, and counts for nobody; "
+                     "take out what is needed: bailiwick dataset checkout ",
+                     NameOf(*id), " ", number, " OUT --site ", site);
+  }
   if (row.source_problem.empty()) row.source_problem = Short(report.source_problem());
   row.stored_bytes = report.stored_bytes();
   auto& said = redactions_said_[{site, *id}];
@@ -307,7 +319,7 @@ void Core::OnReplica(const std::string& site, const agent::v1::ReplicaReport& re
       before.versions != row.versions || before.current != row.current || before.problem != row.problem ||
       before.source_problem != row.source_problem || FenceText(before) != FenceText(row) || before.hops != row.hops ||
       before.partial != row.partial || before.dropped != row.dropped || before.damaged != row.damaged ||
-      before.broken != row.broken || before.never_laid_out != row.never_laid_out;
+      before.broken != row.broken || before.foreign != row.foreign || before.never_laid_out != row.never_laid_out;
   if (changed || before.stored_bytes != row.stored_bytes) {
     absl::Status stored = catalog_->PutReplica(*id, site, row);
     if (!stored.ok()) Log(Level::kError, "catalog-failed", {{"error", stored}});

@@ -198,6 +198,25 @@ TEST_F(AgentsTest, AWipedHomeDoesNotOverwriteItsPast) {
   EXPECT_THAT(EventKinds(), Contains("version-conflict"));
 }
 
+TEST_F(AgentsTest, AReplicaThatHoldsAnotherVersionUnderTheNumberIsToldOf) {
+  Fleet();
+  const crypto::Envelope known = SignedRecord(Record(1), "factory");
+  Report("factory", {known});
+  SayInstalled();
+  store::VersionRecord other = Record(1);
+  other.files = 99;
+  Report("core", {SignedRecord(other, "factory")}, 1);
+  core_->Reconcile();
+  EXPECT_EQ(Why("core"), "conflict");
+  auto why = core_->Why("planner", "core");
+  EXPECT_THAT(why->sentence(), HasSubstr("version 1 is not the one known here"));
+  EXPECT_THAT(why->sentence(), HasSubstr("dataset checkout planner 1 OUT --site core"));
+  EXPECT_EQ(sessions_.at("core")->Last(Message::kTransfer), nullptr) << "it would be refused there";
+  Report("factory", {known, SignedRecord(Record(2), "factory")});
+  core_->Reconcile();
+  ASSERT_NE(sessions_.at("core")->Last(Message::kTransfer), nullptr) << "the next one flows";
+}
+
 TEST_F(AgentsTest, AHomeThatTellsOfDamageGetsTheVersionBack) {
   const agent::v1::TransferOrder first = Underway();
   Report("core", {first_});
@@ -401,6 +420,57 @@ TEST_F(AgentsTest, WhatNoLongerRunsAfterARestartStartsAnew) {
   clock_.Advance(absl::Seconds(2));
   core_->Reconcile();
   EXPECT_NE(sessions_.at("core")->Last(Message::kTransfer), nullptr);
+}
+
+TEST_F(AgentsTest, AnotherMachineTakesASiteOnceItsKeyIsPinned) {
+  Fleet();
+  auto hello = [&](const crypto::SigningKey& key, const std::string& incarnation) {
+    agent::v1::AgentHello hello;
+    hello.set_protocol_min(1);
+    hello.set_protocol_max(1);
+    hello.set_incarnation(incarnation);
+    hello.set_enrolment_ed25519(key.public_key());
+    hello.set_enrolment_proof(key.Sign(absl::StrCat("bailiwick-hello-v1", PeerOf("core", "eu").uri, incarnation)));
+    return hello;
+  };
+  auto connect = [&](const agent::v1::AgentHello& with) {
+    return core_->OnHello(std::make_shared<FakeSession>(PeerOf("core", "eu")), with);
+  };
+  const crypto::SigningKey before = enrolment_.at("core"), other = *crypto::SigningKey::Generate();
+  const std::string mine(16, 'i'), its(16, 'j');
+  enrolment_.insert_or_assign("core", other);
+  ASSERT_TRUE(Join(Token("core"), "core").ok());
+  enrolment_.insert_or_assign("core", before);
+  EXPECT_FALSE(sessions_.at("core")->closed.has_value());
+  EXPECT_TRUE(connect(hello(before, mine)).ok()) << "the one that the law pins goes on";
+  const absl::Status waits = connect(hello(other, its));
+  EXPECT_TRUE(absl::IsPermissionDenied(waits)) << waits;
+  EXPECT_THAT(std::string(waits.message()), HasSubstr("site approve core"));
+  agent::v1::AgentHello forged = hello(other, mine);
+  forged.set_enrolment_ed25519(before.public_key());
+  EXPECT_TRUE(absl::IsPermissionDenied(connect(forged))) << "by a key that it has not";
+  forged.clear_enrolment_ed25519();
+  EXPECT_TRUE(absl::IsPermissionDenied(connect(forged))) << "by none";
+  const auto site = core_->Sites().sites(1);
+  ASSERT_EQ(site.name(), "core");
+  EXPECT_TRUE(site.approved());
+  EXPECT_EQ(site.newcomer_ed25519(), other.public_key());
+  Restart();
+  EXPECT_EQ(core_->Sites().sites(1).newcomer_ed25519(), other.public_key());
+  EXPECT_FALSE(core_->Sites().sites(1).approved()) << "with the other one away it waits";
+  EXPECT_EQ(Why("core"), "not-approved");
+  Connect("factory");
+  auto incumbent = std::make_shared<FakeSession>(PeerOf("core", "eu"));
+  ASSERT_TRUE(core_->OnHello(incumbent, hello(before, mine)).ok());
+  enrolment_.insert_or_assign("core", other);
+  ASSERT_TRUE(Apply("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: ap}\nspec: {}\n").ok());
+  ASSERT_TRUE(incumbent->closed.has_value());
+  EXPECT_TRUE(absl::IsPermissionDenied(*incumbent->closed));
+  core_->OnClosed(incumbent);
+  EXPECT_TRUE(absl::IsPermissionDenied(connect(hello(before, mine))));
+  EXPECT_TRUE(connect(hello(other, its)).ok());
+  EXPECT_TRUE(core_->Sites().sites(1).approved());
+  EXPECT_TRUE(core_->Sites().sites(1).newcomer_ed25519().empty());
 }
 
 TEST_F(AgentsTest, AnUnapprovedSiteGetsNothing) {

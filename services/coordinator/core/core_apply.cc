@@ -160,7 +160,8 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     BW_ASSIGN_OR_RETURN(bundle, OpenOrPending(*change.bundle, change.root_sha256, missing, signatures));
     BW_RETURN_IF_ERROR(CheckIssued(bundle->message, clock_->Now()));
     const uint64_t current = bundle_.has_value() ? bundle_->world.revision : 0;
-    if (bundle->world.revision != current + 1) {
+    // More than one further: agents have laws that this coordinator, back from a backup, does not know.
+    if (bundle->world.revision <= current || bundle->world.revision - current > config::kMaxRevisionStep) {
       return absl::AbortedError(
           absl::StrCat("the bundle is revision ", bundle->world.revision, ", the next one is ", current + 1));
     }
@@ -316,13 +317,9 @@ absl::StatusOr<control::v1::ApplyResponse> Core::Apply(const std::string& who, c
     response.set_policy_revision(bundle_.has_value() ? bundle_->world.revision : 0);
     return response;
   }
-  std::string names;
-  for (const auto& r : change.upserts)
-    absl::StrAppend(&names, names.empty() ? "" : ", ", config::KindOf(r), "/", r.metadata().name());
-  for (const auto& key : change.deletes)
-    absl::StrAppend(&names, names.empty() ? "-" : ", -", key.first, "/", key.second);
-  for (const std::string& detail :
-       ChangeRecords(who, change, state_.resources, bundle_.has_value() ? &bundle_->message : nullptr)) {
+  const resource::v1::PolicyBundle* const law = bundle_.has_value() ? &bundle_->message : nullptr;
+  const std::string names = Summary(change, law);
+  for (const std::string& detail : ChangeRecords(who, change, state_.resources, law)) {
     BW_RETURN_IF_ERROR(Audit("resources-changed", absl::StrCat("generation/", change.generation), detail));
   }
   change.by = who;

@@ -21,6 +21,7 @@ using telemetry::Level;
 using telemetry::Log;
 
 constexpr size_t kMaxReason = 1000;
+constexpr size_t kHoldsInASentence = 8;
 constexpr size_t kMaxHolds = 10'000;  // all of them go to every agent that they concern
 
 bool Closed(const ReplicaRow& row) {
@@ -376,47 +377,56 @@ absl::StatusOr<control::v1::ListHoldsResponse> Core::Holds(const std::string& da
 absl::StatusOr<control::v1::ReleaseResponse> Core::Release(const std::string& who,
                                                            const control::v1::ReleaseRequest& request, Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
-  const bool any =
-      std::any_of(state_.holds.begin(), state_.holds.end(), [&](const auto& hold) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        auto of = DatasetId::From(hold.second.dataset_id());
-        return of.ok() && NameOf(*of) == request.dataset();
-      });
-  if (!TakesTwo() || !any) return ReleaseNow(who, request, dry);
+  if (!TakesTwo()) return ReleaseNow(who, request, dry);
+  // What somebody says yes to later are these holds, not those made since, nor those of another dataset of the name.
+  BW_ASSIGN_OR_RETURN(const std::vector<std::string> ids, HoldsOf(request));
   control::v1::Proposal proposal;
-  *proposal.mutable_release() = request;
+  proposal.mutable_release()->set_dataset(request.dataset());
+  std::vector<std::string> words;
+  for (const std::string& id : ids) {
+    proposal.mutable_release()->add_hold_ids(Hex(id));
+    words.push_back(absl::StrCat(Hex(id), " (", state_.holds.at(id).reason(), ")"));
+  }
+  const size_t more = words.size() > kHoldsInASentence ? words.size() - kHoldsInASentence : 0;
+  words.resize(words.size() - more);
   control::v1::ReleaseResponse response;
   BW_ASSIGN_OR_RETURN(
       *response.mutable_proposal(),
       Propose(who, std::move(proposal),
-              absl::StrCat("release ", request.hold_id().empty() ? "every hold" : "hold " + request.hold_id(), " of ",
-                           request.dataset()),
+              absl::StrCat("release hold", ids.size() == 1 ? " " : "s ", absl::StrJoin(words, ", "),
+                           more == 0 ? "" : absl::StrCat(" and ", more, " more"), " of ", request.dataset()),
               dry));
   return response;
+}
+
+absl::StatusOr<std::vector<std::string>> Core::HoldsOf(const control::v1::ReleaseRequest& request) const {
+  std::vector<std::string> ids, replaced;  // the latter of a dataset that had the name before
+  const std::set<std::string> asked(request.hold_ids().begin(), request.hold_ids().end());
+  const Stream* now = FindStream(request.dataset());
+  for (const auto& [id, hold] : state_.holds) {
+    auto of = DatasetId::From(hold.dataset_id());
+    if (!of.ok() || NameOf(*of) != request.dataset()) continue;
+    if (asked.empty() && now != nullptr && now->id != *of) {
+      replaced.push_back(Hex(id));
+      continue;
+    }
+    if (asked.empty() || asked.count(Hex(id)) != 0) ids.push_back(id);
+  }
+  if (!ids.empty()) return ids;
+  if (!asked.empty()) {
+    return absl::NotFoundError(absl::StrCat(request.dataset(), " has no hold ", absl::StrJoin(asked, ", ")));
+  }
+  return absl::NotFoundError(
+      absl::StrCat("no hold keeps a version of ", request.dataset(),
+                   replaced.empty() ? ""
+                                    : absl::StrCat("; of one of that name that was deleted there is ",
+                                                   absl::StrJoin(replaced, ", "), ", released only by --hold")));
 }
 
 absl::StatusOr<control::v1::ReleaseResponse> Core::ReleaseNow(const std::string& who,
                                                               const control::v1::ReleaseRequest& request,
                                                               Rehearsal* dry) {
-  std::vector<std::string> ids, replaced;  // the latter of a dataset that had the name before
-  const Stream* now = FindStream(request.dataset());
-  for (const auto& [id, hold] : state_.holds) {
-    auto of = DatasetId::From(hold.dataset_id());
-    if (!of.ok() || NameOf(*of) != request.dataset()) continue;
-    if (request.hold_id().empty() && now != nullptr && now->id != *of) {
-      replaced.push_back(Hex(id));
-      continue;
-    }
-    if (request.hold_id().empty() || Hex(id) == request.hold_id()) ids.push_back(id);
-  }
-  if (ids.empty()) {
-    return absl::NotFoundError(request.hold_id().empty() && !replaced.empty()
-                                   ? absl::StrCat("no hold keeps a version of ", request.dataset(),
-                                                  "; of one of that name that was deleted there is ",
-                                                  absl::StrJoin(replaced, ", "), ", released only by --hold")
-                               : request.hold_id().empty()
-                                   ? absl::StrCat("no hold keeps a version of ", request.dataset())
-                                   : absl::StrCat(request.dataset(), " has no hold ", request.hold_id()));
-  }
+  BW_ASSIGN_OR_RETURN(const std::vector<std::string> ids, HoldsOf(request));
   control::v1::ReleaseResponse response;
   if (dry != nullptr) {
     for (const std::string& id : ids) {

@@ -167,9 +167,9 @@ TEST_F(EvictTest, HoldsReachTheSitesThatTheyConcern) {
   EXPECT_EQ(core_->Holds("planner")->holds(0).hold().reason(), "case 4711");
   control::v1::ReleaseRequest release;
   release.set_dataset("planner");
-  release.set_hold_id("00");
+  release.add_hold_ids("00");
   EXPECT_TRUE(absl::IsNotFound(core_->Release("alice", release).status()));
-  release.set_hold_id(absl::BytesToHexString(held->hold().hold_id()));
+  release.set_hold_ids(0, absl::BytesToHexString(held->hold().hold_id()));
   EXPECT_EQ(core_->Release("alice", release)->released(), 1u);
   EXPECT_EQ(core_->Holds("")->holds_size(), 0);
   Restart();

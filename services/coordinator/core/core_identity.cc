@@ -6,9 +6,11 @@
 #include "absl/strings/str_cat.h"
 #include "common/audit/detail.h"
 #include "common/base/status.h"
+#include "common/base/suggest.h"
 #include "common/base/units.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
+#include "common/telemetry/log.h"
 #include "services/coordinator/core/core.h"
 
 namespace bailiwick::coordinator {
@@ -19,7 +21,16 @@ constexpr size_t kMaxChallenges = 10'000;  // a fleet that is switched on togeth
 constexpr uint32_t kMaxRecoveries = 1000;
 constexpr size_t kMaxReason = 1000;
 
+void Unseat(AgentRow* agent) {
+  agent->newcomer_key.clear();
+  agent->newcomer_incarnation.clear();
+  agent->newcomer_joined = absl::UnixEpoch();
+}
+
 }  // namespace
+
+using telemetry::Level;
+using telemetry::Log;
 
 absl::StatusOr<enroll::v1::JoinResponse> Core::Certify(const identity::SpiffeId& id, const std::string& csr_der,
                                                        absl::Duration life) {
@@ -70,10 +81,23 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
                            audit::Detail()
                                .Text("identity", id.str())
                                .Text("enrolmentKey", absl::BytesToHexString(request.enrolment_ed25519()))));
+  // A string to join with gives nobody the place of a machine whose key the law pins: that takes a policy key.
+  const bool serves = Approved(site) && CheckNotRevoked(id.str()).ok();
   BW_RETURN_IF_ERROR(Lift(id.str()));
   BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse response,
                       Certify(id, request.csr_der(), config_.identities.authority->leaf_life()));
   AgentRow agent = state_.agents[site];
+  if (serves && agent.enrolment_key != request.enrolment_ed25519()) {
+    agent.newcomer_key = request.enrolment_ed25519();
+    agent.newcomer_incarnation = request.incarnation();
+    agent.newcomer_joined = now;
+    BW_RETURN_IF_ERROR(catalog_->PutAgent(agent));
+    state_.agents[site] = agent;
+    Event("agent-joined", site, "", 0,
+          absl::StrCat(id.str(), ": another machine, with key ", absl::BytesToHexString(agent.newcomer_key),
+                       "; the one that the law pins serves the site until that key is: bailiwick site approve ", site));
+    return response;
+  }
   agent.site = site;
   agent.spiffe_id = id.str();
   agent.enrolment_key = request.enrolment_ed25519();
@@ -81,11 +105,56 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
   agent.renewed = now;
   agent.certificate_expires = now + config_.identities.authority->leaf_life();
   agent.recoveries_left = kRecoveries;
+  Unseat(&agent);
   BW_RETURN_IF_ERROR(catalog_->PutAgent(agent));
   state_.agents[site] = agent;
   Event("agent-joined", site, "", 0, absl::StrCat(id.str(), Approved(site) ? "" : "; its key is not approved yet"));
   Wake();
   return response;
+}
+
+absl::Status Core::CheckMachine(const std::string& spiffe_id, const AgentRow& row,
+                                const agent::v1::AgentHello& hello) const {
+  const std::string& key = hello.enrolment_ed25519();
+  if (key.empty()) {  // an agent of before; where it could be one of two it has to prove which
+    if (row.newcomer_key.empty()) return absl::OkStatus();
+    return identity::Forbid("NOT_ALLOWED", absl::StrCat("two machines joined as ", spiffe_id,
+                                                        ", and this one does not prove which it is; upgrade it"));
+  }
+  if (!crypto::VerifySignature(key, absl::StrCat("bailiwick-hello-v1", spiffe_id, hello.incarnation()),
+                               hello.enrolment_proof())) {
+    return identity::Forbid("NOT_ALLOWED", absl::StrCat("the hello of ", spiffe_id, " is not signed by its key"));
+  }
+  if (row.enrolment_key.empty() || key == row.enrolment_key) return absl::OkStatus();
+  if (key == row.newcomer_key) {
+    return identity::Forbid("NOT_ALLOWED",
+                            absl::StrCat("the law pins the key of another machine as site ", row.site,
+                                         "; this one takes its place once a policy key approves it: bailiwick site "
+                                         "approve ",
+                                         row.site));
+  }
+  return identity::Forbid("NOT_ALLOWED",
+                          absl::StrCat("another machine joined as site ", row.site,
+                                       " since; if it was meant to be this one: bailiwick site join-token ", row.site));
+}
+
+void Core::SeatNewcomers() {
+  for (auto& [site, agent] : state_.agents) {
+    if (agent.newcomer_key.empty() || Pins(site, agent.enrolment_key) || !Pins(site, agent.newcomer_key)) continue;
+    AgentRow row = agent;
+    row.enrolment_key = row.newcomer_key;
+    row.incarnation = row.newcomer_incarnation;
+    row.renewed = row.newcomer_joined;
+    row.recoveries_left = kRecoveries;
+    Unseat(&row);
+    const absl::Status kept = catalog_->PutAgent(row);
+    if (!kept.ok()) Log(Level::kError, "agent-not-kept", {{"site", site}, {"error", kept}});  // again at the next start
+    agent = std::move(row);
+    Event("agent-replaced", site, "", 0, "the law pins the key of the machine that joined last");
+    auto session = sessions_.find(site);
+    if (session == sessions_.end()) continue;
+    session->second->Close(identity::Forbid("NOT_ALLOWED", absl::StrCat("another machine serves site ", site, " now")));
+  }
 }
 
 absl::StatusOr<std::string> Core::SpendToken(const std::string& sha256) {
@@ -258,11 +327,26 @@ control::v1::ListAgentsResponse Core::Agents() {
     if (auto said = policy_said_.find(site); said != policy_said_.end() && said->second.has_called_current()) {
       *agent->mutable_policy_called_current() = said->second.called_current();
     }
-    agent->set_approved(Approved(site));
+    agent->set_approved(Approved(site) && !Awaits(site));
     agent->set_recoveries_left(row.recoveries_left);
+    if (!row.newcomer_key.empty()) {
+      agent->set_newcomer_ed25519(row.newcomer_key);
+      rpc::ToProto(row.newcomer_joined, agent->mutable_newcomer_joined());
+    }
     if (!CheckNotRevoked(row.spiffe_id).ok()) *agent->mutable_revoked() = state_.denied.at(row.spiffe_id);
   }
   return response;
+}
+
+absl::Status Core::CheckPerson(const std::string& name) const {
+  if (!people_.bound || people_.roles.count(name) != 0) return absl::OkStatus();  // unbound: any name may be meant
+  BW_ASSIGN_OR_RETURN(const bool spent, catalog_->HasSpentToken(name));
+  if (spent) return absl::OkStatus();
+  std::vector<std::string> names;
+  for (const auto& [known, roles] : people_.roles) names.push_back(known);
+  const std::string near = Suggest(name, names);
+  return absl::NotFoundError(absl::StrCat("no RoleBinding names ", name, ", nor did anybody log in by that name",
+                                          near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
 }
 
 absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
@@ -289,6 +373,7 @@ absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
     }
     id = admin.str();
     if (id == who) return absl::FailedPreconditionError("that is you: ask another admin to revoke you");
+    BW_RETURN_IF_ERROR(CheckPerson(request.admin()));
   } else {
     auto agent = state_.agents.find(request.site());
     if (agent == state_.agents.end() || agent->second.spiffe_id.empty()) {
@@ -380,6 +465,22 @@ absl::StatusOr<control::v1::RotateAuthorityResponse> Core::RotateAuthority(const
   BW_RETURN_IF_ERROR(config_.identities.authority->Rotate());
   control::v1::RotateAuthorityResponse response;
   rpc::ToProto(clock_->Now() + config_.identities.authority->leaf_life(), response.mutable_signs_from());
+  return response;
+}
+
+control::v1::ListAuthoritiesResponse Core::Authorities() {
+  control::v1::ListAuthoritiesResponse response;
+  for (const Authority::Known& known : config_.identities.authority->List()) {
+    auto* out = response.add_authorities();
+    const bool next = known.state == Authority::State::kNext, signs = known.state == Authority::State::kSigns;
+    out->set_state(signs ? "signs" : next ? "next" : "trusted");
+    if (next) rpc::ToProto(known.signs_from, out->mutable_signs_from());
+    auto certificate = identity::InspectCertificate(known.certificate_pem);
+    if (!certificate.ok()) continue;
+    out->set_sha256(certificate->sha256);
+    rpc::ToProto(signs || next ? certificate->not_after : std::min(certificate->not_after, known.trusted_until),
+                 out->mutable_expires());
+  }
   return response;
 }
 

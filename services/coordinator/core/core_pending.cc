@@ -176,6 +176,7 @@ control::v1::GetPendingResponse Core::GetPending() {
   if (!state_.pending.has_value()) return response;
   *response.mutable_pending() = PendingView();
   *response.mutable_request() = state_.pending->request;
+  if (state_.bundle.has_value()) rpc::ToProto(*state_.bundle, response.mutable_bundle());
   for (const auto& root : state_.roots) rpc::ToProto(root, response.add_roots());
   if (state_.roots.empty() && bundle_.has_value()) {
     rpc::ToProto(crypto::Envelope{std::string(crypto::kRootType), bundle_->message.root(), {}}, response.add_roots());

@@ -1,4 +1,6 @@
 // People: how they log in, what they may, and what takes two of them.
+#include <google/protobuf/util/message_differencer.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -8,6 +10,7 @@
 #include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
+#include "common/config/check.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
 #include "services/coordinator/core/core.h"
@@ -154,8 +157,23 @@ std::string Core::NeedsSecond(const std::string& who, const Change& change, cons
                       first, ": bailiwick approve");
 }
 
+const control::v1::Proposal* Core::FindSame(const std::string& who, const control::v1::Proposal& proposal) const {
+  for (const auto& [id, other] : state_.proposals) {
+    if (other.by() != who || other.act_case() != proposal.act_case() || !other.approved_by().empty()) continue;
+    control::v1::Proposal act;  // without who, when and the words
+    if (other.has_release()) *act.mutable_release() = other.release();
+    if (other.has_allow_recoveries()) *act.mutable_allow_recoveries() = other.allow_recoveries();
+    if (google::protobuf::util::MessageDifferencer::Equals(act, proposal)) return &other;
+  }
+  return nullptr;
+}
+
 absl::StatusOr<control::v1::Proposal> Core::Propose(const std::string& who, control::v1::Proposal proposal,
                                                     const std::string& what, Rehearsal* dry) {
+  if (const control::v1::Proposal* same = FindSame(who, proposal); same != nullptr) {
+    if (dry != nullptr) dry->waits = "it waits for the approval of another policy-admin already: bailiwick approve";
+    return *same;
+  }
   if (state_.proposals.size() >= kMaxProposals) {
     return absl::ResourceExhaustedError("100 proposals wait already; approve or withdraw some first");
   }
@@ -227,7 +245,10 @@ absl::StatusOr<control::v1::WithdrawResponse> Core::Withdraw(const std::string& 
                                                              Rehearsal* dry) {
   absl::MutexLock lock(&mutex_);
   auto it = state_.proposals.find(request.id());
-  if (it == state_.proposals.end()) return absl::NotFoundError(absl::StrCat("there is no proposal ", request.id()));
+  if (it == state_.proposals.end()) {
+    BW_RETURN_IF_ERROR(WithdrawRedaction(who, request.id(), dry));
+    return control::v1::WithdrawResponse();
+  }
   if (dry != nullptr) {
     dry->effects.push_back(absl::StrCat("the proposal by ", it->second.by(), " is dropped: ", it->second.what()));
     return control::v1::WithdrawResponse();
@@ -242,9 +263,10 @@ absl::StatusOr<control::v1::WithdrawResponse> Core::Withdraw(const std::string& 
 
 absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::CreateLoginToken(
     const std::string& who, const control::v1::CreateLoginTokenRequest& request, Rehearsal* dry) {
-  const identity::SpiffeId id{
-      .kind = identity::Kind::kAdmin, .trust_domain = "x", .region = "", .site = "", .name = request.person()};
-  if (!identity::ParseSpiffeId(id.str()).ok()) return absl::InvalidArgumentError("that is no name of a person");
+  // As RoleBindings take it: who could never have a role has nothing to log in for.
+  if (const std::string problem = config::NameProblem(request.person()); !problem.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("the name of the person: ", problem));
+  }
   const absl::Duration ttl = request.has_ttl() ? absl::Seconds(request.ttl().seconds()) : kDefaultTokenLife;
   if (ttl <= absl::ZeroDuration() || ttl > kMaxTokenLife) {
     return absl::InvalidArgumentError("a login token lives from 1s to 7d");

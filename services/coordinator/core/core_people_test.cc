@@ -96,6 +96,47 @@ TEST_F(PeopleTest, AHoldIsReleasedByTwo) {
   EXPECT_EQ(core_->Proposals().proposals_size(), 0);
 }
 
+TEST_F(PeopleTest, ThoseHoldsAreReleasedThatThereWereWhenItWasProposed) {
+  TwoAdmins();
+  control::v1::ReleaseRequest request;
+  request.set_dataset("planner");
+  EXPECT_TRUE(absl::IsNotFound(core_->Release(kAlice, request).status())) << "nothing to propose";
+  Held();
+  auto proposed = core_->Release(kAlice, request);
+  ASSERT_TRUE(proposed.ok()) << proposed.status();
+  EXPECT_THAT(proposed->proposal().what(), HasSubstr("court"));
+  auto again = core_->Release(kAlice, request);
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->proposal().id(), proposed->proposal().id());
+  EXPECT_EQ(core_->Proposals().proposals_size(), 1) << "the same is proposed once";
+  Held();  // made since
+  control::v1::ApproveRequest approve;
+  approve.set_id(proposed->proposal().id());
+  ASSERT_TRUE(core_->Approve(kBob, approve).ok());
+  EXPECT_EQ(core_->Holds("planner")->holds_size(), 1);
+}
+
+TEST_F(PeopleTest, WhoIsLetInHasANameThatARoleBindingTakes) {
+  TwoAdmins();
+  for (const std::string name : {"A_B", "", "a/b", std::string(300, 'a').c_str()}) {
+    control::v1::CreateLoginTokenRequest request;
+    request.set_person(name);
+    EXPECT_TRUE(absl::IsInvalidArgument(core_->CreateLoginToken(kAlice, request).status())) << name;
+  }
+}
+
+TEST_F(PeopleTest, ANameThatNobodyHasIsNotRevoked) {
+  TwoAdmins();
+  control::v1::RevokeRequest request;
+  request.set_reason("left");
+  request.set_admin("olgo");
+  const absl::Status mistyped = core_->Revoke(kAlice, request).status();
+  EXPECT_TRUE(absl::IsNotFound(mistyped)) << mistyped;
+  EXPECT_THAT(std::string(mistyped.message()), HasSubstr("did you mean olga?"));
+  request.set_admin("olga");
+  EXPECT_TRUE(core_->Revoke(kAlice, request).ok());
+}
+
 TEST_F(PeopleTest, WithOneAdminNothingWaits) {
   ASSERT_TRUE(Apply(kLaw).ok());
   ASSERT_TRUE(Apply(kDataset).ok());
@@ -189,6 +230,23 @@ TEST(Danger, DeletingWhatHasAPast) {
               ElementsAre("deletes site joined, as which an agent joined"));
   EXPECT_THAT(Dangers(before, before, {}, {}, {.joined = {"joined"}, .dropped = {"planner"}}),
               ElementsAre("deletes dataset planner, which has versions or holds"));
+}
+
+TEST_F(PeopleTest, AnOperatorShortensNoRetention) {
+  TwoAdmins();
+  auto with = [](const std::string& retain) {
+    return std::string(kDataset).replace(std::string(kDataset).find("path: /data/planner}"), 20,
+                                         "path: /data/planner}, retain: " + retain);
+  };
+  auto waits = [&](const std::string& retain) {
+    auto applied = ApplyAs(kOlga, with(retain));
+    EXPECT_TRUE(applied.ok()) << applied.status();
+    return applied.ok() && applied->has_pending();
+  };
+  EXPECT_FALSE(waits("{last: 10}")) << "as long as before";
+  EXPECT_FALSE(waits("{last: 10, hourly: 24, daily: 30}"));
+  EXPECT_FALSE(waits("{last: 10}"));
+  EXPECT_TRUE(waits("{last: 10, hourly: 0, daily: 0}"));
 }
 
 TEST_F(PeopleTest, ADatasetWithAHoldIsDeletedByTwo) {

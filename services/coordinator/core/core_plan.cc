@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/policy/evaluator.h"
 #include "common/policy/grant.h"
 #include "common/rpc/audit.h"
@@ -122,10 +123,15 @@ PlanInput Core::Input() const {
     site.region = resource.site().region();
     site.labels = {resource.metadata().labels().begin(), resource.metadata().labels().end()};
     site.connected = sessions_.count(key.second) != 0;
-    site.approved = Approved(key.second);
+    site.approved = Approved(key.second) && !Awaits(key.second);
     if (auto agent = state_.agents.find(key.second); agent != state_.agents.end()) {
       site.joined = !agent->second.spiffe_id.empty();
       site.spiffe_id = agent->second.spiffe_id;
+      auto denied = state_.denied.find(site.spiffe_id);
+      if (denied != state_.denied.end() && !denied->second.has_lifted()) {
+        site.revoked = absl::StrCat(FormatAge(input.now - rpc::FromProto(denied->second.at())), " ago by ",
+                                    denied->second.by(), ": ", denied->second.reason());
+      }
       site.endpoint = agent->second.endpoint;
       site.dialable = !agent->second.endpoint.empty() && !OutboundOnly(key.second);
       site.last_seen = agent->second.last_seen;
@@ -154,6 +160,7 @@ PlanInput Core::Input() const {
         for (const auto& [number, base] : row.partial) somewhere.insert(number);
         somewhere.insert(row.broken.begin(), row.broken.end());
         if (!row.broken.empty()) dataset.broken[site] = row.broken;
+        if (!row.foreign.empty()) dataset.foreign[site] = row.foreign;
         if (site == stream.home_site) {
           dataset.partial = row.partial;
           damaged = row.damaged;

@@ -58,8 +58,7 @@ absl::StatusOr<control::v1::RedactResponse> Core::Redact(const std::string& who,
   if (known == state_.redactions.end() && state_.redactions.size() >= kMaxRedactions) {
     return absl::ResourceExhaustedError("there are 10,000 redaction orders");
   }
-  const bool waited =
-      known == state_.redactions.end() || !rpc::MissingSignatures(known->second.envelope, bundle_->world).empty();
+  const bool waited = known == state_.redactions.end() || !Unordered(known->second).empty();
   if (known != state_.redactions.end()) {
     if (known->second.envelope.payload != row.envelope.payload) {
       return absl::InvalidArgumentError(absl::StrCat("another redaction order has the id ", Hex(order.order_id)));
@@ -72,7 +71,15 @@ absl::StatusOr<control::v1::RedactResponse> Core::Redact(const std::string& who,
     }
     row = std::move(merged);
   }
+  if (known == state_.redactions.end()) {
+    if (const RedactionRow* same = FindWaiting(order); same != nullptr) {
+      BW_ASSIGN_OR_RETURN(const rpc::RedactionOrder waiting, rpc::ReadRedaction(same->envelope));
+      return absl::AlreadyExistsError(absl::StrCat("an order for the same contents waits already, by ", same->by,
+                                                   ": bailiwick redaction approve ", Hex(waiting.order_id)));
+    }
+  }
   const std::string missing = rpc::MissingSignatures(row.envelope, bundle_->world);
+  row.waits = !missing.empty();
   if (dry != nullptr) {
     dry->effects.push_back(absl::StrCat(order.contents.size(), " contents and ", order.chunks.size(), " chunks of ",
                                         order.dataset, " are erased from every version at every site"));
@@ -99,6 +106,46 @@ absl::StatusOr<control::v1::RedactResponse> Core::Redact(const std::string& who,
   return response;
 }
 
+std::string Core::Unordered(const RedactionRow& row) const {
+  if (!bundle_.has_value()) return "no policy was applied yet";
+  const std::string missing = rpc::MissingSignatures(row.envelope, bundle_->world);
+  if (!missing.empty() || !row.waits) return missing;
+  return "the law asks for fewer signatures than when it was made; who may sign says whether it is carried out";
+}
+
+const RedactionRow* Core::FindWaiting(const rpc::RedactionOrder& order) const {
+  for (const auto& [id, row] : state_.redactions) {
+    if (row.dataset != order.dataset_id || Unordered(row).empty()) continue;
+    auto other = rpc::ReadRedaction(row.envelope);
+    if (other.ok() && other->contents == order.contents && other->chunks == order.chunks) return &row;
+  }
+  return nullptr;
+}
+
+absl::Status Core::WithdrawRedaction(const std::string& who, const std::string& id, Rehearsal* dry) {
+  auto row = std::find_if(state_.redactions.begin(), state_.redactions.end(),
+                          [&](const auto& one) { return Hex(one.first) == id; });
+  if (row == state_.redactions.end()) {
+    return absl::NotFoundError(absl::StrCat("there is no proposal ", id, "; see: bailiwick proposals"));
+  }
+  if (Unordered(row->second).empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the redaction order ", id, " was given to the sites; it cannot be taken back"));
+  }
+  BW_ASSIGN_OR_RETURN(const rpc::RedactionOrder order, rpc::ReadRedaction(row->second.envelope));
+  if (dry != nullptr) {
+    dry->effects.push_back(
+        absl::StrCat("the redaction order of ", order.dataset, " by ", row->second.by, " is dropped"));
+    return absl::OkStatus();
+  }
+  BW_RETURN_IF_ERROR(
+      Audit("redaction-withdrawn", absl::StrCat(order.dataset, "/", id), audit::Detail().Text("by", who)));
+  BW_RETURN_IF_ERROR(catalog_->RemoveRedaction(row->first));
+  Event("redaction-withdrawn", "", order.dataset, 0, absl::StrCat("order ", id, ", by ", who));
+  state_.redactions.erase(row);
+  return absl::OkStatus();
+}
+
 bool Core::HasPart(const std::string& site, DatasetId dataset) const {
   auto stream = streams_.find(dataset);
   if (stream != streams_.end() && stream->second.home_site == site) return true;
@@ -120,7 +167,7 @@ void Core::SendRedactions(const std::string& site, Session& session) {
     auto before = sent.find(id);
     if (before != sent.end() && before->second == signatures) continue;
     if (!HasPart(site, row.dataset)) continue;
-    if (!rpc::MissingSignatures(row.envelope, bundle_->world).empty()) continue;
+    if (!Unordered(row).empty()) continue;
     agent::v1::CoordinatorMessage message;
     rpc::ToProto(row.envelope, message.mutable_redactions()->add_orders());
     session.Send(std::move(message));
@@ -185,7 +232,7 @@ absl::StatusOr<control::v1::ListRedactionsResponse> Core::Redactions(
     view->set_contents(order.contents.size());
     view->set_chunks(order.chunks.size());
     view->set_override_locks(order.override_locks);
-    if (bundle_.has_value()) view->set_missing(rpc::MissingSignatures(row->envelope, bundle_->world));
+    view->set_missing(Unordered(*row));
     AddRedactionSites(order, view, one);
     const std::string worst = Worst(*view);
     view->set_state(view->missing().empty() || worst == "done" ? worst : "waiting");

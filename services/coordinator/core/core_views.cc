@@ -67,13 +67,17 @@ control::v1::ListSitesResponse Core::Sites() {
     site->set_region(resource.site().region());
     for (const auto& [k, v] : resource.metadata().labels()) (*site->mutable_labels())[k] = v;
     site->set_connected(sessions_.count(key.second) != 0);
-    site->set_approved(Approved(key.second));
+    site->set_approved(Approved(key.second) && !Awaits(key.second));
     auto agent = state_.agents.find(key.second);
     if (agent == state_.agents.end()) continue;
     const AgentRow& a = agent->second;
     if (a.last_seen > absl::UnixEpoch()) rpc::ToProto(a.last_seen, site->mutable_last_seen());
     site->set_agent(a.spiffe_id);
     site->set_enrolment_ed25519(a.enrolment_key);
+    if (!a.newcomer_key.empty()) {
+      site->set_newcomer_ed25519(a.newcomer_key);
+      rpc::ToProto(a.newcomer_joined, site->mutable_newcomer_joined());
+    }
     site->set_build(a.build);
     site->set_endpoint(a.endpoint);
     site->set_admin_endpoint(a.admin_endpoint);
@@ -257,7 +261,7 @@ absl::StatusOr<control::v1::ListReplicasResponse> Core::Replicas(const std::stri
       const std::string& code = wanted->reason.code;
       r->set_state(wanted->reason.satisfied                        ? "current"
                    : code == "denied" || code == "past-retention"  ? "denied"
-                   : code == "offline"                             ? "offline"
+                   : code == "offline" || code == "revoked"        ? "offline"
                    : code == "transferring" || code == "starting"  ? "transferring"
                    : code == "no-version"                          ? "empty"
                    : code == "waiting" || code == "policy-pending" ? "behind"

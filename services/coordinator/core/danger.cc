@@ -7,19 +7,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/rpc/retention.h"
 
 namespace bailiwick::coordinator {
 namespace {
 
-// What Retain means when a number is absent.
-constexpr uint32_t kLast = 10, kHourly = 24, kDaily = 30;
-
-uint32_t Or(uint32_t value, uint32_t otherwise) { return value == 0 ? otherwise : value; }
-
-bool Shortened(const resource::v1::Retain& before, const resource::v1::Retain& after) {
-  return Or(after.last(), kLast) < Or(before.last(), kLast) ||
-         Or(after.hourly(), kHourly) < Or(before.hourly(), kHourly) ||
-         Or(after.daily(), kDaily) < Or(before.daily(), kDaily);
+bool Shortened(const resource::v1::DatasetSpec& before, const resource::v1::DatasetSpec& after) {
+  const store::RetentionRule was = rpc::RetentionOf(before), is = rpc::RetentionOf(after);
+  return is.last < was.last || is.hourly < was.hourly || is.daily < was.daily;
 }
 
 bool GivesUpMore(const resource::v1::DatasetSpec& before, const resource::v1::DatasetSpec& after) {
@@ -104,7 +99,7 @@ std::vector<std::string> Dangers(const config::Catalog& before, const config::Ca
                                 resource.site().entity() != old->second.site().entity())) {
       dangers.push_back(absl::StrCat("moves site ", key.second, " to another region or entity"));
     }
-    if (resource.has_dataset() && Shortened(old->second.dataset().retain(), resource.dataset().retain())) {
+    if (resource.has_dataset() && Shortened(old->second.dataset(), resource.dataset())) {
       dangers.push_back(absl::StrCat("shortens the retention of dataset ", key.second));
     }
     if (resource.has_dataset() && GivesUpMore(old->second.dataset(), resource.dataset())) {

@@ -162,6 +162,8 @@ void Assess(const PlanInput& input, const Load& load, const Planner::BackoffMap&
   Sourcing sourcing = view.Choose(wanted->order);
   if (sourcing.stage == Sourcing::Stage::kDenied) {
     wanted->reason = view.Explain(sourcing);
+  } else if (Reason conflict = view.Conflict(); sourcing.version == 0 && !conflict.code.empty()) {
+    wanted->reason = std::move(conflict);
   } else if (Reason destination = view.Destination(); !destination.code.empty()) {
     wanted->reason = std::move(destination);
     wanted->reason.version = sourcing.version;

@@ -49,6 +49,7 @@ struct PlannedSite {
   policy::Labels labels;
   bool connected = false;
   bool approved = false;
+  std::string revoked;    // when and why its agent was, one sentence's end; empty: it was not
   bool dialable = false;  // has an endpoint and is not outbound-only
   std::string endpoint;
   absl::Time last_seen;  // default value: unknown
@@ -88,6 +89,7 @@ struct PlannedDataset {
   std::set<VersionNumber> damaged;
   VersionNumber home_lacks =
       0;  // the newest, of a home of before, which the home of now cannot commit without; 0: none
+  std::map<std::string, std::set<VersionNumber>> foreign;  // replica -> numbers under which it holds another version
   std::map<std::string, std::set<VersionNumber>> broken;  // replica -> numbers that it holds but for what is damaged
   uint32_t drop_after = 0;  // so many other sites must hold what the home gives up; 0: it does not
   // Site -> number -> transfers between the home and that copy; what is missing is not known. The home's are 0.

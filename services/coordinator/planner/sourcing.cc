@@ -13,6 +13,7 @@ namespace bailiwick::coordinator {
 namespace {
 
 std::string Since(const PlanInput& input, const PlannedSite& site) {
+  if (!site.revoked.empty()) return "revoked";
   if (site.last_seen == absl::Time()) return "offline";
   return absl::StrCat("offline since ", FormatAge(std::max(input.now - site.last_seen, absl::ZeroDuration())));
 }
@@ -127,6 +128,10 @@ Reason View::Destination() const {
     reason.code = "not-approved";
     reason.sentence =
         absl::StrCat("site ", name_, " has joined but its key is not approved; run: bailiwick site approve ", name_);
+  } else if (!site_->revoked.empty()) {
+    reason.code = "revoked";
+    reason.sentence = absl::StrCat("the agent of site ", name_, " was revoked ", site_->revoked,
+                                   "; another joins by: bailiwick site join-token ", name_);
   } else if (!site_->connected) {
     reason.code = "offline";
     reason.sentence = absl::StrCat("site ", name_, " is ", Since(input_, *site_), "; it catches up when it is back");
@@ -245,10 +250,28 @@ VersionNumber View::Pinned() const {
   return pin == dataset_.pinned.end() ? 0 : pin->second;
 }
 
+bool View::Foreign(VersionNumber number) const {
+  auto foreign = dataset_.foreign.find(name_);
+  return foreign != dataset_.foreign.end() && foreign->second.count(number) != 0;
+}
+
+Reason View::Conflict() const {
+  Reason reason;
+  auto foreign = dataset_.foreign.find(name_);
+  if (foreign == dataset_.foreign.end()) return reason;
+  reason.code = "conflict";
+  reason.version = *foreign->second.begin();
+  auto problem = dataset_.problems.find(name_);
+  reason.sentence = problem == dataset_.problems.end()
+                        ? absl::StrCat("another version lies at ", name_, " as version ", reason.version)
+                        : problem->second;
+  return reason;
+}
+
 std::vector<VersionNumber> View::Candidates(Order order) const {
   std::vector<VersionNumber> numbers;
   for (const PlannedVersion& version : dataset_.versions) {
-    if (Past(version, retention_)) continue;
+    if (Past(version, retention_) || Foreign(version.number)) continue;
     const bool stays = dataset_.expired.count(version.number) == 0 || Pinned() == version.number;
     const bool wanted = Current() ? order == Order::kNewestFirst && stays && held_.count(version.number) == 0
                                   : version.number > newest_held_;

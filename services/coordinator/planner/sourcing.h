@@ -43,6 +43,7 @@ class View {
   absl::Duration Lag(VersionNumber* oldest_missing) const;
 
   Reason NoVersion() const;
+  Reason Conflict() const;  // what lies here under a number is another version; without a code: nothing does
   // The version is past the time for which the law lets it lie there, or come there from `from`.
   Reason PastRetention(VersionNumber version, const std::string& from) const;
   Reason Holds() const;
@@ -73,6 +74,7 @@ class View {
   const PlannedVersion& Find(VersionNumber version) const;
   VersionNumber Pinned() const;  // 0: it shows the newest
   std::vector<VersionNumber> Candidates(Order order) const;
+  bool Foreign(VersionNumber number) const;
   std::vector<std::string> Holders(VersionNumber version) const;
   // Whether what the home still has of the version is all that this site lacks of it.
   bool FitsPartial(VersionNumber version) const;
