@@ -403,6 +403,9 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
           is_new || work->assignment.pinned() != a.pinned() || work->assignment.materialize() != a.materialize();
       if (!SameCommit(work->assignment.spec(), a.spec())) work->next_attempt = work->commit_at = absl::ZeroDuration();
       more |= a.acknowledged() > work->assignment.acknowledged() && std::exchange(work->announces_more, false);
+      // A coordinator that was restored from a backup knows less than it knew, or did not know the home here at all:
+      // what was reported in this session lacks the records that it is to have again.
+      more |= a.home() && (!work->assignment.home() || a.acknowledged() < work->assignment.acknowledged());
       work->assignment = a;
     }
     if (!a.home() && a.materialize() && pin_changed) QueueShow(work);

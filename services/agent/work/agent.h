@@ -171,6 +171,7 @@ class Agent {
 
   void OnMessage(const agent::v1::CoordinatorMessage& message);
   void OnPolicy(const agent::v1::PolicyOffer& offer);
+  void AnnounceAgain();
   void OnTimestamp(const types::v1::Envelope& timestamp);
   void SendPolicyState(const std::string& error);
   void LookAtPolicyAge();

@@ -29,10 +29,19 @@ void Agent::OnPolicy(const agent::v1::PolicyOffer& message) {
   } else if (law_->revision() != before) {
     Log(Level::kInfo, "policy-installed", {{"revision", law_->revision()}});
     KeepAllSoon();
+    AnnounceAgain();
   }
   if (installed.ok())
     JudgeAll();  // what may no longer lie here is fenced before the coordinator hears that the law is here
   SendPolicyState(installed.ok() ? "" : std::string(installed.message()));
+}
+
+// What the coordinator refused under the law before it may take under this one.
+void Agent::AnnounceAgain() {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, work] : work_) {
+    if (work->report_again != absl::InfiniteDuration()) work->report_again = absl::ZeroDuration();
+  }
 }
 
 void Agent::OnTimestamp(const types::v1::Envelope& timestamp) {
