@@ -71,7 +71,7 @@ EVICTION = obj(dataset=TEXT, site=TEXT,
                versions=rows(COUNT), rule=TEXT, reason=TEXT, since=TIME, bytes=COUNT, cause=TEXT, receipt=HEX)
 RECEIPT = obj(receipt=HEX, dataset=TEXT, datasetId=HEX, site=TEXT, agent=TEXT, versions=rows(obj(number=COUNT, identity=HEX)), bytes=COUNT,
               everything=FLAG, cause=TEXT, rule=TEXT, policyRevision=COUNT, policyDigest=HEX, fencedAt=TIME, erasedAt=TIME, method=TEXT)
-HOLD = obj(hold=HEX, dataset=TEXT, number=COUNT, site=TEXT, since=TIME, by=TEXT, reason=TEXT)
+HOLD = obj(hold=HEX, dataset=TEXT, number=COUNT, site=TEXT, since=TIME, by=TEXT, reason=TEXT, onlyAt=rows(TEXT))
 REDACTION = obj(order=HEX, dataset=TEXT, state=one_of("waiting", "pending", "held", "unconfirmed", "done"), reason=TEXT, by=TEXT,
                 issuedAt=TIME, contents=COUNT, chunks=COUNT, overrideLocks=FLAG, missing=TEXT,
                 sites=rows(obj(site=TEXT, state=one_of("pending", "held", "unconfirmed", "done"), reason=TEXT, since=TIME, receipt=HEX)))

@@ -65,7 +65,7 @@ class DryRun(f.FleetTest):
         (("dataset", "rollback", "data", "1"), r"site core shows version 1 of data"),
         (("dataset", "rollback", "data", "latest"), r"site core follows the newest"),
         (("dataset", "hold", "data", "--version", "1", "--reason", "x"), r"version 1 of data at every site is held"),
-        (("dataset", "release", "data", "--all"), r"(?s)release every hold of data.*not at once: .*another policy-admin"),
+        (("dataset", "release", "data", "--all"), r"(?s)release holds? .* of data.*not at once: .*another policy-admin"),
         (("dataset", "redact", "data", "one", "--reason", "x"), r"1 file, 1 content"),
         (("site", "join-token", "core"), r"one agent can join as site core within 1h"),
         (("site", "approve", "core"), r"nothing was changed"),

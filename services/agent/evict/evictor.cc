@@ -373,22 +373,52 @@ void Evictor::Order(DatasetId dataset, const std::vector<Digest>& safe) {
 }
 
 absl::Status Evictor::SetHolds(const agent::v1::Holds& holds) {
+  agent::v1::Holds all;
+  *all.mutable_holds() = holds.holds();
+  size_t kept = 0;
   {
     absl::MutexLock lock(&mutex_);
+    if (holds.tells_releases()) {
+      std::set<std::string_view> named(holds.released().begin(), holds.released().end());
+      for (const auto& hold : holds.holds()) named.insert(hold.hold_id());
+      std::map<std::string_view, const agent::v1::Hold*> stay;
+      for (const auto& hold : holds_) {
+        // What has no id could never be released.
+        if (!hold.hold_id().empty() && named.count(hold.hold_id()) == 0) stay[hold.hold_id()] = &hold;
+      }
+      kept = stay.size();
+      for (const auto& [id, hold] : stay) *all.add_holds() = *hold;
+    }
     agent::v1::Holds known;
     for (const auto& hold : holds_) *known.add_holds() = hold;
-    if (known.SerializeAsString() == holds.SerializeAsString()) return absl::OkStatus();
+    if (known.SerializeAsString() == all.SerializeAsString()) {
+      kept_ = kept;
+      return absl::OkStatus();
+    }
+  }
+  if (static_cast<size_t>(all.holds_size()) > kMaxHolds) {
+    return absl::OutOfRangeError(absl::StrCat("the coordinator lists ", holds.holds_size(), " holds and lacks ", kept,
+                                              " that are known here; more than ", kMaxHolds,
+                                              " are not taken, and those known stay"));
   }
   BW_RETURN_IF_ERROR(
-      parts_.audit->Append("holds-changed", "holds", audit::Detail().Number("holds", holds.holds_size())).status());
+      parts_.audit
+          ->Append("holds-changed", "holds", audit::Detail().Number("holds", all.holds_size()).Number("unlisted", kept))
+          .status());
   BW_RETURN_IF_ERROR(parts_.db->Transaction([&](sql::Database& db) -> absl::Status {
     BW_ASSIGN_OR_RETURN(sql::Statement put, db.Prepare("INSERT OR REPLACE INTO holds(id, holds) VALUES(1, ?)"));
-    const std::string bytes = holds.SerializeAsString();
+    const std::string bytes = all.SerializeAsString();
     return put.BindBlob(1, bytes).Run();
   }));
   absl::MutexLock lock(&mutex_);
-  holds_.assign(holds.holds().begin(), holds.holds().end());
+  holds_.assign(all.holds().begin(), all.holds().end());
+  kept_ = kept;
   return absl::OkStatus();
+}
+
+std::vector<agent::v1::Hold> Evictor::KeptHolds() const {
+  absl::MutexLock lock(&mutex_);
+  return {holds_.end() - static_cast<std::ptrdiff_t>(kept_), holds_.end()};
 }
 
 bool Evictor::Held(DatasetId dataset, VersionNumber version) const {

@@ -3,7 +3,8 @@
 //
 // Invariants: a fence is durable before the agent acts on it; an erasure's receipt id and what it names are durable
 // before the first byte goes, so that a crash at any point ends in the same receipt; a receipt is there until it is
-// acknowledged. Thread-safe; CarryOut of one dataset at a time, in the lane in which its versions are dropped.
+// acknowledged; a hold ends when it is said to have been released, not because a list lacks it. Thread-safe; CarryOut
+// of one dataset at a time, in the lane in which its versions are dropped.
 #pragma once
 
 #include <functional>
@@ -40,6 +41,8 @@ class Evictor {
     std::string agent;                        // SPIFFE id
     const crypto::SigningKey* key = nullptr;  // enrolment
   };
+  // Twice what a coordinator sets: whoever sits in its place cannot fill the disk with lists that follow one another.
+  static constexpr size_t kMaxHolds = 20'000;
   static std::vector<std::string> Migrations();
   explicit Evictor(Parts parts) : parts_(std::move(parts)) {}
   absl::Status Load();  // what was so before the restart
@@ -61,7 +64,11 @@ class Evictor {
 
   // Versions that lie elsewhere too, by the coordinator's word; in memory, it says so again.
   void Order(DatasetId dataset, const std::vector<Digest>& safe);
-  absl::Status SetHolds(const agent::v1::Holds& holds);  // durable on OK
+  // What the coordinator says takes the place of what it said before. But one that names what was released ends a hold
+  // only so: what is known here, and what it neither lists nor names, stays (KeptHolds). Durable on OK. Idempotent.
+  // OUT_OF_RANGE: more than kMaxHolds with those that stay; all is as it was.
+  absl::Status SetHolds(const agent::v1::Holds& holds);
+  std::vector<agent::v1::Hold> KeptHolds() const;  // that its list, said last, has not; by id
   bool Held(DatasetId dataset, VersionNumber version) const;
 
   // A flow into the dataset began; what it leaves when it ends early is in the way one day. Durable on OK.
@@ -92,7 +99,8 @@ class Evictor {
   absl::Mutex evaluate_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // one change of a fence at a time
   mutable absl::Mutex mutex_;
   std::map<DatasetId, Known> known_ ABSL_GUARDED_BY(mutex_);
-  std::vector<agent::v1::Hold> holds_ ABSL_GUARDED_BY(mutex_);
+  std::vector<agent::v1::Hold> holds_ ABSL_GUARDED_BY(mutex_);  // the coordinator's, then those that were kept
+  size_t kept_ ABSL_GUARDED_BY(mutex_) = 0;                     // so many at their end, by id
 };
 
 // For reports.

@@ -121,6 +121,53 @@ TEST_F(EvictorTest, AHeldVersionAndItsChunksStay) {
   EXPECT_EQ(evictor_->Find(id_)->stage, FenceStage::kFenced);
 }
 
+TEST_F(EvictorTest, AHoldEndsWhenItWasReleasedAndNotBecauseAListLacksIt) {
+  HoldTheSecond();
+  agent::v1::Holds list;  // of a coordinator that knows nothing of it
+  list.set_tells_releases(true);
+  list.add_released("another");
+  ASSERT_TRUE(evictor_->SetHolds(list).ok());
+  EXPECT_TRUE(evictor_->Held(id_, 2));
+  ASSERT_EQ(evictor_->KeptHolds().size(), 1u);
+  EXPECT_EQ(evictor_->KeptHolds()[0].hold_id(), "h");
+  ASSERT_TRUE(Open().ok());
+  EXPECT_TRUE(evictor_->Held(id_, 2)) << "over a restart, before it is there";
+  auto* new_one = list.add_holds();
+  new_one->set_hold_id("n");
+  new_one->set_dataset_id(id_.str());
+  new_one->set_number(1);
+  ASSERT_TRUE(evictor_->SetHolds(list).ok());
+  EXPECT_TRUE(evictor_->Held(id_, 1));
+  EXPECT_TRUE(evictor_->Held(id_, 2));
+  ASSERT_EQ(evictor_->KeptHolds().size(), 1u);
+  list.add_released("h");
+  ASSERT_TRUE(evictor_->SetHolds(list).ok());
+  EXPECT_TRUE(evictor_->Held(id_, 1));
+  EXPECT_FALSE(evictor_->Held(id_, 2));
+  EXPECT_TRUE(evictor_->KeptHolds().empty());
+  ASSERT_TRUE(Open().ok());
+  EXPECT_FALSE(evictor_->Held(id_, 2));
+}
+
+TEST_F(EvictorTest, AnOlderCoordinatorsListIsAllThereIs) {
+  HoldTheSecond();
+  ASSERT_TRUE(evictor_->SetHolds({}).ok());
+  EXPECT_FALSE(evictor_->Held(id_, 2));
+  EXPECT_TRUE(evictor_->KeptHolds().empty());
+}
+
+TEST_F(EvictorTest, ListsThatFollowOneAnotherFillNoDisk) {
+  HoldTheSecond();
+  agent::v1::Holds list;
+  list.set_tells_releases(true);
+  for (size_t i = 0; i < Evictor::kMaxHolds; ++i) list.add_holds()->set_hold_id(absl::StrCat("n", i));
+  EXPECT_TRUE(absl::IsOutOfRange(evictor_->SetHolds(list)));
+  EXPECT_TRUE(evictor_->Held(id_, 2)) << "all is as it was";
+  list.add_released("h");
+  EXPECT_TRUE(evictor_->SetHolds(list).ok());
+  EXPECT_FALSE(evictor_->Held(id_, 2));
+}
+
 TEST_F(EvictorTest, DamageOfWhatStaysKeepsNothingThatHasToGo) {
   HoldTheSecond();
   const Digest root = catalog_->List(id_)->back().record.manifest_root;

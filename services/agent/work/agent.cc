@@ -206,6 +206,10 @@ absl::Status Agent::Start(const std::string& endpoint, const std::string& coordi
   };
   callbacks.connected = [this] {
     StopStanding();
+    {
+      absl::MutexLock lock(&mutex_);
+      kept_said_.reset();
+    }
     SendState();
     SayEndedAgain();
     own_jobs_.Submit("audit", [this] { audit_link_.Connected(); });
@@ -379,6 +383,7 @@ void Agent::OnAssignments(const agent::v1::Assignments& assignments, bool persis
     absl::Status held = evictor_.SetHolds(assignments.holds());
     if (!held.ok()) Log(Level::kError, "holds-not-stored", {{"error", held}});
     MissedFor(held);
+    if (held.ok() && assignments.holds().tells_releases()) SayKeptHolds();
   }
   std::set<DatasetId> assigned;
   for (const auto& a : assignments.datasets()) {

@@ -189,6 +189,8 @@ class Agent {
   void SayFiguresOf(const Work& work, const std::vector<store::CatalogVersion>& versions, const DatasetFigures& figures)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendHeartbeat();
+  // Holds that the coordinator's list has not: once in each session, then when they change.
+  void SayKeptHolds();
   void Tick();
   void TickLoop();
   void QueueShow(const std::shared_ptr<Work>& work);
@@ -346,7 +348,7 @@ class Agent {
   std::thread ticker_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> starts_anew_{false};
-  std::atomic<bool> missed_{false};                       // something of the coordinator's, for want of room
+  std::atomic<bool> missed_{false};                            // something of the coordinator's, for want of room
   absl::Duration next_room_look_ = -absl::InfiniteDuration();  // the ticker's, as the next
   absl::Duration room_wait_;
   std::deque<std::pair<absl::Duration, agent::v1::AgentMessage>> ended_ ABSL_GUARDED_BY(mutex_);  // transfers, by when
@@ -372,7 +374,8 @@ class Agent {
   std::string identity_error_ ABSL_GUARDED_BY(mutex_);  // as last said
   absl::Duration next_time_kept_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   std::string coordinator_address_ ABSL_GUARDED_BY(mutex_);
-  std::string stale_code_ ABSL_GUARDED_BY(mutex_);  // as last reported
+  std::string stale_code_ ABSL_GUARDED_BY(mutex_);                // as last reported
+  std::optional<std::string> kept_said_ ABSL_GUARDED_BY(mutex_);  // in this session
   uint64_t catalog_sequence_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -21,6 +21,10 @@ constexpr size_t kAnnounceBytes =
 constexpr absl::Duration kEndedFor = absl::Minutes(2);  // then the coordinator has given it up by itself
 constexpr size_t kEndedKept = 1000;
 constexpr size_t kReportBytes = 3 << 20;  // beyond them nothing is announced, until retention dropped what is known
+// Of holds that the coordinator does not know; more follow when some of these were released.
+constexpr int kMaxKeptSaid = 1000;
+constexpr size_t kKeptBytes = 2 << 20;
+constexpr size_t kMaxHoldBytes = 4 << 10;  // what no coordinator sets is kept, and not told
 
 }  // namespace
 
@@ -155,6 +159,27 @@ void Agent::SendHeartbeat() {
   auto free = state_->env().files->FreeBytes(state_->directory());
   if (free.ok()) message.mutable_heartbeat()->set_free_bytes(*free);
   rpc::ToProto(state_->env().clock->Now(), message.mutable_heartbeat()->mutable_now());
+  session_->Send(std::move(message));
+}
+
+void Agent::SayKeptHolds() {
+  agent::v1::AgentMessage message;
+  auto* kept = message.mutable_kept_holds();
+  size_t bytes = 0;
+  for (const agent::v1::Hold& hold : evictor_.KeptHolds()) {
+    const size_t size = hold.ByteSizeLong();
+    if (size > kMaxHoldBytes) continue;
+    bytes += size;
+    if (kept->holds_size() == kMaxKeptSaid || bytes > kKeptBytes) break;
+    *kept->add_holds() = hold;
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    std::string said = kept->SerializeAsString();
+    if (kept_said_ == said) return;
+    kept_said_ = std::move(said);
+  }
+  if (kept->holds_size() != 0) Log(Level::kWarning, "holds-kept", {{"count", kept->holds_size()}});
   session_->Send(std::move(message));
 }
 

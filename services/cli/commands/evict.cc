@@ -145,23 +145,28 @@ absl::Status ListHolds(const Globals& globals, const std::string& name) {
   Rows rows;
   for (const auto& row : response.holds()) {
     const auto& hold = row.hold();
+    const std::string where = row.only_at_size() != 0
+                                  ? absl::StrCat("known only at ", absl::StrJoin(row.only_at(), ", "))
+                                  : (hold.site().empty() ? "all" : hold.site());
     rows.push_back({absl::BytesToHexString(hold.hold_id()), row.dataset(),
-                    hold.number() == 0 ? "all" : absl::StrCat(hold.number()), hold.site().empty() ? "all" : hold.site(),
-                    TimeText(hold.since()), hold.by(), hold.reason()});
+                    hold.number() == 0 ? "all" : absl::StrCat(hold.number()), where, TimeText(hold.since()), hold.by(),
+                    hold.reason()});
   }
   PrintTable({"HOLD", "DATASET", "VERSION", "SITE", "SINCE", "BY", "REASON"}, rows);
   return absl::OkStatus();
 }
 
-absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const std::string& hold, bool all, bool yes,
-                          bool dry_run) {
+absl::Status ReleaseHolds(const Globals& globals, const std::string& name, const std::string& hold,
+                          const std::string& site, bool all, bool yes, bool dry_run) {
   if (hold.empty() == !all)
     return absl::InvalidArgumentError("say which hold with --hold ID (bailiwick dataset holds), or --all");
+  if (hold.empty() && !site.empty()) return absl::InvalidArgumentError("--site goes with --hold ID");
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   control::v1::DryRunRequest act;
   control::v1::ReleaseRequest& request = *act.mutable_release();
   request.set_dataset(name);
   if (!hold.empty()) request.add_hold_ids(hold);
+  request.set_site(site);
   if (dry_run) return TryAct(globals, *admin, act);
   if (all) {
     BW_RETURN_IF_ERROR(
@@ -186,13 +191,16 @@ absl::StatusOr<Fields> HoldsView(Admin& admin, const std::string& dataset) {
   std::vector<Json> json;
   for (const auto& row : response.holds()) {
     const auto& hold = row.hold();
+    std::vector<Json> only_at;
+    for (const std::string& site : row.only_at()) only_at.push_back(Text(site));
     json.push_back(Object({{"hold", Text(absl::BytesToHexString(hold.hold_id()))},
                            {"dataset", Text(row.dataset())},
                            {"number", Number(hold.number())},
                            {"site", Text(hold.site())},
                            {"since", Text(TimeText(hold.since()))},
                            {"by", Text(hold.by())},
-                           {"reason", Text(hold.reason())}}));
+                           {"reason", Text(hold.reason())},
+                           {"onlyAt", List(std::move(only_at))}}));
   }
   return Fields{{"holds", List(std::move(json))}};
 }
@@ -270,21 +278,25 @@ void RegisterHolds(CLI::App& dataset, Globals& globals) {
     auto* c = dataset.add_subcommand("holds", "what is held, why and by whom");
     auto name = std::make_shared<std::string>();
     c->add_option("NAME", *name, "one dataset (default: all)")->type_name("DATASET");
-    c->footer("Example:\n  bailiwick dataset holds");
+    c->footer(
+        "A hold that is known only at a site was set after the backup that the coordinator was restored from. It\n"
+        "counts there alone: hold the dataset anew, or release it.\nExample:\n  bailiwick dataset holds");
     OnRun(c, globals, [&globals, name] { return ListHolds(globals, *name); });
   }
   {
     auto* c = dataset.add_subcommand("release", "let held versions go where retention or law say so");
-    auto name = std::make_shared<std::string>(), hold = std::make_shared<std::string>();
+    auto name = std::make_shared<std::string>(), hold = std::make_shared<std::string>(),
+         site = std::make_shared<std::string>();
     auto all = std::make_shared<bool>(false);
     c->add_option("NAME", *name, "dataset")->type_name("DATASET")->required();
     c->add_option("--hold", *hold, "from: bailiwick dataset holds");
-    c->add_flag("--all", *all, "every hold of the dataset");
+    c->add_option("--site", *site, "where sites know different holds of that id alone: this one's")->type_name("SITE");
+    c->add_flag("--all", *all, "every hold of the dataset, but those known only at sites");
     auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
     c->footer("Example:\n  bailiwick dataset release planner --all");
-    OnRun(c, globals, [&globals, name, hold, all, yes, dry_run] {
-      return ReleaseHolds(globals, *name, *hold, *all, *yes, *dry_run);
+    OnRun(c, globals, [&globals, name, hold, site, all, yes, dry_run] {
+      return ReleaseHolds(globals, *name, *hold, *site, *all, *yes, *dry_run);
     });
   }
 }

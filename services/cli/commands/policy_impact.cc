@@ -38,6 +38,8 @@ class Names {
 bool Holds(const control::v1::HeldDataset& held, const control::v1::Replica& copy) {
   const auto& hold = held.hold();
   if (held.dataset() != copy.dataset() || (!hold.site().empty() && hold.site() != copy.site())) return false;
+  const auto& only_at = held.only_at();
+  if (!only_at.empty() && std::find(only_at.begin(), only_at.end(), copy.site()) == only_at.end()) return false;
   return hold.number() == 0 ||
          std::find(copy.versions().begin(), copy.versions().end(), hold.number()) != copy.versions().end();
 }

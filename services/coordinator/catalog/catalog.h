@@ -124,6 +124,8 @@ struct Snapshot {  // everything but events, at start
   std::map<DatasetId, std::map<std::string, ReplicaRow>> replicas;
   std::map<std::pair<DatasetId, std::string>, VersionNumber> pins;  // site "" is every replica
   std::map<std::string, agent::v1::Hold> holds;                     // by id
+  std::map<uint64_t, agent::v1::ReleasedHold> released_holds;       // by ordinal: oldest first
+  std::map<std::string, agent::v1::KeptHolds> kept_holds;           // by site, as its agent last said
   std::map<std::string, RedactionRow> redactions;                   // by order id
   RpoAlarms rpo_alarms;
   std::map<std::string, agent::v1::Denied> denied;         // by SPIFFE id
@@ -152,6 +154,8 @@ struct Change {  // one apply
 class Catalog {
  public:
   static constexpr uint64_t kMaxEndedTransfers = 100;
+  // A site that was away while more were released keeps what it knew, and says so.
+  static constexpr uint64_t kMaxReleasedHolds = 10'000;
   virtual ~Catalog() = default;
   // FAILED_PRECONDITION: written by a newer version. DATA_LOSS: corrupt.
   static absl::StatusOr<std::unique_ptr<Catalog>> Open(os::Files* files, const std::string& path);
@@ -177,7 +181,10 @@ class Catalog {
   virtual absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) = 0;
   virtual absl::Status RemovePin(DatasetId dataset, const std::string& site) = 0;
   virtual absl::Status PutHold(const agent::v1::Hold& hold) = 0;
-  virtual absl::Status RemoveHold(const std::string& hold_id) = 0;
+  // The hold is gone and remembered as released, both or neither; of those released before, the newest stay. `ordinal`
+  // is higher than any before.
+  virtual absl::Status ReleaseHold(uint64_t ordinal, const agent::v1::ReleasedHold& released) = 0;
+  virtual absl::Status PutKeptHolds(const std::string& site, const agent::v1::KeptHolds& kept) = 0;
   virtual absl::Status PutReceipt(const ReceiptRow& receipt) = 0;
   virtual absl::Status PutRedaction(const std::string& order_id, const RedactionRow& redaction) = 0;
   virtual absl::Status RemoveRedaction(const std::string& order_id) = 0;

@@ -1,6 +1,7 @@
 // Power loss at every file operation while changes wait for signatures and take effect: what was acknowledged is there,
 // what was not is there whole or not at all. A change that takes effect, its place in the history and the end of its
-// waiting are one; so are all versions that are forgotten at once, and what stays of them.
+// waiting are one; so are all versions that are forgotten at once, and what stays of them, and a hold that is gone and
+// its release.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -54,6 +55,11 @@ class CatalogCrashTest : public ::testing::Test {
     row.identity = store::VersionIdentity(row.envelope);
     return row;
   }
+  static agent::v1::ReleasedHold Hold(const std::string& id) {
+    agent::v1::ReleasedHold released;
+    released.mutable_hold()->set_hold_id(id);
+    return released;
+  }
   static std::vector<Step> Steps() {
     return {[](Catalog& catalog) { return catalog.Apply(Law(1, false)); },
             Wait("bob", 1),
@@ -66,7 +72,9 @@ class CatalogCrashTest : public ::testing::Test {
             [](Catalog& catalog) {
               const VersionRow one = Version(1), two = Version(2);
               return catalog.ForgetVersions(one.record.dataset_id, {&one, &two});
-            }};
+            },
+            [](Catalog& catalog) { return catalog.PutHold(Hold("h").hold()); },
+            [](Catalog& catalog) { return catalog.ReleaseHold(1, Hold("h")); }};
   }
 
   void Fresh() {
@@ -110,12 +118,17 @@ class CatalogCrashTest : public ::testing::Test {
       if (loaded->versions[row.record.dataset_id].count(number) != 0) absl::StrAppend(&versions, "; knows ", number);
       if (forgotten.ok() && *forgotten == row.identity) absl::StrAppend(&versions, "; knew ", number);
     }
+    std::string holds;
+    for (const auto& [id, hold] : loaded->holds) absl::StrAppend(&holds, "; holds ", id);
+    for (const auto& [ordinal, released] : loaded->released_holds) {
+      absl::StrAppend(&holds, "; released ", released.hold().hold_id());
+    }
     return absl::StrCat("generation ", loaded->generation, ", ", newest, "; ",
                         absl::StrJoin(*bundles, ", ",
                                       [](std::string* out, const BundleRow& row) {
                                         absl::StrAppend(out, row.envelope.payload, " by ", row.by, ": ", row.summary);
                                       }),
-                        "; waits: ", waits, versions);
+                        "; waits: ", waits, versions, holds);
   }
 
   store::TempDir dir_;
@@ -137,6 +150,8 @@ TEST_F(CatalogCrashTest, PowerLossAtEveryOperation) {
             "generation 2, bundle 2; bundle 2 by alice: change 2, bundle 1 by alice: change 1; waits: nobody");
   EXPECT_THAT(states[8], testing::EndsWith("; knows 1; knows 2"));
   EXPECT_THAT(states[9], testing::EndsWith("waits: nobody; knew 1; knew 2"));
+  EXPECT_THAT(states[10], testing::EndsWith("; holds h"));
+  EXPECT_THAT(states[11], testing::EndsWith("; knew 2; released h"));
   const uint64_t end = faults_->operations();
   ASSERT_GT(end, states.size());
   for (uint64_t n = 0; n <= end; ++n) {

@@ -240,6 +240,30 @@ TEST_F(CatalogTest, RunningTransfersStayAndOnlyTheNewestEnded) {
   EXPECT_EQ(s.transfers.back().view.transfer_id(), absl::StrCat("t", Catalog::kMaxEndedTransfers + 4));
 }
 
+TEST_F(CatalogTest, TheNewestReleasesAndWhatSitesKeepAreThereAfterReopening) {
+  agent::v1::ReleasedHold released;
+  auto release = [&](uint64_t ordinal, const std::string& id) {
+    released.mutable_hold()->set_hold_id(id);
+    return catalog_->ReleaseHold(ordinal, released);
+  };
+  ASSERT_TRUE(release(4, "a").ok());
+  ASSERT_TRUE(release(5, "b").ok());
+  released.set_kept(true);
+  ASSERT_TRUE(release(Catalog::kMaxReleasedHolds + 4, "c").ok());
+  agent::v1::KeptHolds kept;
+  *kept.add_holds() = released.hold();
+  ASSERT_TRUE(catalog_->PutKeptHolds("core", kept).ok());
+  ASSERT_TRUE(catalog_->PutKeptHolds("cloud", kept).ok());
+  ASSERT_TRUE(catalog_->PutKeptHolds("cloud", {}).ok());
+  const Snapshot s = Reloaded();
+  ASSERT_EQ(s.released_holds.size(), 2u) << "the first is one too many";
+  EXPECT_EQ(s.released_holds.at(5).hold().hold_id(), "b");
+  EXPECT_FALSE(s.released_holds.at(5).kept());
+  EXPECT_TRUE(s.released_holds.at(Catalog::kMaxReleasedHolds + 4).kept());
+  ASSERT_EQ(s.kept_holds.size(), 1u);
+  EXPECT_EQ(s.kept_holds.at("core").holds(0).hold_id(), "c");
+}
+
 TEST_F(CatalogTest, TheSequenceRisesWithEveryChangeAcrossRestarts) {
   uint64_t last = catalog_->sequence();
   for (int i = 1; i <= 3; ++i) {

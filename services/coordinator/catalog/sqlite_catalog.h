@@ -38,7 +38,8 @@ class SqliteCatalog : public Catalog {
   absl::Status PutPin(DatasetId dataset, const std::string& site, VersionNumber number) override;
   absl::Status RemovePin(DatasetId dataset, const std::string& site) override;
   absl::Status PutHold(const agent::v1::Hold& hold) override;
-  absl::Status RemoveHold(const std::string& hold_id) override;
+  absl::Status ReleaseHold(uint64_t ordinal, const agent::v1::ReleasedHold& released) override;
+  absl::Status PutKeptHolds(const std::string& site, const agent::v1::KeptHolds& kept) override;
   absl::Status PutReceipt(const ReceiptRow& r) override;
   absl::Status PutRedaction(const std::string& order_id, const RedactionRow& r) override;
   absl::Status RemoveRedaction(const std::string& order_id) override;
@@ -71,6 +72,7 @@ class SqliteCatalog : public Catalog {
   static absl::Status LoadLaw(sql::Database& db, Snapshot* s);
   static absl::Status LoadIdentities(sql::Database& db, Snapshot* s);
   static absl::Status LoadCopies(sql::Database& db, Snapshot* s);
+  static absl::Status LoadHolds(sql::Database& db, Snapshot* s);
   static absl::Status Append(sql::Database& db, const control::v1::Event& event, uint64_t* sequence);
   absl::StatusOr<std::vector<control::v1::Event>> SelectEvents(const char* sql, uint64_t after, uint32_t limit);
 

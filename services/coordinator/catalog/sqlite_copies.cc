@@ -1,6 +1,7 @@
 // Versions, who holds them, what must stay and what was erased, transfers.
 #include <map>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "services/coordinator/catalog/sqlite_catalog.h"
 
@@ -44,6 +45,12 @@ constexpr size_t kIdentityBytes = Digest::kSize;
 std::string ForgottenKey(DatasetId dataset, VersionNumber number) {
   return absl::StrCat("forgotten/", dataset.Hex(), "/", number / kForgottenBlock);
 }
+
+// What was released, and what sites keep, are beside the table of holds for the same reason. Ordinals have all the
+// digits of the longest one, so that keys are in their order; '0' comes after '/'.
+constexpr char kReleased[] = "released-hold/", kAfterReleased[] = "released-hold0";
+constexpr char kKept[] = "kept-holds/", kAfterKept[] = "kept-holds0";
+std::string ReleasedKey(uint64_t ordinal) { return absl::StrCat(kReleased, absl::Dec(ordinal, absl::kZeroPad20)); }
 
 }  // namespace
 
@@ -133,10 +140,53 @@ absl::Status SqliteCatalog::PutHold(const agent::v1::Hold& hold) {
   });
 }
 
-absl::Status SqliteCatalog::RemoveHold(const std::string& hold_id) {
+absl::Status SqliteCatalog::ReleaseHold(uint64_t ordinal, const agent::v1::ReleasedHold& released) {
   return Write([&](sql::Database& db) -> absl::Status {
-    BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM holds WHERE id = ?"));
-    return remove.BindBlob(1, hold_id).Run();
+    if (!released.kept()) {
+      BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM holds WHERE id = ?"));
+      BW_RETURN_IF_ERROR(remove.BindBlob(1, released.hold().hold_id()).Run());
+    }
+    BW_RETURN_IF_ERROR(PutMeta(db, ReleasedKey(ordinal), released.SerializeAsString()));
+    if (ordinal < kMaxReleasedHolds) return absl::OkStatus();
+    const std::string last = ReleasedKey(ordinal - kMaxReleasedHolds);
+    BW_ASSIGN_OR_RETURN(auto old, db.Prepare("DELETE FROM meta WHERE key >= ? AND key <= ?"));
+    return old.BindText(1, kReleased).BindText(2, last).Run();
+  });
+}
+
+absl::Status SqliteCatalog::PutKeptHolds(const std::string& site, const agent::v1::KeptHolds& kept) {
+  return Write([&](sql::Database& db) -> absl::Status {
+    const std::string key = absl::StrCat(kKept, site);
+    if (kept.holds_size() != 0) return PutMeta(db, key, kept.SerializeAsString());
+    BW_ASSIGN_OR_RETURN(auto remove, db.Prepare("DELETE FROM meta WHERE key = ?"));
+    return remove.BindText(1, key).Run();
+  });
+}
+
+absl::Status SqliteCatalog::LoadHolds(sql::Database& db, Snapshot* s) {
+  BW_RETURN_IF_ERROR(ForEach(db, "SELECT hold FROM holds", [&](sql::Statement& row) -> absl::Status {
+    agent::v1::Hold hold;
+    if (!hold.ParseFromString(row.Blob(0))) return absl::DataLossError("the catalog holds an unreadable hold");
+    s->holds[hold.hold_id()] = std::move(hold);
+    return absl::OkStatus();
+  }));
+  auto for_keys = [&db](const std::string& from, const std::string& to, const auto& body) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto select, db.Prepare("SELECT key, value FROM meta WHERE key >= ? AND key < ?"));
+    select.BindText(1, from).BindText(2, to);
+    while (true) {
+      BW_ASSIGN_OR_RETURN(bool row, select.Step());
+      if (!row) return absl::OkStatus();
+      if (!body(select.Text(0).substr(from.size()), select.Blob(1))) {
+        return absl::DataLossError("the catalog holds an unreadable hold");
+      }
+    }
+  };
+  BW_RETURN_IF_ERROR(for_keys(kReleased, kAfterReleased, [s](const std::string& ordinal, const std::string& value) {
+    uint64_t number = 0;
+    return absl::SimpleAtoi(ordinal, &number) && s->released_holds[number].ParseFromString(value);
+  }));
+  return for_keys(kKept, kAfterKept, [s](const std::string& site, const std::string& value) {
+    return s->kept_holds[site].ParseFromString(value);
   });
 }
 
@@ -229,12 +279,7 @@ absl::Status SqliteCatalog::LoadCopies(sql::Database& db, Snapshot* s) {
     s->pins[{id, row.Text(1)}] = row.Uint(2);
     return absl::OkStatus();
   }));
-  BW_RETURN_IF_ERROR(ForEach(db, "SELECT hold FROM holds", [&](sql::Statement& row) -> absl::Status {
-    agent::v1::Hold hold;
-    if (!hold.ParseFromString(row.Blob(0))) return absl::DataLossError("the catalog holds an unreadable hold");
-    s->holds[hold.hold_id()] = std::move(hold);
-    return absl::OkStatus();
-  }));
+  BW_RETURN_IF_ERROR(LoadHolds(db, s));
   BW_RETURN_IF_ERROR(ForEach(db, "SELECT id, dataset, site, envelope FROM receipts ORDER BY ordinal",
                              [&](sql::Statement& row) -> absl::Status {
                                ReceiptRow r;

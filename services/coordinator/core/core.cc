@@ -282,10 +282,7 @@ void Core::SendAssignments(const std::string& site, Session& session) {
     if (unlawful && !holds) continue;
     add(stream->second, false, wanted.materialize);
   }
-  auto* holds = assignments->mutable_holds();
-  for (const auto& [id, hold] : state_.holds) {
-    if (hold.site().empty() || hold.site() == site) *holds->add_holds() = hold;
-  }
+  AddHolds(site, assignments->mutable_holds());
   std::string fingerprint = message.SerializeAsString();
   if (wanted_of_site_[site] == fingerprint) return;
   wanted_of_site_[site] = std::move(fingerprint);

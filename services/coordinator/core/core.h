@@ -293,9 +293,6 @@ class Core {
   absl::StatusOr<control::v1::Proposal> Propose(const std::string& who, control::v1::Proposal proposal,
                                                 const std::string& what, Rehearsal* dry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Ids of the holds that the request is about, never none. NOT_FOUND: there are none.
-  absl::StatusOr<std::vector<std::string>> HoldsOf(const control::v1::ReleaseRequest& request) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::ReleaseResponse> ReleaseNow(const std::string& who,
                                                           const control::v1::ReleaseRequest& request, Rehearsal* dry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -350,6 +347,22 @@ class Core {
   const EvictionStatus* FindEviction(DatasetId dataset, const std::string& site) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string NameOf(DatasetId dataset) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // also of what was deleted
+
+  // Holds: core_holds.cc.
+  struct KeptHold {
+    agent::v1::Hold hold;
+    std::set<std::string> sites;  // that keep it though this coordinator does not know it; empty: it does
+  };
+  void AddHolds(const std::string& site, agent::v1::Holds* holds) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ids of what was released, as far as the site has to be told.
+  std::set<std::string> ReleasedFor(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What the site keeps, and neither is known here nor was released.
+  std::vector<agent::v1::Hold> KeptAt(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<KeptHold> KeptHolds() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // of all sites; the same ones once
+  void OnKeptHolds(const std::string& site, const agent::v1::KeptHolds& said) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // At least one.
+  absl::StatusOr<std::vector<KeptHold>> ToRelease(const control::v1::ReleaseRequest& request) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Homes that give up what others hold: core_home.cc.
   struct HomeDropState {

@@ -176,6 +176,9 @@ void Core::OnMessage(const std::shared_ptr<Session>& session, const agent::v1::A
     case agent::v1::AgentMessage::kCopies:
       OnCopies(site, message.copies());
       break;
+    case agent::v1::AgentMessage::kKeptHolds:
+      OnKeptHolds(site, message.kept_holds());
+      break;
     case agent::v1::AgentMessage::kHello:
     case agent::v1::AgentMessage::kAudit:  // both are the audit desk's
     case agent::v1::AgentMessage::kAuditCosignature:

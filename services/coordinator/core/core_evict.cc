@@ -1,4 +1,4 @@
-// Copies that the law does not permit where they are, what was erased, and holds.
+// Copies that the law does not permit where they are, and what was erased.
 #include <algorithm>
 #include <utility>
 
@@ -19,10 +19,6 @@ namespace {
 
 using telemetry::Level;
 using telemetry::Log;
-
-constexpr size_t kMaxReason = 1000;
-constexpr size_t kHoldsInASentence = 8;
-constexpr size_t kMaxHolds = 10'000;  // all of them go to every agent that they concern
 
 bool Closed(const ReplicaRow& row) {
   return row.fence.has_value() && row.fence->stage() != agent::v1::FENCE_STAGE_RETIRING;
@@ -308,147 +304,6 @@ absl::StatusOr<control::v1::ListEvictionsResponse> Core::Evictions(const control
     if (!request.dataset().empty() && FindStream(request.dataset()) == nullptr) return NoDataset(request.dataset());
     if (!request.site().empty()) BW_RETURN_IF_ERROR(CheckSite(request.site()));
   }
-  return response;
-}
-
-absl::StatusOr<control::v1::HoldResponse> Core::Hold(const std::string& who, const control::v1::HoldRequest& request,
-                                                     Rehearsal* dry) {
-  absl::MutexLock lock(&mutex_);
-  if (request.reason().empty() || request.reason().size() > kMaxReason) {
-    return absl::InvalidArgumentError("a hold needs a reason of at most 1000 bytes, for who finds it later");
-  }
-  if (state_.holds.size() >= kMaxHolds) return absl::ResourceExhaustedError("there are 10,000 holds; release some");
-  const Stream* stream = FindStream(request.dataset());
-  if (stream == nullptr) return NoDataset(request.dataset());
-  if (!request.site().empty()) BW_RETURN_IF_ERROR(CheckSite(request.site()));
-  if (request.number() != 0 && state_.versions[stream->id].count(request.number()) == 0) {
-    return absl::NotFoundError(absl::StrCat("dataset ", request.dataset(), " has no version ", request.number()));
-  }
-  if (dry != nullptr) {
-    dry->effects.push_back(absl::StrCat(
-        request.number() == 0 ? "every version" : absl::StrCat("version ", request.number()), " of ", stream->name,
-        request.site().empty() ? " at every site" : absl::StrCat(" at site ", request.site()), " is held"));
-    return control::v1::HoldResponse();
-  }
-  agent::v1::Hold hold;
-  hold.set_hold_id(random_->Bytes(8));
-  hold.set_dataset_id(stream->id.str());
-  hold.set_number(request.number());
-  hold.set_site(request.site());
-  hold.set_reason(request.reason());
-  hold.set_by(who);
-  rpc::ToProto(clock_->Now(), hold.mutable_since());
-  BW_RETURN_IF_ERROR(
-      Audit("hold-set", absl::StrCat(stream->name, "/", request.number()),
-            audit::Detail().Text("by", who).Text("hold", Hex(hold.hold_id())).Text("site", request.site())));
-  BW_RETURN_IF_ERROR(catalog_->PutHold(hold));
-  state_.holds[hold.hold_id()] = hold;
-  Event("hold-set", request.site(), stream->name, request.number(), absl::StrCat("by ", who));
-  PushAssignments();
-  control::v1::HoldResponse response;
-  *response.mutable_hold() = hold;
-  return response;
-}
-
-absl::StatusOr<control::v1::ListHoldsResponse> Core::Holds(const std::string& dataset) {
-  absl::MutexLock lock(&mutex_);
-  std::vector<control::v1::HeldDataset> held;
-  for (const auto& [id, hold] : state_.holds) {
-    auto of = DatasetId::From(hold.dataset_id());
-    control::v1::HeldDataset row;
-    row.set_dataset(of.ok() ? NameOf(*of) : "");
-    *row.mutable_hold() = hold;
-    if (!dataset.empty() && row.dataset() != dataset) continue;
-    // Another dataset has the name now.
-    const Stream* now = FindStream(row.dataset());
-    if (of.ok() && now != nullptr && now->id != *of) row.set_dataset(row.dataset() + " (deleted)");
-    held.push_back(std::move(row));
-  }
-  std::stable_sort(held.begin(), held.end(), [](const auto& a, const auto& b) {
-    if (a.dataset() != b.dataset()) return a.dataset() < b.dataset();
-    return rpc::FromProto(a.hold().since()) < rpc::FromProto(b.hold().since());
-  });
-  control::v1::ListHoldsResponse response;
-  for (auto& row : held) *response.add_holds() = std::move(row);
-  if (!dataset.empty() && held.empty() && FindStream(dataset) == nullptr) return NoDataset(dataset);
-  return response;
-}
-
-absl::StatusOr<control::v1::ReleaseResponse> Core::Release(const std::string& who,
-                                                           const control::v1::ReleaseRequest& request, Rehearsal* dry) {
-  absl::MutexLock lock(&mutex_);
-  if (!TakesTwo()) return ReleaseNow(who, request, dry);
-  // What somebody says yes to later are these holds, not those made since, nor those of another dataset of the name.
-  BW_ASSIGN_OR_RETURN(const std::vector<std::string> ids, HoldsOf(request));
-  control::v1::Proposal proposal;
-  proposal.mutable_release()->set_dataset(request.dataset());
-  std::vector<std::string> words;
-  for (const std::string& id : ids) {
-    proposal.mutable_release()->add_hold_ids(Hex(id));
-    words.push_back(absl::StrCat(Hex(id), " (", state_.holds.at(id).reason(), ")"));
-  }
-  const size_t more = words.size() > kHoldsInASentence ? words.size() - kHoldsInASentence : 0;
-  words.resize(words.size() - more);
-  control::v1::ReleaseResponse response;
-  BW_ASSIGN_OR_RETURN(
-      *response.mutable_proposal(),
-      Propose(who, std::move(proposal),
-              absl::StrCat("release hold", ids.size() == 1 ? " " : "s ", absl::StrJoin(words, ", "),
-                           more == 0 ? "" : absl::StrCat(" and ", more, " more"), " of ", request.dataset()),
-              dry));
-  return response;
-}
-
-absl::StatusOr<std::vector<std::string>> Core::HoldsOf(const control::v1::ReleaseRequest& request) const {
-  std::vector<std::string> ids, replaced;  // the latter of a dataset that had the name before
-  const std::set<std::string> asked(request.hold_ids().begin(), request.hold_ids().end());
-  const Stream* now = FindStream(request.dataset());
-  for (const auto& [id, hold] : state_.holds) {
-    auto of = DatasetId::From(hold.dataset_id());
-    if (!of.ok() || NameOf(*of) != request.dataset()) continue;
-    if (asked.empty() && now != nullptr && now->id != *of) {
-      replaced.push_back(Hex(id));
-      continue;
-    }
-    if (asked.empty() || asked.count(Hex(id)) != 0) ids.push_back(id);
-  }
-  if (!ids.empty()) return ids;
-  if (!asked.empty()) {
-    return absl::NotFoundError(absl::StrCat(request.dataset(), " has no hold ", absl::StrJoin(asked, ", ")));
-  }
-  return absl::NotFoundError(
-      absl::StrCat("no hold keeps a version of ", request.dataset(),
-                   replaced.empty() ? ""
-                                    : absl::StrCat("; of one of that name that was deleted there is ",
-                                                   absl::StrJoin(replaced, ", "), ", released only by --hold")));
-}
-
-absl::StatusOr<control::v1::ReleaseResponse> Core::ReleaseNow(const std::string& who,
-                                                              const control::v1::ReleaseRequest& request,
-                                                              Rehearsal* dry) {
-  BW_ASSIGN_OR_RETURN(const std::vector<std::string> ids, HoldsOf(request));
-  control::v1::ReleaseResponse response;
-  if (dry != nullptr) {
-    for (const std::string& id : ids) {
-      const agent::v1::Hold& hold = state_.holds[id];
-      dry->effects.push_back(
-          absl::StrCat("hold ", Hex(id), " of ", request.dataset(), " by ", hold.by(), " ends: ", hold.reason()));
-    }
-    return response;
-  }
-  for (const std::string& id : ids) {
-    const agent::v1::Hold hold = state_.holds[id];
-    auto of = DatasetId::From(hold.dataset_id());
-    const std::string name = of.ok() ? NameOf(*of) : "";
-    BW_RETURN_IF_ERROR(Audit("hold-released", absl::StrCat(name, "/", hold.number()),
-                             audit::Detail().Text("by", who).Text("hold", Hex(id))));
-    BW_RETURN_IF_ERROR(catalog_->RemoveHold(id));
-    state_.holds.erase(id);
-    Event("hold-released", hold.site(), name, hold.number(), absl::StrCat("by ", who));
-    response.set_released(response.released() + 1);
-  }
-  PushAssignments();
-  Wake();
   return response;
 }
 

@@ -24,17 +24,22 @@ constexpr absl::Duration kAskAgain = absl::Seconds(90);  // what was said is old
 
 void Core::PlanHomeDrops(const PlanInput& input) {
   std::map<DatasetId, HomeDropState> still;
+  std::map<std::string, std::vector<agent::v1::Hold>> kept_at;  // homes, which only they know of
   for (const PlannedDataset& dataset : input.datasets) {
     if (dataset.drop_after == 0 || sessions_.count(dataset.home_site) == 0) continue;
     std::set<VersionNumber> kept;
-    for (const auto& [id, hold] : state_.holds) {
-      if (hold.dataset_id() != dataset.id.view()) continue;
-      if (!hold.site().empty() && hold.site() != dataset.home_site) continue;
+    auto keep = [&](const agent::v1::Hold& hold) {
+      if (hold.dataset_id() != dataset.id.view()) return;
+      if (!hold.site().empty() && hold.site() != dataset.home_site) return;
       if (hold.number() != 0) kept.insert(hold.number());
       for (const PlannedVersion& version : dataset.versions) {
         if (hold.number() == 0) kept.insert(version.number);
       }
-    }
+    };
+    for (const auto& [id, hold] : state_.holds) keep(hold);
+    auto [own, fresh] = kept_at.try_emplace(dataset.home_site);
+    if (fresh) own->second = KeptAt(dataset.home_site);
+    for (const agent::v1::Hold& hold : own->second) keep(hold);
     if (auto pin = state_.pins.find({dataset.id, ""}); pin != state_.pins.end()) kept.insert(pin->second);
     std::set<std::string> heard;
     for (const auto& [site, numbers] : dataset.held) {

@@ -171,7 +171,10 @@ const control::v1::Proposal* Core::FindSame(const std::string& who, const contro
 absl::StatusOr<control::v1::Proposal> Core::Propose(const std::string& who, control::v1::Proposal proposal,
                                                     const std::string& what, Rehearsal* dry) {
   if (const control::v1::Proposal* same = FindSame(who, proposal); same != nullptr) {
-    if (dry != nullptr) dry->waits = "it waits for the approval of another policy-admin already: bailiwick approve";
+    if (dry != nullptr) {
+      dry->effects.push_back(what);
+      dry->waits = "it waits for the approval of another policy-admin already: bailiwick approve";
+    }
     return *same;
   }
   if (state_.proposals.size() >= kMaxProposals) {

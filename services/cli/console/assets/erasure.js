@@ -8,7 +8,8 @@ const person = (by) => h('span', { title: by }, by.split('/').pop());
 const KINDS = { repairing: 'fenced', 'last-copy': 'fenced', held: 'fenced', unjudged: 'blocked', erased: 'done', pending: 'behind', waiting: 'behind' };
 const stateOf = (word) => state(word.replace(/-/g, ' '), KINDS[word] || word);
 
-const held = (hold) => `${hold.number === 0 ? 'every version' : `version ${hold.number}`} ${hold.site === '' ? 'at every site' : `at ${hold.site}`}`;
+const where = (hold) => (hold.onlyAt.length ? `at ${hold.onlyAt.join(', ')}, known only there` : hold.site === '' ? 'at every site' : `at ${hold.site}`);
+const held = (hold) => `${hold.number === 0 ? 'every version' : `version ${hold.number}`} ${where(hold)}`;
 // Of one dataset, in sentences.
 export const holdsOf = (holds) =>
   holds.map((x) => h('p', { class: 'notice' }, `Held: ${held(x)}, by `, person(x.by), ' since ', when(x.since), `: ${x.reason}. `, h('small', {}, 'Neither retention nor law take it away; where the law forbids it, it is out of use.')));
