@@ -1,6 +1,7 @@
 """A real Prometheus (Debian's package) that scrapes what a test started."""
 import json
 import os
+import re
 import shutil
 import socket
 import urllib.error
@@ -27,6 +28,13 @@ def get(address, path, **headers):
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+def told(fleet, name):
+    """What the coordinator's page says of a metric without labels; None: nothing."""
+    address = json.loads(f.read(os.path.join(fleet.dir, "coordinator", "endpoints.json")))["metrics"]
+    found = re.search(rf"(?m)^{name} (\S+)$", get(address, "/metrics")[2])
+    return None if found is None else float(found.group(1))
 
 
 class Prometheus:

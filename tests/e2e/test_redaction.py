@@ -7,6 +7,7 @@ import unittest
 
 import fleet as f
 import wire as w
+from prometheus import told
 from test_signing import Signer
 
 PERMIT = """
@@ -19,6 +20,7 @@ spec:
 OVERRIDES = PERMIT + "  redaction: {overridesLocks: true, data: {matchLabels: {class: telemetry}}}\n"
 SITES = ("factory", "core", "cloud-us")
 VICTIM = "patients/4711-zq7x.json"
+WAITING = "bailiwick_coordinator_waiting_redactions"
 
 
 def redaction(fleet, order):
@@ -258,6 +260,7 @@ class Redaction(unittest.TestCase):
             self.assertEqual(redaction(fleet, order)["state"], "waiting")
             fleet.restart("coordinator")
             self.assertEqual(redaction(fleet, order)["state"], "waiting", "known after a restart")
+            self.assertEqual(told(fleet, WAITING), 1)
             self.assertTrue(self.holders(fleet, "core"), "nothing happens before the last signature")
             self.assertNotIn("redaction-ordered", fleet.audit("core"))
             self.assertNotEqual(eve.cli("redaction", "approve", order, "--yes", expect=None).code, f.OK)
@@ -281,6 +284,7 @@ class Redaction(unittest.TestCase):
             other = bob.cli("redaction", "approve", order, "--path", "patients/other.json", "--yes", expect=None)
             self.assertIn("in none of the paths", other.err)
             bob.cli("redaction", "approve", order, "--path", VICTIM, "--yes")
+            self.assertEqual(told(fleet, WAITING), 0)
             done(fleet, order, "core", "factory")
             self.gone(fleet, "signed", "core")
             self.assertIn("cannot be taken back", fleet.cli("withdraw", order, expect=None).err)

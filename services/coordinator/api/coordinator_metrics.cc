@@ -146,6 +146,8 @@ void CollectLaw(Core& core, Exposition* out) {
              info.pending_id().empty() ? 0 : 1);
   out->Gauge("bailiwick_coordinator_proposals", "Dangerous acts that wait for a second person.", {},
              core.Proposals().proposals_size());
+  out->Gauge("bailiwick_coordinator_waiting_redactions", "Redaction orders that wait for signatures.", {},
+             static_cast<double>(core.WaitingRedactions()));
 }
 
 void CollectAudit(const MetricSources& sources, Exposition* out) {

@@ -148,6 +148,7 @@ class Core {
   absl::StatusOr<control::v1::RedactResponse> Redact(const std::string& who, const control::v1::RedactRequest& request,
                                                      Rehearsal* dry = nullptr);
   absl::StatusOr<control::v1::ListRedactionsResponse> Redactions(const control::v1::ListRedactionsRequest& request);
+  size_t WaitingRedactions();  // how many of them are in state waiting
   absl::StatusOr<std::vector<control::v1::Event>> Events(const control::v1::EventsRequest& request);
 
  private:

@@ -1,6 +1,8 @@
 // Orders to redact: kept until enough of the policy root has signed, sent to every site that has a part in the dataset,
 // their receipts gathered. The coordinator can neither make an order nor change one; it sees digests and counts.
 #include <algorithm>
+#include <map>
+#include <set>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -115,7 +117,7 @@ std::string Core::Unordered(const RedactionRow& row) const {
 
 const RedactionRow* Core::FindWaiting(const rpc::RedactionOrder& order) const {
   for (const auto& [id, row] : state_.redactions) {
-    if (row.dataset != order.dataset_id || Unordered(row).empty()) continue;
+    if (row.dataset != order.dataset_id || !row.waits) continue;
     auto other = rpc::ReadRedaction(row.envelope);
     if (other.ok() && other->contents == order.contents && other->chunks == order.chunks) return &row;
   }
@@ -128,7 +130,7 @@ absl::Status Core::WithdrawRedaction(const std::string& who, const std::string& 
   if (row == state_.redactions.end()) {
     return absl::NotFoundError(absl::StrCat("there is no proposal ", id, "; see: bailiwick proposals"));
   }
-  if (Unordered(row->second).empty()) {
+  if (!row->second.waits) {  // also one whose signers left the root since
     return absl::FailedPreconditionError(
         absl::StrCat("the redaction order ", id, " was given to the sites; it cannot be taken back"));
   }
@@ -247,6 +249,32 @@ absl::StatusOr<control::v1::ListRedactionsResponse> Core::Redactions(
     return NoDataset(request.dataset());
   }
   return response;
+}
+
+// Asked at every scrape: each receipt is read once at most, and none while no order lacks a signature.
+size_t Core::WaitingRedactions() {
+  absl::MutexLock lock(&mutex_);
+  if (!bundle_.has_value()) return 0;
+  std::map<std::string, DatasetId> lacking;  // by order id
+  for (const auto& [id, row] : state_.redactions) {
+    if (!Unordered(row).empty()) lacking[id] = row.dataset;
+  }
+  if (lacking.empty()) return 0;
+  std::map<std::string, std::set<std::string>> done;  // sites by order id
+  for (const ReceiptRow& row : state_.receipts) {
+    agent::v1::ErasureReceipt receipt;
+    if (receipt.ParseFromString(row.envelope.payload)) done[receipt.order_id()].insert(row.site);
+  }
+  size_t waiting = 0;
+  for (const auto& [id, dataset] : lacking) {
+    // One that every site carried out before its signers left the root waits for nobody.
+    bool waits = done[id].empty();
+    for (auto it = state_.agents.begin(); !waits && it != state_.agents.end(); ++it) {
+      waits = done[id].count(it->first) == 0 && HasPart(it->first, dataset);
+    }
+    if (waits) ++waiting;
+  }
+  return waiting;
 }
 
 }  // namespace bailiwick::coordinator

@@ -32,6 +32,23 @@ class RedactTest : public CoreTest {
     order.issued_at = clock_.Now();
     return crypto::SignEnvelope(crypto::kRedactionType, rpc::EncodeRedaction(order), key);
   }
+  // From now on the root wants a second signature.
+  void WantTwo(const crypto::SigningKey& second) {
+    control::v1::ApplyRequest request = Request(kLaw);
+    const std::string before = config::EncodePolicyRoot({{policy_key_.public_key()}, 1});
+    const std::string next = config::EncodePolicyRoot({{policy_key_.public_key(), second.public_key()}, 2, 2});
+    resource::v1::PolicyBundle bundle;
+    ASSERT_TRUE(bundle.ParseFromString(request.bundle().payload()));
+    bundle.set_root(next);
+    crypto::Envelope law = crypto::SignEnvelope(crypto::kBundleType, bundle.SerializeAsString(), policy_key_);
+    crypto::Envelope root = crypto::SignEnvelope(crypto::kRootType, next, policy_key_);
+    for (crypto::Envelope* envelope : {&law, &root}) crypto::AddSignature(*envelope, second);
+    rpc::ToProto(law, request.mutable_bundle());
+    rpc::ToProto(crypto::Envelope{std::string(crypto::kRootType), before, {}}, request.add_roots());
+    rpc::ToProto(root, request.add_roots());
+    const absl::Status applied = Apply(request);
+    ASSERT_TRUE(applied.ok()) << applied;
+  }
   absl::Status Redact(const crypto::Envelope& envelope) {
     control::v1::RedactRequest request;
     rpc::ToProto(envelope, request.mutable_order());
@@ -101,6 +118,29 @@ TEST_F(RedactTest, ToldToWhoHasAPartUntilEachHasAReceipt) {
   core_->Reconcile();
   EXPECT_EQ(States().at("factory"), "done");
   EXPECT_EQ(States().at("core"), "unconfirmed");
+}
+
+TEST_F(RedactTest, AnOrderThatLacksASignatureIsCountedUntilItHasIt) {
+  EXPECT_EQ(core_->WaitingRedactions(), 0u);
+  ASSERT_TRUE(Redact(Order(policy_key_)).ok());
+  EXPECT_EQ(core_->WaitingRedactions(), 0u) << "one signature is enough";
+  SayReceipt("factory");
+  const crypto::SigningKey second = *crypto::SigningKey::Generate();
+  WantTwo(second);
+  EXPECT_EQ(All()[0].state(), "waiting");
+  EXPECT_EQ(core_->WaitingRedactions(), 1u) << "core has not erased it yet";
+  SayReceipt("core");
+  EXPECT_EQ(All()[0].state(), "done");
+  EXPECT_EQ(core_->WaitingRedactions(), 0u) << "every site has carried it out";
+  const std::string id(16, 'p');
+  crypto::Envelope order = Order(policy_key_, id);
+  ASSERT_TRUE(Redact(order).ok());
+  EXPECT_EQ(core_->WaitingRedactions(), 1u);
+  Restart();
+  EXPECT_EQ(core_->WaitingRedactions(), 1u) << "known after a restart";
+  crypto::AddSignature(order, second);
+  ASSERT_TRUE(Redact(order).ok());
+  EXPECT_EQ(core_->WaitingRedactions(), 0u);
 }
 
 }  // namespace
