@@ -194,7 +194,7 @@ SCHEMAS = {
     "redaction verify": doc(order=HEX, verified=FLAG, sites=rows(obj(site=TEXT, verified=FLAG, verdict=TEXT))),
     "site approve": either(doc(approved=rows(TEXT), pending=TEXT), TRIED),
     "site join-token": either(doc(site=TEXT, join=TEXT, coordinator=TEXT, token=TEXT, caSha256=HEX, policyRootSha256=HEX), TRIED),
-    "status": doc(trustDomain=TEXT, build=TEXT, policyRevision=COUNT, sites=rows(SITE_STATE), datasets=rows(DATASET_STATE)),
+    "status": doc(trustDomain=TEXT, build=TEXT, policyRevision=COUNT, policyExpires=TIME, sites=rows(SITE_STATE), datasets=rows(DATASET_STATE)),
     "transfer list": doc(transfers=rows(TRANSFER)),
     "transfer watch": doc(transfer=TRANSFER),
     "version": doc(build=TEXT),

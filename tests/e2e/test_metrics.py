@@ -155,6 +155,8 @@ class Metrics(f.FleetTest):
         pair = dict(dataset=self.DATASET, site="core")
         self.assertEqual(self.value("coordinator", "bailiwick_coordinator_replica_lag_seconds", **pair), 0)
         self.assertEqual(self.value("coordinator", "bailiwick_coordinator_replica_rpo_seconds", **pair), 3600)
+        issued, ends = (self.value("coordinator", f"bailiwick_coordinator_policy_{what}_timestamp_seconds") for what in ("issued", "expiry"))
+        self.assertAlmostEqual(ends - issued, 365 * 86400, delta=1)
         self.assertGreaterEqual(self.value("coordinator", "bailiwick_grpc_server_handled_total",
                                            service="bailiwick.control.v1.Control", method="Apply", code="OK"), 1)
 

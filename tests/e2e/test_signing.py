@@ -213,9 +213,18 @@ class Age(f.FleetTest):
         why = f.wait_until(lambda: (lambda r: r if "policy refresh" in r.text else None)(
             self.fleet.cli("why", "ended", "core", expect=None)), what="why names the end of the law")
         self.assertIn("came to its end", why.text)
+        law, = [row for row in self.fleet.json("doctor", expect=None)["checks"] if row["name"] == "law"]
+        self.assertEqual(law["result"], "fail", law)
+        self.assertIn("came to its end", law["found"])
+        self.assertIn("policy refresh", law["remedy"])
         self.assertEqual(f.contains(self.fleet.replica("core", "ended"), b"odd 1"), [])
         self.fleet.cli("policy", "refresh", "--max-age", "365d")
         self.fleet.wait_version("ended", 1, "core")
+        until = self.fleet.json("status")["policyExpires"]
+        self.assertIn(f"good until {until}", self.fleet.cli("status").out)
+        law, = [row for row in self.fleet.json("doctor", expect=None)["checks"] if row["name"] == "law"]
+        self.assertEqual(law["result"], "ok", law)
+        self.assertIn(f"good until {until}", law["found"])
 
 
 if __name__ == "__main__":

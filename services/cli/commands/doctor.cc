@@ -17,6 +17,9 @@ namespace {
 constexpr absl::Duration kCallTimeout = absl::Seconds(10);
 constexpr size_t kMaxAgents = 20;  // that nobody named: each may take seconds
 constexpr uint64_t kRoomForLogin = 4 << 20;
+// So much must be left of a law's maxAge, the smaller of both; the alert BailiwickPolicySignatureOld goes by the same.
+constexpr absl::Duration kLawLeft = absl::Hours(24 * 30);
+constexpr double kLawLeftPart = 0.1;
 
 constexpr const char* kLogIn =
     "have a policy-admin make a login string (bailiwick login-token NAME) and run: bailiwick login --replace";
@@ -44,6 +47,25 @@ void CheckIdentity(doctor::Report& report, const Context& context) {
   for (const std::string& key : context.policy_keys) doctor::CheckKeyFile(report, "policy", key);
 }
 
+// A law that is verified: whether it is soon to end.
+void CheckLaw(doctor::Report& report, const config::Bundle& bundle, absl::Time now) {
+  constexpr const char* kSignAnew =
+      "have it signed anew, by as many as the policy root asks for: bailiwick policy refresh";
+  const absl::Time expires = bundle.world.expires;
+  std::string found = absl::StrCat("revision ", bundle.world.revision, ", signed by the root that this context pins");
+  if (expires == absl::InfiniteFuture()) return report.Ok("law", found);
+  const std::string until = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", expires, absl::UTCTimeZone());
+  if (now >= expires) {
+    return report.Fail(
+        "law", absl::StrCat("revision ", bundle.world.revision, " came to its end at ", until, ": nothing flows"),
+        kSignAnew);
+  }
+  absl::StrAppend(&found, ", good until ", until);
+  const absl::Duration life = expires - rpc::FromProto(bundle.message.issued_at());
+  if (expires - now < std::min(kLawLeft, life * kLawLeftPart)) return report.Warn("law", found, kSignAnew);
+  report.Ok("law", found);
+}
+
 // What the coordinator says of itself; false: nothing.
 bool CheckCoordinator(doctor::Report& report, Admin& admin) {
   if (!doctor::CheckReach(report, "coordinator", admin.proxy().FirstHop(admin.context().coordinator))) return false;
@@ -65,7 +87,7 @@ bool CheckCoordinator(doctor::Report& report, Admin& admin) {
   } else if (bundle->world.revision == 0) {
     report.Warn("law", "none yet, so nothing may flow", "bailiwick apply -f FILE");
   } else {
-    report.Ok("law", absl::StrCat("revision ", bundle->world.revision, ", signed by the root that this context pins"));
+    CheckLaw(report, *bundle, clock->Now());
   }
   return true;
 }

@@ -58,6 +58,7 @@ Fields FieldsOf(const Overview& o) {
   return Fields{{"trustDomain", Text(o.info.trust_domain())},
                 {"build", Text(o.info.build())},
                 {"policyRevision", Number(o.info.policy_revision())},
+                {"policyExpires", Text(TimeText(o.info.policy_expires()))},
                 {"sites", List(std::move(site_rows))},
                 {"datasets", List(std::move(dataset_rows))}};
 }
@@ -83,7 +84,9 @@ absl::Status Status(const Globals& globals) {
   control::v1::ListReplicasResponse replicas;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().ListReplicas(Admin::Call().get(), {}, &replicas)));
   std::cout << "coordinator " << admin->context().coordinator << ", trust domain " << info.trust_domain()
-            << ", policy revision " << info.policy_revision() << "\n\n";
+            << ", policy revision " << info.policy_revision();
+  if (info.has_policy_expires()) std::cout << ", good until " << TimeText(info.policy_expires());
+  std::cout << "\n\n";
   std::vector<std::vector<std::string>> rows;
   const absl::Time now = os::Clock::System()->Now();
   for (const auto& [name, s] : states.sites) {

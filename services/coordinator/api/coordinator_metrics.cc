@@ -136,6 +136,11 @@ void CollectLaw(Core& core, Exposition* out) {
   const control::v1::GetInfoResponse info = core.Info();
   out->Gauge("bailiwick_coordinator_policy_revision", "Revision of the signed policy in force, 0 without one.", {},
              static_cast<double>(info.policy_revision()));
+  if (info.has_policy_expires()) {
+    out->Gauge("bailiwick_coordinator_policy_expiry_timestamp_seconds",
+               "When the policy in force comes to its end: nothing flows from then on.", {},
+               Seconds(info.policy_expires()));
+  }
   control::v1::ListPoliciesRequest newest;
   newest.set_limit(1);
   if (auto policies = core.Policies(newest); policies.ok() && policies->policies_size() != 0) {

@@ -63,6 +63,20 @@ spec: {tier: guardrail, rules: [{id: a, effect: permit, to: {in: [eu]}}]}
   EXPECT_TRUE(Apply(kGuardrail).ok());
 }
 
+TEST_F(ApplyTest, TheEndOfTheLawIsTold) {
+  EXPECT_FALSE(core_->Info().has_policy_expires()) << "there is no law";
+  ASSERT_TRUE(Apply(kLaw).ok());
+  EXPECT_FALSE(core_->Info().has_policy_expires()) << "it has no maxAge";
+  control::v1::ApplyRequest request;
+  request.set_expected_generation(core_->Info().generation());
+  auto bundle = BundleOf(Catalogued(), core_->Info().policy_revision() + 1);
+  bundle.mutable_max_age()->set_seconds(7200);
+  *request.mutable_bundle() = Signed(crypto::kBundleType, bundle);
+  ASSERT_TRUE(Apply(request).ok());
+  Restart();
+  EXPECT_EQ(core_->Info().policy_expires().seconds(), bundle.issued_at().seconds() + 7200);
+}
+
 TEST_F(ApplyTest, SomebodyWasFaster) {
   const control::v1::ApplyRequest early = Request(kLaw);
   ASSERT_TRUE(Apply(kLaw).ok());

@@ -28,6 +28,9 @@ control::v1::GetInfoResponse Core::Info() {
   if (bundle_.has_value()) {
     info.set_policy_revision(bundle_->world.revision);
     info.set_policy_digest(bundle_->world.digest);
+    if (bundle_->world.expires < absl::InfiniteFuture()) {
+      rpc::ToProto(bundle_->world.expires, info.mutable_policy_expires());
+    }
   }
   info.set_grant_ed25519(grant_key_->public_key());
   info.set_timestamp_ed25519(timestamp_key_->public_key());
