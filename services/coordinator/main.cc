@@ -1,4 +1,4 @@
-// bailiwick-coordinator: init, serve, check-config, doctor. Wiring only.
+// bailiwick-coordinator: init, serve, new-audit-log, check-config, doctor. Wiring only.
 #include <grpcpp/grpcpp.h>
 
 #include <CLI/CLI.hpp>
@@ -29,6 +29,7 @@
 #include "common/telemetry/log.h"
 #include "services/coordinator/api/control_service.h"
 #include "services/coordinator/api/coordinator_metrics.h"
+#include "services/coordinator/audit/new_log.h"
 #include "services/coordinator/ca/keeper.h"
 #include "services/coordinator/core/core.h"
 #include "services/coordinator/core/keys.h"
@@ -66,6 +67,8 @@ absl::StatusOr<Served> Listen(const std::string& address, const std::shared_ptr<
   return served;
 }
 
+std::string AuditName(const Keys& keys) { return absl::StrCat(keys.trust_domain, "/coordinator"); }
+
 absl::Status Serve(const ServeSettings& settings) {
   telemetry::Format format;
   telemetry::Level level;
@@ -86,11 +89,12 @@ absl::Status Serve(const ServeSettings& settings) {
   }
   BW_ASSIGN_OR_RETURN(Keys keys, LoadKeys(files, settings.data_dir));
   BW_ASSIGN_OR_RETURN(Authority::Options authority_options, AuthorityOptions(settings));
+  BW_RETURN_IF_ERROR(FinishNewLog(files, settings.data_dir));
   BW_ASSIGN_OR_RETURN(auto audit,
                       audit::Log::Open(files, clock, os::Random::System(), os::JoinPath(settings.data_dir, "audit")));
   // The timestamp key says what holds at a time, and the signed law names it: so whoever trusts the law can check the
   // log.
-  BW_RETURN_IF_ERROR(audit->SignAs(absl::StrCat(keys.trust_domain, "/coordinator"), *keys.timestamp_key));
+  BW_RETURN_IF_ERROR(audit->SignAs(AuditName(keys), *keys.timestamp_key));
   // A disk without space is no reason to let certificates end.
   const RecordIdentity record = [&audit](const std::string& kind, const std::string& subject,
                                          const std::string& detail) {
@@ -212,6 +216,26 @@ absl::Status Serve(const ServeSettings& settings) {
   return absl::OkStatus();
 }
 
+absl::Status BeginAuditLog(const std::string& data_dir, const std::string& reason, bool dry_run) {
+  os::Files* files = os::Files::System();
+  BW_RETURN_IF_ERROR(CheckFormat(files, data_dir));
+  BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(data_dir, "lock")));
+  if (dry_run) {
+    BW_ASSIGN_OR_RETURN(const audit::Checkpoint ends, LogToEnd(files, data_dir));
+    cli::SayTried(std::cout, {absl::StrCat("the audit log ", ends.origin, " of ", ends.size,
+                                           " signed records ends, and is kept in ", data_dir),
+                              "another begins there, with a record that names it"});
+    return absl::OkStatus();
+  }
+  BW_ASSIGN_OR_RETURN(const Keys keys, LoadKeys(files, data_dir));
+  BW_ASSIGN_OR_RETURN(const NewLog begun, BeginNewLog(files, os::Clock::System(), os::Random::System(), data_dir,
+                                                      AuditName(keys), *keys.timestamp_key, reason));
+  std::cout << "the audit log is " << begun.now.origin << "; the one before, " << begun.before.origin << " of "
+            << begun.before.size << " records, is in " << begun.kept
+            << "\nfor the new one auditors need a new trust file: bailiwick audit trust\n";
+  return absl::OkStatus();
+}
+
 int Report(const absl::Status& status) {
   if (!status.ok()) std::cerr << "bailiwick-coordinator: " << std::string(status.message()) << "\n";
   return ExitCode(status);
@@ -271,6 +295,18 @@ int Main(int argc, char** argv) {
       "Exit code 0: nothing fails; 6: all that fails is out of reach from here; 1: something else fails.\n"
       "Example:\n  bailiwick-coordinator doctor");
 
+  std::string reason;
+  auto* new_log = app.add_subcommand(
+      "new-audit-log", "end the coordinator's audit log, which witnesses dispute, and begin another that names it");
+  new_log->add_option("--data-dir", data_dir, "directory of the coordinator, which does not serve meanwhile")
+      ->required();
+  new_log->add_option("--reason", reason, "why, for the auditor: it becomes a record of the new log")->required();
+  cli::AddDryRun(new_log, &dry_run);
+  new_log->footer(
+      "The old log stays where it is told, whole: keep it. Agents record the change in their own logs.\n"
+      "Example:\n  bailiwick-coordinator new-audit-log --data-dir /var/lib/bailiwick-coordinator --reason 'put back "
+      "the backup of May 3'");
+
   config::ServiceCommands shared(&app, &table, kConfigFile, [&settings] { return CheckSettings(settings); });
   try {
     app.parse(argc, argv);
@@ -309,6 +345,7 @@ int Main(int argc, char** argv) {
     }
     return Report(made);
   }
+  if (*new_log) return Report(BeginAuditLog(data_dir, reason, dry_run));
   if (auto done = shared.Run(); done.has_value()) return Report(*done);
   if (*doctor) {
     if (examined_file.empty() && examined.data_dir.empty()) examined_file = kConfigFile;

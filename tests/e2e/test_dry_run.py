@@ -163,6 +163,8 @@ class DryRun(f.FleetTest):
         init = (f.COORDINATOR, "init", "--data-dir", new, "--trust-domain", "acme.example", "--admin-dir", admin)
         tried(*init, says=r"dry run: nothing was changed(?s:.*)a CA of its own is in .*/new\n")
         tried(*init[:5], "Not A Domain", *init[6:], says="Not A Domain", code=f.USAGE)
+        tried(f.COORDINATOR, "new-audit-log", "--data-dir", os.path.join(self.fleet.dir, "coordinator"), "--reason", "x", says="lock", code=f.CONFLICT)
+        tried(f.COORDINATOR, "new-audit-log", "--data-dir", new, "--reason", "x", says="no coordinator", code=f.NOT_FOUND)
         join = self.fleet.json("site", "join-token", "core")["join"]
         tried(f.AGENT, "join", "--data-dir", new, "--join", join, says=r"coordinator that it pins answers(?s:.*)an agent is made in .*/new\n")
         tried(f.AGENT, "join", "--data-dir", new, "--join", "bwj1.x", says="bailiwick-agent: ", code=f.USAGE)
