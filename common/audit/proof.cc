@@ -102,6 +102,7 @@ absl::StatusOr<Verdict> VerifyProof(std::string_view text, const Trust& trust) {
       VerifyInclusion(proof.sequence, verdict.size, LeafHash(*entry), proof.hashes, newest->checkpoint.root);
   if (!included.ok()) return tampered(included);
   verdict.witnesses = trust.Witnesses(newest->note);
+  verdict.witnessed_at = trust.WitnessedAt(newest->note);
   if (const std::vector<std::string> altered = trust.Altered(newest->note); !altered.empty()) {
     return tampered(absl::DataLossError(absl::StrCat("the signature of ", altered[0], " was changed")));
   }

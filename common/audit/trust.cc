@@ -128,6 +128,15 @@ std::vector<std::string> Trust::Witnesses(const Note& note) const {
   return out;
 }
 
+std::optional<absl::Time> Trust::WitnessedAt(const Note& note) const {
+  std::optional<absl::Time> last;
+  for (const auto& [name, key] : witnesses_) {
+    const std::optional<absl::Time> at = SignedBy(note, key);
+    if (at.has_value() && (!last.has_value() || *at > *last)) last = at;
+  }
+  return last;
+}
+
 std::vector<std::string> Trust::Altered(const Note& note) const {
   std::vector<std::string> out;
   for (const NoteSignature& s : note.signatures) {

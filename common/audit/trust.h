@@ -9,6 +9,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,7 @@ class Trust {
   bool wants_witnesses() const { return quorum_ != "none"; }
   // Names of the witnesses that signed, and whether they are the quorum.
   std::vector<std::string> Witnesses(const Note& note) const;
+  std::optional<absl::Time> WitnessedAt(const Note& note) const;  // when the last of them did; nothing: none has
   bool Suffices(const std::vector<std::string>& witnesses) const;
   // Names of the witnesses whose signature on the note was changed: it is in their name and by their key, but false; or
   // true, but not under their name; or of a time that no witness can have said. (A signature by a key that is not

@@ -14,6 +14,7 @@
 #include "common/audit/lines.h"
 #include "common/audit/log.h"
 #include "common/audit/merkle.h"
+#include "common/audit/record.h"
 #include "common/audit/tiles.h"
 #include "common/base/status.h"
 
@@ -131,10 +132,22 @@ class Verifier {
         ++seen_;
         if (cosigned_.has_value() && cosigned_->checkpoint.size == seen_) root_then_ = peaks_.Root();
       }
+      LookAtTail(n * kTileWidth + i, entries[i]);
       BW_RETURN_IF_ERROR(Push(0, hash));
       BW_RETURN_IF_ERROR(CheckRecord(n * kTileWidth + i, entries[i]));
     }
     return absl::OkStatus();
+  }
+
+  // Of what no witness has signed: whether one has refused to. An entry that is none of ours is found by its hash.
+  void LookAtTail(uint64_t sequence, std::string_view entry) {
+    const bool newest = sequence + 1 == verdict_.size;
+    if (!newest && (!cosigned_.has_value() || sequence < cosigned_->checkpoint.size || disputed_.has_value())) return;
+    absl::StatusOr<Entry> decoded = DecodeEntry(entry);
+    if (!decoded.ok()) return;
+    if (newest) verdict_.newest_at = decoded->at;
+    const bool unseen = cosigned_.has_value() && sequence >= cosigned_->checkpoint.size;
+    if (unseen && !disputed_.has_value() && decoded->kind == kDisputeKind) disputed_ = sequence;
   }
 
   absl::Status SkipRecords(uint64_t first, uint64_t count) {
@@ -306,6 +319,7 @@ class Verifier {
     if (options_.any_signer) return;
     if (cosigned_.has_value()) {
       verdict_.witnesses = trust_.Witnesses(cosigned_->note);
+      verdict_.witnessed_at = trust_.WitnessedAt(cosigned_->note);
       for (const std::string& name : trust_.Altered(cosigned_->note)) {
         Problem(Finding::kTampered, absl::StrCat(Path("witnessed"), ": the signature of ", name, " was changed"));
       }
@@ -317,7 +331,19 @@ class Verifier {
                                          : "no witness has signed a checkpoint of this log");
     } else if (cosigned_.has_value() && root_then_.has_value()) {
       verdict_.witnessed = cosigned_->checkpoint.size;
+      CheckDispute();
     }
+  }
+
+  void CheckDispute() {
+    if (!trust_.wants_witnesses() || !disputed_.has_value()) return;
+    if (!verdict_.newest_at.has_value() || !verdict_.witnessed_at.has_value()) return;
+    const absl::Duration waited = *verdict_.newest_at - *verdict_.witnessed_at;
+    if (waited <= kMaxDisputed) return;
+    Problem(Finding::kUnwitnessed,
+            absl::StrCat("the records after the first ", verdict_.witnessed, " have waited ",
+                         absl::FormatDuration(absl::Trunc(waited, absl::Seconds(1))), " for a witness, and record ",
+                         *disputed_, " says that one disputes this log"));
   }
 
   os::Files* const files_;
@@ -329,6 +355,7 @@ class Verifier {
   std::optional<SignedCheckpoint> last_, cosigned_;
   std::optional<Digest> root_then_;  // of as many records as the witnesses saw
   Peaks peaks_;
+  std::optional<uint64_t> disputed_;  // the first record after those that says that a witness disputes the log
   uint64_t seen_ = 0;    // entries without a gap
   uint64_t resume_ = 0;  // the first record whose file may be read again
   std::vector<Level> levels_;

@@ -5,10 +5,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/audit/trust.h"
 #include "common/os/files.h"
 
@@ -31,8 +33,16 @@ struct Verdict {
   uint64_t payload_missing = 0;   // records of which there is only the commitment
   uint64_t witnessed = 0;         // records that the newest sufficiently witnessed checkpoint covers
   std::vector<std::string> witnesses;
+  std::optional<absl::Time> witnessed_at;  // when the last of them signed it
+  std::optional<absl::Time> newest_at;     // of the records that the log's own checkpoint covers
   uint64_t before = 0;  // records of before.log
 };
+
+// Witnesses who are away say nothing against a log. But the coordinator's records that one disputes it: what it wrote
+// after the last witnessed checkpoint may then wait so long, by the times of its records, and counts as unwitnessed
+// from then on.
+inline constexpr char kDisputeKind[] = "coordinator-log-disputed";
+inline constexpr absl::Duration kMaxDisputed = absl::Minutes(15);
 
 struct VerifyOptions {
   bool commitments_only = false;  // records that are kept elsewhere are not missed

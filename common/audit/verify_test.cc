@@ -159,6 +159,48 @@ TEST_F(VerifyTest, WitnessesAreCountedAndASecondHistoryIsFound) {
   EXPECT_NE(verdict.problems[0].find("another history"), std::string::npos) << verdict.problems[0];
 }
 
+TEST_F(VerifyTest, WhatADisputedLogSaysMustBeWitnessedInTime) {
+  const NoteKey witness = {"w.example", NoteKey::Type::kCosigner, Key('w').public_key()};
+  const std::string quorum = "witness w " + witness.ToVkey() + "\nquorum w\n";
+  auto log = Fill(3);
+  const auto sign = [&](const std::string& kind) {
+    ASSERT_TRUE(log->Append(kind, "site/core", "{}").ok());
+    ASSERT_TRUE(log->Sign().ok());
+  };
+  const auto cosign = [&] {
+    Note note = *Note::Parse(log->checkpoint());
+    note.signatures.push_back(Cosign(note.text, "w.example", Key('w'), clock_.Now()));
+    ASSERT_TRUE(log->PutWitnessed(note).ok());
+  };
+  sign(kDisputeKind);
+  cosign();
+  const absl::Time seen = absl::FromUnixSeconds(absl::ToUnixSeconds(clock_.Now()));
+  clock_.Advance(absl::Hours(100));
+  sign("policy-applied");
+  Verdict verdict = Verified(Believe(quorum));
+  EXPECT_EQ(verdict.finding, Finding::kTrue) << "that the witness is away is no dispute, and the old one has ended";
+  EXPECT_EQ(verdict.witnessed_at, seen);
+  EXPECT_EQ(verdict.newest_at, clock_.Now());
+
+  cosign();
+  sign(kDisputeKind);
+  clock_.Advance(kMaxDisputed - absl::Minutes(1));
+  sign("policy-applied");
+  EXPECT_EQ(Verified(Believe(quorum)).finding, Finding::kTrue) << "not for so long";
+  clock_.Advance(absl::Minutes(2));
+  sign("policy-applied");
+  verdict = Verified(Believe(quorum));
+  EXPECT_EQ(verdict.finding, Finding::kUnwitnessed);
+  ASSERT_EQ(verdict.problems.size(), 1u);
+  EXPECT_NE(verdict.problems[0].find("the first 6 have waited 16m"), std::string::npos) << verdict.problems[0];
+  EXPECT_NE(verdict.problems[0].find("record 6 says"), std::string::npos) << verdict.problems[0];
+  EXPECT_EQ(Verified(Believe("witness w " + witness.ToVkey() + "\nquorum none\n")).finding, Finding::kTrue)
+      << "who asks for no witness";
+  ASSERT_TRUE(files_->RemoveTree(path_ + "/payload").ok());
+  EXPECT_EQ(Verified(Believe(quorum), files_, {.commitments_only = true}).finding, Finding::kUnwitnessed)
+      << "the commitments tell it as well";
+}
+
 TEST_F(VerifyTest, AnyByteOfAWitnesssSignatureMattersEvenWhereNoQuorumAsksForIt) {
   const NoteKey witness = {"w.example", NoteKey::Type::kCosigner, Key('w').public_key()};
   const std::string witnesses = "witness w " + witness.ToVkey() + "\n";

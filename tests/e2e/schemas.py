@@ -80,7 +80,7 @@ AGENT = obj(site=TEXT, identity=TEXT, state=one_of("revoked", "expired", "unappr
             recoveriesLeft=COUNT, newcomerKey=HEX, revokedAt=TIME, revokedBy=TEXT, revokedReason=TEXT)
 RECORD = obj(id=TEXT, sequence=COUNT, at=MOMENT, kind=TEXT, subject=TEXT, detail=ANYTHING)
 FINDING = one_of("true", "tampered", "incomplete", "unwitnessed")
-VERDICT = doc(finding=FINDING, log=TEXT, records=COUNT, witnessed=COUNT, unsigned=COUNT,
+VERDICT = doc(finding=FINDING, log=TEXT, records=COUNT, witnessed=COUNT, witnessedAt=TIME, unsigned=COUNT,
               payloadMissing=COUNT, before=COUNT, witnesses=rows(TEXT), problems=rows(TEXT))
 RULE_RESULT = obj(rule=TEXT, effect=one_of("permit", "forbid"), guardrail=FLAG, applies=FLAG, error=FLAG, failing=TEXT)
 EXPLAINED = obj(action=one_of("transfer", "reside", "transit", "relabel"), permitted=FLAG, reason=TEXT, rule=TEXT, basis=TEXT,

@@ -7,11 +7,13 @@ import subprocess
 import unittest
 
 import fleet as f
+from prometheus import told
 
 TAMPERED, INCOMPLETE, UNWITNESSED = 10, 11, 12
 ONLY_EU = (f.LAW, f.replication_yaml())
 CHECK = os.path.join(f.BIN, "..", "tlog-check-e2e")
 PATIENCE = 120
+DISPUTED = "bailiwick_coordinator_audit_disputed"
 
 
 def build_check():
@@ -283,6 +285,59 @@ class Histories(unittest.TestCase):
             out = fleet.path("forked")
             fleet.cli("audit", "export", "--out", out)
             fleet.cli("audit", "consistency", seen, out, "--trust", fleet.path("trust"), expect=TAMPERED)
+            self.is_shown(fleet)
+            fleet.restart("coordinator")
+            f.wait_until(lambda: told(fleet, DISPUTED) == 2, timeout=PATIENCE, what="both dispute it anew after a restart")
+            self.is_shown(fleet)
+            self.begins_anew(fleet)
+
+    def is_shown(self, fleet):
+        """A log that two sites dispute, to whoever looks at it."""
+        logs = fleet.json("audit", "logs")["logs"]
+        self.assertRegex(logs[0]["problem"], r"^not cosigned since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ: disputed by cloud-us, core \(the coordinator's audit log ")
+        self.assertEqual([log["problem"] for log in logs[1:]], ["", ""], "those of the sites are true")
+        self.assertIn("disputed by cloud-us, core", fleet.cli("audit", "logs").out)
+        self.assertEqual(told(fleet, DISPUTED), 2)
+        row, = [row for row in fleet.json("doctor", expect=f.FAILED)["checks"] if row["name"].startswith("audit log")]
+        self.assertEqual((row["name"], row["result"]), ("audit log coordinator", "fail"), row)
+        self.assertIn("new-audit-log", row["remedy"])
+        report = fleet.json("audit", "report", "--transfers", expect=UNWITNESSED)
+        self.assertRegex(" ".join(report["notes"]), "the log of the coordinator is not cosigned since .*: disputed by")
+        verdict = fleet.json("audit", "verify", self.export(fleet), "--trust", fleet.path("trust"))
+        self.assertEqual(verdict["finding"], "true", "so far: it may wait a while for a witness")
+        self.assertIn(f"not cosigned since {verdict['witnessedAt']}", logs[0]["problem"])
+        self.assertIn(f" at {verdict['witnessedAt']}", fleet.cli("audit", "verify", fleet.path("export"), "--trust", fleet.path("trust")).out)
+
+    def begins_anew(self, fleet):
+        """The way on: a log that names the one that is disputed."""
+        data = os.path.join(fleet.dir, "coordinator")
+        logs = lambda: {log["log"]: log for log in fleet.json("audit", "logs")["logs"]}
+        ends = logs()["coordinator"]["origin"]
+        begin = lambda *more: f.run([f.COORDINATOR, "new-audit-log", "--data-dir", data, "--reason", "put back the copy", *more])
+        self.assertEqual(begin().code, f.CONFLICT, "not while it serves")
+        fleet.dev("stop", "coordinator")
+        names = sorted(os.listdir(data))
+        tried = begin("--dry-run")
+        self.assertEqual(tried.code, f.OK, tried)
+        self.assertIn(ends, tried.out)
+        self.assertEqual(sorted(os.listdir(data)), names)
+        made = begin()
+        self.assertEqual(made.code, f.OK, made)
+        fleet.dev("start", "coordinator")
+        f.wait_until(lambda: len(logs()["coordinator"]["cosignedBy"]) == 2, timeout=PATIENCE, what="both cosign the new one")
+        self.assertNotEqual(logs()["coordinator"]["origin"], ends)
+        self.assertEqual(logs()["coordinator"]["problem"], "")
+        self.assertEqual(told(fleet, DISPUTED), 0)
+        names_it, = fleet.json("audit", "list", "--kind", "log-begun-anew")["records"]
+        self.assertEqual((names_it["detail"]["log"], names_it["detail"]["reason"]), (ends, "put back the copy"))
+        for site in ("core", "cloud-us"):
+            replaced, = fleet.json("audit", "list", "--site", site, "--kind", "coordinator-log-replaced")["records"]
+            self.assertEqual(replaced["detail"]["before"], ends)
+        kept, = [name for name in os.listdir(data) if name.startswith("audit-before-")]
+        fleet.cli("audit", "verify", os.path.join(data, kept), "--trust", fleet.path("trust"))
+        fleet.cli("audit", "verify", self.export(fleet), "--trust", fleet.path("trust"), expect=f.USAGE)   # it knows no such log
+        fleet.cli("audit", "trust", "--out", fleet.path("trust-anew"))
+        fleet.cli("audit", "verify", self.export(fleet), "--trust", fleet.path("trust-anew"))
 
     def export(self, fleet):
         out = fleet.path("export")

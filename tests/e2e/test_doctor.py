@@ -89,7 +89,7 @@ class Doctor(f.FleetTest):
         rows = self.cli()
         self.assertLessEqual(set(machine), set(rows))
         for check in ("context", "owner", "disk", "open files", "certificate", "key certificate", "key policy", "dns coordinator", "tcp coordinator",
-                      "tls coordinator", "clock", "version coordinator", "law", *(f"{what} {site}" for site in ("core", "factory")
+                      "tls coordinator", "clock", "version coordinator", "law", "audit logs", *(f"{what} {site}" for site in ("core", "factory")
                                                                                 for what in ("agent", "dns agent", "tcp agent", "tls agent", "version agent"))):
             self.assertFound(rows, check, "ok")
         f.wait_until(lambda: "connected" in self.agent(code=None)["agent"]["found"], what="the agent says so")

@@ -200,6 +200,7 @@ absl::Status Law::Load() {
   }
   BW_RETURN_IF_ERROR(opened);
   floor_ = {draft.snapshot->world.revision, draft.snapshot->world.digest};
+  BW_RETURN_IF_ERROR(NoteDigest(draft.snapshot->world));
   records_ = std::move(draft.records);
   trust_ = draft.trust;
   {
@@ -314,6 +315,15 @@ absl::Status Law::Persist(const Draft& draft) {
   });
 }
 
+// An older build installed it and noted nothing: noted while it is whole, it can be told from another one later.
+absl::Status Law::NoteDigest(const policy::World& world) {
+  const std::string digest = absl::StrCat(world.revision, " ", absl::BytesToHexString(world.digest));
+  BW_ASSIGN_OR_RETURN(const std::string noted, Get(kDigestKey));
+  if (noted == digest) return absl::OkStatus();
+  const absl::Status put = db_->Transaction([&](sql::Database& db) { return Put(db, kDigestKey, digest); });
+  return absl::IsResourceExhausted(put) ? absl::OkStatus() : put;  // a full disk stops no start; at the next one
+}
+
 absl::Status Law::CheckFloor(const policy::World& world) const {
   if (!floor_.has_value()) return absl::OkStatus();
   if (world.revision < floor_->revision) {
@@ -321,7 +331,8 @@ absl::Status Law::CheckFloor(const policy::World& world) const {
         absl::StrCat("policy revision ", world.revision, " is older than the installed ", floor_->revision,
                      "; if the coordinator came back from a backup, sign a newer one: bailiwick policy refresh"));
   }
-  if (world.revision == floor_->revision && world.digest != floor_->digest) {
+  // Without a digest it was found unreadable, installed by a build that noted none: what the root signed replaces it.
+  if (world.revision == floor_->revision && !floor_->digest.empty() && world.digest != floor_->digest) {
     return absl::FailedPreconditionError(
         absl::StrCat("another bundle claims the installed policy revision ", world.revision));
   }

@@ -114,6 +114,7 @@ class Law {
   absl::StatusOr<std::optional<LawOffer>> ReadStored();
   void SetAside(const std::optional<crypto::Envelope>& bundle, uint64_t revision, const absl::Status& why)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status NoteDigest(const policy::World& world) ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
   absl::Status CheckFloor(const policy::World& world) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
   absl::Status OpenOffered(const LawOffer& offer, Draft* draft) ABSL_EXCLUSIVE_LOCKS_REQUIRED(install_mutex_);
   static void Reopen(const std::string& trust, Draft* draft);

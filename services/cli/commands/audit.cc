@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "common/audit/proof.h"
 #include "common/base/status.h"
+#include "common/base/units.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/progress.h"
@@ -19,7 +20,9 @@ namespace {
 
 constexpr char kExitCodes[] =
     "Exit codes beside the usual: 10 tampered (something is not what was signed), 11 incomplete (something signed is\n"
-    "missing), 12 unwitnessed (true by the log's own word, but too few of the witnesses have signed).\n";
+    "missing), 12 unwitnessed (true by the log's own word, but too few of the witnesses have signed; or one disputes "
+    "the\n"
+    "log, and what it says since has waited more than 15 minutes for a witness).\n";
 
 struct ListFlags {
   std::string site = kCoordinatorLog, directory, since, until;
@@ -28,6 +31,8 @@ struct ListFlags {
 };
 
 std::string TimeOf(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", at, absl::UTCTimeZone()); }
+
+std::string SecondOf(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone()); }
 
 void KeepNewest(uint64_t limit, std::vector<AuditRecord>* records) {
   if (limit == 0 || records->size() <= limit) return;
@@ -139,7 +144,13 @@ int Print(const Globals& globals, const std::string& path, const audit::Verdict&
   for (const std::string& p : v.problems) std::cout << FormatMessage(p) << "\n";
   std::cout << path << ": " << audit::FindingWord(v.finding) << "; log " << FormatMessage(v.origin) << ", " << v.size
             << " records signed";
-  if (v.witnessed != 0) std::cout << ", " << v.witnessed << " witnessed by " << absl::StrJoin(v.witnesses, ", ");
+  if (v.witnessed != 0) {
+    std::cout << ", " << v.witnessed << " witnessed by " << absl::StrJoin(v.witnesses, ", ");
+    if (v.witnessed_at.has_value()) std::cout << " at " << SecondOf(*v.witnessed_at);
+    if (v.witnessed_at.has_value() && v.newest_at.has_value() && *v.newest_at - *v.witnessed_at >= absl::Seconds(1)) {
+      std::cout << ", " << FormatAge(*v.newest_at - *v.witnessed_at) << " before the newest record";
+    }
+  }
   if (v.unsigned_records != 0) std::cout << ", " << v.unsigned_records << " after the checkpoint, not signed yet";
   if (v.payload_missing != 0) std::cout << ", " << v.payload_missing << " by their commitments only";
   if (v.before != 0) std::cout << ", " << v.before << " of an older build";
@@ -370,6 +381,7 @@ Fields VerdictFields(const audit::Verdict& v) {
           {"log", Text(v.origin)},
           {"records", Number(v.size)},
           {"witnessed", Number(v.witnessed)},
+          {"witnessedAt", Text(v.witnessed_at.has_value() ? SecondOf(*v.witnessed_at) : "")},
           {"unsigned", Number(v.unsigned_records)},
           {"payloadMissing", Number(v.payload_missing)},
           {"before", Number(v.before)},

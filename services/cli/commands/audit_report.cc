@@ -240,7 +240,9 @@ void RegisterAuditReport(CLI::App& audit, Globals& globals) {
       "out.\n"
       "Exit codes beside the usual: 10 a log is tampered with, 11 a log is incomplete or could not be read, so "
       "something\n"
-      "may be missing, 12 too few witnesses (of --trust) have signed; the report says which.\n"
+      "may be missing, 12 too few witnesses (of --trust) have signed, or one disputes the coordinator's log; the "
+      "report "
+      "says which.\n"
       "Example:\n  bailiwick audit report --transfers --from 2026-01-01 --to 2026-04-01 --html q1.html");
   OnRunCode(report, globals, [&globals, flags, trust, html]() -> absl::StatusOr<int> {
     flags->trusts.clear();

@@ -10,6 +10,7 @@
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
 #include "services/cli/commands/named.h"
+#include "services/cli/core/audit_log.h"
 
 namespace bailiwick::cli {
 namespace {
@@ -92,6 +93,31 @@ bool CheckCoordinator(doctor::Report& report, Admin& admin) {
   return true;
 }
 
+// Logs that have two histories, by what their witnesses say. Only who may see the logs is told.
+void CheckAuditLogs(doctor::Report& report, Admin& admin) {
+  control::v1::ListAuditLogsResponse response;
+  const absl::Status listed =
+      admin.Check(admin.control().ListAuditLogs(Admin::Call(kCallTimeout).get(), {}, &response));
+  if (!listed.ok()) {
+    if (!absl::IsPermissionDenied(listed)) report.Warn("audit logs", std::string(listed.message()), "try again");
+    return;
+  }
+  size_t disputed = 0;
+  for (const auto& log : response.logs()) {
+    if (log.problem().empty()) continue;
+    ++disputed;
+    const bool own = log.site().empty();
+    report.Fail(
+        absl::StrCat("audit log ", own ? kCoordinatorLog : log.site()), log.problem(),
+        own ? "was an older copy of its data put back? On its machine: bailiwick-coordinator new-audit-log; if "
+              "not, somebody rewrites it"
+            : absl::StrCat("was an older copy of its data put back? Let it join anew; if not, somebody rewrites "
+                           "it: bailiwick agent revoke ",
+                           log.site()));
+  }
+  if (disputed == 0) report.Ok("audit logs", absl::StrCat(response.logs_size(), ", nobody disputes one"));
+}
+
 void CheckState(doctor::Report& report, const SiteStates& states, const control::v1::SiteStatus& site) {
   const std::string check = absl::StrCat("agent ", site.name());
   if (states.Revoked(site.name())) {
@@ -171,6 +197,7 @@ absl::StatusOr<int> Doctor(const Globals& globals, const std::vector<std::string
     if (!admin.ok()) {
       doctor::CheckReach(report, "coordinator", context->coordinator);
     } else if (CheckCoordinator(report, **admin)) {
+      CheckAuditLogs(report, **admin);
       BW_RETURN_IF_ERROR(CheckAgents(report, **admin, sites));
     }
   }

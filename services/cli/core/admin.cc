@@ -77,10 +77,11 @@ absl::Status Admin::Error(const grpc::Status& status, const std::string& who) {
   }
   const bool foreign = absl::StrContains(text, "andshake") || absl::StrContains(text, "ertificate") ||
                        absl::StrContains(text, "the peer is");
-  return absl::UnavailableError(absl::StrCat("cannot reach ", who, " (", detail, "); ",
-                                             foreign ? "its certificate and this context's do not belong together"
-                                                     : "start it, or correct its address if it listens elsewhere; if it runs there, "
-                                                       "compare the clocks: bailiwick doctor"));
+  return absl::UnavailableError(
+      absl::StrCat("cannot reach ", who, " (", detail, "); ",
+                   foreign ? "its certificate and this context's do not belong together"
+                           : "start it, or correct its address if it listens elsewhere; if it runs there, "
+                             "compare the clocks: bailiwick doctor"));
 }
 
 absl::Status Admin::Check(const grpc::Status& status) const {

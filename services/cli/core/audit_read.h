@@ -29,7 +29,8 @@ absl::StatusOr<VerifiedLogs> VerifiedLogsIn(const std::vector<std::string>& dire
                                             const std::vector<audit::Trust>& trusts, const LogProgress& progress = {});
 
 // Over the wire: the coordinator's, that of every site, and all that the coordinator keeps commitments of, by the keys
-// that the signed law pins; against what the coordinator keeps as well. Witnesses are not asked for.
+// that the signed law pins; against what the coordinator keeps as well. Of witnesses only those count who dispute the
+// coordinator's log: it is read, and the finding says so.
 absl::StatusOr<VerifiedLogs> VerifiedLogsOf(Admin& admin, const LogProgress& progress = {});
 
 }  // namespace bailiwick::cli

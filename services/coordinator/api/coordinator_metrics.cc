@@ -160,6 +160,12 @@ void CollectAudit(const MetricSources& sources, Exposition* out) {
              static_cast<double>(sources.audit->size()));
   out->Gauge("bailiwick_coordinator_audit_bytes", "Size of the records in the coordinator's audit log.", {},
              static_cast<double>(sources.audit->bytes()));
+  out->Gauge("bailiwick_coordinator_audit_witnessed_records",
+             "Records that the newest cosigned checkpoint of the coordinator's audit log covers.", {},
+             static_cast<double>(sources.audit_desk->Witnessed()));
+  out->Gauge("bailiwick_coordinator_audit_disputed",
+             "Sites that do not cosign the coordinator's audit log: it contradicts what they saw.", {},
+             static_cast<double>(sources.audit_desk->Disputing()));
   const control::v1::ListAuditLogsResponse logs = sources.audit_desk->Logs();
   std::map<std::string, std::pair<uint64_t, uint64_t>> sites;  // entries, logs with a problem
   for (const auto& log : logs.logs()) {

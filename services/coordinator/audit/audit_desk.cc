@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/audit/detail.h"
 #include "common/base/status.h"
 #include "common/rpc/audit.h"
@@ -19,6 +20,7 @@ using telemetry::Log;
 constexpr absl::Duration kSignEvery = absl::Seconds(2);    // how long a record waits to be covered by a checkpoint
 constexpr absl::Duration kRoundEvery = absl::Seconds(10);  // of cosigning, while there is something new
 constexpr absl::Duration kBindEvery = absl::Minutes(10);   // checkpoints of one agent's log that the own log records
+constexpr size_t kMaxSaid = 1000;                          // bytes of an agent's sentence that are kept
 constexpr int kMaxRefused = 3;                             // reports of one log in a row that show nothing
 constexpr int kMaxLeanRounds = 30;  // a witness that does not come back holds the others up for so long
 
@@ -79,27 +81,32 @@ void AuditDesk::OnClosed(const std::shared_ptr<Session>& session) {
 void AuditDesk::Run() {
   absl::Duration next = parts_.clock->BootTime();
   while (true) {
-    Item item;
     {
       absl::MutexLock lock(&queue_mutex_);
       auto wake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(queue_mutex_) { return stopping_ || !queue_.empty(); };
       queue_mutex_.AwaitWithTimeout(absl::Condition(&wake),
                                     std::max(absl::ZeroDuration(), next - parts_.clock->BootTime()));
       if (stopping_) return;
-      if (!queue_.empty()) {
-        item = std::move(queue_.front());
-        queue_.pop_front();
-      }
     }
-    if (item.session != nullptr) {
-      absl::MutexLock lock(&mutex_);
-      if (item.message.has_audit()) OnReport(item.session, item.message.audit());
-      if (item.message.has_audit_cosignature()) OnCosignature(item.session, item.message.audit_cosignature());
-    }
+    HandleOne();
     if (parts_.clock->BootTime() < next) continue;
     next = parts_.clock->BootTime() + kSignEvery;
     Round();
   }
+}
+
+bool AuditDesk::HandleOne() {
+  Item item;
+  {
+    absl::MutexLock lock(&queue_mutex_);
+    if (queue_.empty()) return false;
+    item = std::move(queue_.front());
+    queue_.pop_front();
+  }
+  absl::MutexLock lock(&mutex_);
+  if (item.message.has_audit()) OnReport(item.session, item.message.audit());
+  if (item.message.has_audit_cosignature()) OnCosignature(item.session, item.message.audit_cosignature());
+  return true;
 }
 
 absl::StatusOr<AuditDesk::Kept*> AuditDesk::Find(const std::string& site, const std::string& origin) {
@@ -252,6 +259,7 @@ absl::Status AuditDesk::AddSignature(const std::string& site, const std::string&
     const audit::NoteKey cosigner = {absl::StrCat(parts_.trust_domain, "/site/", site), audit::NoteKey::Type::kCosigner,
                                      key};
     if (!audit::SignedBy(note, cosigner).has_value()) continue;
+    disputes_.erase(site);
     if (audit::SignedBy(round_, cosigner).has_value()) return absl::OkStatus();
     for (const audit::NoteSignature& s : note.signatures) {
       if (s.name == cosigner.name && s.id == cosigner.Id()) round_.signatures.push_back(s);
@@ -281,8 +289,10 @@ void AuditDesk::OnCosignature(const std::shared_ptr<Session>& session, const age
   if (found == witnesses_.end() || found->second.session != session) return;
   Witness& witness = found->second;
   if (!answer.problem().empty()) {
-    const std::string said = answer.problem().substr(0, 1000);
-    if (disputes_.insert(absl::StrCat(site, ": ", said)).second && disputes_.size() < kMaxQueued) {
+    const std::string said = answer.problem().substr(0, kMaxSaid);
+    const auto [dispute, first] = disputes_.try_emplace(site, Disputed{.said = said, .since = parts_.clock->Now()});
+    dispute->second.said = said;
+    if (first) {
       parts_.alarm("coordinator-log-disputed", site,
                    absl::StrCat("the agent did not cosign the coordinator's audit log: ", said));
     }
@@ -296,6 +306,53 @@ void AuditDesk::OnCosignature(const std::shared_ptr<Session>& session, const age
   if (!added.ok()) Log(Level::kWarning, "cosignature-refused", {{"site", site}, {"error", added}});
 }
 
+std::map<std::string, AuditDesk::Disputed> AuditDesk::Disputes() const {
+  std::map<std::string, Disputed> disputes;
+  for (const auto& [site, dispute] : disputes_) {
+    if (!parts_.pinned_keys(site).empty()) disputes.emplace(site, dispute);  // else it is no witness any more
+  }
+  return disputes;
+}
+
+std::string AuditDesk::Problem() const {
+  const std::map<std::string, Disputed> disputes = Disputes();
+  if (disputes.empty()) return "";
+  absl::Time since = absl::InfiniteFuture(), cosigned = absl::InfinitePast();
+  std::vector<std::string> sites;
+  for (const auto& [site, dispute] : disputes) {
+    since = std::min(since, dispute.since);
+    sites.push_back(site);
+  }
+  if (auto newest = audit::ReadCheckpoint(parts_.log->witnessed()); newest.ok()) {
+    const std::string prefix = absl::StrCat(parts_.trust_domain, "/site/");
+    for (const audit::NoteSignature& s : newest->note.signatures) {
+      if (!absl::StartsWith(s.name, prefix)) continue;
+      for (const std::string& key : parts_.pinned_keys(s.name.substr(prefix.size()))) {
+        const auto at = audit::SignedBy(newest->note, {s.name, audit::NoteKey::Type::kCosigner, key});
+        cosigned = std::max(cosigned, at.value_or(absl::InfinitePast()));
+      }
+    }
+  }
+  std::string problem;
+  if (cosigned == absl::InfinitePast()) {
+    problem = "never cosigned: ";
+  } else if (cosigned < since) {
+    problem = absl::StrCat("not cosigned since ", absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", cosigned, absl::UTCTimeZone()),
+                           ": ");
+  }
+  return absl::StrCat(problem, "disputed by ", absl::StrJoin(sites, ", "), " (", disputes.begin()->second.said, ")");
+}
+
+size_t AuditDesk::Disputing() {
+  absl::MutexLock lock(&mutex_);
+  return Disputes().size();
+}
+
+uint64_t AuditDesk::Witnessed() {
+  auto newest = audit::ReadCheckpoint(parts_.log->witnessed());
+  return newest.ok() ? newest->checkpoint.size : 0;
+}
+
 control::v1::ListAuditLogsResponse AuditDesk::Logs() {
   control::v1::ListAuditLogsResponse response;
   auto* own = response.add_logs();
@@ -304,6 +361,7 @@ control::v1::ListAuditLogsResponse AuditDesk::Logs() {
   own->set_checkpoint(parts_.log->witnessed().empty() ? parts_.log->checkpoint() : parts_.log->witnessed());
   own->set_public_key(parts_.public_key);
   absl::MutexLock lock(&mutex_);
+  own->set_problem(Problem());
   for (const auto& [key, kept] : kept_) {
     auto* log = response.add_logs();
     log->set_site(kept.site);

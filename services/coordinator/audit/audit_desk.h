@@ -1,14 +1,15 @@
 // The coordinator's part in audit logs: signs checkpoints of its own log, keeps a verified copy of the entries of every
 // agent's log (common/audit/mirror.h; records stay at the agents), and has agents of several jurisdictions cosign its
-// own checkpoints. A log that contradicts itself is an alarm, with both histories kept. One thread does the work;
-// messages of sessions wait in a bounded queue, and what does not fit is asked for again. Thread-safe.
+// own checkpoints. A log that contradicts itself is an alarm, with both histories kept; so is the own log where an
+// agent says that it does not follow from what it saw: who says so is known from then on, until it cosigns again. After
+// a restart they say it anew, within a round of connecting. One thread does the work; messages of sessions wait in a
+// bounded queue, and what does not fit is asked for again. Thread-safe.
 #pragma once
 
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -53,8 +54,14 @@ class AuditDesk {
   void OnClosed(const std::shared_ptr<Session>& session);
 
   control::v1::ListAuditLogsResponse Logs();
+  // Of the own log: how many sites do not cosign it, since it contradicts what they saw; how many of its records the
+  // newest cosigned checkpoint covers.
+  size_t Disputing();
+  uint64_t Witnessed();
 
-  void Round();  // signs, begins to collect cosignatures: what the thread does now and then
+  // What the thread does, now and then and for each message that waits.
+  void Round();      // signs, begins to collect cosignatures
+  bool HandleOne();  // false: none waits
 
  private:
   struct Item {
@@ -74,6 +81,10 @@ class AuditDesk {
     uint64_t seen = 0;
     bool asked = false;  // in this round
   };
+  struct Disputed {
+    std::string said;  // last
+    absl::Time since;
+  };
 
   void Run();
   void OnReport(const std::shared_ptr<Session>& session, const agent::v1::AuditReport& report)
@@ -89,6 +100,8 @@ class AuditDesk {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status AddSignature(const std::string& site, const std::string& note) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::map<std::string, Disputed> Disputes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // of sites of the law
+  std::string Problem() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);                       // of the own log
 
   const Parts parts_;
   std::thread thread_;
@@ -102,8 +115,8 @@ class AuditDesk {
   audit::Note round_ ABSL_GUARDED_BY(mutex_);  // what is being cosigned, with the signatures so far
   uint64_t round_size_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Duration next_round_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
-  int lean_rounds_ ABSL_GUARDED_BY(mutex_) = 0;             // with fewer signatures than what is published
-  std::set<std::string> disputes_ ABSL_GUARDED_BY(mutex_);  // said
+  int lean_rounds_ ABSL_GUARDED_BY(mutex_) = 0;                       // with fewer signatures than what is published
+  std::map<std::string, Disputed> disputes_ ABSL_GUARDED_BY(mutex_);  // by site
 };
 
 }  // namespace bailiwick::coordinator

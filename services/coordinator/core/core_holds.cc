@@ -240,10 +240,10 @@ absl::StatusOr<std::vector<Core::KeptHold>> Core::ToRelease(const control::v1::R
   }
   for (size_t i = 1; i < kept.size(); ++i) {
     if (kept[i].hold.hold_id() != kept[i - 1].hold.hold_id()) continue;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "sites say different things of hold ", Hex(kept[i].hold.hold_id()), " (", absl::StrJoin(kept[i - 1].sites, ", "),
-        " and ", absl::StrJoin(kept[i].sites, ", "), "); see bailiwick dataset holds ", request.dataset(),
-        " and name whose is meant with --site"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("sites say different things of hold ", Hex(kept[i].hold.hold_id()), " (",
+                     absl::StrJoin(kept[i - 1].sites, ", "), " and ", absl::StrJoin(kept[i].sites, ", "),
+                     "); see bailiwick dataset holds ", request.dataset(), " and name whose is meant with --site"));
   }
   std::move(kept.begin(), kept.end(), std::back_inserter(chosen));
   if (!chosen.empty()) return chosen;
