@@ -48,6 +48,8 @@ class RedactTest : public CoreTest {
     rpc::ToProto(root, request.add_roots());
     const absl::Status applied = Apply(request);
     ASSERT_TRUE(applied.ok()) << applied;
+    SayInstalled();
+    core_->Reconcile();
   }
   absl::Status Redact(const crypto::Envelope& envelope) {
     control::v1::RedactRequest request;
