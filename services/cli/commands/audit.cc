@@ -20,9 +20,8 @@ namespace {
 
 constexpr char kExitCodes[] =
     "Exit codes beside the usual: 10 tampered (something is not what was signed), 11 incomplete (something signed is\n"
-    "missing), 12 unwitnessed (true by the log's own word, but too few of the witnesses have signed; or one disputes "
-    "the\n"
-    "log, and what it says since has waited more than 15 minutes for a witness).\n";
+    "missing), 12 unwitnessed (true by the log's own word, but too few of the witnesses have signed; or one disputes\n"
+    "the log, and what it says since has waited more than 15 minutes for a witness).\n";
 
 struct ListFlags {
   std::string site = kCoordinatorLog, directory, since, until;
