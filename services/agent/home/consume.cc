@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/patterns.h"
 #include "common/base/status.h"
+#include "common/crypto/digest.h"
 #include "common/os/tree.h"
 #include "services/agent/home/display_path.h"
 #include "services/agent/home/scan_cache.h"
@@ -57,6 +59,64 @@ absl::StatusOr<bool> ReadsBack(DatasetHandle& dataset, const store::Entry& entry
   return whole;
 }
 
+// What the version has in common with the one whose content was given up since others hold it, as they signed.
+class GivenUp {
+ public:
+  GivenUp(DatasetHandle& dataset, const Digest& root) : dataset_(dataset), root_(root) {}
+
+  absl::StatusOr<bool> Holds(const store::Entry& entry) {
+    BW_RETURN_IF_ERROR(Look());
+    if (!base_root_.has_value()) return false;
+    BW_ASSIGN_OR_RETURN(const std::optional<store::Entry> there,
+                        store::FindEntry(dataset_.nodes.get(), *base_root_, entry.path));
+    return there.has_value() && there->type == store::EntryType::kFile && store::SameContent(*there, entry);
+  }
+
+ private:
+  // A version may be given up while the walk goes on.
+  absl::Status Look() {
+    if (number_ == 0) {
+      BW_ASSIGN_OR_RETURN(const std::vector<store::CatalogVersion> versions, dataset_.catalog->List(dataset_.id));
+      for (const auto& version : versions) {
+        if (version.record.manifest_root == root_) number_ = version.record.number;
+      }
+      if (number_ == 0) return absl::OkStatus();
+    }
+    const VersionNumber base = dataset_.dropped->BaseOf(number_);
+    if (base == base_) return absl::OkStatus();
+    base_root_.reset();
+    if (base != 0) {
+      BW_ASSIGN_OR_RETURN(const auto version, dataset_.catalog->Find(dataset_.id, base));
+      if (version.has_value()) base_root_ = version->record.manifest_root;
+    }
+    base_ = base;
+    return absl::OkStatus();
+  }
+
+  DatasetHandle& dataset_;
+  const Digest root_;
+  VersionNumber number_ = 0, base_ = 0;
+  std::optional<Digest> base_root_;
+};
+
+// Whether these are the bytes that the version has, read and hashed once more. Not asked of files with holes.
+absl::StatusOr<bool> IsContent(DatasetHandle& dataset, const store::Entry& entry, os::TreeFile& file) {
+  if (!entry.holes.empty()) return false;
+  bool same = true;
+  uint64_t offset = 0;
+  std::string bytes;
+  BW_RETURN_IF_ERROR(
+      store::ForEachChunk(dataset.nodes.get(), entry, [&](const store::Reference& chunk) -> absl::Status {
+        if (!same) return absl::OkStatus();
+        bytes.resize(chunk.length);
+        BW_ASSIGN_OR_RETURN(const size_t read, file.ReadAt(offset, bytes.data(), bytes.size()));
+        same = read == bytes.size() && crypto::Sha256(bytes) == chunk.digest;
+        offset += chunk.length;
+        return absl::OkStatus();
+      }));
+  return same && offset == entry.size;
+}
+
 enum class Taking { kTaken, kStays, kDamaged };
 
 // Files that lost their names and go once nobody can be on the way to them any more: an open that had found one before
@@ -67,7 +127,9 @@ class Leaving {
       : root_(root), clock_(clock), consumed_(consumed) {}
   ~Leaving() { Settle().IgnoreError(); }
 
-  absl::StatusOr<Taking> Take(const WalkItem& item, const std::function<absl::StatusOr<bool>()>& stored);
+  // `safe`: what becomes of it by what is known of its content. `before`: asked right before it loses its name.
+  absl::StatusOr<Taking> Take(const WalkItem& item, const std::function<absl::StatusOr<Taking>(os::TreeFile&)>& safe,
+                              const std::function<absl::Status()>& before);
   absl::Status Settle();
 
  private:
@@ -97,7 +159,9 @@ std::string Leaving::NameFor(const std::string& path) {
   return "";
 }
 
-absl::StatusOr<Taking> Leaving::Take(const WalkItem& item, const std::function<absl::StatusOr<bool>()>& stored) {
+absl::StatusOr<Taking> Leaving::Take(const WalkItem& item,
+                                     const std::function<absl::StatusOr<Taking>(os::TreeFile&)>& safe,
+                                     const std::function<absl::Status()>& before) {
   const bool due = waiting_.size() >= kMostAtOnce || clock_->BootTime() - since_ > kLongestWait;
   if (!waiting_.empty() && (due || item.stat.size > kLarge)) BW_RETURN_IF_ERROR(Settle());
   auto file = root_->OpenRead(item.path);
@@ -106,8 +170,8 @@ absl::StatusOr<Taking> Leaving::Take(const WalkItem& item, const std::function<a
     return file.status();
   }
   // Before the lease, which the kernel takes away from whoever keeps a writer waiting for long.
-  BW_ASSIGN_OR_RETURN(const bool whole, stored());
-  if (!whole) return Taking::kDamaged;
+  BW_ASSIGN_OR_RETURN(const Taking may, safe(**file));
+  if (may != Taking::kTaken) return may;
   if (absl::Status kept = (*file)->KeepUnwritten(); !kept.ok() && !absl::IsUnimplemented(kept)) {
     if (absl::IsUnavailable(kept)) return Taking::kStays;
     return kept;
@@ -116,6 +180,7 @@ absl::StatusOr<Taking> Leaving::Take(const WalkItem& item, const std::function<a
   if (!Same(now, item.stat) || now.ctime_ns != item.stat.ctime_ns) return Taking::kStays;
   One one{*std::move(file), item.path, NameFor(item.path), item.stat};
   if (one.going.empty()) return Taking::kStays;
+  BW_RETURN_IF_ERROR(before());
   if (one.going != one.path) BW_RETURN_IF_ERROR(root_->Rename(one.path, one.going));
   if (waiting_.empty()) since_ = clock_->BootTime();
   waiting_.push_back(std::move(one));
@@ -177,7 +242,18 @@ absl::StatusOr<Consumed> ConsumeSource(DatasetHandle& dataset, const SourceSpec&
   const absl::Duration rest = std::max(source.settle, kLeastRest);
   Consumed consumed;
   Leaving leaving(dir.get(), clock, &consumed);
+  GivenUp given_up(dataset, root);
+  // One that waited here while the content of the version was given up goes as well, if it is what others hold.
+  auto safe = [&](os::TreeFile& file) -> absl::StatusOr<Taking> {
+    BW_ASSIGN_OR_RETURN(const bool whole, ReadsBack(dataset, entry));
+    if (whole) return Taking::kTaken;
+    BW_ASSIGN_OR_RETURN(const bool held, given_up.Holds(entry));
+    if (!held) return Taking::kDamaged;
+    BW_ASSIGN_OR_RETURN(const bool same, IsContent(dataset, entry, file));
+    return same ? Taking::kTaken : Taking::kStays;
+  };
   bool began = false;
+  auto before = [&] { return std::exchange(began, true) ? absl::OkStatus() : before_first(); };
   WalkItem item;
   for (;;) {
     BW_ASSIGN_OR_RETURN(bool more, walker.Next(&item));
@@ -198,9 +274,8 @@ absl::StatusOr<Consumed> ConsumeSource(DatasetHandle& dataset, const SourceSpec&
       ++consumed.left;
       continue;
     }
-    if (!std::exchange(began, true)) BW_RETURN_IF_ERROR(before_first());
     absl::StatusOr<Taking> taken = Taking::kStays;
-    if (item.path.size() < kLongestPath) taken = leaving.Take(item, [&] { return ReadsBack(dataset, entry); });
+    if (item.path.size() < kLongestPath) taken = leaving.Take(item, safe, before);
     if (absl::IsPermissionDenied(taken.status())) {
       ++consumed.left;
       ++consumed.refused;
@@ -208,7 +283,7 @@ absl::StatusOr<Consumed> ConsumeSource(DatasetHandle& dataset, const SourceSpec&
     }
     if (!taken.ok()) return Annotate(taken.status(), absl::StrCat(source.path, "/", DisplayPath(item.path)));
     consumed.left += *taken != Taking::kTaken;
-    consumed.damaged += *taken == Taking::kDamaged && dataset.dropped->empty();  // else it may have been given up
+    consumed.damaged += *taken == Taking::kDamaged;
   }
   absl::Status settled = leaving.Settle();
   if (!settled.ok()) return Annotate(settled, source.path);

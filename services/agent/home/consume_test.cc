@@ -212,6 +212,42 @@ TEST_F(ConsumeTest, WhatTheStoreDoesNotGiveBackStays) {
   EXPECT_EQ(ReadText(At("only")), Noise(300'000));
 }
 
+TEST_F(ConsumeTest, WhatWasGivenUpMeanwhileGoesIfItIsWhatOthersHold) {
+  Write("waited", Noise(300'000));
+  Write("written anew", Noise(100'000));
+  const store::CatalogVersion first = Commit();
+  dataset_.handle().dropped->Set({{first.record.number, {"core"}}});
+  for (const fs::path& pack : dataset_.Packs()) fs::remove(pack);
+  {  // under the same times, as the scan cache knows it: what nobody else holds
+    std::string other = Noise(100'000);
+    other[50'000] ^= 1;
+    WriteText(At("written anew"), other);
+    SetTimes(At("written anew"), 1'600'000'000, 1);
+  }
+  const Consumed consumed = Consume(first);
+  EXPECT_EQ(consumed.files, 1u);
+  EXPECT_EQ(consumed.left, 1u);
+  EXPECT_EQ(consumed.damaged, 0u);
+  EXPECT_FALSE(fs::exists(At("waited")));
+  EXPECT_TRUE(fs::exists(At("written anew")));
+  EXPECT_EQ(recorded_, 1);
+  EXPECT_EQ(Consume(first).files, 0u);
+  EXPECT_EQ(recorded_, 1) << "nothing went, so nothing is on record";
+}
+
+TEST_F(ConsumeTest, WhatIsNewSinceTheVersionThatWasGivenUpHasToBeInTheStore) {
+  Write("old", Noise(200'000));
+  const store::CatalogVersion first = Commit();
+  dataset_.handle().dropped->Set({{first.record.number, {"core"}}});
+  Write("new", Noise(100'000, 2));
+  const store::CatalogVersion second = Commit();
+  for (const fs::path& pack : dataset_.Packs()) fs::remove(pack);
+  const Consumed consumed = Consume(second);
+  EXPECT_EQ(consumed.files, 1u) << "the old one others hold";
+  EXPECT_EQ(consumed.damaged, 1u);
+  EXPECT_TRUE(fs::exists(At("new"))) << "nobody has it but the source";
+}
+
 TEST_F(ConsumeTest, AnErrorBeforeTheFirstTakesNothing) {
   Write("a", "a");
   const store::CatalogVersion version = Commit();
