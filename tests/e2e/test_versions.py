@@ -64,6 +64,8 @@ class Versions(f.FleetTest):
                 break
         self.assertNotIn(3, self.listed("back"))
         self.assertLess(len(self.listed("back")), 210)
+        f.wait_until(lambda: self.fleet.json("audit", "report", "--dataset", "back", expect=None)["contradictions"] == [],
+                     what="both ends say the same of how each transfer ended")
 
         self.fleet.dev("stop", "factory")
         self.fleet.dev("stop", "core")

@@ -17,6 +17,7 @@ namespace {
 
 // How long Close waits for queued frames to leave: a peer that does not read must not hold a thread for ever.
 constexpr absl::Duration kCloseTimeout = absl::Seconds(10);
+constexpr absl::Duration kGoodbyePatience = absl::Seconds(2);  // of who dialled, for the peer to end the call too
 
 // The queues, shared by the reactor (gRPC's threads) and the FrameStream (ours). The reactor's operations are started
 // under the mutex so that none starts after the stream ended.
@@ -28,6 +29,8 @@ class Queues {
     std::function<void(const Buffer*)> start_write;
     std::function<void()> finish;  // orderly end from our side
     std::function<void()> cancel;
+    // The peer has ended it too, and nothing is started any more. Empty: `finish` is the last operation on the call.
+    std::function<void()> over = nullptr;
   };
 
   void Begin(Ops ops) {
@@ -42,10 +45,13 @@ class Queues {
     reading_ = false;
     if (!ok) {
       read_ended_ = true;
+      if (draining_) End();
       return;
     }
-    in_bytes_ += read_buffer_.Length();
-    in_.push_back(std::move(read_buffer_));
+    if (!draining_) {
+      in_bytes_ += read_buffer_.Length();
+      in_.push_back(std::move(read_buffer_));
+    }
     read_buffer_ = Buffer();
     StartRead();
   }
@@ -106,6 +112,18 @@ class Queues {
     };
     bool done = mutex_.AwaitWithTimeout(absl::Condition(&drained), kCloseTimeout);
     if (!live_) return;
+    if (done && !aborted_ && !broken_ && ops_.over != nullptr) {
+      draining_ = true;
+      in_.clear();
+      in_bytes_ = 0;
+      ops_.finish();
+      if (read_ended_) {
+        End();
+      } else {
+        StartRead();
+      }
+      return;
+    }
     // The last operation on the call: it may be gone as soon as this returns.
     live_ = false;
     if (done && !aborted_ && !broken_) {
@@ -113,6 +131,13 @@ class Queues {
     } else {
       ops_.cancel();
     }
+  }
+
+  // After Close: until the peer has ended the call as well, which it does once it has read all that was said.
+  void AwaitOver(absl::Duration patience) {
+    absl::MutexLock lock(&mutex_);
+    auto over = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !draining_ || !live_; };
+    mutex_.AwaitWithTimeout(absl::Condition(&over), patience);
   }
 
   void Abort() {
@@ -131,8 +156,13 @@ class Queues {
     StartWrite();
     return true;
   }
+  void End() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!live_) return;
+    live_ = false;
+    ops_.over();
+  }
   void StartRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (!live_ || closing_ || reading_ || read_ended_ || aborted_) return;
+    if (!live_ || (closing_ && !draining_) || reading_ || read_ended_ || aborted_) return;
     if (in_.size() >= FrameStream::kQueueFrames || in_bytes_ >= FrameStream::kQueueBytes) return;
     reading_ = true;
     ops_.start_read(&read_buffer_);
@@ -155,6 +185,7 @@ class Queues {
   bool read_ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;  // all is said; what the peer still says is read and dropped
   bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
@@ -241,16 +272,13 @@ class ClientReactor : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byt
     AddHold();  // reads and writes start from our threads too; released when we end it or the peer does
     queues_->Begin({.start_read = [this](grpc::ByteBuffer* b) { StartRead(b); },
                     .start_write = [this](const grpc::ByteBuffer* b) { StartWrite(b); },
-                    .finish =
-                        [this] {
-                          StartWritesDone();
-                          Release();
-                        },
+                    .finish = [this] { StartWritesDone(); },
                     .cancel =
                         [this] {
                           context_->TryCancel();
                           Release();
-                        }});
+                        },
+                    .over = [this] { Release(); }});
     StartCall();
   }
   // The hold stays when the peer ends the stream: our threads may be about to start something. Close or Abort, which
@@ -276,8 +304,12 @@ class ClientStream : public QueueStream {
  public:
   ClientStream(std::shared_ptr<Queues> queues, std::shared_ptr<grpc::ClientContext> context)
       : QueueStream(std::move(queues)), context_(std::move(context)) {}
+  // A call that is cancelled takes from the peer what it has not read yet, the goodbye too: it gets a moment to.
   // Messages that nobody will read would keep the call open.
-  ~ClientStream() override { context_->TryCancel(); }
+  ~ClientStream() override {
+    queues_->AwaitOver(kGoodbyePatience);
+    context_->TryCancel();
+  }
 
  private:
   std::shared_ptr<const grpc::AuthContext> Auth() const override { return context_->auth_context(); }
