@@ -33,6 +33,7 @@ std::vector<std::string> AllMigrations() {
   all.push_back(store::VersionCatalog::ProvenanceMigration());
   all.push_back(Redactor::Migration());
   all.push_back(Dropper::Migration());
+  all.push_back("CREATE INDEX spent_grants_to_forget ON spent_grants(forget_at);");  // looked at for every grant
   return all;
 }
 
