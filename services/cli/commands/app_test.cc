@@ -242,6 +242,7 @@ const std::set<std::string>& Readers() {
                                                                "policy check",
                                                                "policy test",
                                                                "policy reach",
+                                                               "ca list",
                                                                "policy diff",
                                                                "policy pending",
                                                                "policy history",

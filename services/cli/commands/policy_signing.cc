@@ -113,6 +113,7 @@ absl::Status Submit(const Globals& globals, Admin& admin, control::v1::ApplyRequ
     std::cout << what;
     if (impact) impact->Print();
   }
+  request.clear_expected_evictions();  // whoever made it counted for themselves
   if (flags.evictions.has_value()) request.set_expected_evictions(*flags.evictions);
   request.set_expected_generation(generation);
   if (flags.dry_run) {
@@ -123,7 +124,8 @@ absl::Status Submit(const Globals& globals, Admin& admin, control::v1::ApplyRequ
   const std::string goes = impact ? impact->Sentence() : "";
   BW_RETURN_IF_ERROR(Confirm(globals, flags.yes, absl::StrCat(goes, goes.empty() ? "" : ". ", "Approve this change?"),
                              "not approved"));
-  if (!flags.yes && impact) request.set_expected_evictions(impact->impact.evictions.size());  // what was said yes to
+  if (!flags.yes && impact && !flags.evictions.has_value())
+    request.set_expected_evictions(impact->impact.evictions.size());  // what was said yes to
   BW_ASSIGN_OR_RETURN(auto keys, PolicyKeys(admin.context()));
   config::RootChain roots = known.roots;
   if (roots.empty() && known.bundle.world.revision != 0) {

@@ -186,6 +186,7 @@ absl::Status Redact(const Globals& globals, const RedactFlags& flags, bool dry_r
   base.issued_at = os::Clock::System()->Now();
   base.override_locks = flags.override_locks;
   const std::vector<rpc::RedactionOrder> orders = MakeOrders(found, base);
+  absl::Status waits_already;
   if (dry_run) {
     for (const rpc::RedactionOrder& order : orders) {
       BW_RETURN_IF_ERROR(TryOrder(*admin, order));
@@ -201,7 +202,12 @@ absl::Status Redact(const Globals& globals, const RedactFlags& flags, bool dry_r
     for (const rpc::RedactionOrder& order : orders) {
       crypto::Envelope envelope{std::string(crypto::kRedactionType), rpc::EncodeRedaction(order), {}};
       BW_RETURN_IF_ERROR(AddSignatures(*admin, bundle.world, &envelope).status());
-      BW_ASSIGN_OR_RETURN(std::string missing, Submit(*admin, envelope));
+      auto submitted = Submit(*admin, envelope);
+      if (absl::IsAlreadyExists(submitted.status())) {  // the others are given all the same
+        waits_already = submitted.status();
+        continue;
+      }
+      BW_ASSIGN_OR_RETURN(const std::string missing, std::move(submitted));
       const std::string id = absl::BytesToHexString(order.order_id);
       json.push_back(Object({{"order", Text(id)}, {"missing", Text(missing)}}));
       if (!globals.table()) continue;
@@ -222,7 +228,7 @@ absl::Status Redact(const Globals& globals, const RedactFlags& flags, bool dry_r
                                  {"dryRun", Bool(dry_run)},
                                  {"orders", List(std::move(json))}});
   }
-  return absl::OkStatus();
+  return waits_already;
 }
 
 absl::StatusOr<std::vector<control::v1::Redaction>> Ask(Admin& admin, const std::string& dataset,

@@ -128,7 +128,7 @@ void SignRecordsAgain(const Known& known, const policy::World& next, const Keys&
   }
 }
 
-void AddMissing(std::string_view what, size_t have, size_t need, std::vector<std::string>* missing) {
+void AddMissing(absl::string_view what, size_t have, size_t need, std::vector<std::string>* missing) {
   if (have < need) missing->push_back(absl::StrCat(what, " has ", have, " of ", need, " signatures"));
 }
 
@@ -186,14 +186,18 @@ std::string LineDiff(const std::string& before, const std::string& after) {
   }
   std::string out;
   size_t shown = 0;  // lines of `a` that were written or stand before one that was
-  auto indent = [](const std::string& line) { return line.find_first_not_of(' '); };
+  // An item of a list lies below the key before it, which may stand as far to the right.
+  auto depth = [](const std::string& line) -> size_t {
+    const size_t at = line.find_first_not_of(' ');
+    return at == std::string::npos ? 0 : 2 * at + (line[at] == '-' ? 1 : 0);
+  };
   auto lead = [&](size_t at, const std::string& line) {
     std::vector<const std::string*> above;
-    size_t level = indent(line);
+    size_t level = depth(line);
     for (size_t i = at; i-- > shown && level != 0;) {
-      if (a[i].empty() || indent(a[i]) >= level) continue;
+      if (a[i].empty() || depth(a[i]) >= level) continue;
       above.push_back(&a[i]);
-      level = indent(a[i]);
+      level = depth(a[i]);
     }
     for (size_t i = above.size(); i-- > 0;) absl::StrAppend(&out, "  ", *above[i], "\n");
     shown = at;
@@ -433,9 +437,10 @@ absl::StatusOr<Known> ReadKnown(Admin& admin, uint64_t* generation) {
   BW_RETURN_IF_ERROR(admin.Check(admin.control().ListSites(Admin::Call().get(), {}, &sites)));
   for (const auto& site : sites.sites()) {
     if (!site.connected()) known.away.insert(site.name());
-    // What an agent says is bounded, or one that lies would use up the numbers.
-    if (site.policy_revision() > known.bundle.world.revision + config::kMaxRevisionStep - 1) continue;
-    known.installed = std::max<uint64_t>(known.installed, site.policy_revision());
+    if (!site.approved()) continue;
+    // As the coordinator bounds it.
+    known.installed = std::max<uint64_t>(
+        known.installed, std::min(site.policy_revision(), known.bundle.world.revision + config::kMaxRevisionStep - 1));
   }
   return known;
 }

@@ -292,7 +292,10 @@ void AuditDesk::OnCosignature(const std::shared_ptr<Session>& session, const age
     const std::string said = answer.problem().substr(0, kMaxSaid);
     const auto [dispute, first] = disputes_.try_emplace(site, Disputed{.said = said, .since = parts_.clock->Now()});
     dispute->second.said = said;
-    if (first) {
+    const absl::Duration now = parts_.clock->BootTime();
+    const auto [told, fresh] = disputes_told_.try_emplace(site, now);
+    if (first && (fresh || now - told->second >= kBindEvery)) {  // who says so in turns is not recorded each time
+      told->second = now;
       parts_.alarm("coordinator-log-disputed", site,
                    absl::StrCat("the agent did not cosign the coordinator's audit log: ", said));
     }

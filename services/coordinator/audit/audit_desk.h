@@ -117,6 +117,7 @@ class AuditDesk {
   absl::Duration next_round_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   int lean_rounds_ ABSL_GUARDED_BY(mutex_) = 0;                       // with fewer signatures than what is published
   std::map<std::string, Disputed> disputes_ ABSL_GUARDED_BY(mutex_);  // by site
+  std::map<std::string, absl::Duration> disputes_told_ ABSL_GUARDED_BY(mutex_);  // by site: when last, by boot time
 };
 
 }  // namespace bailiwick::coordinator

@@ -160,6 +160,11 @@ TEST_F(AuditDeskTest, WhoDisputesIsKnownUntilHeCosignsAgain) {
   EXPECT_THAT(Problem(), IsEmpty());
   EXPECT_EQ(desk_->Disputing(), 0u);
   Dispute("factory", "it has two histories");
+  EXPECT_EQ(alarms_.size(), 2u) << "who says so in turns is not an alarm each time";
+  Round();
+  Cosign("factory");
+  clock_.Advance(absl::Minutes(10));
+  Dispute("factory", "it has two histories");
   EXPECT_EQ(alarms_.size(), 3u) << "anew is an alarm again";
 }
 

@@ -46,6 +46,7 @@ struct AgentRow {
   std::string newcomer_key;
   std::string newcomer_incarnation;
   absl::Time newcomer_joined = absl::UnixEpoch();
+  bool proves_key = false;  // more than one machine joined: who says hello proves which one it is
 };
 
 struct VersionRow {
@@ -88,8 +89,9 @@ struct RedactionRow {  // at least one key of the policy root signed it
   crypto::Envelope envelope;
   std::string by;  // the admin who gave it first
   absl::Time since;
-  // It had too few signatures when it last came. That the law asks for fewer since gives no order: somebody has to.
-  bool waits = false;
+  // It was never given: it had too few signatures whenever it came. That the law asks for fewer since gives no order:
+  // somebody has to. Empty, until the core has started: a build of before kept it.
+  std::optional<bool> waits = false;
 };
 
 struct TransferRow {

@@ -67,7 +67,8 @@ const char* kNewcomers =
     "ALTER TABLE agents ADD COLUMN newcomer_key BLOB NOT NULL DEFAULT x'';"
     "ALTER TABLE agents ADD COLUMN newcomer_incarnation BLOB NOT NULL DEFAULT x'';"
     "ALTER TABLE agents ADD COLUMN newcomer_joined INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE redactions ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;";
+    "ALTER TABLE agents ADD COLUMN proves_key INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE redactions ADD COLUMN waits INTEGER NOT NULL DEFAULT 2;";  // 2: not known
 
 }  // namespace
 

@@ -209,7 +209,7 @@ absl::Status SqliteCatalog::PutRedaction(const std::string& order_id, const Reda
         .BindBlob(3, bytes)
         .BindText(4, r.by)
         .Bind(5, absl::ToUnixMillis(r.since))
-        .Bind(6, static_cast<int64_t>(r.waits))
+        .Bind(6, static_cast<int64_t>(r.waits.value_or(false)))
         .Run();
   });
 }
@@ -297,7 +297,11 @@ absl::Status SqliteCatalog::LoadCopies(sql::Database& db, Snapshot* s) {
                                BW_ASSIGN_OR_RETURN(r.envelope, Unpack(row.Blob(2)));
                                r.by = row.Text(3);
                                r.since = absl::FromUnixMillis(row.Int(4));
-                               r.waits = row.Int(5) != 0;
+                               if (row.Int(5) == 2) {
+                                 r.waits.reset();
+                               } else {
+                                 r.waits = row.Int(5) != 0;
+                               }
                                s->redactions[row.Blob(0)] = std::move(r);
                                return absl::OkStatus();
                              }));

@@ -10,8 +10,8 @@ absl::Status SqliteCatalog::PutAgent(const AgentRow& a) {
     BW_ASSIGN_OR_RETURN(
         auto put, db.Prepare("INSERT OR REPLACE INTO agents(site, spiffe_id, enrolment_key, incarnation, endpoint,"
                              " admin_endpoint, build, policy_revision, policy_error, last_seen, certificate_expires,"
-                             " renewed, recoveries_left, newcomer_key, newcomer_incarnation, newcomer_joined)"
-                             " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                             " renewed, recoveries_left, newcomer_key, newcomer_incarnation, newcomer_joined,"
+                             " proves_key) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     return put.BindText(1, a.site)
         .BindText(2, a.spiffe_id)
         .BindBlob(3, a.enrolment_key)
@@ -28,6 +28,7 @@ absl::Status SqliteCatalog::PutAgent(const AgentRow& a) {
         .BindBlob(14, a.newcomer_key)
         .BindBlob(15, a.newcomer_incarnation)
         .Bind(16, absl::ToUnixMillis(a.newcomer_joined))
+        .Bind(17, static_cast<int64_t>(a.proves_key))
         .Run();
   });
 }
@@ -100,7 +101,7 @@ absl::Status SqliteCatalog::LoadIdentities(sql::Database& db, Snapshot* s) {
       ForEach(db,
               "SELECT site, spiffe_id, enrolment_key, incarnation, endpoint, admin_endpoint, build,"
               " policy_revision, policy_error, last_seen, certificate_expires, renewed, recoveries_left, newcomer_key,"
-              " newcomer_incarnation, newcomer_joined FROM agents",
+              " newcomer_incarnation, newcomer_joined, proves_key FROM agents",
               [&](sql::Statement& row) -> absl::Status {
                 AgentRow a{row.Text(0),
                            row.Text(1),
@@ -117,7 +118,8 @@ absl::Status SqliteCatalog::LoadIdentities(sql::Database& db, Snapshot* s) {
                            static_cast<uint32_t>(row.Uint(12)),
                            row.Blob(13),
                            row.Blob(14),
-                           absl::FromUnixMillis(row.Int(15))};
+                           absl::FromUnixMillis(row.Int(15)),
+                           row.Int(16) != 0};
                 s->agents[a.site] = std::move(a);
                 return absl::OkStatus();
               }));

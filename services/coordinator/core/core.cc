@@ -9,6 +9,7 @@
 #include "common/base/suggest.h"
 #include "common/policy/evaluator.h"
 #include "common/rpc/codec.h"
+#include "common/rpc/retention.h"
 #include "common/telemetry/line.h"
 #include "common/telemetry/log.h"
 
@@ -16,6 +17,17 @@ namespace bailiwick::coordinator {
 
 using telemetry::Level;
 using telemetry::Log;
+
+namespace {
+
+// Every number, so that a build of another time reads nothing else into one that is left out.
+void SetRetention(const store::RetentionRule& rule, resource::v1::Retain* retain) {
+  retain->set_last(rule.last);
+  retain->set_hourly(rule.hourly);
+  retain->set_daily(rule.daily);
+}
+
+}  // namespace
 
 Core::~Core() { Stop(); }
 
@@ -25,6 +37,7 @@ absl::Status Core::Load() {
   ApplyDenied();
   ApplyPeople();
   if (state_.bundle.has_value()) BW_RETURN_IF_ERROR(InstallBundle(*state_.bundle));
+  BW_RETURN_IF_ERROR(DecideRedactions());
   Rebuild();
   // Flows go on while the coordinator is away: what ran before may still run, its dialler will say.
   for (TransferRow& row : state_.transfers) {
@@ -249,6 +262,7 @@ void Core::SendAssignments(const std::string& site, Session& session) {
     a->set_dataset(stream.name);
     a->set_home(home);
     *a->mutable_spec() = stream.spec;
+    SetRetention(rpc::RetentionOf(stream.spec), a->mutable_spec()->mutable_retain());
     if (!home) a->mutable_spec()->mutable_home()->clear_path();  // nobody's business but the home's
     a->set_epoch(stream.epoch);
     a->set_materialize(materialize);

@@ -267,6 +267,7 @@ class Core {
   absl::Status SaveTransfer(const Transfer& transfer, bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether the site is declared and lies in the region that the identity says.
   absl::Status CheckSite(const identity::SpiffeId& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint64_t InstalledRevision() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // the highest that an approved agent has
   void DropForeignSessions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // People: core_people.cc.
@@ -282,7 +283,7 @@ class Core {
   bool HasPast(const std::string& dataset, DatasetId id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckMayApply(const std::string& who, const control::v1::ApplyRequest& request,
                              const config::Catalog& after) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // NOT_FOUND: neither a RoleBinding nor a login knows the name.
+  // NOT_FOUND: neither a RoleBinding nor a login knows the name, and it is much like one that they know.
   absl::Status CheckPerson(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Why the change waits for another person than who gave it first; empty: it does not. `completes`: it is the
   // pending one.
@@ -360,6 +361,7 @@ class Core {
   // What the site keeps, and neither is known here nor was released.
   std::vector<agent::v1::Hold> KeptAt(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<KeptHold> KeptHolds() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // of all sites; the same ones once
+  void ForgetKeptHolds(const std::string& site) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // another machine serves it
   void OnKeptHolds(const std::string& site, const agent::v1::KeptHolds& said) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // At least one.
   absl::StatusOr<std::vector<KeptHold>> ToRelease(const control::v1::ReleaseRequest& request) const
@@ -386,6 +388,7 @@ class Core {
   // Redaction: core_redact.cc.
   // Why it is not sent out, one sentence; empty: it is.
   std::string Unordered(const RedactionRow& row) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status DecideRedactions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // One with the same contents and chunks that waits for signatures; null: none.
   const RedactionRow* FindWaiting(const rpc::RedactionOrder& order) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops an order that was never sent out. NOT_FOUND. FAILED_PRECONDITION: it was.

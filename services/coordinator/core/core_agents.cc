@@ -54,6 +54,8 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     BW_RETURN_IF_ERROR(gate.Refused(session->peer().uri, CheckMachine(session->peer().uri, agent, hello)));
     agent.site = id.site;
     agent.spiffe_id = session->peer().uri;
+    // Of a site that joined after the backup that this coordinator came from the key is learnt here.
+    if (agent.enrolment_key.empty()) agent.enrolment_key = hello.enrolment_ed25519();
     agent.incarnation = hello.incarnation();
     agent.endpoint = OutboundOnly(id.site) ? "" : hello.endpoint();
     agent.admin_endpoint = hello.admin_endpoint();

@@ -424,6 +424,7 @@ TEST_F(AgentsTest, WhatNoLongerRunsAfterARestartStartsAnew) {
 
 TEST_F(AgentsTest, AnotherMachineTakesASiteOnceItsKeyIsPinned) {
   Fleet();
+  Report("factory", {SignedRecord(Record(1), "factory")});
   auto hello = [&](const crypto::SigningKey& key, const std::string& incarnation) {
     agent::v1::AgentHello hello;
     hello.set_protocol_min(1);

@@ -160,10 +160,11 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
     BW_ASSIGN_OR_RETURN(bundle, OpenOrPending(*change.bundle, change.root_sha256, missing, signatures));
     BW_RETURN_IF_ERROR(CheckIssued(bundle->message, clock_->Now()));
     const uint64_t current = bundle_.has_value() ? bundle_->world.revision : 0;
-    // More than one further: agents have laws that this coordinator, back from a backup, does not know.
-    if (bundle->world.revision <= current || bundle->world.revision - current > config::kMaxRevisionStep) {
-      return absl::AbortedError(
-          absl::StrCat("the bundle is revision ", bundle->world.revision, ", the next one is ", current + 1));
+    // More than one further only above laws that agents have and this coordinator, back from a backup, does not know.
+    const uint64_t installed = InstalledRevision();
+    if (bundle->world.revision <= current || bundle->world.revision > std::max(current, installed) + 1) {
+      return absl::AbortedError(absl::StrCat("the bundle is revision ", bundle->world.revision, ", the next one is ",
+                                             std::max(current, installed) + 1));
     }
     if (bundle->world.trust_domain != config_.identities.trust_domain) {
       return absl::InvalidArgumentError(absl::StrCat("the bundle is for trust domain ", bundle->world.trust_domain,
@@ -267,6 +268,17 @@ absl::StatusOr<Change> Core::CheckApply(const control::v1::ApplyRequest& request
   }
   if (bundle.has_value()) BW_RETURN_IF_ERROR(CheckExpected(request, bundle->world, *after));
   return change;
+}
+
+uint64_t Core::InstalledRevision() const {
+  const uint64_t current = bundle_.has_value() ? bundle_->world.revision : 0;
+  uint64_t installed = 0;
+  for (const auto& [site, agent] : state_.agents) {
+    if (!Approved(site)) continue;
+    // What an agent says is bounded, or one that lies would use up the numbers.
+    installed = std::max(installed, std::min(agent.policy_revision, current + config::kMaxRevisionStep - 1));
+  }
+  return installed;
 }
 
 // Agents whose site is gone or lies in another region now.

@@ -142,6 +142,12 @@ std::vector<Core::KeptHold> Core::KeptHolds() const {
   return kept;
 }
 
+void Core::ForgetKeptHolds(const std::string& site) {
+  if (state_.kept_holds.erase(site) == 0) return;
+  const absl::Status stored = catalog_->PutKeptHolds(site, {});
+  if (!stored.ok()) Log(Level::kError, "catalog-failed", {{"error", stored}});
+}
+
 void Core::OnKeptHolds(const std::string& site, const agent::v1::KeptHolds& said) {
   agent::v1::KeptHolds kept;
   std::set<std::string> ids;

@@ -170,7 +170,7 @@ TEST_F(HoldsTest, WhoDescribesAHoldFalselyEndsItNowhereElse) {
   ASSERT_THAT(Listed(), SizeIs(2));
   const absl::Status which = Release("one").status();
   EXPECT_TRUE(absl::IsFailedPrecondition(which)) << which;
-  EXPECT_THAT(std::string(which.message()), HasSubstr("(cloud, core)"));
+  EXPECT_THAT(std::string(which.message()), HasSubstr("(cloud and core)"));
   ASSERT_TRUE(Release("one", "cloud").ok());
   EXPECT_THAT(Told("cloud").released(), ElementsAre("one"));
   EXPECT_THAT(Told("core").released(), IsEmpty());
@@ -218,7 +218,7 @@ TEST_F(HoldsTest, WhatOnlyASiteKnowsIsReleasedByTwoWhereReleasesAre) {
   auto proposed = Release("one");
   ASSERT_TRUE(proposed.ok()) << proposed.status();
   ASSERT_TRUE(proposed->has_proposal());
-  EXPECT_THAT(proposed->proposal().what(), HasSubstr("which only core knows"));
+  EXPECT_THAT(proposed->proposal().what(), HasSubstr("known only at core"));
   EXPECT_THAT(Told("core").released(), IsEmpty());
   EXPECT_THAT(Listed(), SizeIs(1));
   control::v1::ApproveRequest approve;

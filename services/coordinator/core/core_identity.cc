@@ -72,11 +72,11 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
     return config_.identities.gate->Refused(
         "unknown", identity::Refuse("UNKNOWN_SITE", absl::StrCat("site ", site, " no longer exists")));
   }
-  identity::SpiffeId id{.kind = identity::Kind::kAgent,
-                        .trust_domain = config_.identities.trust_domain,
-                        .region = resource->second.site().region(),
-                        .site = site,
-                        .name = site};
+  const identity::SpiffeId id{.kind = identity::Kind::kAgent,
+                              .trust_domain = config_.identities.trust_domain,
+                              .region = resource->second.site().region(),
+                              .site = site,
+                              .name = site};
   BW_RETURN_IF_ERROR(Audit("agent-joined", absl::StrCat("site/", site),
                            audit::Detail()
                                .Text("identity", id.str())
@@ -87,6 +87,7 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
   BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse response,
                       Certify(id, request.csr_der(), config_.identities.authority->leaf_life()));
   AgentRow agent = state_.agents[site];
+  agent.proves_key |= !agent.enrolment_key.empty() && agent.enrolment_key != request.enrolment_ed25519();
   if (serves && agent.enrolment_key != request.enrolment_ed25519()) {
     agent.newcomer_key = request.enrolment_ed25519();
     agent.newcomer_incarnation = request.incarnation();
@@ -116,9 +117,9 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
 absl::Status Core::CheckMachine(const std::string& spiffe_id, const AgentRow& row,
                                 const agent::v1::AgentHello& hello) const {
   const std::string& key = hello.enrolment_ed25519();
-  if (key.empty()) {  // an agent of before; where it could be one of two it has to prove which
-    if (row.newcomer_key.empty()) return absl::OkStatus();
-    return identity::Forbid("NOT_ALLOWED", absl::StrCat("two machines joined as ", spiffe_id,
+  if (key.empty()) {  // a build of before; where it could be one of two it has to prove which
+    if (row.newcomer_key.empty() && !row.proves_key) return absl::OkStatus();
+    return identity::Forbid("NOT_ALLOWED", absl::StrCat("more than one machine joined as ", spiffe_id,
                                                         ", and this one does not prove which it is; upgrade it"));
   }
   if (!crypto::VerifySignature(key, absl::StrCat("bailiwick-hello-v1", spiffe_id, hello.incarnation()),
@@ -146,10 +147,16 @@ void Core::SeatNewcomers() {
     row.incarnation = row.newcomer_incarnation;
     row.renewed = row.newcomer_joined;
     row.recoveries_left = kRecoveries;
+    auto resource = state_.resources.find({"Site", site});
+    if (auto id = identity::ParseSpiffeId(row.spiffe_id); id.ok() && resource != state_.resources.end()) {
+      id->region = resource->second.site().region();
+      row.spiffe_id = id->str();
+    }
     Unseat(&row);
     const absl::Status kept = catalog_->PutAgent(row);
     if (!kept.ok()) Log(Level::kError, "agent-not-kept", {{"site", site}, {"error", kept}});  // again at the next start
     agent = std::move(row);
+    ForgetKeptHolds(site);
     Event("agent-replaced", site, "", 0, "the law pins the key of the machine that joined last");
     auto session = sessions_.find(site);
     if (session == sessions_.end()) continue;
@@ -341,12 +348,13 @@ control::v1::ListAgentsResponse Core::Agents() {
 absl::Status Core::CheckPerson(const std::string& name) const {
   if (!people_.bound || people_.roles.count(name) != 0) return absl::OkStatus();  // unbound: any name may be meant
   BW_ASSIGN_OR_RETURN(const bool spent, catalog_->HasSpentToken(name));
-  if (spent) return absl::OkStatus();
   std::vector<std::string> names;
   for (const auto& [known, roles] : people_.roles) names.push_back(known);
   const std::string near = Suggest(name, names);
+  // One that is like no other may be of before: the first admin came without a login.
+  if (spent || near.empty()) return absl::OkStatus();
   return absl::NotFoundError(absl::StrCat("no RoleBinding names ", name, ", nor did anybody log in by that name",
-                                          near.empty() ? "" : absl::StrCat("; did you mean ", near, "?")));
+                                          "; did you mean ", near, "?"));
 }
 
 absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,

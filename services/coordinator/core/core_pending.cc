@@ -162,6 +162,7 @@ absl::Status Core::KeepPending(const std::string& who, const control::v1::ApplyR
   BW_RETURN_IF_ERROR(MayWait(same));
   PendingRow row = same ? *state_.pending : PendingRow{{}, who, clock_->Now()};
   row.request = request;
+  row.request.clear_expected_evictions();  // counted for who asked, not for who completes it
   BW_RETURN_IF_ERROR(
       Audit("policy-change-signed", absl::BytesToHexString(PendingId(request)), audit::Detail().Text("by", who)));
   BW_RETURN_IF_ERROR(catalog_->PutPending(&row));

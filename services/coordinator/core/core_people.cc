@@ -229,6 +229,11 @@ absl::StatusOr<control::v1::ApproveResponse> Core::Approve(const std::string& wh
   control::v1::ApproveResponse response;
   *response.mutable_done() = proposal;
   if (proposal.has_release()) {
+    if (proposal.release().hold_ids().empty()) {  // of a build of before: also those made since
+      return absl::FailedPreconditionError(
+          absl::StrCat("the proposal does not say which holds there were; propose it anew after: bailiwick withdraw ",
+                       proposal.id()));
+    }
     BW_RETURN_IF_ERROR(ReleaseNow(both, proposal.release(), dry).status());
   } else if (proposal.has_allow_recoveries()) {
     BW_RETURN_IF_ERROR(AllowRecoveriesNow(both, proposal.allow_recoveries(), dry).status());

@@ -232,14 +232,14 @@ TEST(Danger, DeletingWhatHasAPast) {
               ElementsAre("deletes dataset planner, which has versions or holds"));
 }
 
-TEST_F(PeopleTest, AnOperatorShortensNoRetention) {
+TEST_F(PeopleTest, ANumberThatIsLeftOutIsNotShorterThanItsDefaultAndZeroIs) {
   TwoAdmins();
   auto with = [](const std::string& retain) {
     return std::string(kDataset).replace(std::string(kDataset).find("path: /data/planner}"), 20,
                                          "path: /data/planner}, retain: " + retain);
   };
   auto waits = [&](const std::string& retain) {
-    auto applied = ApplyAs(kOlga, with(retain));
+    auto applied = ApplyAs(kAlice, with(retain));
     EXPECT_TRUE(applied.ok()) << applied.status();
     return applied.ok() && applied->has_pending();
   };

@@ -123,7 +123,8 @@ PlanInput Core::Input() const {
     site.region = resource.site().region();
     site.labels = {resource.metadata().labels().begin(), resource.metadata().labels().end()};
     site.connected = sessions_.count(key.second) != 0;
-    site.approved = Approved(key.second) && !Awaits(key.second);
+    site.newcomer = Approved(key.second) && Awaits(key.second);
+    site.approved = Approved(key.second) && !site.newcomer;
     if (auto agent = state_.agents.find(key.second); agent != state_.agents.end()) {
       site.joined = !agent->second.spiffe_id.empty();
       site.spiffe_id = agent->second.spiffe_id;

@@ -81,7 +81,8 @@ absl::StatusOr<control::v1::RedactResponse> Core::Redact(const std::string& who,
     }
   }
   const std::string missing = rpc::MissingSignatures(row.envelope, bundle_->world);
-  row.waits = !missing.empty();
+  // One that was given is: whoever signs again under a law that asks for more takes nothing back.
+  row.waits = !missing.empty() && (known == state_.redactions.end() || known->second.waits.value_or(false));
   if (dry != nullptr) {
     dry->effects.push_back(absl::StrCat(order.contents.size(), " contents and ", order.chunks.size(), " chunks of ",
                                         order.dataset, " are erased from every version at every site"));
@@ -111,15 +112,33 @@ absl::StatusOr<control::v1::RedactResponse> Core::Redact(const std::string& who,
 std::string Core::Unordered(const RedactionRow& row) const {
   if (!bundle_.has_value()) return "no policy was applied yet";
   const std::string missing = rpc::MissingSignatures(row.envelope, bundle_->world);
-  if (!missing.empty() || !row.waits) return missing;
+  if (!missing.empty() || !row.waits.value_or(false)) return missing;
   return "the law asks for fewer signatures than when it was made; who may sign says whether it is carried out";
+}
+
+// A build of before did not note whether an order was ever given: one that lacks signatures and was carried out nowhere
+// was not.
+absl::Status Core::DecideRedactions() {
+  for (auto& [id, row] : state_.redactions) {
+    if (row.waits.has_value()) continue;
+    const bool lacks = !bundle_.has_value() || !rpc::MissingSignatures(row.envelope, bundle_->world).empty();
+    row.waits = lacks && std::none_of(state_.receipts.begin(), state_.receipts.end(), [&](const ReceiptRow& one) {
+                  agent::v1::ErasureReceipt receipt;
+                  return receipt.ParseFromString(one.envelope.payload) && receipt.order_id() == id;
+                });
+    BW_RETURN_IF_ERROR(catalog_->PutRedaction(id, row));
+  }
+  return absl::OkStatus();
 }
 
 const RedactionRow* Core::FindWaiting(const rpc::RedactionOrder& order) const {
   for (const auto& [id, row] : state_.redactions) {
-    if (row.dataset != order.dataset_id || !row.waits) continue;
+    if (row.dataset != order.dataset_id || !row.waits.value_or(false)) continue;
     auto other = rpc::ReadRedaction(row.envelope);
-    if (other.ok() && other->contents == order.contents && other->chunks == order.chunks) return &row;
+    if (other.ok() && other->contents == order.contents && other->chunks == order.chunks &&
+        other->override_locks == order.override_locks) {
+      return &row;
+    }
   }
   return nullptr;
 }
@@ -130,7 +149,7 @@ absl::Status Core::WithdrawRedaction(const std::string& who, const std::string& 
   if (row == state_.redactions.end()) {
     return absl::NotFoundError(absl::StrCat("there is no proposal ", id, "; see: bailiwick proposals"));
   }
-  if (!row->second.waits) {  // also one whose signers left the root since
+  if (!row->second.waits.value_or(false)) {  // also one whose signers left the root since
     return absl::FailedPreconditionError(
         absl::StrCat("the redaction order ", id, " was given to the sites; it cannot be taken back"));
   }

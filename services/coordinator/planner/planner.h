@@ -49,6 +49,7 @@ struct PlannedSite {
   policy::Labels labels;
   bool connected = false;
   bool approved = false;
+  bool newcomer = false;  // not approved: the machine that is has gone away, and another joined
   std::string revoked;    // when and why its agent was, one sentence's end; empty: it was not
   bool dialable = false;  // has an endpoint and is not outbound-only
   std::string endpoint;

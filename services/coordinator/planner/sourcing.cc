@@ -127,7 +127,11 @@ Reason View::Destination() const {
   } else if (!site_->approved) {
     reason.code = "not-approved";
     reason.sentence =
-        absl::StrCat("site ", name_, " has joined but its key is not approved; run: bailiwick site approve ", name_);
+        site_->newcomer
+            ? absl::StrCat("the machine that serves site ", name_, " is ", Since(input_, *site_),
+                           ", and another joined; to let that one take its place: bailiwick site approve ", name_)
+            : absl::StrCat("site ", name_, " has joined but its key is not approved; run: bailiwick site approve ",
+                           name_);
   } else if (!site_->revoked.empty()) {
     reason.code = "revoked";
     reason.sentence = absl::StrCat("the agent of site ", name_, " was revoked ", site_->revoked,
