@@ -121,10 +121,10 @@ absl::StatusOr<std::shared_ptr<SessionClient::Link>> SessionClient::Open(const s
   }
   if (!answered || !message.has_welcome() || message.welcome().protocol() < kProtocolMin ||
       message.welcome().protocol() > kProtocolMax) {
-    absl::Status why = End(*link);
+    absl::Status why = End(*link, answered ? Ending::kCancel : Ending::kOver);
     return answered && !message.has_welcome() ? absl::InternalError("the coordinator did not say welcome") : why;
   }
-  if (!Use(before, link)) return End(*link);
+  if (!Use(before, link)) return End(*link, Ending::kCancel);
   absl::MutexLock lock(&callback_mutex_);
   callbacks_.message(message);
   callbacks_.connected();
@@ -151,8 +151,9 @@ void SessionClient::Serve(Link& link) {
   }
 }
 
-absl::Status SessionClient::End(Link& link) {
-  link.context.TryCancel();
+absl::Status SessionClient::End(Link& link, Ending ending) {
+  // Not where the coordinator ended it: its reason may still be on the way, and a cancellation would hide it.
+  if (ending == Ending::kCancel) link.context.TryCancel();
   {
     absl::MutexLock lock(&mutex_);
     if (active_.get() == &link) active_ = nullptr;
@@ -178,7 +179,7 @@ absl::Status SessionClient::RunOnce() {
       auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !refreshing_ || stopping_; };
       mutex_.Await(absl::Condition(&settled));
     }
-    absl::Status ended = End(*link);
+    absl::Status ended = End(*link, Ending::kOver);
     absl::MutexLock lock(&mutex_);
     served_ = nullptr;
     if (active_ == nullptr) return ended;

@@ -69,7 +69,8 @@ class SessionClient {
   absl::StatusOr<std::shared_ptr<Link>> Open(const std::shared_ptr<Link>& before);
   bool Use(const std::shared_ptr<Link>& before, const std::shared_ptr<Link>& link);
   void Serve(Link& link);        // reads to the end
-  absl::Status End(Link& link);  // after that: why it ended
+  enum class Ending { kCancel, kOver };         // kOver: nothing can be read any more
+  absl::Status End(Link& link, Ending ending);  // after that: why it ended
   void WriteLoop(Link* link);
 
   const os::Clock* const clock_;
