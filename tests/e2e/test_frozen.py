@@ -28,6 +28,8 @@ FORMATS = {"0.1.0": {
 # The changes of the scan cache are appended, commit by commit.
 FORMATS["0.1.0-2"] = {**FORMATS["0.1.0"], "files": [n.replace("BWSCHG0001", "BWSCHG0002").replace("BWSCAN0001", "BWSCAN0002")
                                                     for n in FORMATS["0.1.0"]["files"]]}
+# The coordinator knows of machines that wait and of orders that were never given; spent grants are found by their end.
+FORMATS["0.1.0-3"] = {**FORMATS["0.1.0-2"], "coordinator/catalog.db": 9, "sites/factory/agent.db": 10, "sites/core/agent.db": 10}
 
 
 def kind_of(path):

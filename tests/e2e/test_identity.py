@@ -183,7 +183,7 @@ class Revocation(f.FleetTest):
         self.assertIn((ids["core"], "REVOKED"), i.refusals(self.fleet, "coordinator"))
         f.write(os.path.join(self.fleet.path("data"), "later"), b"not for the thief")
         self.fleet.commit("data", wait=False)
-        self.assertIn("offline", self.fleet.cli("why", "data", "core", expect=None).out)
+        self.assertIn("was revoked", self.fleet.cli("why", "data", "core", expect=None).out)
         # Over a restart of both.
         self.fleet.restart("coordinator")
         self.fleet.restart("core")

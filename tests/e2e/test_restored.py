@@ -30,6 +30,7 @@ class Restored(unittest.TestCase):
         fleet.dev("stop", "coordinator")
         shutil.copytree(os.path.join(fleet.dir, "coordinator"), fleet.path("backup"), symlinks=True)
         fleet.dev("start", "coordinator")
+        f.wait_until(lambda: all(s["connected"] for s in fleet.json("status")["sites"]), what="both are back")
 
     def put_back(self, fleet):
         fleet.dev("stop", "coordinator")
@@ -45,7 +46,7 @@ class Restored(unittest.TestCase):
 
     def test_what_was_held_since_stays_until_it_is_released(self):
         with f.Fleet(f.FACTORY, f.CORE) as fleet:
-            self.start(fleet, "commit: {onRequest: true}\nretain: {last: 1}")
+            self.start(fleet, "commit: {onRequest: true}\nretain: {last: 1, hourly: 0, daily: 0}")
             self.back_up(fleet)
             hold = fleet.json("dataset", "hold", "tele", "--version", "1", "--reason", "litigation")["hold"]
             ended = fleet.json("dataset", "hold", "tele", "--version", "1", "--reason", "a mistake")["hold"]
@@ -61,7 +62,7 @@ class Restored(unittest.TestCase):
             self.assertEqual(sorted(e["site"] for e in said), ["core", "factory"])
             for words in (hold, "of dataset tele", "'litigation'", "was it restored from a backup?"):
                 self.assertIn(words, said[0]["message"])
-            for number in (2, 3, 4):     # a replica has the one before the newest laid out, too
+            for number in (2, 3, 4, 5):  # a replica has the two before the newest laid out, too
                 self.commit(fleet, number)
             for site in ("factory", "core"):
                 f.wait_until(lambda s=site: 2 not in self.versions(fleet, s), timeout=90, what=f"retention at {site}")
@@ -75,7 +76,7 @@ class Restored(unittest.TestCase):
             self.assertEqual(list(self.holds(fleet)), [anew])
             fleet.cli("dataset", "release", "tele", "--hold", anew)
             fleet.dev("start", "core")
-            self.commit(fleet, 5)
+            self.commit(fleet, 6)
             for site in ("factory", "core"):
                 f.wait_until(lambda s=site: 1 not in self.versions(fleet, s), timeout=90, what=f"nothing holds it at {site}")
             self.assertEqual(self.holds(fleet), {})

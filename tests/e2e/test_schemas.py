@@ -322,6 +322,7 @@ class Schemas(f.FleetTest):
         self.ask("policy rollback", str(revision), "--dry-run")
 
     def identities(self):
+        self.ask("ca list")
         for command, *more in (("ca rotate", "--yes"), ("site join-token", "core"), ("site approve", "core"),
                                ("agent revoke", "core", "--reason", "lost", "--yes")):
             self.ask(command, *more, "--dry-run")

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -159,6 +160,12 @@ absl::StatusOr<uint64_t> ParseVersion(const std::string& text, uint64_t least) {
 }
 
 bool MayAsk(const Globals& globals) { return !globals.no_input && IsTerminal(STDIN_FILENO); }
+
+std::string NotInEffect(const std::string& pending) {
+  const bool says_how = absl::StrContains(pending, "bailiwick approve");  // where a second person is what is missing
+  return absl::StrCat("nothing is in effect yet: ", FormatMessage(pending),
+                      says_how ? "" : "; the others run: bailiwick policy approve");
+}
 
 absl::Status Confirm(const Globals& globals, bool yes, const std::string& question, const std::string& otherwise) {
   if (yes) return absl::OkStatus();

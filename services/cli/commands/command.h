@@ -119,6 +119,9 @@ absl::Status GetVersions(const Globals& globals, const std::string& dataset, boo
 // What waits for a second person now, and what to do.
 absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal);
 
+// What an act that waits for others says of itself. `pending`: what the coordinator says that is missing.
+std::string NotInEffect(const std::string& pending);
+
 struct ApprovalFlags {
   bool yes = false, dry_run = false;
   std::optional<uint64_t> evictions;  // exactly so many copies may become unlawful; empty: what is shown and agreed to

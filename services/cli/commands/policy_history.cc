@@ -111,7 +111,7 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, bool yes, bool 
   if (!globals.table()) {
     PrintJson(globals.format(), FieldsOf(report, dry_run, impact));
   } else if (!dry_run && !report.pending.empty()) {
-    std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
+    std::cout << NotInEffect(report.pending) << "\n";
   } else {
     std::cout << (dry_run           ? "dry run: nothing was changed\n"
                   : !report.applied ? "the policies are already as they were then\n"

@@ -265,7 +265,7 @@ absl::Status ApplyLaw(const Globals& globals, Admin& admin, const CatalogChange&
                                  {"pending", Text(report.pending)},
                                  {"policyRevision", Number(report.policy_revision)}});
   } else if (!report.pending.empty()) {
-    std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
+    std::cout << NotInEffect(report.pending) << "\n";
   } else {
     std::cout << "policy revision " << report.policy_revision << "\n";
   }

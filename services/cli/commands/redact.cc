@@ -364,14 +364,13 @@ absl::Status ApproveRedaction(const Globals& globals, const std::string& id, con
   }
   BW_RETURN_IF_ERROR(Confirm(globals, yes, "Sign this order?", "not signed"));
   // Signed by enough, and waiting all the same: the law asks for fewer than it did, and what it needs is a yes.
-  if (!rpc::MissingSignatures(envelope, bundle.world).empty()) {
-    BW_RETURN_IF_ERROR(AddSignatures(*admin, bundle.world, &envelope).status());
-  }
+  const bool lacks = !rpc::MissingSignatures(envelope, bundle.world).empty();
+  if (lacks) BW_RETURN_IF_ERROR(AddSignatures(*admin, bundle.world, &envelope).status());
   BW_ASSIGN_OR_RETURN(std::string missing, Submit(*admin, envelope));
   if (!globals.table()) {
     PrintJson(globals.format(), {{"order", Text(id)}, {"missing", Text(missing)}});
   } else {
-    std::cout << (missing.empty() ? "signed; the order is given" : "signed; " + missing) << "\n";
+    std::cout << (lacks ? "signed; " : "approved; ") << (missing.empty() ? "the order is given" : missing) << "\n";
   }
   return absl::OkStatus();
 }

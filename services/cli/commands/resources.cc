@@ -51,7 +51,7 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
     if (!report.pending.empty()) std::cout << "not at once: " << FormatMessage(report.pending) << "\n";
     if (changes && impact) impact->Print();
   } else if (!report.pending.empty()) {
-    std::cout << "nothing is in effect yet: " << report.pending << "; the others run: bailiwick policy approve\n";
+    std::cout << NotInEffect(report.pending) << "\n";
   } else if (report.applied) {
     std::cout << "policy revision " << report.policy_revision << "\n";
   }
