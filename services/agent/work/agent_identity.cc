@@ -119,6 +119,9 @@ absl::Status Agent::RenewCertificate() {
   BW_ASSIGN_OR_RETURN(identity::KeyPair key, identity::NewTlsKey());
   agent::v1::RenewRequest request;
   request.set_csr_der(key.csr_der);
+  request.set_enrolment_ed25519(identity_->enrolment_key().public_key());
+  request.set_enrolment_proof(identity_->enrolment_key().Sign(
+      absl::StrCat("bailiwick-renew-v1", std::string(crypto::Sha256(key.csr_der).view()), identity_->spiffe_id())));
   agent::v1::RenewResponse response;
   grpc::ClientContext context;
   context.set_deadline(os::DeadlineIn(kCall));

@@ -324,9 +324,14 @@ class Core {
   void ApplyDenied() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // to the gate, and to those who are connected
   bool Approved(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Pins(const std::string& site, const std::string& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Whether who says hello is the machine that serves the site, of those that joined as it. PERMISSION_DENIED
+  // Which of the machines that joined as a site it is: its enrolment key, empty from a build of before, and that key's
+  // signature over the message.
+  struct MachineProof {
+    std::string key, message, signature;
+  };
+  // Whether who says hello, or asks for a certificate, is the machine that serves the site. PERMISSION_DENIED
   // otherwise.
-  absl::Status CheckMachine(const std::string& spiffe_id, const AgentRow& row, const agent::v1::AgentHello& hello) const
+  absl::Status CheckMachine(const std::string& spiffe_id, const AgentRow& row, const MachineProof& proof) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The machine that the bundle pins is away, and another that joined waits to be approved in its place.
   bool Awaits(const std::string& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

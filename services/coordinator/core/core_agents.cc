@@ -51,7 +51,12 @@ absl::Status Core::OnHello(const std::shared_ptr<Session>& session, const agent:
     const rpc::Gate& gate = *config_.identities.gate;
     BW_RETURN_IF_ERROR(gate.Refused(session->peer().uri, CheckSite(id)));
     AgentRow agent = state_.agents[id.site];
-    BW_RETURN_IF_ERROR(gate.Refused(session->peer().uri, CheckMachine(session->peer().uri, agent, hello)));
+    BW_RETURN_IF_ERROR(gate.Refused(
+        session->peer().uri,
+        CheckMachine(session->peer().uri, agent,
+                     {.key = hello.enrolment_ed25519(),
+                      .message = absl::StrCat("bailiwick-hello-v1", session->peer().uri, hello.incarnation()),
+                      .signature = hello.enrolment_proof()})));
     agent.site = id.site;
     agent.spiffe_id = session->peer().uri;
     // Of a site that joined after the backup that this coordinator came from the key is learnt here.

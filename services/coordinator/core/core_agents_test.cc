@@ -1,3 +1,4 @@
+#include "common/identity/certificates.h"
 #include "common/rpc/codec.h"
 #include "services/coordinator/core/core_fixture.h"
 
@@ -437,8 +438,18 @@ TEST_F(AgentsTest, AnotherMachineTakesASiteOnceItsKeyIsPinned) {
   auto connect = [&](const agent::v1::AgentHello& with) {
     return core_->OnHello(std::make_shared<FakeSession>(PeerOf("core", "eu")), with);
   };
+  const std::string csr = identity::NewTlsKey()->csr_der;
+  auto renew = [&](const crypto::SigningKey* names, const crypto::SigningKey& signs) {
+    agent::v1::RenewRequest request;
+    request.set_csr_der(csr);
+    if (names != nullptr) request.set_enrolment_ed25519(names->public_key());
+    request.set_enrolment_proof(signs.Sign(
+        absl::StrCat("bailiwick-renew-v1", std::string(crypto::Sha256(csr).view()), PeerOf("core", "eu").uri)));
+    return core_->Renew(PeerOf("core", "eu"), request);
+  };
   const crypto::SigningKey before = enrolment_.at("core"), other = *crypto::SigningKey::Generate();
   const std::string mine(16, 'i'), its(16, 'j');
+  EXPECT_TRUE(renew(nullptr, before).ok()) << "a build of before, where there is one machine only";
   enrolment_.insert_or_assign("core", other);
   ASSERT_TRUE(Join(Token("core"), "core").ok());
   enrolment_.insert_or_assign("core", before);
@@ -452,6 +463,10 @@ TEST_F(AgentsTest, AnotherMachineTakesASiteOnceItsKeyIsPinned) {
   EXPECT_TRUE(absl::IsPermissionDenied(connect(forged))) << "by a key that it has not";
   forged.clear_enrolment_ed25519();
   EXPECT_TRUE(absl::IsPermissionDenied(connect(forged))) << "by none";
+  EXPECT_TRUE(renew(&before, before).ok());
+  EXPECT_TRUE(absl::IsPermissionDenied(renew(&other, other).status())) << "who waits renews nothing";
+  EXPECT_TRUE(absl::IsPermissionDenied(renew(&before, other).status()));
+  EXPECT_TRUE(absl::IsPermissionDenied(renew(nullptr, other).status()));
   const auto site = core_->Sites().sites(1);
   ASSERT_EQ(site.name(), "core");
   EXPECT_TRUE(site.approved());
@@ -469,7 +484,9 @@ TEST_F(AgentsTest, AnotherMachineTakesASiteOnceItsKeyIsPinned) {
   EXPECT_TRUE(absl::IsPermissionDenied(*incumbent->closed));
   core_->OnClosed(incumbent);
   EXPECT_TRUE(absl::IsPermissionDenied(connect(hello(before, mine))));
+  EXPECT_TRUE(absl::IsPermissionDenied(renew(&before, before).status())) << "nor renews it";
   EXPECT_TRUE(connect(hello(other, its)).ok());
+  EXPECT_TRUE(renew(&other, other).ok());
   EXPECT_TRUE(core_->Sites().sites(1).approved());
   EXPECT_TRUE(core_->Sites().sites(1).newcomer_ed25519().empty());
 }

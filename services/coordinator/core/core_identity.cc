@@ -114,17 +114,16 @@ absl::StatusOr<enroll::v1::JoinResponse> Core::Join(const enroll::v1::JoinReques
   return response;
 }
 
-absl::Status Core::CheckMachine(const std::string& spiffe_id, const AgentRow& row,
-                                const agent::v1::AgentHello& hello) const {
-  const std::string& key = hello.enrolment_ed25519();
+absl::Status Core::CheckMachine(const std::string& spiffe_id, const AgentRow& row, const MachineProof& proof) const {
+  const std::string& key = proof.key;
   if (key.empty()) {  // a build of before; where it could be one of two it has to prove which
     if (row.newcomer_key.empty() && !row.proves_key) return absl::OkStatus();
     return identity::Forbid("NOT_ALLOWED", absl::StrCat("more than one machine joined as ", spiffe_id,
                                                         ", and this one does not prove which it is; upgrade it"));
   }
-  if (!crypto::VerifySignature(key, absl::StrCat("bailiwick-hello-v1", spiffe_id, hello.incarnation()),
-                               hello.enrolment_proof())) {
-    return identity::Forbid("NOT_ALLOWED", absl::StrCat("the hello of ", spiffe_id, " is not signed by its key"));
+  if (!crypto::VerifySignature(key, proof.message, proof.signature)) {
+    return identity::Forbid("NOT_ALLOWED",
+                            absl::StrCat("what ", spiffe_id, " says of itself is not signed by the key that it names"));
   }
   if (row.enrolment_key.empty() || key == row.enrolment_key) return absl::OkStatus();
   if (key == row.newcomer_key) {
@@ -175,13 +174,23 @@ absl::StatusOr<agent::v1::RenewResponse> Core::Renew(const rpc::Peer& peer, cons
   const rpc::Gate& gate = *config_.identities.gate;
   BW_RETURN_IF_ERROR(gate.Refused(peer.uri, CheckSite(peer.id)));
   BW_RETURN_IF_ERROR(identity::CheckRequest(request.csr_der()));
+  const std::string csr_sha256(crypto::Sha256(request.csr_der()).view());
+  auto known = state_.agents.find(peer.id.site);
+  AgentRow agent = known == state_.agents.end() ? AgentRow{} : known->second;
+  BW_RETURN_IF_ERROR(
+      gate.Refused(peer.uri, CheckMachine(peer.uri, agent,
+                                          {.key = request.enrolment_ed25519(),
+                                           .message = absl::StrCat("bailiwick-renew-v1", csr_sha256, peer.uri),
+                                           .signature = request.enrolment_proof()})));
   BW_RETURN_IF_ERROR(Audit("certificate-renewed", absl::StrCat("site/", peer.id.site), "{}"));
   BW_ASSIGN_OR_RETURN(enroll::v1::JoinResponse certified,
                       Certify(peer.id, request.csr_der(), config_.identities.authority->leaf_life()));
-  AgentRow& agent = state_.agents[peer.id.site];
+  agent.site = peer.id.site;
+  agent.spiffe_id = peer.uri;
   agent.renewed = clock_->Now();
   agent.certificate_expires = agent.renewed + config_.identities.authority->leaf_life();
   BW_RETURN_IF_ERROR(catalog_->PutAgent(agent));
+  state_.agents[peer.id.site] = std::move(agent);
   agent::v1::RenewResponse response;
   response.set_certificate_chain_pem(certified.certificate_chain_pem());
   response.set_ca_pem(certified.ca_pem());
