@@ -20,6 +20,8 @@ const std::vector<std::string>& Kinds() {
   return *kinds;
 }
 
+bool IsLaw(const std::string& kind) { return kind == "Region" || kind == "Site" || kind == "SovereigntyPolicy"; }
+
 std::string KindOf(const Resource& resource) {
   switch (resource.spec_case()) {
     case Resource::kRegion:

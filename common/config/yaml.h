@@ -39,6 +39,7 @@ std::string ToJson(const Resource& resource);  // one object: apiVersion, kind, 
 // "RoleBinding".
 std::string KindOf(const Resource& resource);
 const std::vector<std::string>& Kinds();
+bool IsLaw(const std::string& kind);  // what policy keys sign: the policy bundle holds all of these kinds and no other
 // Accepts any case, plural and short names (ds, rp, sp, bp); INVALID_ARGUMENT with a suggestion, which may be one of the
 // words that the caller takes beside kinds.
 absl::StatusOr<std::string> ParseKind(std::string_view text, const std::vector<std::string>& beside = {});

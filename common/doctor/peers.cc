@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/host_port.h"
 #include "common/base/units.h"
+#include "common/base/utc_text.h"
 #include "common/base/version.h"
 #include "common/doctor/machine.h"
 #include "common/identity/certificates.h"
@@ -135,7 +136,7 @@ void CheckCredentials(Report& report, const Credentials& credentials, absl::Time
   auto info = identity::InspectCertificate(read->chain_pem);
   if (!info.ok()) return report.Fail(credentials.check, std::string(info.status().message()), credentials.renew);
   absl::Status works = rpc::CheckCredentials(*read, credentials.expected, now);
-  const std::string until = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", info->not_after, absl::UTCTimeZone());
+  const std::string until = UtcText(info->not_after);
   const std::string found = absl::StrCat(info->uri, " until ", until);
   if (!works.ok()) return report.Fail(credentials.check, std::string(works.message()), credentials.renew);
   if (now < info->not_before) {  // handshakes may forgive that; here it shows a clock

@@ -9,6 +9,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/base/utc_text.h"
 #include "common/identity/openssl.h"
 
 namespace bailiwick::identity {
@@ -21,8 +22,6 @@ absl::Status WithCode(absl::Status status, std::string_view code) {
   status.SetPayload(kPayload, absl::Cord(std::string(code)));
   return status;
 }
-
-std::string UtcText(absl::Time t) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t, absl::UTCTimeZone()); }
 
 std::string NameOf(const CertificateInfo& info) {
   return info.uri.empty() ? "the peer" : info.uri.substr(0, 300);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/audit/detail.h"
 #include "common/base/status.h"
+#include "common/base/utc_text.h"
 #include "common/identity/verify.h"
 #include "common/os/tree.h"
 
@@ -55,7 +56,7 @@ absl::StatusOr<std::string> CertificateDetail(const std::string& chain_pem) {
   BW_ASSIGN_OR_RETURN(identity::CertificateInfo info, identity::InspectCertificate(chain_pem));
   return audit::Detail()
       .Text("certificateSha256", absl::BytesToHexString(info.sha256))
-      .Text("until", absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", info.not_after, absl::UTCTimeZone()))
+      .Text("until", UtcText(info.not_after))
       .str();
 }
 

@@ -6,6 +6,7 @@
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "common/audit/detail.h"
+#include "common/base/utc_text.h"
 #include "common/identity/verify.h"
 #include "common/telemetry/log.h"
 
@@ -14,8 +15,6 @@ namespace {
 
 constexpr char kMany[] = "many";
 constexpr size_t kMaxSentence = 400;
-
-std::string UtcText(absl::Time t) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t, absl::UTCTimeZone()); }
 
 }  // namespace
 

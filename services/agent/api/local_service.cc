@@ -6,6 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/base/utc_text.h"
 #include "common/cli/dry_run.h"
 #include "common/telemetry/log.h"
 
@@ -18,8 +19,6 @@ constexpr size_t kMaxLine = 4096;
 constexpr absl::Duration kPatience = absl::Seconds(5);
 constexpr absl::Duration kAnswerPatience = absl::Seconds(60);  // a renewal asks the coordinator
 constexpr absl::Duration kAccept = absl::Milliseconds(250);
-
-std::string UtcText(absl::Time t) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t, absl::UTCTimeZone()); }
 
 std::string JsonLine(const google::protobuf::Struct& object) {
   std::string line;

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/base/utc_text.h"
 #include "common/cli/dry_run.h"
 #include "common/store/data_key.h"
 #include "common/store/key_files.h"
@@ -28,8 +29,6 @@ absl::StatusOr<std::map<std::string, int>> Uses(os::Files* files, const std::str
   }
   return uses;
 }
-
-std::string Day(absl::Time t) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t, absl::UTCTimeZone()); }
 
 }  // namespace
 
@@ -95,7 +94,7 @@ absl::Status KeyCommands::List(output::Format format) {
   output::Rows rows;
   std::vector<output::Json> items;
   for (const auto& key : known) {
-    const std::string created = key.created == absl::InfinitePast() ? "" : Day(key.created);
+    const std::string created = key.created == absl::InfinitePast() ? "" : UtcText(key.created);
     rows.push_back(
         {key.id, created.empty() ? "-" : created, absl::StrCat(uses[key.id]), key.problem.empty() ? "-" : key.problem});
     items.push_back(output::Object({{"id", output::Text(key.id)},

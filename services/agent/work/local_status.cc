@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
+#include "common/base/utc_text.h"
 #include "common/rpc/codec.h"
 
 namespace bailiwick::agent {
@@ -17,9 +18,7 @@ constexpr uint64_t kMaxFile = 16 * kMiB;
 
 std::string PathOf(const std::string& directory) { return os::JoinPath(directory, "status.json"); }
 
-std::string When(const google::protobuf::Timestamp& time) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", rpc::FromProto(time), absl::UTCTimeZone());
-}
+std::string When(const google::protobuf::Timestamp& time) { return UtcText(rpc::FromProto(time)); }
 
 void Show(const agent::v1::StandingState& flow, std::ostream& out) {
   out << "  " << flow.dataset() << " with " << flow.site() << ": ";

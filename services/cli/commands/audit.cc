@@ -9,6 +9,7 @@
 #include "common/audit/proof.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
+#include "common/base/utc_text.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/progress.h"
@@ -30,8 +31,6 @@ struct ListFlags {
 };
 
 std::string TimeOf(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", at, absl::UTCTimeZone()); }
-
-std::string SecondOf(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone()); }
 
 void KeepNewest(uint64_t limit, std::vector<AuditRecord>* records) {
   if (limit == 0 || records->size() <= limit) return;
@@ -145,7 +144,7 @@ int Print(const Globals& globals, const std::string& path, const audit::Verdict&
             << " records signed";
   if (v.witnessed != 0) {
     std::cout << ", " << v.witnessed << " witnessed by " << absl::StrJoin(v.witnesses, ", ");
-    if (v.witnessed_at.has_value()) std::cout << " at " << SecondOf(*v.witnessed_at);
+    if (v.witnessed_at.has_value()) std::cout << " at " << UtcText(*v.witnessed_at);
     if (v.witnessed_at.has_value() && v.newest_at.has_value() && *v.newest_at - *v.witnessed_at >= absl::Seconds(1)) {
       std::cout << ", " << FormatAge(*v.newest_at - *v.witnessed_at) << " before the newest record";
     }
@@ -380,7 +379,7 @@ Fields VerdictFields(const audit::Verdict& v) {
           {"log", Text(v.origin)},
           {"records", Number(v.size)},
           {"witnessed", Number(v.witnessed)},
-          {"witnessedAt", Text(v.witnessed_at.has_value() ? SecondOf(*v.witnessed_at) : "")},
+          {"witnessedAt", Text(v.witnessed_at.has_value() ? UtcText(*v.witnessed_at) : "")},
           {"unsigned", Number(v.unsigned_records)},
           {"payloadMissing", Number(v.payload_missing)},
           {"before", Number(v.before)},

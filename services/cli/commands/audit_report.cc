@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
+#include "common/base/utc_text.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/progress.h"
@@ -20,8 +21,6 @@ namespace bailiwick::cli {
 namespace {
 
 using Section = AuditReport::Section;
-
-std::string TimeOf(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone()); }
 
 absl::StatusOr<absl::Time> ParseDay(const std::string& text, absl::Time otherwise) {
   absl::Time at;
@@ -44,7 +43,7 @@ Section Contradictions(const AuditHistory& history, const std::function<bool(con
               {"at", "dataset", "transfer", "what", "records"},
               {}};
   for (const AuditContradiction& c : history.contradictions) {
-    if (concerned(c)) out.rows.push_back({TimeOf(c.at), c.dataset, c.transfer, c.what, c.by});
+    if (concerned(c)) out.rows.push_back({UtcText(c.at), c.dataset, c.transfer, c.what, c.by});
   }
   return out;
 }
@@ -72,12 +71,12 @@ std::vector<Section> OfDataset(const AuditHistory& history, const std::string& d
     if (m.dataset != dataset) continue;
     held.try_emplace(m.from, "sent it");
     if (m.wire_bytes != 0) held.try_emplace(m.to, "received a part of it");
-    moves.rows.push_back({TimeOf(m.at), absl::StrCat(m.number), absl::StrCat(m.from, " (", m.from_region, ")"),
+    moves.rows.push_back({UtcText(m.at), absl::StrCat(m.number), absl::StrCat(m.from, " (", m.from_region, ")"),
                           absl::StrCat(m.to, " (", m.to_region, ")"), m.result, Or(m.rule), Or(m.basis), Or(m.purpose),
                           Or(m.classes), m.by});
   }
   for (const AuditRemoval& r : history.removals) {
-    if (r.dataset == dataset) removals.rows.push_back({TimeOf(r.at), r.site, r.what, Or(r.receipt), r.by});
+    if (r.dataset == dataset) removals.rows.push_back({UtcText(r.at), r.site, r.what, Or(r.receipt), r.by});
   }
   for (const auto& [site, how] : held) sites.rows.push_back({site, how});
   return {sites, moves, removals,
@@ -241,8 +240,7 @@ void RegisterAuditReport(CLI::App& audit, Globals& globals) {
       "Exit codes beside the usual: 10 a log is tampered with, 11 a log is incomplete or could not be read, so "
       "something\n"
       "may be missing, 12 too few witnesses (of --trust) have signed, or one disputes the coordinator's log; the "
-      "report "
-      "says which.\n"
+      "report says which.\n"
       "Example:\n  bailiwick audit report --transfers --from 2026-01-01 --to 2026-04-01 --html q1.html");
   OnRunCode(report, globals, [&globals, flags, trust, html]() -> absl::StatusOr<int> {
     flags->trusts.clear();

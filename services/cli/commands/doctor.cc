@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/base/utc_text.h"
 #include "common/doctor/machine.h"
 #include "common/doctor/peers.h"
 #include "common/os/deadline.h"
@@ -55,7 +56,7 @@ void CheckLaw(doctor::Report& report, const config::Bundle& bundle, absl::Time n
   const absl::Time expires = bundle.world.expires;
   std::string found = absl::StrCat("revision ", bundle.world.revision, ", signed by the root that this context pins");
   if (expires == absl::InfiniteFuture()) return report.Ok("law", found);
-  const std::string until = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", expires, absl::UTCTimeZone());
+  const std::string until = UtcText(expires);
   if (now >= expires) {
     return report.Fail(
         "law", absl::StrCat("revision ", bundle.world.revision, " came to its end at ", until, ": nothing flows"),

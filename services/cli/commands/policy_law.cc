@@ -247,6 +247,4 @@ std::string ObligationsText(const policy::Obligations& obligations) {
 
 std::string LabelsText(const policy::Labels& labels) { return labels.empty() ? "no labels" : LabelText(labels); }
 
-std::string TimeOf(absl::Time time) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone()); }
-
 }  // namespace bailiwick::cli

@@ -59,7 +59,6 @@ std::shared_ptr<Question> AskFlags(CLI::App* command);  // --dataset, --label, -
 absl::StatusOr<policy::NamedData> ChooseData(const Law& law, const Question& question);
 std::string LabelsText(const policy::Labels& labels);                 // "class=health,pii=yes"; "no labels"
 std::string ObligationsText(const policy::Obligations& obligations);  // empty: none
-std::string TimeOf(absl::Time time);                                  // RFC 3339, UTC, seconds
 
 // The groups of `policy`'s commands that ask about the law.
 void RegisterPolicyCheck(CLI::App& policy, Globals& globals);    // check, test

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
+#include "common/base/utc_text.h"
 #include "common/os/clock.h"
 #include "common/policy/reach.h"
 #include "services/cli/commands/policy_law.h"
@@ -66,12 +67,12 @@ void PrintReach(const policy::Reach& reach, const policy::ReachQuery& query, con
         if (!step.purpose.empty()) std::cout << " for the purpose " << step.purpose;
       }
       std::cout << ": " << absl::StrJoin(step.rules, ", ");
-      if (step.at > query.now) std::cout << ", from " << TimeOf(step.at) << " on";
+      if (step.at > query.now) std::cout << ", from " << UtcText(step.at) << " on";
       std::cout << "\n";
     }
   } else {
     std::cout << "NO: " << what << (query.only_now ? " cannot get to " : " can never get to ") << query.to;
-    if (query.only_now) std::cout << " at " << TimeOf(query.now);
+    if (query.only_now) std::cout << " at " << UtcText(query.now);
     std::cout << "\n";
     if (reach.targets == 0)
       std::cout << "  no site lies in " << query.to << "; --any-site asks about sites that could\n";
@@ -99,7 +100,7 @@ Fields ReachJson(const policy::Reach& reach) {
                            {"toRegion", Text(step.to_region)},
                            {"labels", LabelsJson(step.data)},
                            {"purpose", Text(step.purpose)},
-                           {"at", Text(TimeOf(step.at))},
+                           {"at", Text(UtcText(step.at))},
                            {"rules", Texts(step.rules)}}));
   }
   for (const policy::ReachCut& one : reach.cut) {

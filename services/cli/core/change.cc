@@ -19,8 +19,6 @@
 namespace bailiwick::cli {
 namespace {
 
-bool IsLaw(const std::string& kind) { return kind == "Region" || kind == "Site" || kind == "SovereigntyPolicy"; }
-
 uint64_t ChunkSize(const config::Resource& dataset) {
   constexpr uint64_t kDefault = 32 << 10;
   return dataset.dataset().chunk_size_bytes() == 0 ? kDefault : dataset.dataset().chunk_size_bytes();
@@ -268,7 +266,7 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     *out.request.add_deletes() = name;
     out.report.lines.push_back({name.kind(), name.name(), "deleted", ""});
     out.anything = true;
-    law |= IsLaw(name.kind());
+    law |= config::IsLaw(name.kind());
   }
   std::map<std::string, const config::Classification*> classified;
   for (const auto& c : known.classifications) {
@@ -325,7 +323,7 @@ absl::StatusOr<Signed> SignChange(const Known& known, const CatalogChange& chang
     after[{kind, name}] = resource;
     *out.request.add_upserts() = resource;
     out.anything = true;
-    law |= IsLaw(kind);
+    law |= config::IsLaw(kind);
   }
   BW_RETURN_IF_ERROR(CheckLaw(change.law, known.bundle.message, after));
   const config::TimeZones zones = config::CompileTimeZones(config::ZonesOf(after), now);

@@ -52,19 +52,16 @@ void DescribeResources(const config::Catalog& before, const config::Catalog& aft
 
 // What no key signs: the coordinator says what it is now, and what the change would make of it.
 void DescribeUnsigned(const control::v1::ApplyRequest& request, const config::Catalog& before, std::string* out) {
-  auto is_law = [](const std::string& kind) {
-    return kind == "Region" || kind == "Site" || kind == "SovereigntyPolicy";
-  };
   config::Catalog after = before;
   std::set<config::ResourceKey> keys;
   for (const auto& resource : request.upserts()) {
     const config::ResourceKey key(config::KindOf(resource), resource.metadata().name());
     after[key] = resource;
-    if (!is_law(key.first)) keys.insert(key);
+    if (!config::IsLaw(key.first)) keys.insert(key);
   }
   for (const auto& name : request.deletes()) {
     after.erase({name.kind(), name.name()});
-    if (!is_law(name.kind())) keys.insert({name.kind(), name.name()});
+    if (!config::IsLaw(name.kind())) keys.insert({name.kind(), name.name()});
   }
   for (const auto& key : keys) DescribeResource(key, before, after, out);
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "common/audit/detail.h"
 #include "common/base/status.h"
+#include "common/base/utc_text.h"
 #include "common/rpc/audit.h"
 #include "common/telemetry/log.h"
 
@@ -340,8 +341,7 @@ std::string AuditDesk::Problem() const {
   if (cosigned == absl::InfinitePast()) {
     problem = "never cosigned: ";
   } else if (cosigned < since) {
-    problem = absl::StrCat("not cosigned since ", absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", cosigned, absl::UTCTimeZone()),
-                           ": ");
+    problem = absl::StrCat("not cosigned since ", UtcText(cosigned), ": ");
   }
   return absl::StrCat(problem, "disputed by ", absl::StrJoin(sites, ", "), " (", disputes.begin()->second.said, ")");
 }

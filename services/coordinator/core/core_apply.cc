@@ -27,12 +27,10 @@ constexpr absl::Duration kMaxTokenLife = absl::Hours(24 * 7);
 constexpr uint32_t kMaxEvents = 10'000;
 constexpr size_t kMaxSummary = 1000;  // of what a change touched, in the history
 
-bool IsLaw(const std::string& kind) { return kind == "Region" || kind == "Site" || kind == "SovereigntyPolicy"; }
-
 config::Catalog LawOf(const config::Catalog& catalog) {
   config::Catalog law;
   for (const auto& [key, resource] : catalog) {
-    if (IsLaw(key.first)) law[key] = resource;
+    if (config::IsLaw(key.first)) law[key] = resource;
   }
   return law;
 }

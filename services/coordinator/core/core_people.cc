@@ -22,6 +22,7 @@ constexpr absl::Duration kPersonLife = absl::Hours(24 * 30);  // of a certificat
 constexpr absl::Duration kDefaultTokenLife = absl::Hours(1);
 constexpr absl::Duration kMaxTokenLife = absl::Hours(24 * 7);
 constexpr size_t kMaxProposals = 100;
+constexpr char kWaitsAlready[] = "it waits for the approval of another policy-admin already: bailiwick approve";
 
 // Kept under another hash than join tokens: one never passes for the other.
 std::string TokenHash(const std::string& token) {
@@ -173,7 +174,7 @@ absl::StatusOr<control::v1::Proposal> Core::Propose(const std::string& who, cont
   if (const control::v1::Proposal* same = FindSame(who, proposal); same != nullptr) {
     if (dry != nullptr) {
       dry->effects.push_back(what);
-      dry->waits = "it waits for the approval of another policy-admin already: bailiwick approve";
+      dry->waits = kWaitsAlready;
     }
     return *same;
   }
@@ -307,7 +308,7 @@ absl::StatusOr<control::v1::CreateLoginTokenResponse> Core::ProposeLogin(
   const control::v1::Proposal proposal = *found;
   if (proposal.approved_by().empty()) {
     *response.mutable_proposal() = proposal;
-    if (dry != nullptr) dry->waits = "it waits for the approval of another policy-admin already: bailiwick approve";
+    if (dry != nullptr) dry->waits = kWaitsAlready;
     return response;
   }
   BW_RETURN_IF_ERROR(
