@@ -80,8 +80,21 @@ struct ReplicaRow {  // a dataset at a site, as its agent last said
 struct ReceiptRow {  // of an erasure; its signature was verified when it came
   std::string id;
   DatasetId dataset;
+  std::string dataset_name;  // as the receipt has it: another dataset may have it by now
   std::string site;
+  std::string order_id;  // of a redaction
   crypto::Envelope envelope;
+  uint64_t ordinal = 0;  // in the order in which they came; the catalog gives it
+};
+
+struct ReceiptFilter {
+  std::string dataset_name, site;  // empty: all
+  uint64_t before = 0;             // only those with lower ordinals; 0: all
+};
+
+struct ReceiptPage {
+  std::vector<ReceiptRow> receipts;  // newest first
+  bool more = false;                 // there are older ones
 };
 
 struct RedactionRow {  // at least one key of the policy root signed it
@@ -132,7 +145,8 @@ struct Snapshot {  // everything but events, at start
   RpoAlarms rpo_alarms;
   std::map<std::string, agent::v1::Denied> denied;         // by SPIFFE id
   std::map<std::string, control::v1::Proposal> proposals;  // by id
-  std::vector<ReceiptRow> receipts;                        // in the order in which they came
+  // By order id, those of an order as they came. Of all others, which only ever become more, none is in memory.
+  std::map<std::string, std::vector<ReceiptRow>> redaction_receipts;
   std::vector<TransferRow> transfers;                      // in the order of their last Put
   config::RootChain roots;                                 // of the newest bundle
   std::optional<PendingRow> pending;
@@ -187,7 +201,10 @@ class Catalog {
   // is higher than any before.
   virtual absl::Status ReleaseHold(uint64_t ordinal, const agent::v1::ReleasedHold& released) = 0;
   virtual absl::Status PutKeptHolds(const std::string& site, const agent::v1::KeptHolds& kept) = 0;
-  virtual absl::Status PutReceipt(const ReceiptRow& receipt) = 0;
+  virtual absl::Status PutReceipt(const ReceiptRow& receipt) = 0;  // also one that is there
+  virtual absl::StatusOr<std::optional<ReceiptRow>> FindReceipt(const std::string& id) = 0;
+  // But for those of redactions. At most `limit` (0: any number), and no more than have `bytes` together, but one.
+  virtual absl::StatusOr<ReceiptPage> Receipts(const ReceiptFilter& filter, uint32_t limit, size_t bytes) = 0;
   virtual absl::Status PutRedaction(const std::string& order_id, const RedactionRow& redaction) = 0;
   virtual absl::Status RemoveRedaction(const std::string& order_id) = 0;
   virtual absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) = 0;

@@ -1,7 +1,7 @@
 // Power loss at every file operation while changes wait for signatures and take effect: what was acknowledged is there,
 // what was not is there whole or not at all. A change that takes effect, its place in the history and the end of its
 // waiting are one; so are all versions that are forgotten at once, and what stays of them, and a hold that is gone and
-// its release.
+// its release. And while receipts of a build of before are read: the next start goes on with it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,8 +11,9 @@
 #include "absl/strings/str_join.h"
 #include "common/crypto/digest.h"
 #include "common/os/fault_files.h"
+#include "common/rpc/codec.h"
 #include "common/store/store_fixture.h"
-#include "services/coordinator/catalog/catalog.h"
+#include "services/coordinator/catalog/sqlite_catalog.h"
 
 namespace bailiwick::coordinator {
 namespace {
@@ -167,6 +168,59 @@ TEST_F(CatalogCrashTest, PowerLossAtEveryOperation) {
       const std::string state = State();
       const bool next = done + 1 < states.size() && state == states[done + 1];
       ASSERT_TRUE(state == states[done] || next) << state << "\nafter " << done << " steps: " << states[done];
+    }
+  }
+}
+
+TEST_F(CatalogCrashTest, PowerLossWhileReceiptsOfABuildOfBeforeAreRead) {
+  const auto put = [this]() -> absl::Status {
+    std::vector<std::string> migrations = SqliteCatalog::Migrations();
+    migrations.resize(9);
+    BW_ASSIGN_OR_RETURN(auto db, sql::Database::Open({.files = faults_.get(),
+                                                      .path = dir_.path() + "/catalog.db",
+                                                      .migrations = std::move(migrations)}));
+    return db->Transaction([](sql::Database& open) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto insert, open.Prepare("INSERT INTO receipts(id, dataset, site, envelope) "
+                                                    "VALUES(?, ?, 'core', ?)"));
+      int made = 0;
+      for (const char* order : {"", "order", ""}) {
+        agent::v1::ErasureReceipt receipt;
+        receipt.set_dataset("planner");
+        receipt.set_order_id(order);
+        types::v1::Envelope envelope;
+        rpc::ToProto(crypto::Envelope{"type", receipt.SerializeAsString(), {{"key", "signature"}}}, &envelope);
+        BW_RETURN_IF_ERROR(insert.BindBlob(1, absl::StrCat("r", ++made))
+                               .BindBlob(2, DatasetId().view())
+                               .BindBlob(3, envelope.SerializeAsString())
+                               .Run());
+      }
+      return absl::OkStatus();
+    });
+  };
+  Fresh();
+  ASSERT_TRUE(put().ok());
+  faults_->ResetOperations();
+  ASSERT_TRUE(Open().ok());
+  const uint64_t end = faults_->operations();
+  ASSERT_GT(end, 0u);
+  for (uint64_t n = 0; n <= end; ++n) {
+    for (const bool kind : {false, true}) {
+      SCOPED_TRACE(absl::StrCat("power loss after operation ", n, kind ? ", kind" : ", harsh"));
+      Fresh();
+      ASSERT_TRUE(put().ok());
+      faults_->ResetOperations();
+      faults_->StopAfter(n);
+      Open().IgnoreError();
+      catalog_ = nullptr;
+      ASSERT_TRUE((kind ? faults_->KeepUnsynced() : faults_->DropUnsynced()).ok());
+      const absl::Status opened = Open();
+      ASSERT_TRUE(opened.ok()) << opened;
+      auto page = catalog_->Receipts({"planner", "core"}, 0, 1 << 20);
+      auto loaded = catalog_->Load();
+      ASSERT_TRUE(page.ok() && loaded.ok()) << page.status() << loaded.status();
+      EXPECT_EQ(page->receipts.size(), 2u);
+      ASSERT_EQ(loaded->redaction_receipts.size(), 1u);
+      EXPECT_EQ(loaded->redaction_receipts.at("order").size(), 1u);
     }
   }
 }

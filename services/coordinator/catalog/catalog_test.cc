@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/rpc/codec.h"
+#include "services/coordinator/catalog/sqlite_catalog.h"
 
 namespace bailiwick::coordinator {
 namespace {
@@ -262,6 +264,141 @@ TEST_F(CatalogTest, TheNewestReleasesAndWhatSitesKeepAreThereAfterReopening) {
   EXPECT_TRUE(s.released_holds.at(Catalog::kMaxReleasedHolds + 4).kept());
   ASSERT_EQ(s.kept_holds.size(), 1u);
   EXPECT_EQ(s.kept_holds.at("core").holds(0).hold_id(), "c");
+}
+
+class ReceiptsTest : public CatalogTest {
+ protected:
+  static constexpr size_t kAny = 1 << 20;
+
+  static ReceiptRow Receipt(int n, const std::string& name, const std::string& site, const std::string& order = "") {
+    agent::v1::ErasureReceipt receipt;
+    receipt.set_receipt_id(absl::StrCat("r", n));
+    receipt.set_dataset(name);
+    receipt.set_order_id(order);
+    ReceiptRow row;
+    row.id = receipt.receipt_id();
+    row.dataset = Id(1);
+    row.dataset_name = name;
+    row.site = site;
+    row.order_id = order;
+    row.envelope = Signed(receipt.SerializeAsString());
+    return row;
+  }
+  void Put(const std::vector<ReceiptRow>& rows) {
+    for (const ReceiptRow& row : rows) ASSERT_TRUE(catalog_->PutReceipt(row).ok());
+  }
+  // As the schema was when nothing but the envelope said whose receipt it is.
+  void PutAsBefore(const std::vector<ReceiptRow>& rows) {
+    catalog_.reset();
+    ASSERT_TRUE(files_->RemoveTree(directory_).ok());
+    ASSERT_TRUE(files_->MakeDirs(directory_).ok());
+    std::vector<std::string> migrations = SqliteCatalog::Migrations();
+    migrations.resize(9);
+    auto db = sql::Database::Open({.files = files_, .path = directory_ + "/catalog.db", .migrations = migrations});
+    ASSERT_TRUE(db.ok()) << db.status();
+    const absl::Status put = (*db)->Transaction([&](sql::Database& open) -> absl::Status {
+      BW_ASSIGN_OR_RETURN(auto insert,
+                          open.Prepare("INSERT INTO receipts(id, dataset, site, envelope) VALUES(?, ?, ?, ?)"));
+      for (const ReceiptRow& row : rows) {
+        types::v1::Envelope envelope;
+        rpc::ToProto(row.envelope, &envelope);
+        BW_RETURN_IF_ERROR(insert.BindBlob(1, row.id)
+                               .BindBlob(2, row.dataset.view())
+                               .BindText(3, row.site)
+                               .BindBlob(4, envelope.SerializeAsString())
+                               .Run());
+      }
+      return absl::OkStatus();
+    });
+    ASSERT_TRUE(put.ok()) << put;
+  }
+  std::vector<std::string> Ids(const ReceiptFilter& filter, uint32_t limit = 0, size_t bytes = kAny) {
+    auto page = catalog_->Receipts(filter, limit, bytes);
+    EXPECT_TRUE(page.ok()) << page.status();
+    std::vector<std::string> ids;
+    if (!page.ok()) return ids;
+    for (const ReceiptRow& row : page->receipts) ids.push_back(row.id);
+    if (page->more) ids.push_back("more");
+    return ids;
+  }
+};
+
+TEST_F(ReceiptsTest, ArePagedNewestFirst) {
+  EXPECT_THAT(Ids({}), ElementsAre());
+  Put({Receipt(1, "planner", "core"), Receipt(2, "planner", "edge"), Receipt(3, "maps", "core"),
+       Receipt(4, "planner", "core", "order"), Receipt(5, "planner", "core")});
+  Put({Receipt(1, "another", "name")});  // of an id that is taken
+  Reopen();
+  EXPECT_THAT(Ids({}), ElementsAre("r5", "r3", "r2", "r1"));
+  EXPECT_THAT(Ids({}, 4), ElementsAre("r5", "r3", "r2", "r1"));
+  EXPECT_THAT(Ids({}, 3), ElementsAre("r5", "r3", "r2", "more"));
+  EXPECT_THAT(Ids({"planner", ""}), ElementsAre("r5", "r2", "r1"));
+  EXPECT_THAT(Ids({"", "core"}), ElementsAre("r5", "r3", "r1"));
+  EXPECT_THAT(Ids({"planner", "core"}), ElementsAre("r5", "r1"));
+  EXPECT_THAT(Ids({"planner", "core"}, 1), ElementsAre("r5", "more"));
+  EXPECT_THAT(Ids({"another", ""}), ElementsAre());
+  auto page = catalog_->Receipts({}, 2, kAny);
+  ASSERT_TRUE(page.ok());
+  const uint64_t before = page->receipts.back().ordinal;
+  EXPECT_THAT(Ids({"", "", before}), ElementsAre("r2", "r1"));
+  EXPECT_THAT(Ids({"planner", "core", before}), ElementsAre("r1"));
+  EXPECT_THAT(Ids({"", "", UINT64_MAX}), ElementsAre("r5", "r3", "r2", "r1"));
+  EXPECT_THAT(Ids({}, 0, 0), ElementsAre("r5", "more")) << "one at least";
+  types::v1::Envelope envelope;
+  rpc::ToProto(page->receipts[0].envelope, &envelope);
+  const size_t one = envelope.ByteSizeLong();
+  EXPECT_THAT(Ids({"planner", ""}, 0, 2 * one), ElementsAre("r5", "r2", "more"));
+  EXPECT_THAT(Ids({"planner", ""}, 0, 3 * one - 1), ElementsAre("r5", "r2", "more"));
+  EXPECT_THAT(Ids({"planner", ""}, 0, 3 * one), ElementsAre("r5", "r2", "r1"));
+}
+
+TEST_F(ReceiptsTest, AreFoundByIdAndThoseOfRedactionsByOrder) {
+  Put({Receipt(1, "planner", "core"), Receipt(2, "planner", "edge", "b"), Receipt(3, "planner", "core", "b"),
+       Receipt(4, "maps", "core", "a")});
+  const Snapshot s = Reloaded();
+  auto found = catalog_->FindReceipt("r3");
+  ASSERT_TRUE(found.ok() && found->has_value()) << found.status();
+  EXPECT_EQ((*found)->dataset, Id(1));
+  EXPECT_EQ((*found)->dataset_name, "planner");
+  EXPECT_EQ((*found)->site, "core");
+  EXPECT_EQ((*found)->order_id, "b");
+  EXPECT_EQ((*found)->envelope.payload, Receipt(3, "planner", "core", "b").envelope.payload);
+  found = catalog_->FindReceipt("r1");
+  ASSERT_TRUE(found.ok() && found->has_value()) << found.status();
+  EXPECT_EQ((*found)->order_id, "");
+  found = catalog_->FindReceipt("r5");
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_FALSE(found->has_value());
+  ASSERT_EQ(s.redaction_receipts.size(), 2u);
+  EXPECT_EQ(s.redaction_receipts.at("a").at(0).id, "r4");
+  ASSERT_EQ(s.redaction_receipts.at("b").size(), 2u);
+  EXPECT_EQ(s.redaction_receipts.at("b")[0].id, "r2");
+  EXPECT_EQ(s.redaction_receipts.at("b")[1].site, "core");
+}
+
+TEST_F(ReceiptsTest, OfABuildOfBeforeAreFoundAsThoseOfNow) {
+  constexpr int kMany = 2500;  // more than are read at once
+  std::vector<ReceiptRow> rows;
+  for (int n = 0; n < kMany; ++n) rows.push_back(Receipt(n, n % 2 == 0 ? "planner" : "maps", "core"));
+  rows[7] = Receipt(7, "planner", "core", "order");
+  rows[2400] = Receipt(2400, "planner", "core", "order");
+  rows[9].envelope.payload = "not a receipt";
+  PutAsBefore(rows);
+  const Snapshot s = Reloaded();
+  EXPECT_EQ(catalog_->sequence(), 0u);
+  ASSERT_EQ(s.redaction_receipts.size(), 1u);
+  ASSERT_EQ(s.redaction_receipts.at("order").size(), 2u);
+  EXPECT_EQ(s.redaction_receipts.at("order")[1].id, "r2400");
+  EXPECT_EQ(Ids({}).size(), size_t{kMany - 2});
+  EXPECT_EQ(Ids({"planner", "core"}).size(), size_t{kMany / 2 - 1});
+  EXPECT_THAT(Ids({"maps", "core"}, 2), ElementsAre("r2499", "r2497", "more"));
+  auto found = catalog_->FindReceipt("r2498");
+  ASSERT_TRUE(found.ok() && found->has_value()) << found.status();
+  EXPECT_EQ((*found)->dataset_name, "planner");
+  EXPECT_EQ((*found)->envelope.payload, rows[2498].envelope.payload);
+  Put({Receipt(kMany, "planner", "core")});
+  Reopen();
+  EXPECT_THAT(Ids({"planner", ""}, 2), ElementsAre("r2500", "r2498", "more"));
 }
 
 TEST_F(CatalogTest, TheSequenceRisesWithEveryChangeAcrossRestarts) {

@@ -70,6 +70,15 @@ const char* kNewcomers =
     "ALTER TABLE agents ADD COLUMN proves_key INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE redactions ADD COLUMN waits INTEGER NOT NULL DEFAULT 2;";  // 2: not known
 
+// What a page of receipts is found by. A null order: of a build of before, what is in the envelope was not read yet.
+const char* kReceiptPages =
+    "ALTER TABLE receipts ADD COLUMN name TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE receipts ADD COLUMN order_id BLOB;"
+    "CREATE INDEX receipts_by_order ON receipts(order_id);"
+    "CREATE INDEX receipts_by_dataset ON receipts(name) WHERE order_id = x'';"
+    "CREATE INDEX receipts_by_site ON receipts(site) WHERE order_id = x'';"
+    "CREATE INDEX receipts_by_copy ON receipts(name, site) WHERE order_id = x'';";
+
 }  // namespace
 
 std::string SqliteCatalog::Pack(const crypto::Envelope& envelope) {
@@ -85,6 +94,7 @@ absl::StatusOr<crypto::Envelope> SqliteCatalog::Unpack(const std::string& bytes)
 }
 
 absl::Status SqliteCatalog::Begin() {
+  BW_RETURN_IF_ERROR(ReadOldReceipts());
   return db_->Read([&](sql::Database& db) -> absl::Status {
     BW_ASSIGN_OR_RETURN(std::string sequence, GetMeta(db, "sequence"));
     sequence_ = std::strtoull(sequence.c_str(), nullptr, 10);
@@ -125,11 +135,13 @@ absl::StatusOr<std::string> SqliteCatalog::GetMeta(sql::Database& db, const std:
   return row ? select.Blob(0) : std::string();
 }
 
+std::vector<std::string> SqliteCatalog::Migrations() {
+  return {kSchema,   kSigningSchema, kEviction, kRedaction, kRpoAlarms,
+          kIdentity, kProposals,     kGivenUp,  kNewcomers, kReceiptPages};
+}
+
 absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(os::Files* files, const std::string& path) {
-  auto db = sql::Database::Open({.files = files,
-                                 .path = path,
-                                 .migrations = {kSchema, kSigningSchema, kEviction, kRedaction, kRpoAlarms, kIdentity,
-                                                kProposals, kGivenUp, kNewcomers}});
+  auto db = sql::Database::Open({.files = files, .path = path, .migrations = SqliteCatalog::Migrations()});
   if (absl::IsDataLoss(db.status())) {
     return absl::DataLossError(absl::StrCat(std::string(db.status().message()),
                                             "; the catalog is damaged: bring the data directory back from a backup"));

@@ -19,6 +19,7 @@ namespace bailiwick::coordinator {
 
 class SqliteCatalog : public Catalog {
  public:
+  static std::vector<std::string> Migrations();
   explicit SqliteCatalog(std::unique_ptr<sql::Database> db) : db_(std::move(db)) {}
 
   absl::Status Begin();  // before anything else
@@ -41,6 +42,8 @@ class SqliteCatalog : public Catalog {
   absl::Status ReleaseHold(uint64_t ordinal, const agent::v1::ReleasedHold& released) override;
   absl::Status PutKeptHolds(const std::string& site, const agent::v1::KeptHolds& kept) override;
   absl::Status PutReceipt(const ReceiptRow& r) override;
+  absl::StatusOr<std::optional<ReceiptRow>> FindReceipt(const std::string& id) override;
+  absl::StatusOr<ReceiptPage> Receipts(const ReceiptFilter& filter, uint32_t limit, size_t bytes) override;
   absl::Status PutRedaction(const std::string& order_id, const RedactionRow& r) override;
   absl::Status RemoveRedaction(const std::string& order_id) override;
   absl::Status PutToken(const std::string& sha256, const std::string& site, absl::Time expires) override;
@@ -73,6 +76,8 @@ class SqliteCatalog : public Catalog {
   static absl::Status LoadIdentities(sql::Database& db, Snapshot* s);
   static absl::Status LoadCopies(sql::Database& db, Snapshot* s);
   static absl::Status LoadHolds(sql::Database& db, Snapshot* s);
+  absl::Status ReadOldReceipts();
+  static absl::StatusOr<ReceiptRow> ReceiptOf(const sql::Statement& row);
   static absl::Status Append(sql::Database& db, const control::v1::Event& event, uint64_t* sequence);
   absl::StatusOr<std::vector<control::v1::Event>> SelectEvents(const char* sql, uint64_t after, uint32_t limit);
 

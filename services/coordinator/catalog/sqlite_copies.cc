@@ -1,4 +1,6 @@
 // Versions, who holds them, what must stay and what was erased, transfers.
+#include <algorithm>
+#include <limits>
 #include <map>
 
 #include "absl/strings/numbers.h"
@@ -51,6 +53,9 @@ std::string ForgottenKey(DatasetId dataset, VersionNumber number) {
 constexpr char kReleased[] = "released-hold/", kAfterReleased[] = "released-hold0";
 constexpr char kKept[] = "kept-holds/", kAfterKept[] = "kept-holds0";
 std::string ReleasedKey(uint64_t ordinal) { return absl::StrCat(kReleased, absl::Dec(ordinal, absl::kZeroPad20)); }
+
+constexpr size_t kOldReceipts = 1000;  // read at once
+constexpr char kReceiptColumns[] = "SELECT ordinal, id, dataset, name, site, order_id, envelope FROM receipts";
 
 }  // namespace
 
@@ -193,10 +198,105 @@ absl::Status SqliteCatalog::LoadHolds(sql::Database& db, Snapshot* s) {
 absl::Status SqliteCatalog::PutReceipt(const ReceiptRow& r) {
   return Write([&](sql::Database& db) -> absl::Status {
     BW_ASSIGN_OR_RETURN(auto put,
-                        db.Prepare("INSERT OR IGNORE INTO receipts(id, dataset, site, envelope) VALUES(?, ?, ?, ?)"));
+                        db.Prepare("INSERT OR IGNORE INTO receipts(id, dataset, name, site, order_id, envelope)"
+                                   " VALUES(?, ?, ?, ?, ?, ?)"));
     const std::string bytes = Pack(r.envelope);
-    return put.BindBlob(1, r.id).BindBlob(2, r.dataset.view()).BindText(3, r.site).BindBlob(4, bytes).Run();
+    return put.BindBlob(1, r.id)
+        .BindBlob(2, r.dataset.view())
+        .BindText(3, r.dataset_name)
+        .BindText(4, r.site)
+        .BindBlob(5, r.order_id)
+        .BindBlob(6, bytes)
+        .Run();
   });
+}
+
+absl::StatusOr<ReceiptRow> SqliteCatalog::ReceiptOf(const sql::Statement& row) {
+  ReceiptRow r;
+  r.ordinal = row.Uint(0);
+  r.id = row.Blob(1);
+  BW_ASSIGN_OR_RETURN(r.dataset, DatasetId::From(row.Blob(2)));
+  r.dataset_name = row.Text(3);
+  r.site = row.Text(4);
+  r.order_id = row.Blob(5);
+  BW_ASSIGN_OR_RETURN(r.envelope, Unpack(row.Blob(6)));
+  return r;
+}
+
+absl::StatusOr<std::optional<ReceiptRow>> SqliteCatalog::FindReceipt(const std::string& id) {
+  std::optional<ReceiptRow> found;
+  BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(auto select, db.Prepare(absl::StrCat(kReceiptColumns, " WHERE id = ?")));
+    select.BindBlob(1, id);
+    BW_ASSIGN_OR_RETURN(const bool row, select.Step());
+    if (!row) return absl::OkStatus();
+    BW_ASSIGN_OR_RETURN(found, ReceiptOf(select));
+    return absl::OkStatus();
+  }));
+  return found;
+}
+
+absl::StatusOr<ReceiptPage> SqliteCatalog::Receipts(const ReceiptFilter& filter, uint32_t limit, size_t bytes) {
+  constexpr uint64_t kAll = std::numeric_limits<int64_t>::max();
+  ReceiptPage page;
+  BW_RETURN_IF_ERROR(db_->Read([&](sql::Database& db) -> absl::Status {
+    // In the order of an index, so that no more than the page is read.
+    BW_ASSIGN_OR_RETURN(
+        auto select, db.Prepare(absl::StrCat(kReceiptColumns, " WHERE order_id = x'' AND ordinal < ?1",
+                                             filter.dataset_name.empty() ? "" : " AND name = ?2",
+                                             filter.site.empty() ? "" : " AND site = ?3", " ORDER BY ordinal DESC")));
+    select.Bind(1, filter.before == 0 ? kAll : std::min(filter.before, kAll));
+    if (!filter.dataset_name.empty()) select.BindText(2, filter.dataset_name);
+    if (!filter.site.empty()) select.BindText(3, filter.site);
+    size_t read = 0;
+    while (true) {
+      BW_ASSIGN_OR_RETURN(const bool row, select.Step());
+      if (!row) return absl::OkStatus();
+      read += select.Blob(6).size();
+      if (!page.receipts.empty() && (page.receipts.size() == limit || read > bytes)) {
+        page.more = true;
+        return absl::OkStatus();
+      }
+      BW_ASSIGN_OR_RETURN(ReceiptRow receipt, ReceiptOf(select));
+      page.receipts.push_back(std::move(receipt));
+    }
+  }));
+  return page;
+}
+
+// A build of before kept them without what they are found by. It is no change of what is known: the sequence stays.
+absl::Status SqliteCatalog::ReadOldReceipts() {
+  struct Read {
+    uint64_t ordinal;
+    std::string dataset_name, order_id;
+  };
+  std::vector<Read> page;
+  do {
+    page.clear();
+    BW_RETURN_IF_ERROR(db_->Transaction([&](sql::Database& db) -> absl::Status {
+      {
+        BW_ASSIGN_OR_RETURN(
+            auto select,
+            db.Prepare("SELECT ordinal, envelope FROM receipts WHERE order_id IS NULL ORDER BY ordinal LIMIT ?"));
+        select.Bind(1, uint64_t{kOldReceipts});
+        while (true) {
+          BW_ASSIGN_OR_RETURN(const bool row, select.Step());
+          if (!row) break;
+          BW_ASSIGN_OR_RETURN(const crypto::Envelope envelope, Unpack(select.Blob(1)));
+          agent::v1::ErasureReceipt receipt;
+          if (!receipt.ParseFromString(envelope.payload)) receipt.Clear();  // of no dataset and no order
+          page.push_back({select.Uint(0), receipt.dataset(), receipt.order_id()});
+        }
+      }
+      BW_ASSIGN_OR_RETURN(auto update, db.Prepare("UPDATE receipts SET name = ?, order_id = ? WHERE ordinal = ?"));
+      for (const Read& read : page) {
+        BW_RETURN_IF_ERROR(
+            update.BindText(1, read.dataset_name).BindBlob(2, read.order_id).Bind(3, read.ordinal).Run());
+      }
+      return absl::OkStatus();
+    }));
+  } while (page.size() == kOldReceipts);
+  return absl::OkStatus();
 }
 
 absl::Status SqliteCatalog::PutRedaction(const std::string& order_id, const RedactionRow& r) {
@@ -280,16 +380,12 @@ absl::Status SqliteCatalog::LoadCopies(sql::Database& db, Snapshot* s) {
     return absl::OkStatus();
   }));
   BW_RETURN_IF_ERROR(LoadHolds(db, s));
-  BW_RETURN_IF_ERROR(ForEach(db, "SELECT id, dataset, site, envelope FROM receipts ORDER BY ordinal",
-                             [&](sql::Statement& row) -> absl::Status {
-                               ReceiptRow r;
-                               r.id = row.Blob(0);
-                               BW_ASSIGN_OR_RETURN(r.dataset, DatasetId::From(row.Blob(1)));
-                               r.site = row.Text(2);
-                               BW_ASSIGN_OR_RETURN(r.envelope, Unpack(row.Blob(3)));
-                               s->receipts.push_back(std::move(r));
-                               return absl::OkStatus();
-                             }));
+  const std::string of_orders = absl::StrCat(kReceiptColumns, " WHERE order_id > x'' ORDER BY order_id, ordinal");
+  BW_RETURN_IF_ERROR(ForEach(db, of_orders.c_str(), [&](sql::Statement& row) -> absl::Status {
+    BW_ASSIGN_OR_RETURN(ReceiptRow r, ReceiptOf(row));
+    s->redaction_receipts[r.order_id].push_back(std::move(r));
+    return absl::OkStatus();
+  }));
   BW_RETURN_IF_ERROR(ForEach(db, "SELECT id, dataset, envelope, by_whom, since, waits FROM redactions",
                              [&](sql::Statement& row) -> absl::Status {
                                RedactionRow r;

@@ -45,6 +45,8 @@
 
 namespace bailiwick::coordinator {
 
+inline constexpr size_t kPageBytes = 1 << 20;  // after which a page of versions, or of receipts, ends
+
 // Who is believed, and by whose word. What the members point to outlives the core.
 struct Identities {
   std::string trust_domain;

@@ -50,8 +50,11 @@ std::string VersionsOf(const rpc::ErasureReceipt& receipt) {
   return FormatVersions(numbers);
 }
 
-control::v1::Eviction ViewOf(const agent::v1::ErasureReceipt& receipt, const crypto::Envelope& envelope) {
-  control::v1::Eviction view;
+// Verified when it came; the key may have left the policy since, so what it says is shown and `verify` judges.
+void AddReceipt(const ReceiptRow& row, control::v1::ListEvictionsResponse* response) {
+  agent::v1::ErasureReceipt receipt;
+  if (!receipt.ParseFromString(row.envelope.payload)) return;
+  control::v1::Eviction& view = *response->add_evictions();
   view.set_dataset(receipt.dataset());
   view.set_site(receipt.site());
   view.set_state("erased");
@@ -65,8 +68,7 @@ control::v1::Eviction ViewOf(const agent::v1::ErasureReceipt& receipt, const cry
   view.set_bytes(receipt.bytes());
   view.set_cause(receipt.cause());
   view.set_receipt_id(Hex(receipt.receipt_id()));
-  rpc::ToProto(envelope, view.mutable_receipt());
-  return view;
+  rpc::ToProto(row.envelope, view.mutable_receipt());
 }
 
 }  // namespace
@@ -234,10 +236,15 @@ void Core::OnReceipt(const std::string& site, const types::v1::Envelope& envelop
   }
   row.id = receipt->receipt_id;
   row.dataset = receipt->dataset_id;
+  row.dataset_name = receipt->dataset;
   row.site = site;
-  const bool known =
-      std::any_of(state_.receipts.begin(), state_.receipts.end(), [&](const ReceiptRow& r) { return r.id == row.id; });
-  if (!known) {
+  row.order_id = receipt->order_id;
+  const auto known = catalog_->FindReceipt(row.id);
+  if (!known.ok()) {
+    Log(Level::kError, "catalog-failed", {{"error", known.status()}});
+    return;
+  }
+  if (!known->has_value()) {
     absl::Status stored = Audit("receipt-stored", absl::StrCat(receipt->dataset, "/", site),
                                 audit::Detail().Text("receipt", Hex(row.id)).Text("cause", receipt->cause));
     if (stored.ok()) stored = catalog_->PutReceipt(row);
@@ -254,7 +261,7 @@ void Core::OnReceipt(const std::string& site, const types::v1::Envelope& envelop
                                    " bytes; receipt ", Hex(row.id))
                     : absl::StrCat(receipt->versions.empty() ? "parts of a version" : VersionsOf(*receipt), ", ",
                                    receipt->bytes, " bytes, ", receipt->cause, "; receipt ", Hex(row.id)));
-    state_.receipts.push_back(std::move(row));
+    if (redaction) state_.redaction_receipts[receipt->order_id].push_back(std::move(row));
     Wake();
   }
   auto session = sessions_.find(site);
@@ -276,8 +283,18 @@ absl::StatusOr<control::v1::ListEvictionsResponse> Core::Evictions(const control
     return (request.dataset().empty() || request.dataset() == dataset) &&
            (request.site().empty() || request.site() == site);
   };
+  if (!request.receipt_id().empty()) {
+    const std::string id = absl::HexStringToBytes(request.receipt_id());
+    BW_ASSIGN_OR_RETURN(const std::optional<ReceiptRow> row, catalog_->FindReceipt(id));
+    if (row.has_value() && Hex(id) == request.receipt_id() && asked(row->dataset_name, row->site)) {
+      AddReceipt(*row, &response);
+    }
+    if (response.evictions_size() != 0) return response;
+    return absl::NotFoundError(
+        absl::StrCat("no receipt ", request.receipt_id(), " is known; see: bailiwick eviction list"));
+  }
   for (const EvictionStatus& status : evictions_.copies) {
-    if (!request.receipt_id().empty() || !asked(status.dataset_name, status.site)) continue;
+    if (request.before() != 0 || !asked(status.dataset_name, status.site)) continue;
     auto* view = response.add_evictions();
     view->set_dataset(status.dataset_name);
     view->set_site(status.site);
@@ -288,18 +305,12 @@ absl::StatusOr<control::v1::ListEvictionsResponse> Core::Evictions(const control
     if (status.since != absl::Time()) rpc::ToProto(status.since, view->mutable_since());
     view->set_bytes(status.stored_bytes);
   }
-  for (auto row = state_.receipts.rbegin(); row != state_.receipts.rend(); ++row) {
-    if (!request.receipt_id().empty() && request.receipt_id() != Hex(row->id)) continue;
-    // Verified when it came; the key may have left the policy since, so what it says is shown and `verify` judges.
-    agent::v1::ErasureReceipt message;
-    if (!message.ParseFromString(row->envelope.payload) || !asked(message.dataset(), message.site())) continue;
-    if (!message.order_id().empty() && request.receipt_id().empty()) continue;  // a redaction's: shown with its order
-    *response.add_evictions() = ViewOf(message, row->envelope);
-  }
-  if (!request.receipt_id().empty() && response.evictions_size() == 0) {
-    return absl::NotFoundError(
-        absl::StrCat("no receipt ", request.receipt_id(), " is known; see: bailiwick eviction list"));
-  }
+  // Receipts of redactions are shown with their orders.
+  BW_ASSIGN_OR_RETURN(const ReceiptPage page,
+                      catalog_->Receipts({request.dataset(), request.site(), request.before()}, request.limit(),
+                                         kPageBytes - std::min(kPageBytes, response.ByteSizeLong())));
+  for (const ReceiptRow& row : page.receipts) AddReceipt(row, &response);
+  if (page.more) response.set_next(page.receipts.back().ordinal);
   if (response.evictions_size() == 0) {  // "nothing" is no answer to a name that is mistyped
     if (!request.dataset().empty() && FindStream(request.dataset()) == nullptr) return NoDataset(request.dataset());
     if (!request.site().empty()) BW_RETURN_IF_ERROR(CheckSite(request.site()));

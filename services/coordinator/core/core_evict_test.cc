@@ -6,6 +6,7 @@ namespace bailiwick::coordinator {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class EvictTest : public CoreTest {
@@ -35,14 +36,17 @@ class EvictTest : public CoreTest {
     Say("cloud", message);
     core_->Reconcile();
   }
-  crypto::Envelope Receipt(const crypto::SigningKey& key, const std::string& site = "cloud") {
+  static std::string IdOf(int n) { return absl::StrCat("receipt-", absl::Dec(n, absl::kZeroPad8)); }  // 16 bytes
+  crypto::Envelope Receipt(const crypto::SigningKey& key, const std::string& site = "cloud",
+                           const std::string& id = std::string(16, 'r'), const std::string& name = "planner",
+                           VersionNumber versions = 1) {
     rpc::ErasureReceipt receipt;
-    receipt.receipt_id = std::string(16, 'r');
+    receipt.receipt_id = id;
     receipt.dataset_id = dataset();
-    receipt.dataset = "planner";
+    receipt.dataset = name;
     receipt.site = site;
     receipt.agent = PeerOf(site, site == "cloud" ? "us" : "eu").uri;
-    receipt.versions = {{1, store::VersionIdentity(record_)}};
+    for (VersionNumber n = 1; n <= versions; ++n) receipt.versions.push_back({n, store::VersionIdentity(record_)});
     receipt.bytes = 1000;
     receipt.everything = true;
     receipt.cause = "unlawful";
@@ -59,6 +63,26 @@ class EvictTest : public CoreTest {
     auto response = core_->Evictions({});
     EXPECT_TRUE(response.ok()) << response.status();
     return {response->evictions().begin(), response->evictions().end()};
+  }
+  // Receipts by id, newest first, "running" for what is no receipt.
+  std::vector<std::string> Listed(const std::string& name, const std::string& site) {
+    control::v1::ListEvictionsRequest request;
+    request.set_dataset(name);
+    request.set_site(site);
+    auto response = core_->Evictions(request);
+    EXPECT_TRUE(response.ok()) << response.status();
+    std::vector<std::string> ids;
+    if (!response.ok()) return ids;
+    for (const auto& e : response->evictions()) {
+      ids.push_back(e.receipt_id().empty() ? "running" : absl::HexStringToBytes(e.receipt_id()));
+    }
+    return ids;
+  }
+  absl::StatusOr<control::v1::ListEvictionsResponse> ByReceipt(const std::string& hex, const std::string& site = "") {
+    control::v1::ListEvictionsRequest request;
+    request.set_receipt_id(hex);
+    request.set_site(site);
+    return core_->Evictions(request);
   }
 
   crypto::Envelope record_;
@@ -96,6 +120,81 @@ TEST_F(EvictTest, FromUnconfirmedToErased) {
   Restart();
   ASSERT_EQ(Evictions().size(), 1u);
   EXPECT_EQ(Evictions()[0].receipt_id(), absl::BytesToHexString(std::string(16, 'r')));
+  Connect("cloud");
+  SayReceipt("cloud", Receipt(enrolment_.at("cloud")));  // it did not hear that it was stored
+  EXPECT_NE(sessions_.at("cloud")->Last(Message::kReceiptAck), nullptr);
+  EXPECT_EQ(Evictions().size(), 1u);
+  const std::vector<std::string> kinds = EventKinds();
+  EXPECT_EQ(std::count(kinds.begin(), kinds.end(), "replica-erased"), 1);
+}
+
+TEST_F(EvictTest, WhatWasErasedIsListedPageByPage) {
+  HeldAbroad();
+  constexpr int kMany = 60;
+  std::vector<std::string> expected;
+  for (int n = 0; n < kMany; ++n) {
+    SayReceipt("cloud", Receipt(enrolment_.at("cloud"), "cloud", IdOf(n), "planner", /*versions=*/2000));
+    expected.insert(expected.begin(), absl::BytesToHexString(IdOf(n)));
+  }
+  Restart();
+  core_->Reconcile();
+  std::vector<std::string> listed;
+  size_t bytes = 0;
+  control::v1::ListEvictionsRequest request;
+  do {
+    auto page = core_->Evictions(request);
+    ASSERT_TRUE(page.ok()) << page.status();
+    EXPECT_LT(page->ByteSizeLong(), size_t{2 << 20});
+    bytes += page->ByteSizeLong();
+    for (const auto& e : page->evictions()) listed.push_back(e.receipt_id());
+    ASSERT_TRUE(request.before() == 0 || page->next() < request.before());
+    request.set_before(page->next());
+  } while (request.before() != 0);
+  EXPECT_GT(bytes, size_t{4 << 20});  // more than gRPC lets an answer have
+  expected.insert(expected.begin(), "");
+  EXPECT_EQ(listed, expected) << "what goes on is on the first page alone";
+
+  request.set_limit(3);
+  auto page = core_->Evictions(request);
+  ASSERT_TRUE(page.ok()) << page.status();
+  ASSERT_EQ(page->evictions_size(), 4);
+  EXPECT_EQ(page->evictions(0).state(), "unconfirmed");
+  EXPECT_EQ(page->evictions(3).receipt_id(), expected[3]);
+  EXPECT_EQ(page->evictions(3).versions_size(), 2000);
+  request.set_before(page->next());
+  page = core_->Evictions(request);
+  ASSERT_TRUE(page.ok()) << page.status();
+  ASSERT_EQ(page->evictions_size(), 3);
+  EXPECT_EQ(page->evictions(0).receipt_id(), expected[4]);
+  EXPECT_NE(page->next(), 0u);
+}
+
+TEST_F(EvictTest, WhatWasErasedIsFoundByDatasetSiteAndReceipt) {
+  HeldAbroad();
+  SayReceipt("cloud", Receipt(enrolment_.at("cloud"), "cloud", IdOf(1)));
+  SayReceipt("core", Receipt(enrolment_.at("core"), "core", IdOf(2)));
+  SayReceipt("core", Receipt(enrolment_.at("core"), "core", IdOf(3), "as it was called"));
+  for (const bool again : {false, true}) {
+    if (again) Restart();
+    core_->Reconcile();
+    EXPECT_THAT(Listed("", ""), ElementsAre("running", IdOf(3), IdOf(2), IdOf(1)));
+    EXPECT_THAT(Listed("planner", ""), ElementsAre("running", IdOf(2), IdOf(1)));
+    EXPECT_THAT(Listed("", "core"), ElementsAre(IdOf(3), IdOf(2)));
+    EXPECT_THAT(Listed("planner", "core"), ElementsAre(IdOf(2)));
+    EXPECT_THAT(Listed("as it was called", ""), ElementsAre(IdOf(3)));
+    EXPECT_THAT(Listed("planner", "factory"), ElementsAre());
+    control::v1::ListEvictionsRequest mistyped;
+    mistyped.set_dataset("planer");
+    EXPECT_TRUE(absl::IsNotFound(core_->Evictions(mistyped).status()));
+    auto found = ByReceipt(absl::BytesToHexString(IdOf(3)));
+    ASSERT_TRUE(found.ok()) << found.status();
+    ASSERT_EQ(found->evictions_size(), 1);
+    EXPECT_EQ(found->evictions(0).dataset(), "as it was called");
+    EXPECT_TRUE(found->evictions(0).has_receipt());
+    EXPECT_TRUE(absl::IsNotFound(ByReceipt(absl::BytesToHexString(IdOf(3)), "cloud").status()));
+    EXPECT_TRUE(absl::IsNotFound(ByReceipt(absl::BytesToHexString(IdOf(4))).status()));
+    EXPECT_TRUE(absl::IsNotFound(ByReceipt("no receipt").status()));
+  }
 }
 
 TEST_F(EvictTest, AFencedCopyIsNoCopy) {

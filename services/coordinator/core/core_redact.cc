@@ -122,10 +122,7 @@ absl::Status Core::DecideRedactions() {
   for (auto& [id, row] : state_.redactions) {
     if (row.waits.has_value()) continue;
     const bool lacks = !bundle_.has_value() || !rpc::MissingSignatures(row.envelope, bundle_->world).empty();
-    row.waits = lacks && std::none_of(state_.receipts.begin(), state_.receipts.end(), [&](const ReceiptRow& one) {
-                  agent::v1::ErasureReceipt receipt;
-                  return receipt.ParseFromString(one.envelope.payload) && receipt.order_id() == id;
-                });
+    row.waits = lacks && state_.redaction_receipts.count(id) == 0;
     BW_RETURN_IF_ERROR(catalog_->PutRedaction(id, row));
   }
   return absl::OkStatus();
@@ -198,15 +195,16 @@ void Core::SendRedactions(const std::string& site, Session& session) {
 
 void Core::AddRedactionSites(const rpc::RedactionOrder& order, control::v1::Redaction* view, bool proofs) const {
   std::map<std::string, control::v1::RedactionSite> sites;
-  for (const ReceiptRow& row : state_.receipts) {
-    if (row.dataset != order.dataset_id) continue;
-    agent::v1::ErasureReceipt receipt;
-    if (!receipt.ParseFromString(row.envelope.payload) || receipt.order_id() != order.order_id) continue;
-    control::v1::RedactionSite& site = sites[row.site];
-    site.set_state("done");
-    *site.mutable_since() = receipt.erased_at();
-    site.set_receipt_id(Hex(row.id));
-    if (proofs) rpc::ToProto(row.envelope, site.mutable_receipt());
+  if (auto receipts = state_.redaction_receipts.find(order.order_id); receipts != state_.redaction_receipts.end()) {
+    for (const ReceiptRow& row : receipts->second) {
+      agent::v1::ErasureReceipt receipt;
+      if (row.dataset != order.dataset_id || !receipt.ParseFromString(row.envelope.payload)) continue;
+      control::v1::RedactionSite& site = sites[row.site];
+      site.set_state("done");
+      *site.mutable_since() = receipt.erased_at();
+      site.set_receipt_id(Hex(row.id));
+      if (proofs) rpc::ToProto(row.envelope, site.mutable_receipt());
+    }
   }
   for (const auto& [name, agent] : state_.agents) {
     if (sites.count(name) != 0 || !HasPart(name, order.dataset_id)) continue;
@@ -270,26 +268,20 @@ absl::StatusOr<control::v1::ListRedactionsResponse> Core::Redactions(
   return response;
 }
 
-// Asked at every scrape: each receipt is read once at most, and none while no order lacks a signature.
 size_t Core::WaitingRedactions() {
   absl::MutexLock lock(&mutex_);
   if (!bundle_.has_value()) return 0;
-  std::map<std::string, DatasetId> lacking;  // by order id
-  for (const auto& [id, row] : state_.redactions) {
-    if (!Unordered(row).empty()) lacking[id] = row.dataset;
-  }
-  if (lacking.empty()) return 0;
-  std::map<std::string, std::set<std::string>> done;  // sites by order id
-  for (const ReceiptRow& row : state_.receipts) {
-    agent::v1::ErasureReceipt receipt;
-    if (receipt.ParseFromString(row.envelope.payload)) done[receipt.order_id()].insert(row.site);
-  }
   size_t waiting = 0;
-  for (const auto& [id, dataset] : lacking) {
+  for (const auto& [id, row] : state_.redactions) {
+    if (Unordered(row).empty()) continue;
+    std::set<std::string> done;  // sites
+    if (auto receipts = state_.redaction_receipts.find(id); receipts != state_.redaction_receipts.end()) {
+      for (const ReceiptRow& receipt : receipts->second) done.insert(receipt.site);
+    }
     // One that every site carried out before its signers left the root waits for nobody.
-    bool waits = done[id].empty();
+    bool waits = done.empty();
     for (auto it = state_.agents.begin(); !waits && it != state_.agents.end(); ++it) {
-      waits = done[id].count(it->first) == 0 && HasPart(it->first, dataset);
+      waits = done.count(it->first) == 0 && HasPart(it->first, row.dataset);
     }
     if (waits) ++waiting;
   }

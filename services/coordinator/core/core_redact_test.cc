@@ -120,6 +120,21 @@ TEST_F(RedactTest, ToldToWhoHasAPartUntilEachHasAReceipt) {
   core_->Reconcile();
   EXPECT_EQ(States().at("factory"), "done");
   EXPECT_EQ(States().at("core"), "unconfirmed");
+  EXPECT_TRUE(core_->Evictions({})->evictions().empty()) << "nor after a restart";
+  const std::string receipt = absl::BytesToHexString(std::string(16, 'f'));
+  control::v1::ListRedactionsRequest one;
+  one.set_order_id(absl::BytesToHexString(std::string(16, 'o')));
+  auto shown = core_->Redactions(one);
+  ASSERT_TRUE(shown.ok()) << shown.status();
+  for (const auto& site : shown->redactions(0).sites()) {
+    EXPECT_EQ(site.receipt_id(), site.site() == "factory" ? receipt : "");
+    EXPECT_EQ(site.has_receipt(), site.site() == "factory");
+  }
+  control::v1::ListEvictionsRequest by_receipt;
+  by_receipt.set_receipt_id(receipt);
+  auto found = core_->Evictions(by_receipt);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->evictions(0).cause(), "redaction");
 }
 
 TEST_F(RedactTest, AnOrderThatLacksASignatureIsCountedUntilItHasIt) {

@@ -14,8 +14,6 @@
 namespace bailiwick::coordinator {
 namespace {
 
-constexpr size_t kPageBytes = 1 << 20;  // after which a page of versions ends
-
 void SetDuration(absl::Duration d, google::protobuf::Duration* out) { out->set_seconds(absl::ToInt64Seconds(d)); }
 
 }  // namespace
