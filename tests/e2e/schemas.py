@@ -109,7 +109,7 @@ def gone(**identity):
 GET = either(doc(resources=rows(RESOURCE)), doc(resource=either(RESOURCE, gone(kind=TEXT, name=TEXT))),
              doc(replicas=rows(REPLICA)), doc(replica=either(REPLICA, gone(dataset=TEXT, site=TEXT))),
              doc(versions=rows(VERSION)), doc(committed=either(VERSION, gone(number=COUNT))),
-             doc(evictions=rows(EVICTION)), doc(eviction=either(EVICTION, gone(dataset=TEXT, site=TEXT, receipt=TEXT))),
+             doc(evictions=rows(EVICTION), more=FLAG), doc(eviction=either(EVICTION, gone(dataset=TEXT, site=TEXT, receipt=TEXT))),
              doc(redactions=rows(REDACTION)), doc(redaction=either(REDACTION, gone(order=HEX))))
 
 SCHEMAS = {
@@ -162,7 +162,7 @@ SCHEMAS = {
     "diff": doc(differences=rows(obj(kind=TEXT, name=TEXT, change=one_of("created", "changed", "deleted"), diff=TEXT))),
     "doctor": doc(ok=FLAG, failed=COUNT, warnings=COUNT, checks=rows(CHECK)),
     "events": either(doc(events=rows(EVENT)), doc(event=EVENT)),
-    "eviction list": doc(evictions=rows(EVICTION)),
+    "eviction list": doc(evictions=rows(EVICTION), more=FLAG),
     "eviction show": doc(verified={"const": True}, eviction=RECEIPT),
     "eviction verify": doc(verified={"const": True}, eviction=RECEIPT),
     "get": GET,

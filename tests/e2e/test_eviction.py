@@ -18,6 +18,10 @@ def replica(fleet, dataset, site):
     return rows[0] if rows else None
 
 
+def receipts_in(answer):
+    return [e for e in answer["evictions"] if e["receipt"]]
+
+
 def erased(fleet, dataset, site, timeout=60):
     return f.wait_until(lambda: evictions(fleet, dataset, site, "erased"), timeout=timeout,
                         what=f"{dataset} is erased at {site} with a receipt")
@@ -171,6 +175,12 @@ class Eviction(unittest.TestCase):
             f.wait_until(lambda: len(evictions(fleet, "evidence", "cloud-us", "erased")) == 2, what="the rest goes")
             self.gone(fleet, "evidence", "cloud-us")
             self.assertEqual(f.rows_of(fleet.json("dataset", "holds")), [])
+            every, newest = (fleet.json("eviction", "list", "--limit", n) for n in "01")
+            self.assertEqual(([r["versions"] for r in receipts_in(every)], every["more"]), ([[1], [2]], False))
+            self.assertEqual((receipts_in(newest), newest["more"]), (receipts_in(every)[:1], True))
+            said = fleet.cli("eviction", "list", "--limit", "1").err
+            self.assertIn("only the newest 1 are listed; bailiwick eviction list --limit 0 lists all", said)
+            self.assertEqual(fleet.cli("eviction", "list", "--limit", "2").err, "")
 
     def test_repaired_elsewhere_first(self):
         with f.Fleet(f.FACTORY, f.CORE, f.CLOUD_US, "lab=eu/fr,tier=lab") as fleet:

@@ -112,7 +112,10 @@ void RegisterAuditReport(CLI::App& audit, Globals& globals);  // report under au
 
 // Bodies of `get` for what is not declared but happens.
 absl::Status GetReplicas(const Globals& globals, const std::string& dataset, const std::string& site, bool watch);
-absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site, bool watch);
+inline constexpr uint32_t kErasuresShown = 100;
+// `limit`: of what was erased; 0: all.
+absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site, bool watch,
+                          uint32_t limit = kErasuresShown);
 absl::Status GetRedactions(const Globals& globals, const std::string& dataset, bool watch);
 absl::Status GetVersions(const Globals& globals, const std::string& dataset, bool watch);
 

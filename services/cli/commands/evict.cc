@@ -1,4 +1,5 @@
 // eviction ..., get evictions, dataset hold, holds, release: what may no longer lie where it is, and what must stay.
+#include <algorithm>
 #include <iostream>
 
 #include "absl/strings/escaping.h"
@@ -16,6 +17,8 @@
 
 namespace bailiwick::cli {
 namespace {
+
+constexpr uint32_t kMostAtOnce = 1000;  // erasures between two looks that a watch tells of
 
 std::string Numbers(const google::protobuf::RepeatedField<uint64_t>& versions) {
   return versions.empty() ? "-" : absl::StrJoin(versions, ",");
@@ -36,15 +39,42 @@ Json JsonOf(const control::v1::Eviction& e) {
                  {"receipt", Text(e.receipt_id())}});
 }
 
-absl::StatusOr<std::vector<control::v1::Eviction>> Ask(Admin& admin, const std::string& dataset,
-                                                       const std::string& site, const std::string& receipt = "") {
+struct Look {
+  std::string dataset, site;
+  uint32_t limit = kErasuresShown;  // of what was erased; 0: all
+  std::string after = {};           // a receipt: of what was erased, only what came after it; empty: all
+};
+
+struct Found {
+  std::vector<control::v1::Eviction> evictions;
+  bool more = false;  // was erased
+};
+
+// Page by page: all that was ever erased is more than an answer holds. A coordinator that knows no pages gives it at
+// once.
+absl::StatusOr<Found> Ask(Admin& admin, const Look& look) {
   control::v1::ListEvictionsRequest request;
-  request.set_dataset(dataset);
-  request.set_site(site);
-  request.set_receipt_id(receipt);
-  control::v1::ListEvictionsResponse response;
-  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListEvictions(Admin::Call().get(), request, &response)));
-  return std::vector<control::v1::Eviction>(response.evictions().begin(), response.evictions().end());
+  request.set_dataset(look.dataset);
+  request.set_site(look.site);
+  Found found;
+  uint32_t erased = 0;
+  while (true) {
+    const uint32_t left = look.limit == 0 ? 0 : look.limit - erased;
+    request.set_limit(look.after.empty() ? left : std::min(left, kErasuresShown));  // seldom more came since
+    control::v1::ListEvictionsResponse page;
+    BW_RETURN_IF_ERROR(admin.Check(admin.control().ListEvictions(Admin::Call().get(), request, &page)));
+    for (auto& eviction : *page.mutable_evictions()) {
+      if (!eviction.receipt_id().empty()) {
+        found.more = look.limit != 0 && erased == look.limit;
+        if (found.more || eviction.receipt_id() == look.after) return found;
+        ++erased;
+      }
+      found.evictions.push_back(std::move(eviction));
+    }
+    found.more = page.next() != 0;
+    if (!found.more || (look.limit != 0 && erased == look.limit)) return found;
+    request.set_before(page.next());
+  }
 }
 
 std::string Moment(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone()); }
@@ -74,9 +104,12 @@ Json JsonOf(const rpc::ErasureReceipt& r) {
 
 // The receipt as its signature proves it, by the policy that this context trusts.
 absl::StatusOr<rpc::ErasureReceipt> Verified(Admin& admin, const std::string& id) {
-  BW_ASSIGN_OR_RETURN(auto evictions, Ask(admin, "", "", id));
+  control::v1::ListEvictionsRequest request;
+  request.set_receipt_id(id);
+  control::v1::ListEvictionsResponse response;
+  BW_RETURN_IF_ERROR(admin.Check(admin.control().ListEvictions(Admin::Call().get(), request, &response)));
   BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin.ReadBundle());
-  return rpc::OpenReceipt(rpc::FromProto(evictions.front().receipt()), bundle.world);
+  return rpc::OpenReceipt(rpc::FromProto(response.evictions(0).receipt()), bundle.world);
 }
 
 absl::Status ShowReceipt(const Globals& globals, const std::string& id, bool proof_only) {
@@ -206,29 +239,47 @@ absl::StatusOr<Fields> HoldsView(Admin& admin, const std::string& dataset) {
 }
 
 absl::StatusOr<Fields> EvictionsView(Admin& admin, const std::string& dataset, const std::string& site) {
-  BW_ASSIGN_OR_RETURN(const auto evictions, Ask(admin, dataset, site));
+  BW_ASSIGN_OR_RETURN(const Found found, Ask(admin, {dataset, site}));
   std::vector<Json> json;
-  for (const auto& e : evictions) json.push_back(JsonOf(e));
-  return Fields{{"evictions", List(std::move(json))}};
+  for (const auto& e : found.evictions) json.push_back(JsonOf(e));
+  return Fields{{"evictions", List(std::move(json))}, {"more", Bool(found.more)}};
 }
 
-absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site, bool watch) {
+absl::Status GetEvictions(const Globals& globals, const std::string& dataset, const std::string& site, bool watch,
+                          uint32_t limit) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-  return ShowListing(globals, watch, [&]() -> absl::StatusOr<Listing> {
-    BW_ASSIGN_OR_RETURN(auto evictions, Ask(*admin, dataset, site));
+  Look look{dataset, site, limit};
+  bool more = false;
+  BW_RETURN_IF_ERROR(ShowListing(globals, watch, [&]() -> absl::StatusOr<Listing> {
+    BW_ASSIGN_OR_RETURN(const Found found, Ask(*admin, look));
+    more = found.more;
     Listing listing{
         "eviction", "evictions", {"DATASET", "SITE", "STATE", "VERSIONS", "SIZE", "SINCE", "RECEIPT", "REASON"}, 2, {}};
-    for (const auto& e : evictions) {
+    listing.beside = {{"more", Bool(more)}};
+    for (const auto& e : found.evictions) {
       listing.items.push_back(
           {.identity = {{"dataset", Text(e.dataset())}, {"site", Text(e.site())}, {"receipt", Text(e.receipt_id())}},
            .row = {e.dataset(), e.site(), e.state(), Numbers(e.versions()), FormatBytes(e.bytes()), TimeText(e.since()),
                    e.receipt_id().empty() ? "-" : e.receipt_id(), e.cause().empty() ? e.reason() : e.cause()},
            .json = JsonOf(e),
            .essence = "",
-           .name = ""});
+           .name = "",
+           .past = !e.receipt_id().empty()});
+    }
+    // Whoever watches is told next of what came after this look.
+    const auto newest = std::find_if(found.evictions.begin(), found.evictions.end(),
+                                     [](const control::v1::Eviction& e) { return !e.receipt_id().empty(); });
+    if (newest != found.evictions.end()) {
+      look.after = newest->receipt_id();
+      look.limit = kMostAtOnce;
     }
     return listing;
-  });
+  }));
+  if (more) {
+    std::cerr << "bailiwick: of what was erased only the newest " << limit
+              << " are listed; bailiwick eviction list --limit 0 lists all\n";
+  }
+  return absl::OkStatus();
 }
 
 void RegisterEvictions(CLI::App& app, Globals& globals) {
@@ -239,10 +290,13 @@ void RegisterEvictions(CLI::App& app, Globals& globals) {
   {
     auto* c = eviction->add_subcommand("list", "what is fenced, what is unconfirmed, what was erased");
     auto dataset = std::make_shared<std::string>(), site = std::make_shared<std::string>();
+    auto limit = std::make_shared<uint32_t>(kErasuresShown);
     c->add_option("--dataset", *dataset, "of this dataset only")->type_name("DATASET");
     c->add_option("--site", *site, "at this site only")->type_name("SITE");
+    c->add_option("--limit", *limit, "the newest n of what was erased (default 100; 0: all)");
     c->footer("Example:\n  bailiwick eviction list --site cloud-us");
-    OnRun(c, globals, [&globals, dataset, site] { return GetEvictions(globals, *dataset, *site, false); });
+    OnRun(c, globals,
+          [&globals, dataset, site, limit] { return GetEvictions(globals, *dataset, *site, false, *limit); });
   }
   for (const bool proof_only : {false, true}) {
     auto* c = proof_only ? eviction->add_subcommand("verify",

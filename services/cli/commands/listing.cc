@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <iterator>
 #include <map>
 
 #include "common/base/status.h"
@@ -43,7 +44,7 @@ class Watcher {
       now[key] = std::move(item);
     }
     for (const auto& [key, item] : before_) {
-      if (now.count(key) != 0) continue;
+      if (item.past || now.count(key) != 0) continue;
       rows.push_back(GoneRow(listing, item.row));
       Fields gone = item.identity;
       gone.emplace_back("state", Text("gone"));
@@ -82,7 +83,9 @@ void PrintListing(const Globals& globals, Listing listing) {
   if (globals.table()) {
     PrintTable(listing.header, rows);
   } else {
-    PrintJson(globals.format(), {{listing.many, List(std::move(json))}});
+    Fields fields = {{listing.many, List(std::move(json))}};
+    std::move(listing.beside.begin(), listing.beside.end(), std::back_inserter(fields));
+    PrintJson(globals.format(), std::move(fields));
   }
 }
 

@@ -20,8 +20,10 @@ struct Listing {
     Json json;
     std::string essence;  // what makes it worth telling again when it changes; empty: all of `json`
     std::string name;     // for -o name; empty: by `json`
+    bool past = false;    // it happened: that it is not listed any more is not told
   };
   std::vector<Item> items;
+  Fields beside = {};  // of JSON, beside the list
 };
 
 void PrintListing(const Globals& globals, Listing listing);

@@ -4,6 +4,8 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace bailiwick::cli {
@@ -29,10 +31,20 @@ class Coordinator final : public control::v1::Control::Service {
   }
   grpc::Status ListEvictions(grpc::ServerContext*, const control::v1::ListEvictionsRequest* request,
                              control::v1::ListEvictionsResponse* response) override {
-    auto* e = response->add_evictions();
-    e->set_dataset("planner");
-    e->set_site(request->site().empty() ? "core" : request->site());
-    e->set_state("last-copy");
+    if (request->before() == 0) {
+      auto* e = response->add_evictions();
+      e->set_dataset("planner");
+      e->set_site(request->site().empty() ? "core" : request->site());
+      e->set_state("last-copy");
+    }
+    const uint64_t newest = request->before() == 0 ? erased : request->before() - 1;
+    const uint64_t end = newest - std::min<uint64_t>({newest, request->limit(), kErasuresOnAPage});
+    for (uint64_t n = newest; n > end; --n) {
+      auto* e = response->add_evictions();
+      e->set_state("erased");
+      e->set_receipt_id(absl::StrCat("receipt-", n));
+    }
+    if (end != 0) response->set_next(end + 1);
     return grpc::Status::OK;
   }
   grpc::Status ListRedactions(grpc::ServerContext*, const control::v1::ListRedactionsRequest* request,
@@ -50,7 +62,9 @@ class Coordinator final : public control::v1::Control::Service {
     response->add_transfers()->set_dataset("planner");
     return grpc::Status::OK;
   }
+  static constexpr uint64_t kErasuresOnAPage = 40;
   bool away = false;
+  uint64_t erased = 0;
 };
 
 class ApiTest : public ::testing::Test {
@@ -88,6 +102,17 @@ TEST_F(ApiTest, AnswersAreTheCommandsFields) {
               AllOf(HasSubstr("\"site\": \"edge\""), HasSubstr("\"state\": \"last-copy\"")));
   EXPECT_THAT(Ask("redactions").body, AllOf(HasSubstr("\"order\": \"77\""), HasSubstr("\"state\": \"pending\"")));
   EXPECT_THAT(Ask("transfers").body, HasSubstr("\"dataset\": \"planner\""));
+}
+
+TEST_F(ApiTest, OfWhatWasErasedTheNewestAreGatheredPageByPage) {
+  coordinator_.erased = 100;
+  std::string body = Ask("evictions").body;
+  EXPECT_THAT(body, AllOf(HasSubstr("\"receipt-100\""), HasSubstr("\"receipt-1\""), HasSubstr("\"more\": false")));
+  EXPECT_EQ(body.find("last-copy"), body.rfind("last-copy"));
+  coordinator_.erased = 101;
+  body = Ask("evictions").body;
+  EXPECT_THAT(body, AllOf(HasSubstr("\"receipt-101\""), HasSubstr("\"receipt-2\""), Not(HasSubstr("\"receipt-1\"")),
+                          HasSubstr("\"more\": true")));
 }
 
 TEST_F(ApiTest, ErrorsKeepTheirKindAndSentence) {

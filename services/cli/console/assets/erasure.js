@@ -20,12 +20,13 @@ function holdsTable({ holds }) {
     'Nothing is held. A hold keeps versions for a case or a contract: bailiwick dataset hold.');
 }
 
-function evictionsTable({ evictions }) {
+function evictionsTable({ evictions, more }) {
   const open = (e) => (e.state === 'erased' ? 1 : 0);
-  return table('Copies that the law or their longest retention forbids: first those that are still there', ['Dataset', 'Site', 'State', { title: 'Versions', right: true }, { title: 'Size', right: true }, 'Since', 'Why', 'Receipt'],
+  return [table('Copies that the law or their longest retention forbids: first those that are still there', ['Dataset', 'Site', 'State', { title: 'Versions', right: true }, { title: 'Size', right: true }, 'Since', 'Why', 'Receipt'],
     [...evictions].sort((a, b) => open(a) - open(b) || b.since.localeCompare(a.since)).map((e) => [dataset(e.dataset, `evicted-${e.site}`), e.site, stateOf(e.state), e.versions.join(', ') || 'all', bytes(e.bytes), when(e.since),
       [e.cause ? `${e.cause}${e.rule ? ', ' : ''}` : e.reason, e.cause && e.rule ? h('code', {}, e.rule) : null], short(e.receipt)]),
-    'Every copy lies where it may, and none had to go.');
+    'Every copy lies where it may, and none had to go.'),
+  more ? h('p', { class: 'quiet' }, 'Of what was erased only the newest are listed; all: ', h('code', {}, 'bailiwick eviction list --limit 0')) : null];
 }
 
 function redactionsTable({ redactions }) {
