@@ -30,6 +30,8 @@ FORMATS["0.1.0-2"] = {**FORMATS["0.1.0"], "files": [n.replace("BWSCHG0001", "BWS
                                                     for n in FORMATS["0.1.0"]["files"]]}
 # The coordinator knows of machines that wait and of orders that were never given; spent grants are found by their end.
 FORMATS["0.1.0-3"] = {**FORMATS["0.1.0-2"], "coordinator/catalog.db": 9, "sites/factory/agent.db": 10, "sites/core/agent.db": 10}
+# Receipts of erasures are found by dataset, site and order.
+FORMATS["0.1.0-4"] = {**FORMATS["0.1.0-3"], "coordinator/catalog.db": 10}
 
 
 def kind_of(path):
@@ -141,6 +143,7 @@ class Frozen(unittest.TestCase):
         self.assertIn("case 4711", fleet.cli("dataset", "holds", "open").out)
         (redaction,) = f.rows_of(fleet.json("get", "redactions"))
         self.assertEqual(redaction["order"], facts["redaction"])
+        self.assertEqual([s["state"] for s in redaction["sites"] if s["site"] == "factory"], ["done"])
         explained = fleet.json("policy", "explain", "--dataset", "sealed", "--from", "factory", "--to", "core")
         self.assertEqual((explained["permitted"], explained["actions"][0]["rule"]), (True, "health/health-within-the-eu"))
 
