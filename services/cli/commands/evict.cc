@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
 #include "common/base/units.h"
+#include "common/base/utc_text.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/receipt.h"
 #include "services/cli/commands/command.h"
@@ -77,8 +78,6 @@ absl::StatusOr<Found> Ask(Admin& admin, const Look& look) {
   }
 }
 
-std::string Moment(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone()); }
-
 std::string Hex(const Digest& digest) { return digest.Hex(); }
 
 Json JsonOf(const rpc::ErasureReceipt& r) {
@@ -97,8 +96,8 @@ Json JsonOf(const rpc::ErasureReceipt& r) {
                  {"rule", Text(r.rule)},
                  {"policyRevision", Number(r.policy_revision)},
                  {"policyDigest", Text(absl::BytesToHexString(r.policy_digest))},
-                 {"fencedAt", Text(r.fenced_at.has_value() ? Moment(*r.fenced_at) : "")},
-                 {"erasedAt", Text(Moment(r.erased_at))},
+                 {"fencedAt", Text(r.fenced_at.has_value() ? UtcText(*r.fenced_at) : "")},
+                 {"erasedAt", Text(UtcText(r.erased_at))},
                  {"method", Text(r.method)}});
 }
 
@@ -126,7 +125,7 @@ absl::Status ShowReceipt(const Globals& globals, const std::string& id, bool pro
   std::cout << "Receipt:   " << id << " (signature verified)\nDataset:   " << receipt.dataset
             << "\nSite:      " << receipt.site << "\nAgent:     " << receipt.agent << "\nCause:     " << receipt.cause
             << (receipt.rule.empty() ? "" : ", rule ") << receipt.rule << ", policy revision "
-            << receipt.policy_revision << "\nErased:    " << Moment(receipt.erased_at) << ", "
+            << receipt.policy_revision << "\nErased:    " << UtcText(receipt.erased_at) << ", "
             << FormatBytes(receipt.bytes) << ", " << receipt.method
             << (receipt.everything ? "; nothing of the dataset is left there\n"
                                    : "; other content of the dataset stays\n");
