@@ -101,6 +101,8 @@ class Audit(unittest.TestCase):
         reads = self.fleet.json("audit", "list", "--site", "core", "--kind", "audit-read")["records"]
         self.assertTrue(all("admin" in row["subject"] for row in reads) and reads, "reading is recorded too")
         self.assertRegex(self.fleet.cli("audit", "list", "--limit", "3").out, r"coordinator/\d+ ")
+        nothing = self.fleet.cli("audit", "list", "--kind", "grant-isued")
+        self.assertRegex(nothing.err, "no record of the kind grant-isued; it has .*grant-issued")
         self.fleet.cli("audit", "list", "--site", "nowhere", expect=f.NOT_FOUND)
         self.fleet.cli("audit", "list", "--since", "tomorrow", expect=f.USAGE)
 

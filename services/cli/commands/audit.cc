@@ -27,17 +27,11 @@ constexpr char kExitCodes[] =
 struct ListFlags {
   std::string site = kCoordinatorLog, directory, since, until;
   AuditFilter filter;
-  uint64_t limit = 0;
 };
 
 std::string TimeOf(absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", at, absl::UTCTimeZone()); }
 
-void KeepNewest(uint64_t limit, std::vector<AuditRecord>* records) {
-  if (limit == 0 || records->size() <= limit) return;
-  records->erase(records->begin(), records->end() - static_cast<std::ptrdiff_t>(limit));
-}
-
-Fields FieldsOf(const std::vector<AuditRecord>& records) {
+Fields FieldsOf(const std::deque<AuditRecord>& records) {
   std::vector<Json> items;
   for (const auto& [site, r] : records) {
     items.push_back(Object({{"id", Text(absl::StrCat(site, "/", r.sequence))},
@@ -71,22 +65,28 @@ absl::StatusOr<int> DamageOf(const std::string& directory) {
 absl::StatusOr<int> ListRecords(const Globals& globals, ListFlags flags) {
   BW_RETURN_IF_ERROR(ParseAuditTime(flags.since, &flags.filter.since));
   BW_RETURN_IF_ERROR(ParseAuditTime(flags.until, &flags.filter.until));
-  std::vector<AuditRecord> records;
+  FoundRecords found;
   if (!flags.directory.empty()) {
     BW_ASSIGN_OR_RETURN(const int damage, DamageOf(flags.directory));
     if (damage != 0) return damage;
-    BW_ASSIGN_OR_RETURN(records, RecordsIn(flags.directory, flags.filter));
+    BW_ASSIGN_OR_RETURN(found, RecordsIn(flags.directory, flags.filter));
   } else {
     BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
-    BW_ASSIGN_OR_RETURN(records, RecordsOf(*admin, flags.site, flags.filter));
+    BW_ASSIGN_OR_RETURN(found, RecordsOf(*admin, flags.site, flags.filter));
   }
-  KeepNewest(flags.limit, &records);
+  // "Nothing" is an answer that an auditor relies on: not one to a kind that is mistyped.
+  const std::string& kind = flags.filter.kind;
+  if (!kind.empty() && found.kinds.count(kind) == 0) {
+    const std::string there = found.kinds.empty() ? "no records" : absl::StrJoin(found.kinds, ", ");
+    std::cerr << "bailiwick: "
+              << FormatMessage(absl::StrCat("this log has no record of the kind ", kind, "; it has ", there)) << "\n";
+  }
   if (!globals.table()) {
-    PrintJson(globals.format(), FieldsOf(records));
+    PrintJson(globals.format(), FieldsOf(found.records));
     return 0;
   }
   Rows rows;
-  for (const auto& [site, r] : records) {
+  for (const auto& [site, r] : found.records) {
     rows.push_back({absl::StrCat(site, "/", r.sequence), TimeOf(r.at), r.kind, r.subject, r.detail});
   }
   PrintTable({"ID", "AT", "KIND", "SUBJECT", "DETAIL"}, rows);
@@ -283,7 +283,7 @@ void RegisterList(CLI::App* audit, Globals& globals) {
   list->add_option("--subject", flags->filter.subject, "only where the subject contains this");
   list->add_option("--since", flags->since, "only from this time on");
   list->add_option("--until", flags->until, "only before this time");
-  list->add_option("--limit", flags->limit, "only the newest so many");
+  list->add_option("--limit", flags->filter.limit, "only the newest so many");
   list->footer(
       "With --dir the records are compared with the log's own checkpoint first: exit code 10 when something was "
       "changed,\n"
@@ -327,10 +327,9 @@ absl::Status ParseAuditTime(const std::string& text, absl::Time* out) {
       absl::StrCat("\"", text, "\" is no time; write 2026-03-01 or 2026-03-01T10:00:00Z"));
 }
 
-absl::StatusOr<Fields> AuditListView(Admin& admin, const std::string& site, const AuditFilter& filter, uint64_t limit) {
-  BW_ASSIGN_OR_RETURN(std::vector<AuditRecord> records, RecordsOf(admin, site, filter));
-  KeepNewest(limit, &records);
-  return FieldsOf(records);
+absl::StatusOr<Fields> AuditListView(Admin& admin, const std::string& site, const AuditFilter& filter) {
+  BW_ASSIGN_OR_RETURN(const FoundRecords found, RecordsOf(admin, site, filter));
+  return FieldsOf(found.records);
 }
 
 absl::StatusOr<Fields> AuditLogsView(Admin& admin) {

@@ -49,7 +49,7 @@ absl::StatusOr<Fields> DraftView(Admin& admin, std::vector<config::Located> draf
 absl::StatusOr<Fields> PolicyHistoryView(Admin& admin, uint32_t limit);  // policy history
 
 // audit list: the newest `limit` of what matches, oldest first; 0: all.
-absl::StatusOr<Fields> AuditListView(Admin& admin, const std::string& site, const AuditFilter& filter, uint64_t limit);
+absl::StatusOr<Fields> AuditListView(Admin& admin, const std::string& site, const AuditFilter& filter);
 absl::StatusOr<Fields> AuditLogsView(Admin& admin);  // audit logs
 // "2026-03-01" or RFC 3339; `out` stays for an empty text. INVALID_ARGUMENT.
 absl::Status ParseAuditTime(const std::string& text, absl::Time* out);

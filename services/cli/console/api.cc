@@ -104,9 +104,9 @@ Answer AuditList(Admin& admin, const Request& request) {
   BW_RETURN_IF_ERROR(ParseAuditTime(Get(request, "since"), &filter.since));
   BW_RETURN_IF_ERROR(ParseAuditTime(Get(request, "until"), &filter.until));
   const std::string site = Get(request, "site");
-  uint64_t limit = 0;
+  uint64_t& limit = filter.limit;
   if (!absl::SimpleAtoi(Get(request, "limit"), &limit) || limit == 0 || limit > kMaxRecords) limit = kMaxRecords;
-  return AuditListView(admin, site.empty() ? kCoordinatorLog : site, filter, limit);
+  return AuditListView(admin, site.empty() ? kCoordinatorLog : site, filter);
 }
 
 // The proof, and what the keys that the signed law pins say of it.

@@ -17,10 +17,17 @@ namespace {
 constexpr absl::Duration kPatience = absl::Minutes(10);
 
 absl::Status AddLine(const std::string& site, uint64_t sequence, std::string_view line, const AuditFilter& filter,
-                     std::vector<AuditRecord>* out) {
+                     FoundRecords* out) {
   absl::StatusOr<audit::Decoded> decoded = audit::Decode(line, sequence);
   if (!decoded.ok()) return Annotate(decoded.status(), absl::StrCat("the audit log of ", site));
-  if (filter.Matches(decoded->record)) out->push_back({site, std::move(decoded->record)});
+  audit::Record& record = decoded->record;
+  out->kinds.insert(record.kind);
+  if ((!filter.kind.empty() && record.kind != filter.kind) || !absl::StrContains(record.subject, filter.subject) ||
+      record.at < filter.since || record.at >= filter.until) {
+    return absl::OkStatus();
+  }
+  out->records.push_back({site, std::move(record)});
+  if (filter.limit != 0 && out->records.size() > filter.limit) out->records.pop_front();
   return absl::OkStatus();
 }
 
@@ -96,13 +103,8 @@ absl::Status ReadAudit(Admin& admin, const std::string& site, const agent::v1::R
       absl::StrCat("there is no site ", site, "; see: bailiwick get sites, or name coordinator"));
 }
 
-bool AuditFilter::Matches(const audit::Record& record) const {
-  return (kind.empty() || record.kind == kind) && absl::StrContains(record.subject, subject) && record.at >= since &&
-         record.at < until;
-}
-
-absl::StatusOr<std::vector<AuditRecord>> RecordsOf(Admin& admin, const std::string& site, const AuditFilter& filter) {
-  std::vector<AuditRecord> out;
+absl::StatusOr<FoundRecords> RecordsOf(Admin& admin, const std::string& site, const AuditFilter& filter) {
+  FoundRecords out;
   uint64_t next = 0;
   BW_RETURN_IF_ERROR(ReadAudit(admin, site, {}, [&](const agent::v1::AuditChunk& chunk) -> absl::Status {
     for (const std::string& line : chunk.lines()) BW_RETURN_IF_ERROR(AddLine(site, next++, line, filter, &out));
@@ -111,13 +113,13 @@ absl::StatusOr<std::vector<AuditRecord>> RecordsOf(Admin& admin, const std::stri
   return out;
 }
 
-absl::StatusOr<std::vector<AuditRecord>> RecordsIn(const std::string& directory, const AuditFilter& filter) {
+absl::StatusOr<FoundRecords> RecordsIn(const std::string& directory, const AuditFilter& filter) {
   os::Files* files = os::Files::System();
   BW_ASSIGN_OR_RETURN(const std::string note,
                       os::ReadFile(files, os::JoinPath(directory, "checkpoint"), audit::kMaxNote));
   BW_ASSIGN_OR_RETURN(const audit::SignedCheckpoint newest, audit::ReadCheckpoint(note));
   const std::string site = SiteOf(newest.checkpoint.origin);
-  std::vector<AuditRecord> out;
+  FoundRecords out;
   uint64_t next = 0;
   while (next < newest.checkpoint.size) {
     const std::string path = os::JoinPath(directory, audit::PayloadPath(next));

@@ -1,8 +1,11 @@
 // Audit logs for commands: where they are, and what is in them. Nothing here prints.
 #pragma once
 
+#include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,11 +35,15 @@ struct AuditRecord {
 struct AuditFilter {
   std::string kind, subject;  // empty: any; a subject contains it
   absl::Time since = absl::InfinitePast(), until = absl::InfiniteFuture();
-  bool Matches(const audit::Record& record) const;
+  uint64_t limit = 0;  // only the newest so many of those that match; 0: all
 };
-// All records of a log that match: over the wire, or of a log's directory (its site is read from its checkpoint).
-absl::StatusOr<std::vector<AuditRecord>> RecordsOf(Admin& admin, const std::string& site, const AuditFilter& filter);
-absl::StatusOr<std::vector<AuditRecord>> RecordsIn(const std::string& directory, const AuditFilter& filter);
+struct FoundRecords {
+  std::deque<AuditRecord> records;  // oldest first
+  std::set<std::string> kinds;      // of all that were read, whether they match or not
+};
+// Reads a whole log: over the wire, or of a log's directory (its site is read from its checkpoint).
+absl::StatusOr<FoundRecords> RecordsOf(Admin& admin, const std::string& site, const AuditFilter& filter);
+absl::StatusOr<FoundRecords> RecordsIn(const std::string& directory, const AuditFilter& filter);
 
 // A trust file with the keys that the signed law pins: whatever the coordinator says of keys does not count. For the
 // coordinator's log, whose witnesses are the sites of each jurisdiction: of `quorum` jurisdictions one must have signed

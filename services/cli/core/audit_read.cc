@@ -24,7 +24,8 @@ void Note(Finding finding, std::string sentence, VerifiedLogs* out) {
   out->notes.push_back(std::move(sentence));
 }
 
-void Take(std::vector<AuditRecord> records, VerifiedLogs* out) {
+template <typename Records>
+void Take(Records records, VerifiedLogs* out) {
   std::move(records.begin(), records.end(), std::back_inserter(out->records));
 }
 
@@ -207,9 +208,9 @@ absl::StatusOr<VerifiedLogs> VerifiedLogsIn(const std::vector<std::string>& dire
            &out);
     }
     if (verdict.finding > Finding::kUnwitnessed) continue;
-    BW_ASSIGN_OR_RETURN(std::vector<AuditRecord> records, RecordsIn(directory, {}));
-    if (records.size() > verdict.size) records.resize(verdict.size);  // the rest is not signed yet
-    Take(std::move(records), &out);
+    BW_ASSIGN_OR_RETURN(FoundRecords found, RecordsIn(directory, {}));
+    if (found.records.size() > verdict.size) found.records.resize(verdict.size);  // the rest is not signed yet
+    Take(std::move(found.records), &out);
   }
   for (const audit::Trust& trust : trusts) {
     for (const audit::NoteKey& log : trust.logs()) {
