@@ -13,15 +13,20 @@
 #include "common/config/check.h"
 #include "common/crypto/digest.h"
 #include "common/rpc/codec.h"
+#include "common/telemetry/log.h"
 #include "services/coordinator/core/core.h"
 
 namespace bailiwick::coordinator {
 namespace {
 
+using telemetry::Level;
+using telemetry::Log;
+
 constexpr absl::Duration kPersonLife = absl::Hours(24 * 30);  // of a certificate; then they log in again
 constexpr absl::Duration kDefaultTokenLife = absl::Hours(1);
 constexpr absl::Duration kMaxTokenLife = absl::Hours(24 * 7);
 constexpr size_t kMaxProposals = 100;
+constexpr absl::Duration kProposalLife = absl::Hours(24 * 30);  // whoever approves later knows less and less why
 constexpr char kWaitsAlready[] = "it waits for the approval of another policy-admin already: bailiwick approve";
 
 // Kept under another hash than join tokens: one never passes for the other.
@@ -196,6 +201,25 @@ absl::StatusOr<control::v1::Proposal> Core::Propose(const std::string& who, cont
   state_.proposals[proposal.id()] = proposal;
   Event("proposal-made", "", "", 0, absl::StrCat(what, ", by ", who));
   return proposal;
+}
+
+void Core::EndProposals() {
+  for (auto it = state_.proposals.begin(); it != state_.proposals.end();) {
+    const control::v1::Proposal& proposal = it->second;
+    if (clock_->Now() - rpc::FromProto(proposal.since()) <= kProposalLife) {
+      ++it;
+      continue;
+    }
+    absl::Status ended = Audit("proposal-ended", absl::StrCat("proposal/", proposal.id()),
+                               audit::Detail().Text("proposedBy", proposal.by()).Text("what", proposal.what()));
+    if (ended.ok()) ended = catalog_->RemoveProposal(proposal.id());
+    if (!ended.ok()) {  // again in the next round
+      Log(Level::kError, "proposal-not-ended", {{"error", ended}});
+      return;
+    }
+    Event("proposal-ended", "", "", 0, absl::StrCat(proposal.what(), ", by ", proposal.by(), ": nobody approved it"));
+    it = state_.proposals.erase(it);
+  }
 }
 
 control::v1::ListProposalsResponse Core::Proposals() {

@@ -162,6 +162,23 @@ TEST_F(PeopleTest, AWithdrawnProposalIsGone) {
   EXPECT_EQ(core_->Holds("planner")->holds_size(), 1);
 }
 
+TEST_F(PeopleTest, AProposalThatNobodyApprovesEnds) {
+  TwoAdmins();
+  control::v1::ReleaseRequest request;
+  request.set_dataset(Held());
+  auto proposed = core_->Release(kAlice, request);
+  ASSERT_TRUE(proposed.ok());
+  clock_.Advance(absl::Hours(24 * 30));
+  core_->Reconcile();
+  EXPECT_EQ(core_->Proposals().proposals_size(), 1);
+  clock_.Advance(absl::Seconds(1));
+  core_->Reconcile();
+  EXPECT_EQ(core_->Proposals().proposals_size(), 0);
+  Restart();
+  EXPECT_EQ(core_->Proposals().proposals_size(), 0);
+  EXPECT_EQ(core_->Holds("planner")->holds_size(), 1);
+}
+
 TEST_F(PeopleTest, ShorterRetentionWaitsForAnotherAdmin) {
   TwoAdmins();
   const std::string shorter = std::string(kDataset).replace(std::string(kDataset).find("path: /data/planner}"), 20,

@@ -229,6 +229,7 @@ void Core::Reconcile() {
   CareForTransfers();
   SendTimestamps();
   ForgetVersions();
+  EndProposals();
   PlanOnce();
   rounds.With({}).Observe(clock_->BootTime() - began);
 }
