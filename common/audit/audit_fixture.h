@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/audit/log.h"
+#include "common/audit/tiles.h"
 #include "common/audit/trust.h"
 #include "common/audit/verify.h"
 #include "common/os/fault_files.h"
@@ -76,6 +77,31 @@ class AuditFixture : public ::testing::Test {
       }
     }
     return out;
+  }
+  // Names of partial files below tile/.
+  std::vector<std::string> Partials() {
+    std::vector<std::string> out;
+    for (const std::string& file : AllFiles("tile")) {
+      if (file.find(".p/") != std::string::npos) out.push_back(file);
+    }
+    return out;
+  }
+  // As builds before left a log: the files of every smaller size at its edge.
+  void AddEveryNarrowerPartial() {
+    for (const std::string& file : Partials()) {
+      const size_t at = file.rfind('/') + 1;
+      const uint64_t width = std::stoull(file.substr(at));
+      const std::string whole = File(file);
+      const bool entries = file.find("entries") != std::string::npos;
+      for (uint64_t w = 1; w < width; ++w) {
+        size_t end = w * Digest::kSize;
+        if (entries) {
+          const auto split = *SplitEntries(whole, width);
+          end = static_cast<size_t>(split[w].data() - whole.data()) - 2;
+        }
+        Set(file.substr(0, at) + std::to_string(w), whole.substr(0, end));
+      }
+    }
   }
   std::string Origin() { return ReadCheckpoint(File("checkpoint"))->checkpoint.origin; }
 

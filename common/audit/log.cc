@@ -42,12 +42,14 @@ class FileLog : public Log {
       BW_ASSIGN_OR_RETURN(tree_, TileTree::Load(files_, directory_, last->checkpoint.size, last->checkpoint.root));
     }
     signed_ = tree_.size();
-    return payload_.Recover(signed_, [this](uint64_t sequence, std::string_view line) -> absl::Status {
+    BW_RETURN_IF_ERROR(payload_.Recover(signed_, [this](uint64_t sequence, std::string_view line) -> absl::Status {
       mutex_.AssertHeld();
       BW_ASSIGN_OR_RETURN(std::string entry, EntryOf(line, sequence));
       tree_.Add(entry);
       return absl::OkStatus();
-    });
+    }));
+    RemoveLeftPartials(files_, directory_, signed_);
+    return absl::OkStatus();
   }
 
   // The first record, and what an older build left.
@@ -160,7 +162,7 @@ class FileLog : public Log {
   absl::Status Sign() override {
     std::vector<TileTree::File> tiles;
     Checkpoint next;
-    uint64_t before = 0;
+    uint64_t before = 0, witnessed = 0;
     std::optional<Signer> signer;
     {
       absl::MutexLock lock(&mutex_);
@@ -170,6 +172,7 @@ class FileLog : public Log {
       signing_ = true;
       signer = signer_;
       before = signed_;
+      witnessed = WitnessedSize();
       tiles = tree_.Unwritten();
       next = {signer->origin, tree_.size(), tree_.Root()};
     }
@@ -177,7 +180,7 @@ class FileLog : public Log {
     const std::string bytes = note.Encode();
     absl::Status status = WriteTiles(files_, directory_, tiles);
     if (status.ok()) status = os::WriteFileAtomically(files_, os::JoinPath(directory_, "checkpoint"), bytes);
-    if (status.ok()) status = RemovePartials(files_, directory_, before, next.size);
+    if (status.ok()) RemovePartials(files_, directory_, before, next.size, witnessed);
     absl::MutexLock lock(&mutex_);
     signing_ = false;
     changed_.SignalAll();
@@ -202,19 +205,28 @@ class FileLog : public Log {
   }
 
   absl::Status PutWitnessed(const Note& note) override {
-    absl::MutexLock lock(&mutex_);
     BW_ASSIGN_OR_RETURN(const Checkpoint next, Checkpoint::Parse(note.text));
-    if (!witnessed_.empty()) {
-      BW_ASSIGN_OR_RETURN(const SignedCheckpoint kept, ReadCheckpoint(witnessed_));
-      if (kept.checkpoint.size > next.size ||
-          (kept.checkpoint.size == next.size && kept.note.signatures.size() >= note.signatures.size())) {
-        return absl::OkStatus();
+    {
+      absl::MutexLock lock(&mutex_);
+      while (signing_) changed_.Wait(&mutex_);
+      if (!witnessed_.empty()) {
+        BW_ASSIGN_OR_RETURN(const SignedCheckpoint kept, ReadCheckpoint(witnessed_));
+        if (kept.checkpoint.size > next.size ||
+            (kept.checkpoint.size == next.size && kept.note.signatures.size() >= note.signatures.size())) {
+          return absl::OkStatus();
+        }
       }
+      signing_ = true;
     }
+    // While the others looked at it newer ones may have been signed, and its partial files removed.
     const std::string bytes = note.Encode();
-    BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(directory_, "witnessed"), bytes));
-    witnessed_ = bytes;
-    return absl::OkStatus();
+    absl::Status status = RestorePartials(files_, directory_, next.size);
+    if (status.ok()) status = os::WriteFileAtomically(files_, os::JoinPath(directory_, "witnessed"), bytes);
+    absl::MutexLock lock(&mutex_);
+    signing_ = false;
+    changed_.SignalAll();
+    if (status.ok()) witnessed_ = bytes;
+    return status;
   }
 
   absl::StatusOr<std::vector<std::string>> Entries(uint64_t from, uint64_t limit) override {
@@ -277,6 +289,11 @@ class FileLog : public Log {
     auto bytes = os::ReadFile(files_, os::JoinPath(directory_, name), kMaxNote);
     if (absl::IsNotFound(bytes.status())) return std::string();
     return bytes;
+  }
+
+  uint64_t WitnessedSize() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const absl::StatusOr<SignedCheckpoint> kept = ReadCheckpoint(witnessed_);
+    return kept.ok() ? kept->checkpoint.size : 0;
   }
 
   uint64_t SignedSize() const {
@@ -355,7 +372,7 @@ class FileLog : public Log {
   std::deque<Waiter> owed_ ABSL_GUARDED_BY(mutex_);  // AppendOrOwe
   std::deque<Waiter*> queue_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool signing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool signing_ ABSL_GUARDED_BY(mutex_) = false;  // one thread changes tile/, checkpoint and witnessed
   absl::Status broken_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -4,7 +4,8 @@
 //
 //   checkpoint     the newest signed root: a signed note (c2sp.org/tlog-checkpoint)
 //   witnessed      the newest checkpoint that others have cosigned, with their signatures; absent: none yet
-//   tile/          the tree (c2sp.org/tlog-tiles): commitments, times and kinds of records, nothing else of them
+//   tile/          the tree (c2sp.org/tlog-tiles): commitments, times and kinds of records, nothing else of them; its
+//                  partial files are those of the two checkpoints (tiles.h)
 //   payload/<N>    the records, kPayloadRecords a file, one a line (record.h): what must not leave the region
 //   before.log     what an older build recorded, as it was (chain.h); its last hash is in the record `log-continued`
 //
@@ -13,7 +14,7 @@
 // the last checkpoint are found again by Open. The first record, `log-began`, names the log: its origin is
 // NAME/audit/<first 16 hex digits of the hash of that entry>, NAME being the signer's.
 //
-// Thread-safe; concurrent Appends share one fsync. Nothing is ever deleted by the log itself.
+// Thread-safe; concurrent Appends share one fsync. No record is ever deleted by the log itself.
 #pragma once
 
 #include <cstdint>
@@ -68,7 +69,7 @@ class Log {
   virtual std::string origin() const = 0;      // empty before SignAs
   virtual std::string checkpoint() const = 0;  // the newest, as a note; empty: none yet
   // Keeps a checkpoint of this log with what others signed on it, when it is newer than the one kept or has more
-  // signatures on it. The caller has verified them.
+  // signatures on it. The caller has verified them. Durable on OK, and so are the tiles of its size.
   virtual absl::Status PutWitnessed(const Note& note) = 0;
   virtual std::string witnessed() const = 0;
 

@@ -1,5 +1,6 @@
 #include "common/audit/log.h"
 
+#include <atomic>
 #include <map>
 #include <set>
 #include <thread>
@@ -8,13 +9,35 @@
 #include "common/audit/detail.h"
 #include "common/audit/json.h"
 #include "common/audit/merkle.h"
+#include "common/audit/proof.h"
 #include "common/audit/tiles.h"
 #include "common/crypto/digest.h"
 
 namespace bailiwick::audit {
 namespace {
 
-class AuditTest : public AuditFixture {};
+class AuditTest : public AuditFixture {
+ protected:
+  Note Cosigned(const std::string& checkpoint) {
+    Note note = *Note::Parse(checkpoint);
+    note.signatures.push_back(Cosign(note.text, "w.example", Key('w'), clock_.Now()));
+    return note;
+  }
+  bool Served(const std::string& tile) { return *files_->Exists(path_ + "/" + tile); }
+  // A reader that knows nothing but the standard finds the files of this size, or the full ones.
+  void ExpectServed(os::Files* files, const Checkpoint& then) {
+    auto root = RootOf(then.size, ReadSubtrees(files, path_, then.size));
+    ASSERT_TRUE(root.ok()) << root.status();
+    EXPECT_EQ(*root, then.root);
+    for (int level = kEntries; level < 2; ++level) {
+      const uint64_t n = level <= 0 ? then.size / kTileWidth : 0, width = TileWidth(level, n, then.size);
+      if (width == 0) continue;
+      EXPECT_TRUE(Served(TilePath(level, n, width)) || Served(TilePath(level, n, kTileWidth)))
+          << TilePath(level, n, width);
+      EXPECT_TRUE(ReadTile(files, path_, level, n, then.size).ok());
+    }
+  }
+};
 
 TEST_F(AuditTest, AppendsReadsAndGoesOnAfterReopen) {
   absl::Time start = clock_.Now();
@@ -181,19 +204,28 @@ TEST_F(AuditTest, PowerLossAtEveryOperationKeepsWhatWasAcknowledgedAndSigned) {
       faults.StopAfter(n);
       uint64_t acknowledged = 0;
       std::string told = File("checkpoint");  // what others may have seen
+      std::string kept;                       // what they have cosigned
+      Note cosigned;
       if (auto log = Log::Open(&faults, &clock_, os::Random::System(), path_); log.ok()) {
         ASSERT_TRUE((*log)->SignAs("acme.example/site/core", Key('k')).ok());
-        for (int i = 0; i < 6; ++i) {
+        for (int i = 0; i < 9; ++i) {
           auto sequence = (*log)->Append("k", "s", "{}");
           if (!sequence.ok()) break;
           acknowledged = *sequence;
           if (i % 3 == 2 && (*log)->Sign().ok()) told = (*log)->checkpoint();
+          // What others cosign arrives when newer ones have been signed.
+          if (i == 2) cosigned = Cosigned((*log)->checkpoint());
+          if (i == 5 && (*log)->PutWitnessed(cosigned).ok()) kept = (*log)->witnessed();
         }
-        finished = acknowledged == 259 && n > faults.operations();
+        finished = acknowledged == 262 && n > faults.operations();
       }
       ASSERT_TRUE((keep ? faults.KeepUnsynced() : faults.DropUnsynced()).ok());
       auto log = Open(&faults);
       ASSERT_NE(log, nullptr);
+      EXPECT_TRUE(kept.empty() || log->witnessed() == kept) << log->witnessed();
+      for (const std::string& signed_note : {log->checkpoint(), log->witnessed()}) {
+        if (!signed_note.empty()) ExpectServed(&faults, ReadCheckpoint(signed_note)->checkpoint);
+      }
       auto next = log->Append("k", "after", "{}");
       ASSERT_TRUE(next.ok()) << next.status();
       EXPECT_GT(*next, acknowledged);
@@ -209,8 +241,115 @@ TEST_F(AuditTest, PowerLossAtEveryOperationKeepsWhatWasAcknowledgedAndSigned) {
       const Verdict verdict = Verified(Believe(), &faults);
       EXPECT_EQ(verdict.finding, Finding::kTrue) << (verdict.problems.empty() ? "" : verdict.problems[0]);
       EXPECT_EQ(verdict.size, *next + 1);
+      if (!log->witnessed().empty()) ExpectServed(&faults, ReadCheckpoint(log->witnessed())->checkpoint);
+      ExpectServed(&faults, now->checkpoint);
+      for (const std::string& file : Partials()) EXPECT_FALSE(Served(file.substr(0, file.find(".p/")))) << file;
+      EXPECT_LE(Partials().size(), 6u);
     }
   }
+}
+
+TEST_F(AuditTest, FewFilesLieAtTheEdge) {
+  auto log = Open();
+  const auto sign = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+      ASSERT_TRUE(log->Sign().ok());
+    }
+  };
+  sign(200);
+  EXPECT_EQ(Partials(), (std::vector<std::string>{"tile/0/000.p/201", "tile/entries/000.p/201"}));
+  // Those that others have cosigned stay, until there is another.
+  const Note first = Cosigned(log->checkpoint());
+  sign(1);
+  ASSERT_TRUE(log->PutWitnessed(first).ok());
+  sign(5);
+  EXPECT_EQ(Partials(), (std::vector<std::string>{"tile/0/000.p/201", "tile/0/000.p/207", "tile/entries/000.p/201",
+                                                  "tile/entries/000.p/207"}));
+  ExpectServed(files_, ReadCheckpoint(log->witnessed())->checkpoint);
+  for (const uint64_t sequence : {0, 7, 200}) {
+    auto proof = ProveRecord(files_, path_, sequence);
+    ASSERT_TRUE(proof.ok()) << proof.status();
+    EXPECT_EQ(proof->checkpoint, log->witnessed());
+    EXPECT_EQ(VerifyProof(proof->Encode(), Believe())->finding, Finding::kTrue);
+  }
+  ASSERT_TRUE(log->PutWitnessed(Cosigned(log->checkpoint())).ok());
+  sign(3);
+  EXPECT_EQ(Partials(), (std::vector<std::string>{"tile/0/000.p/207", "tile/0/000.p/210", "tile/entries/000.p/207",
+                                                  "tile/entries/000.p/210"}));
+  sign(50);
+  EXPECT_EQ(Partials(), (std::vector<std::string>{"tile/0/001.p/4", "tile/1/000.p/1", "tile/entries/001.p/4"}));
+  EXPECT_EQ(Verified(Believe()).finding, Finding::kTrue);
+}
+
+TEST_F(AuditTest, TheHundredsThatBuildsBeforeLeftGoWithTheNextSignature) {
+  { auto log = Fill(150); }
+  AddEveryNarrowerPartial();
+  ASSERT_EQ(Partials().size(), 302u);
+  auto log = Open();
+  ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+  ASSERT_TRUE(log->Sign().ok());
+  EXPECT_EQ(Partials(), (std::vector<std::string>{"tile/0/000.p/152", "tile/entries/000.p/152"}));
+  EXPECT_EQ(Verified(Believe()).finding, Finding::kTrue);
+}
+
+TEST_F(AuditTest, WhatACrashLeftOfAFullTileGoesWhenTheLogIsOpened) {
+  { auto log = Fill(300); }
+  const std::vector<std::string> tidy = Partials();
+  for (const char* level : {"tile/0/", "tile/entries/"}) {
+    ASSERT_TRUE(files_->MakeDirs(path_ + "/" + level + "000.p").ok());
+    Set(std::string(level) + "000.p/254", "x");
+  }
+  ASSERT_TRUE(files_->Rename(path_ + "/tile/0/000", path_ + "/aside").ok());
+  ASSERT_NE(Open(), nullptr);
+  EXPECT_TRUE(*files_->Exists(path_ + "/tile/0/000.p")) << "without the full file it may be all there is";
+  EXPECT_FALSE(*files_->Exists(path_ + "/tile/entries/000.p"));
+  ASSERT_TRUE(files_->Rename(path_ + "/aside", path_ + "/tile/0/000").ok());
+  ASSERT_NE(Open(), nullptr);
+  EXPECT_EQ(Partials(), tidy);
+}
+
+TEST_F(AuditTest, WhatCannotBeRemovedIsNoReasonNotToSignAndGoesLater) {
+  os::FaultFiles faults(files_, root_);
+  auto log = Open(&faults);
+  const auto sign = [&] {
+    ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+    ASSERT_TRUE(log->Sign().ok());
+    EXPECT_EQ(ReadCheckpoint(log->checkpoint())->checkpoint.size, log->size());
+  };
+  sign();
+  faults.FailNext("remove " + path_ + "/tile/", absl::DataLossError("EIO"));
+  sign();
+  EXPECT_GT(Partials().size(), 2u);
+  sign();
+  EXPECT_EQ(Partials().size(), 2u);
+}
+
+TEST_F(AuditTest, ProofsAreServedBesideSignatures) {
+  auto log = Open();
+  ASSERT_TRUE(log->Sign().ok());
+  std::atomic<bool> done = false;
+  std::thread reader([&] {
+    for (bool last = false; !last;) {
+      last = done;
+      const Checkpoint now = ReadCheckpoint(log->checkpoint())->checkpoint;
+      auto root = log->Root(now.size);
+      ASSERT_TRUE(root.ok()) << root.status();
+      EXPECT_EQ(*root, now.root);
+      auto proof = log->Inclusion(0, now.size);
+      ASSERT_TRUE(proof.ok()) << proof.status();
+      auto bundle = ReadTile(files_, path_, kEntries, (now.size - 1) / kTileWidth, now.size);
+      EXPECT_TRUE(bundle.ok()) << bundle.status();
+    }
+  });
+  for (int i = 0; i < 300; ++i) {
+    EXPECT_TRUE(log->Append("k", "s", "{}").ok());
+    const std::string before = log->checkpoint();
+    EXPECT_TRUE(log->Sign().ok());
+    EXPECT_TRUE(i % 10 != 0 || log->PutWitnessed(Cosigned(before)).ok());
+  }
+  done = true;
+  reader.join();
 }
 
 TEST_F(AuditTest, AFullDiskRefusesThenGoesOnAFailedSyncIsFinal) {

@@ -31,6 +31,7 @@ absl::Status Mirror::Load() {
   }
   BW_ASSIGN_OR_RETURN(const bool conflict, files_->Exists(os::JoinPath(directory_, "conflict-1")));
   if (conflict) problem_ = "it contradicted itself before; both histories are kept as evidence";
+  RemoveLeftPartials(files_, directory_, tree_.size());
   return absl::OkStatus();
 }
 
@@ -96,7 +97,6 @@ absl::Status Mirror::Extend(const SignedCheckpoint& newest, const Report& report
     BW_RETURN_IF_ERROR(WriteTiles(files_, directory_, next.Unwritten()));
     const Checkpoint head = {newest.checkpoint.origin, next.size(), next.Root()};
     BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(directory_, "head"), head.Text()));
-    BW_RETURN_IF_ERROR(RemovePartials(files_, directory_, before, next.size()));
     next.Written(next.size());
     tree_ = std::move(next);
   }
@@ -108,6 +108,8 @@ absl::Status Mirror::Extend(const SignedCheckpoint& newest, const Report& report
     checkpoint_ = note;
     promised_ = promised;
   }
+  // Not earlier: until now the checkpoint was that of a smaller tree.
+  if (tree_.size() > before) RemovePartials(files_, directory_, before, tree_.size(), 0);
   return absl::OkStatus();
 }
 

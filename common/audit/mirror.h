@@ -4,7 +4,7 @@
 //
 //   head         what was verified, as a checkpoint without a signature
 //   checkpoint   the newest signed one that follows from it
-//   tile/        the entries and their tree
+//   tile/        the entries and their tree; its partial files are those of the head
 //   conflict-<n> signed checkpoints that contradict what was verified before
 //
 // Not thread-safe.

@@ -1,6 +1,9 @@
 #include "common/audit/mirror.h"
 
+#include <utility>
+
 #include "common/audit/audit_fixture.h"
+#include "common/audit/merkle.h"
 
 namespace bailiwick::audit {
 namespace {
@@ -138,11 +141,31 @@ TEST_F(MirrorTest, TwoHistoriesAreFoundAndKeptAsEvidence) {
   EXPECT_NE(mirror_->problem(), "");
 }
 
+TEST_F(MirrorTest, FewFilesLieAtTheEdge) {
+  auto log = Fill(200);
+  const auto one_more = [&] {
+    ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+    ASSERT_TRUE(Report(*log).ok());
+  };
+  for (int i = 0; i < 20; ++i) one_more();
+  path_ = copy_;
+  EXPECT_EQ(Partials(), (std::vector<std::string>{"tile/0/000.p/221", "tile/entries/000.p/221"}));
+  AddEveryNarrowerPartial();
+  EXPECT_EQ(Partials().size(), 2u * 221);
+  mirror_ = *Mirror::Open(files_, copy_);
+  one_more();
+  EXPECT_EQ(Partials(), (std::vector<std::string>{"tile/0/000.p/222", "tile/entries/000.p/222"}));
+  AddEveryNarrowerPartial();
+  for (int i = 0; i < 40; ++i) one_more();
+  EXPECT_EQ(Partials(), (std::vector<std::string>{"tile/0/001.p/6", "tile/1/000.p/1", "tile/entries/001.p/6"}));
+}
+
 TEST_F(MirrorTest, PowerLossAtEveryOperationLosesNothingThatWasAnswered) {
   auto log = Fill(300);
   const SignedCheckpoint newest = Newest(*log);
   const std::vector<std::string> entries = *log->Entries(0, 1000);
   const std::vector<Digest> proof = *log->Consistency(100, newest.checkpoint.size);
+  const Trust trust = Believe();
   bool finished = false;
   for (uint64_t n = 0; !finished; ++n) {
     for (bool keep : {false, true}) {
@@ -166,8 +189,15 @@ TEST_F(MirrorTest, PowerLossAtEveryOperationLosesNothingThatWasAnswered) {
       auto mirror = Mirror::Open(&faults, copy_ + "/m");
       ASSERT_TRUE(mirror.ok()) << mirror.status();
       EXPECT_GE((*mirror)->size(), answered);
+      const std::string own = std::exchange(path_, copy_ + "/m");
+      if (const uint64_t size = (*mirror)->size(); size != 0) {
+        EXPECT_EQ(*RootOf(size, ReadSubtrees(&faults, path_, size)), *log->Root(size));
+      }
       ASSERT_TRUE((*mirror)->Extend(newest, {.entries = entries}).ok());
       EXPECT_EQ((*mirror)->size(), 301u);
+      EXPECT_EQ(Verified(trust, &faults, {.commitments_only = true}).finding, Finding::kTrue);
+      EXPECT_EQ(Partials(), (std::vector<std::string>{"tile/0/001.p/45", "tile/1/000.p/1", "tile/entries/001.p/45"}));
+      path_ = own;
     }
   }
 }

@@ -154,6 +154,8 @@ absl::Status CheckConsistency(os::Files* files, const std::string& directory, co
 
 absl::Status LogWriter::Flush() {
   BW_RETURN_IF_ERROR(WriteTiles(files_, directory_, tree_.Unwritten()));
+  const uint64_t before = (tree_.size() - 1) / kPayloadRecords * kPayloadRecords;
+  RemovePartials(files_, directory_, before, tree_.size(), 0);  // nothing of that size was signed
   tree_.Written(tree_.size());
   const std::string path = os::JoinPath(directory_, PayloadPath(tree_.size() - 1));
   BW_RETURN_IF_ERROR(files_->MakeDirs(path.substr(0, path.rfind('/'))));
@@ -177,6 +179,10 @@ absl::Status LogWriter::Finish(const std::string& checkpoint, const std::string&
   }
   if (!payload_.empty()) BW_RETURN_IF_ERROR(Flush());
   if (!witnessed.empty()) {
+    const absl::StatusOr<SignedCheckpoint> cosigned = ReadCheckpoint(witnessed);
+    if (cosigned.ok() && cosigned->checkpoint.size <= tree_.size()) {
+      BW_RETURN_IF_ERROR(RestorePartials(files_, directory_, cosigned->checkpoint.size));
+    }
     BW_RETURN_IF_ERROR(os::WriteFileAtomically(files_, os::JoinPath(directory_, "witnessed"), witnessed));
   }
   return os::WriteFileAtomically(files_, os::JoinPath(directory_, "checkpoint"), checkpoint);

@@ -4,9 +4,11 @@
 #include <memory>
 #include <set>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/status.h"
+#include "common/telemetry/log.h"
 
 namespace bailiwick::audit {
 namespace {
@@ -32,6 +34,66 @@ Digest PerfectRoot(std::string_view hashes, uint64_t n) {
 }
 
 std::string DirectoryOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+// Where the partial files of a tile lie.
+std::string PartialsPath(const std::string& directory, int level, uint64_t n) {
+  return os::JoinPath(directory, absl::StrCat(TilePath(level, n, kTileWidth), ".p"));
+}
+
+// The narrowest partial file that begins with `width` of the tile; kTileWidth: there is none.
+absl::StatusOr<uint64_t> WidthThere(os::Files* files, const std::string& directory, int level, uint64_t n,
+                                    uint64_t width) {
+  uint64_t narrowest = kTileWidth;
+  const auto names = files->List(PartialsPath(directory, level, n));
+  if (absl::IsNotFound(names.status())) return narrowest;
+  BW_RETURN_IF_ERROR(names.status());
+  for (const std::string& name : *names) {
+    uint64_t there = 0;
+    if (!absl::SimpleAtoi(name, &there) || absl::StrCat(there) != name || there < width) continue;
+    narrowest = std::min(narrowest, there);
+  }
+  return narrowest;
+}
+
+absl::Status RemoveUnneeded(os::Files* files, const std::string& directory, uint64_t before, uint64_t size,
+                            uint64_t other) {
+  for (int level = kEntries; level < kTileHeight; ++level) {
+    const int height = HeightOf(level);
+    if (before >> height == size >> height) break;  // here nothing has changed, nor above
+    const uint64_t edge = size >> height >> kTileHeight;
+    for (uint64_t n = before >> height >> kTileHeight; n < edge; ++n) {
+      BW_RETURN_IF_ERROR(files->RemoveTree(PartialsPath(directory, level, n)));
+    }
+    const uint64_t width = TileWidth(level, edge, size);
+    if (width == 0) continue;
+    // Whatever else lies there, also what a write that failed has left, and the hundreds that older builds kept.
+    const std::string needed[] = {absl::StrCat(width), absl::StrCat(TileWidth(level, edge, other))};
+    const std::string partials = PartialsPath(directory, level, edge);
+    BW_ASSIGN_OR_RETURN(const std::vector<std::string> names, files->List(partials));
+    for (const std::string& name : names) {
+      if (name == needed[0] || name == needed[1]) continue;
+      BW_RETURN_IF_ERROR(files->Remove(os::JoinPath(partials, name)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RemoveLeft(os::Files* files, const std::string& directory, uint64_t size) {
+  for (int level = kEntries; level < kTileHeight; ++level) {
+    const uint64_t full = size >> HeightOf(level) >> kTileHeight;
+    if (full == 0) break;
+    const std::string whole = os::JoinPath(directory, TilePath(level, full - 1, kTileWidth));
+    BW_ASSIGN_OR_RETURN(const bool there, files->Exists(whole));
+    if (there) BW_RETURN_IF_ERROR(files->RemoveTree(PartialsPath(directory, level, full - 1)));
+  }
+  return absl::OkStatus();
+}
+
+// The log stands without it: what is too much takes nothing but space.
+void SayNotRemoved(const std::string& directory, const absl::Status& status) {
+  if (status.ok()) return;
+  telemetry::Log(telemetry::Level::kWarning, "audit-tiles-not-removed", {{"directory", directory}, {"error", status}});
+}
 
 }  // namespace
 
@@ -81,8 +143,9 @@ absl::StatusOr<std::string> ReadTile(os::Files* files, const std::string& direct
   if (width == 0) return absl::InvalidArgumentError(absl::StrCat("a log of ", size, " records has no such tile"));
   uint64_t found = width;
   auto bytes = os::ReadFile(files, os::JoinPath(directory, TilePath(level, n, width)), kMaxTileBytes);
-  if (absl::IsNotFound(bytes.status()) && width != kTileWidth) {
-    found = kTileWidth;
+  // A writer may remove what was listed, once it has made a wider one: then it is listed again.
+  for (int tries = 0; tries < 2 && width != kTileWidth && absl::IsNotFound(bytes.status()); ++tries) {
+    BW_ASSIGN_OR_RETURN(found, WidthThere(files, directory, level, n, width));
     bytes = os::ReadFile(files, os::JoinPath(directory, TilePath(level, n, found)), kMaxTileBytes);
   }
   const std::string path = os::JoinPath(directory, TilePath(level, n, found));
@@ -221,16 +284,29 @@ absl::Status WriteTiles(os::Files* files, const std::string& directory, const st
   return absl::OkStatus();
 }
 
-absl::Status RemovePartials(os::Files* files, const std::string& directory, uint64_t before, uint64_t size) {
+void RemovePartials(os::Files* files, const std::string& directory, uint64_t before, uint64_t size, uint64_t other) {
+  SayNotRemoved(directory, RemoveUnneeded(files, directory, before, size, other));
+}
+
+void RemoveLeftPartials(os::Files* files, const std::string& directory, uint64_t size) {
+  SayNotRemoved(directory, RemoveLeft(files, directory, size));
+}
+
+absl::Status RestorePartials(os::Files* files, const std::string& directory, uint64_t size) {
+  std::vector<TileTree::File> gone;
   for (int level = kEntries; level < kTileHeight; ++level) {
-    const int height = HeightOf(level) + kTileHeight;
-    if (height >= 64) break;
-    for (uint64_t n = before >> height; n < size >> height; ++n) {
-      const std::string path = os::JoinPath(directory, absl::StrCat(TilePath(level, n, kTileWidth), ".p"));
-      BW_RETURN_IF_ERROR(files->RemoveTree(path));
+    const uint64_t n = size >> HeightOf(level) >> kTileHeight, width = TileWidth(level, n, size);
+    if (width == 0) continue;
+    bool there = false;
+    for (const uint64_t enough : {width, kTileWidth}) {
+      if (there) break;
+      BW_ASSIGN_OR_RETURN(there, files->Exists(os::JoinPath(directory, TilePath(level, n, enough))));
     }
+    if (there) continue;
+    BW_ASSIGN_OR_RETURN(std::string bytes, ReadTile(files, directory, level, n, size));
+    gone.push_back({TilePath(level, n, width), std::move(bytes)});
   }
-  return absl::OkStatus();
+  return WriteTiles(files, directory, gone);
 }
 
 }  // namespace bailiwick::audit

@@ -1,8 +1,9 @@
 // A Merkle log as files (c2sp.org/tlog-tiles): below a directory
 //   tile/<L>/<N>[.p/<W>]        hashes of the tree, 256 a file; L: 0 for those of the entries, 1 for those of whole
 //   tiles.. tile/entries/<N>[.p/<W>]    the entries, each with its length in two bytes (big-endian) before it
-// N is written x001/x234/067; .p/<W> is a file that holds only W. Files of a size that was signed stay until the full
-// file is there. What was written for a size never changes, so a reader that holds a signed root can check all.
+// N is written x001/x234/067; .p/<W> is a file that holds only W. Of those there are the ones of the checkpoints that
+// lie beside them, until the full file is there; whoever holds another checkpoint reads the beginning of a wider file.
+// What was written for a size never changes, so a reader that holds a signed root can check all.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +34,9 @@ std::string EncodeEntry(std::string_view entry);
 // DATA_LOSS unless the bytes are exactly `width` entries.
 absl::StatusOr<std::vector<std::string_view>> SplitEntries(std::string_view bundle, uint64_t width);
 
-// One tile or bundle of a tree of `size`, checked for its length (a bundle: for being so many entries); the full file,
-// cut, when the partial one is gone. NOT_FOUND: neither is there. DATA_LOSS: its length is wrong.
+// One tile or bundle of a tree of `size`, checked for its length (a bundle: for being so many entries); a wider file,
+// cut, when its own is gone, also while a writer removes and makes them. NOT_FOUND: none is there. DATA_LOSS: its
+// length is wrong.
 absl::StatusOr<std::string> ReadTile(os::Files* files, const std::string& directory, int level, uint64_t n,
                                      uint64_t size);
 
@@ -79,7 +81,13 @@ class TileTree {
 // Durable on OK; each file is whole or not there. One that is there was left by a crash before its size was signed, and
 // is written again.
 absl::Status WriteTiles(os::Files* files, const std::string& directory, const std::vector<TileTree::File>& tiles);
-// Partial files of tiles that are full in a tree of `size` and were not in one of `before`.
-absl::Status RemovePartials(os::Files* files, const std::string& directory, uint64_t before, uint64_t size);
+// Once a tree of `size` is what counts, durably, instead of one of `before`: removes the partial files that no reader
+// asks for by their names any more: those of tiles that have filled, and those at the edge but of this size and of
+// `other`. What cannot be removed is a warning: the next call finds it again at the edge, RemoveLeftPartials elsewhere.
+void RemovePartials(os::Files* files, const std::string& directory, uint64_t before, uint64_t size, uint64_t other);
+// Removes partial files of the last full tiles: a crash may have come before RemovePartials did.
+void RemoveLeftPartials(os::Files* files, const std::string& directory, uint64_t size);
+// Makes the partial files of a tree of `size` again, from the wider ones. Durable on OK.
+absl::Status RestorePartials(os::Files* files, const std::string& directory, uint64_t size);
 
 }  // namespace bailiwick::audit

@@ -1,5 +1,7 @@
 #include "common/audit/verify.h"
 
+#include <utility>
+
 #include "common/audit/audit_fixture.h"
 #include "common/audit/proof.h"
 #include "common/audit/tiles.h"
@@ -10,12 +12,19 @@ namespace {
 class VerifyTest : public AuditFixture {};
 
 TEST_F(VerifyTest, FlippingAnyByteOfAnyFileIsFound) {
-  Fill(5);
-  { auto log = Fill(2); }  // a second checkpoint: the tiles of the first stay
-  const Trust trust = Believe();
+  const NoteKey witness = {"w.example", NoteKey::Type::kCosigner, Key('w').public_key()};
+  {
+    auto log = Fill(5);
+    ASSERT_TRUE(log->Sign().ok());
+    Note note = *Note::Parse(log->checkpoint());
+    note.signatures.push_back(Cosign(note.text, "w.example", Key('w'), clock_.Now()));
+    ASSERT_TRUE(log->PutWitnessed(note).ok());
+  }
+  { auto log = Fill(2); }  // a second checkpoint: the tiles of the one that was witnessed stay
+  const Trust trust = Believe("witness w " + witness.ToVkey() + "\nquorum none\n");
   ASSERT_EQ(Verified(trust).finding, Finding::kTrue);
   const std::vector<std::string> files = AllFiles();
-  EXPECT_EQ(files.size(), 6u);  // checkpoint, payload, two bundles, two tiles
+  EXPECT_EQ(files.size(), 7u);  // checkpoint, witnessed, payload, two bundles, two tiles
   for (const std::string& file : files) {
     const std::string whole = File(file);
     for (size_t i = 0; i < whole.size(); ++i) {
@@ -103,6 +112,42 @@ TEST_F(VerifyTest, MissingFilesAreIncompleteNotTampered) {
   const Verdict verdict = Verified(trust, files_, {.commitments_only = true});
   EXPECT_EQ(verdict.finding, Finding::kTrue);
   EXPECT_EQ(verdict.payload_missing, 601u);
+}
+
+// As whoever copies a log while it goes on may find it: a checkpoint, and tiles that are wider than it.
+TEST_F(VerifyTest, ACheckpointWhoseTilesBecameWiderIsVerifiedByThemAsStrictly) {
+  std::string saved;
+  {
+    auto log = Fill(5);
+    ASSERT_TRUE(log->Sign().ok());
+    saved = log->checkpoint();
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(log->Append("k", "s", "{}").ok());
+  }
+  ASSERT_EQ(Partials(), (std::vector<std::string>{"tile/0/000.p/9", "tile/entries/000.p/9"}));
+  Set("checkpoint", saved);
+  const Trust trust = Believe();
+  const Verdict verdict = Verified(trust);
+  EXPECT_EQ(verdict.finding, Finding::kTrue) << (verdict.problems.empty() ? "" : verdict.problems[0]);
+  EXPECT_EQ(verdict.size, 6u);
+  EXPECT_EQ(verdict.unsigned_records, 3u);
+  ASSERT_TRUE(ProveRecord(files_, path_, 3).ok());
+  for (const std::string& file : Partials()) {
+    const std::string whole = File(file);
+    const bool bundle = file.find("entries") != std::string::npos;
+    const size_t used = bundle ? ReadTile(files_, path_, kEntries, 0, 6)->size() : 6 * Digest::kSize;
+    for (size_t i = 0; i < used; ++i) {
+      std::string changed = whole;
+      changed[i] = static_cast<char>(changed[i] ^ 0x11);
+      Set(file, changed);
+      ASSERT_EQ(Verified(trust).finding, Finding::kTampered) << "byte " << i << " of " << file;
+    }
+    for (const std::string& changed : {whole.substr(0, whole.size() - 1), whole + "x"}) {  // beyond what is used
+      Set(file, changed);
+      EXPECT_EQ(Verified(trust).finding, Finding::kTampered) << file;
+    }
+    Set(file, whole);
+  }
+  EXPECT_EQ(Verified(trust).finding, Finding::kTrue);
 }
 
 TEST_F(VerifyTest, RecordsAfterTheCheckpointAreCounted) {
@@ -291,7 +336,12 @@ TEST_F(VerifyTest, OneRecordIsProvedWithoutTheOthers) {
 }
 
 TEST_F(VerifyTest, AnExportIsTheLogItself) {
-  auto log = Fill(5000);
+  auto log = Fill(4990);
+  ASSERT_TRUE(log->Sign().ok());
+  Note cosigned = *Note::Parse(log->checkpoint());
+  cosigned.signatures.push_back(Cosign(cosigned.text, "w.example", Key('w'), clock_.Now()));
+  ASSERT_TRUE(log->PutWitnessed(cosigned).ok());
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(log->Append("k", "s", "{}").ok());
   ASSERT_TRUE(log->Sign().ok());
   const std::string out = root_ + "/export";
   LogWriter writer(files_, out);
@@ -299,12 +349,17 @@ TEST_F(VerifyTest, AnExportIsTheLogItself) {
     const std::vector<std::string> part = *log->ReadLines(from, 1000);
     for (const std::string& line : part) ASSERT_TRUE(writer.Add(line).ok());
   }
-  ASSERT_TRUE(writer.Finish(log->checkpoint(), "").ok());
+  ASSERT_TRUE(writer.Finish(log->checkpoint(), log->witnessed()).ok());
   const Trust trust = Believe();
   auto verdict = VerifyLog(files_, out, trust);
   ASSERT_TRUE(verdict.ok()) << verdict.status();
   EXPECT_EQ(verdict->finding, Finding::kTrue) << (verdict->problems.empty() ? "" : verdict->problems[0]);
   EXPECT_EQ(verdict->size, 5001u);
+  const std::vector<std::string> files = AllFiles();
+  const std::string own = std::exchange(path_, out);
+  EXPECT_EQ(AllFiles(), files) << "also in what lies at its edge";
+  for (const std::string& file : files) EXPECT_EQ(File(file), *os::ReadFile(files_, own + "/" + file)) << file;
+  path_ = own;
   LogWriter wrong(files_, root_ + "/wrong");
   const std::vector<std::string> lines = *log->ReadLines(0, 10);
   EXPECT_TRUE(absl::IsDataLoss(wrong.Add(lines[1])));

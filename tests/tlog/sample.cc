@@ -12,12 +12,15 @@ absl::Status Make(const std::string& directory) {
   const crypto::SigningKey other = *crypto::SigningKey::FromSeed(std::string(32, 'w'));
   BW_ASSIGN_OR_RETURN(auto log, Log::Open(os::Files::System(), os::Clock::System(), os::Random::System(), directory));
   BW_RETURN_IF_ERROR(log->SignAs("acme.example/site/core", key));
+  std::string cosigned;
   for (int i = 0; i < 300; ++i) {
     BW_RETURN_IF_ERROR(
         log->Append("grant-accepted", "telemetry/\"quoted\" \xc3\xbc", "{\"n\": [1, {\"a\": null}]}").status());
-    if (i != 100) continue;
+    if (i % 20 != 0) continue;
     BW_RETURN_IF_ERROR(log->Sign());
-    BW_ASSIGN_OR_RETURN(Note note, Note::Parse(log->checkpoint()));
+    if (i == 260) cosigned = log->checkpoint();
+    if (i != 280) continue;  // a newer one is signed already when the signatures of others come
+    BW_ASSIGN_OR_RETURN(Note note, Note::Parse(cosigned));
     note.signatures.push_back(Cosign(note.text, "acme.example/site/away", other, os::Clock::System()->Now()));
     BW_RETURN_IF_ERROR(log->PutWitnessed(note));
   }
