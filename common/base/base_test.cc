@@ -42,6 +42,7 @@ TEST(StatusHelpers, ErrnoAndExitCodes) {
   EXPECT_EQ(ExitCode(absl::AbortedError("")), 5);
   EXPECT_EQ(ExitCode(absl::DeadlineExceededError("")), 6);
   EXPECT_EQ(ExitCode(absl::InternalError("")), 1);
+  EXPECT_EQ(ExitCode(ErrnoStatus(EACCES, "key.pem")), 1) << "no law denied it";
 }
 
 TEST(Digest, RefusesWrongLengthAndAlgorithm) {

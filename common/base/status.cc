@@ -22,7 +22,7 @@ absl::Status ErrnoStatus(int error, std::string_view context) {
     case EACCES:
     case EPERM:
     case EROFS:
-      return absl::PermissionDeniedError(message);
+      return absl::UnknownError(message);
     case ENOSPC:
     case EDQUOT:
       return absl::ResourceExhaustedError(message);
@@ -35,6 +35,8 @@ absl::Status ErrnoStatus(int error, std::string_view context) {
       return absl::InternalError(message);
   }
 }
+
+bool IsKeptOut(const absl::Status& status) { return absl::IsUnknown(status); }
 
 int ExitCode(const absl::Status& status) {
   switch (status.code()) {

@@ -14,9 +14,12 @@ namespace bailiwick {
 // The same code with "context: " in front of the message. OK stays OK.
 absl::Status Annotate(const absl::Status& status, std::string_view context);
 
-// The error that errno describes: ENOENT NOT_FOUND, EEXIST ALREADY_EXISTS, EACCES/EPERM PERMISSION_DENIED, ENOSPC/EDQUOT
+// The error that errno describes: ENOENT NOT_FOUND, EEXIST ALREADY_EXISTS, EACCES/EPERM/EROFS UNKNOWN, ENOSPC/EDQUOT
 // RESOURCE_EXHAUSTED, others INTERNAL (EIO: DATA_LOSS).
 absl::Status ErrnoStatus(int error, std::string_view context);
+// Whether it is the file system that keeps us out. Never PERMISSION_DENIED: no law forbids anything, no person lacks a
+// role.
+bool IsKeptOut(const absl::Status& status);
 
 // Documented exit codes: 0 ok, 1 failed, 2 usage (INVALID_ARGUMENT), 3 denied by policy (PERMISSION_DENIED), 4 not found,
 // 5 conflict (ABORTED, ALREADY_EXISTS, FAILED_PRECONDITION), 6 unavailable or timed out.

@@ -24,14 +24,15 @@ void JudgeSpace(Report& report, const std::string& directory, const os::Space& s
   const std::string disk = "disk" + of, inodes = "inodes" + of;
   const std::string found =
       absl::StrCat(FormatBytes(space.free_bytes), " of ", FormatBytes(space.total_bytes), " free under ", directory);
-  if (space.free_bytes < std::max(reserve, kDiskReserve)) {
-    const std::string what = reserve > kDiskReserve
-                                 ? absl::StrCat(
-                                       "commits and transfers have stopped, since no more than the reserve is "
-                                       "left: free more than ",
-                                       FormatBytes(reserve), ", lower diskReserve")
-                                 : absl::StrCat("commits and transfers stop when the disk is full: free at least ",
-                                                FormatBytes(kDiskReserve));
+  const uint64_t little = std::min(kDiskReserve, space.total_bytes / 10);  // there are small disks
+  if (space.free_bytes < std::max(reserve, little)) {
+    const std::string what =
+        reserve > little
+            ? absl::StrCat(
+                  "commits and transfers have stopped, since no more than the reserve is "
+                  "left: free more than ",
+                  FormatBytes(reserve), ", lower diskReserve")
+            : absl::StrCat("commits and transfers stop when the disk is full: free at least ", FormatBytes(little));
     report.Fail(disk, found, absl::StrCat(what, ", shorten retention, or give it a larger disk"));
   } else if (space.free_bytes < space.total_bytes / 100 * kLowPercent) {
     report.Warn(disk, found, "less than a twentieth is free: shorten retention or give it a larger disk");

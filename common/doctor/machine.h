@@ -26,7 +26,7 @@ inline constexpr uint64_t kLittleMemory = kGiB, kTooLittleMemory = 256 * kMiB;
 inline constexpr uint64_t kFewWatches = 65'536, kFewInstances = 16;
 
 // The judgement of a number alone: pure.
-// `reserve`: what an agent leaves free; below it, and below kDiskReserve, it is a failure.
+// `reserve`: what an agent leaves free; below it, and below kDiskReserve or a tenth of a small disk, it is a failure.
 void JudgeSpace(Report& report, const std::string& directory, const os::Space& space, const std::string& of = "",
                 uint64_t reserve = 0);
 void JudgeOpenFiles(Report& report, uint64_t limit);

@@ -56,6 +56,12 @@ TEST(JudgeTest, SpaceIsMeasuredByTheReserveAndByTheWhole) {
   auto reserved = [&space](Report& r) { JudgeSpace(r, "/data", space, "", 50 * kGiB); };
   EXPECT_EQ(Only(reserved).verdict, Verdict::kFail) << "an agent that leaves 50 GiB takes nothing more";
   EXPECT_THAT(Only(reserved).remedy, HasSubstr("50.0 GiB, lower diskReserve"));
+  space.total_bytes = 512 << 20;
+  space.free_bytes = 500 << 20;
+  EXPECT_EQ(Only(disk).verdict, Verdict::kOk) << "a small disk is no full one";
+  space.free_bytes = 50 << 20;
+  EXPECT_EQ(Only(disk).verdict, Verdict::kFail);
+  EXPECT_THAT(Only(disk).remedy, HasSubstr("free at least 51.2 MiB"));
   space.free_inodes = 9'999;
   EXPECT_EQ(Only(disk, 1).verdict, Verdict::kWarn);
   space.free_inodes = 0;

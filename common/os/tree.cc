@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -94,7 +95,7 @@ absl::StatusOr<Place> Resolve(int root, const std::string& path, std::string_vie
 }
 
 // Times before 1678 and after 2262 have no such number: the nearest that there is.
-int64_t Nanoseconds(const struct timespec& time) {
+int64_t Nanoseconds(const struct statx_timestamp& time) {
   int64_t out = 0;
   if (__builtin_mul_overflow(static_cast<int64_t>(time.tv_sec), int64_t{1'000'000'000}, &out) ||
       __builtin_add_overflow(out, static_cast<int64_t>(time.tv_nsec), &out)) {
@@ -103,23 +104,27 @@ int64_t Nanoseconds(const struct timespec& time) {
   return out;
 }
 
-NodeStat ToNodeStat(const struct stat& st) {
-  NodeStat out;
-  out.type = S_ISREG(st.st_mode)   ? NodeType::kFile
-             : S_ISDIR(st.st_mode) ? NodeType::kDirectory
-             : S_ISLNK(st.st_mode) ? NodeType::kSymlink
-                                   : NodeType::kOther;
-  out.mode = st.st_mode & 07777;
-  out.size = static_cast<uint64_t>(st.st_size);
-  out.mtime_ns = Nanoseconds(st.st_mtim);
-  out.ctime_ns = Nanoseconds(st.st_ctim);
-  out.inode = st.st_ino;
-  out.device = st.st_dev;
-  out.uid = st.st_uid;
-  out.gid = st.st_gid;
-  out.links = st.st_nlink;
-  out.blocks_bytes = static_cast<uint64_t>(st.st_blocks) * 512;
-  return out;
+// As statx(2) does; an empty name is the descriptor itself. 0, or -1 and errno.
+int LookAt(int fd, const char* name, NodeStat* out) {
+  struct statx st;
+  const int flags = AT_SYMLINK_NOFOLLOW | (*name == '\0' ? AT_EMPTY_PATH : 0);
+  if (::statx(fd, name, flags, STATX_BASIC_STATS, &st) != 0) return -1;
+  out->type = S_ISREG(st.stx_mode)   ? NodeType::kFile
+              : S_ISDIR(st.stx_mode) ? NodeType::kDirectory
+              : S_ISLNK(st.stx_mode) ? NodeType::kSymlink
+                                     : NodeType::kOther;
+  out->mode = st.stx_mode & 07777;
+  out->size = st.stx_size;
+  out->mtime_ns = Nanoseconds(st.stx_mtime);
+  out->ctime_ns = Nanoseconds(st.stx_ctime);
+  out->inode = st.stx_ino;
+  out->device = makedev(st.stx_dev_major, st.stx_dev_minor);
+  out->mount_root = (st.stx_attributes_mask & st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+  out->uid = st.stx_uid;
+  out->gid = st.stx_gid;
+  out->links = st.stx_nlink;
+  out->blocks_bytes = st.stx_blocks * 512;
+  return 0;
 }
 
 // O_NONBLOCK: opening a FIFO must not wait for a writer. O_NOATIME only where we own the file.
@@ -194,9 +199,9 @@ class SystemTreeFile : public TreeFile {
     return ErrnoStatus(errno, absl::StrCat("cannot lease ", name_));
   }
   absl::StatusOr<NodeStat> Stat() override {
-    struct stat st;
-    if (::fstat(fd_.get(), &st) != 0) return ErrnoStatus(errno, absl::StrCat("cannot stat ", name_));
-    return ToNodeStat(st);
+    NodeStat stat;
+    if (LookAt(fd_.get(), "", &stat) != 0) return ErrnoStatus(errno, absl::StrCat("cannot stat ", name_));
+    return stat;
   }
   int fd() const override { return fd_.get(); }
 
@@ -243,14 +248,14 @@ class SystemTreeDir : public TreeDir {
   }
 
   absl::StatusOr<NodeStat> Stat(const std::string& path) override {
-    struct stat st;
+    NodeStat stat;
     if (path.empty()) {
-      if (::fstat(fd_.get(), &st) != 0) return ErrnoStatus(errno, "cannot stat the directory");
-      return ToNodeStat(st);
+      if (LookAt(fd_.get(), "", &stat) != 0) return ErrnoStatus(errno, "cannot stat the directory");
+      return stat;
     }
     BW_ASSIGN_OR_RETURN(Place at, Resolve(fd_.get(), path, "cannot stat"));
-    if (::fstatat(at.dir, at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return PathError(errno, "cannot stat", path);
-    return ToNodeStat(st);
+    if (LookAt(at.dir, at.name.c_str(), &stat) != 0) return PathError(errno, "cannot stat", path);
+    return stat;
   }
 
   absl::StatusOr<std::string> ReadLink(const std::string& path) override {

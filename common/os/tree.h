@@ -27,6 +27,7 @@ struct NodeStat {
   int64_t ctime_ns = 0;
   uint64_t inode = 0;
   uint64_t device = 0;
+  bool mount_root = false;  // something is mounted here, also from the same file system (Linux 5.8; false before)
   uint32_t uid = 0;
   uint32_t gid = 0;
   uint64_t links = 1;

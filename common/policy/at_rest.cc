@@ -28,10 +28,16 @@ std::string KeyRegion(const Site& site, const std::string& wrapping_key) {
 std::string UnmetAtRest(const Obligations& obligations, const Site& site, const Storage& storage) {
   if (obligations.encrypt_key_regions.empty()) return "";
   if (storage.wrapping_key.empty()) {
+    std::vector<std::string> declared;
+    for (const StorageKey& key : site.storage_keys) declared.push_back(key.id);
+    const std::string lost = ChooseKey(obligations, site, declared);
     return absl::StrCat("the copy at site ", site.name, " must be encrypted at rest under a key of region ",
                         absl::StrJoin(obligations.encrypt_key_regions, " and of "),
-                        ", and the site has no such key in use; run bailiwick-agent key generate there and declare the"
-                        " key under storageKeys of the Site");
+                        ", and the site has no such key in use; ",
+                        lost.empty() ? ""
+                                     : absl::StrCat("bring back key ", lost.substr(0, 16),
+                                                    ", which the Site declares, with bailiwick-agent key import, or "),
+                        "run bailiwick-agent key generate there and declare the key under storageKeys of the Site");
   }
   std::string lacking;
   if (Does(obligations, site, storage.wrapping_key, &lacking)) return "";

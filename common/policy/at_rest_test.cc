@@ -35,7 +35,8 @@ TEST_F(AtRest, TheKeyMustBeDeclaredInsideEveryRegionObliged) {
   EXPECT_THAT(UnmetAtRest(KeyIn({"eu"}), site_, {"bb"}), HasSubstr("belongs to region us"));
   EXPECT_THAT(UnmetAtRest(KeyIn({"e"}), site_, {"aa"}), HasSubstr("of region e,"));
   EXPECT_THAT(UnmetAtRest(KeyIn({"eu"}), site_, {"dd"}), HasSubstr("is not declared"));
-  EXPECT_THAT(UnmetAtRest(KeyIn({"eu"}), site_, {}), HasSubstr("key generate"));
+  EXPECT_THAT(UnmetAtRest(KeyIn({"ap"}), site_, {}), HasSubstr("in use; run bailiwick-agent key generate"));
+  EXPECT_THAT(UnmetAtRest(KeyIn({"eu/de"}), site_, {}), HasSubstr("bring back key aa, which the Site declares"));
   EXPECT_NE(UnmetAtRest(KeyIn({"eu", "us"}), site_, {"aa"}), "") << "no key lies in both";
 }
 

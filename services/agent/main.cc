@@ -104,7 +104,9 @@ absl::Status JoinIfNeeded(AgentState* state, const std::string& spiffe_id,
 absl::Status TryJoin(const absl::StatusOr<enroll::v1::JoinString>& join, const Place& place, const rpc::Proxy& proxy) {
   BW_RETURN_IF_ERROR(join.status());
   os::Files* files = os::Files::System();
-  const bool there = AgentIdentity::CheckThere(files, place.data_dir).ok();
+  const absl::Status found = AgentIdentity::CheckThere(files, place.data_dir);
+  const bool there = found.ok();
+  if (!there && !absl::IsNotFound(found)) return found;
   std::unique_ptr<os::FileLock> lock;
   if (there) {
     BW_ASSIGN_OR_RETURN(lock, files->Lock(os::JoinPath(place.data_dir, "lock")));
@@ -462,8 +464,13 @@ int Main(int argc, char** argv) {
   if (*join) return Report(Join(join_flags, place));
   if (*status) {
     Environment env;
-    return Report(
-        PrintLocalStatus(env.files, env.clock, place.data_dir, output::ParseFormat(status_output), &std::cout));
+    absl::Status said =
+        PrintLocalStatus(env.files, env.clock, place.data_dir, output::ParseFormat(status_output), &std::cout);
+    if (said.ok() && absl::IsUnavailable(CheckRuns(place.data_dir))) {
+      said = absl::UnavailableError(
+          absl::StrCat("no agent runs in ", place.data_dir, ": above is what the last one said; start it"));
+    }
+    return Report(said);
   }
   if (*certificate) {
     const Renewal renewal = try_renew ? Renewal::kTry : renew ? Renewal::kNow : Renewal::kNone;

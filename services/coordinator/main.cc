@@ -330,7 +330,7 @@ int Main(int argc, char** argv) {
       }
     }
     if (dry_run) {
-      absl::Status may = CheckInit(os::Files::System(), data_dir, trust_domain, admin_name);
+      absl::Status may = CheckInit(os::Files::System(), data_dir, trust_domain, admin_dir, admin_name);
       if (!may.ok()) return Report(may);
       cli::SayTried(std::cout,
                     {absl::StrCat("a coordinator of ", trust_domain, " with a CA of its own is in ", data_dir),

@@ -296,6 +296,18 @@ class Wiped(f.FleetTest):
         fleet.verify("past", "core")
         self.assertEqual({n: f.read(os.path.join(fleet.current("core", "past"), n)) for n in tree}, tree)
 
+    def test_a_directory_stays_that_of_its_site(self):
+        """What lies there was let in by the law of one site; a string for another makes it nobody else's."""
+        fleet = self.fleet
+        string = fleet.cli("site", "join-token", "factory").out.strip().split()[-1]
+        fleet.dev("stop", "core")
+        refused = f.run([f.AGENT, "join", "--data-dir", fleet.data("core"), "--join", string])
+        self.assertEqual(refused.code, f.CONFLICT, refused)
+        self.assertRegex(refused.err, "is for site factory, .* is that of site core; give each site a directory of its own")
+        fleet.dev("start", "core")
+        f.wait_until(lambda: i.agents(fleet)["core"]["state"] == "connected", what="core is who it was")
+        self.assertEqual(i.agents(fleet)["factory"]["state"], "connected", "and so is the other")
+
     def test_a_second_machine_waits_until_it_is_approved(self):
         """A string to join with gives nobody the place of a machine that works."""
         fleet = self.fleet

@@ -16,6 +16,7 @@ namespace {
 constexpr char kName[] = "agent.sock";
 constexpr char kShow[] = "certificate", kRenew[] = "renew", kTryRenew[] = "try-renew";  // what it can be asked
 constexpr size_t kMaxLine = 4096;
+constexpr char kUnavailable[] = "UNAVAILABLE";
 constexpr absl::Duration kPatience = absl::Seconds(5);
 constexpr absl::Duration kAnswerPatience = absl::Seconds(60);  // a renewal asks the coordinator
 constexpr absl::Duration kAccept = absl::Milliseconds(250);
@@ -33,7 +34,16 @@ void Set(google::protobuf::Struct* object, const std::string& name, const std::s
 std::string ErrorLine(const absl::Status& status) {
   google::protobuf::Struct object;
   Set(&object, "error", std::string(status.message()));
+  if (absl::IsUnavailable(status)) Set(&object, "code", kUnavailable);
   return JsonLine(object);
+}
+
+absl::StatusOr<std::unique_ptr<os::LocalConnection>> Connect(const std::string& data_directory) {
+  auto connection = os::ConnectLocal(data_directory, kName);
+  if (absl::IsNotFound(connection.status()) || absl::IsUnavailable(connection.status())) {
+    return absl::UnavailableError(absl::StrCat("no agent runs in ", data_directory, "; start it"));
+  }
+  return connection;
 }
 
 }  // namespace
@@ -97,12 +107,11 @@ std::string LocalService::Reply(const std::string& request) {
   return JsonLine(object);
 }
 
+absl::Status CheckRuns(const std::string& data_directory) { return Connect(data_directory).status(); }
+
 absl::Status AskCertificate(const std::string& data_directory, Renewal renewal, output::Format format,
                             std::ostream* out) {
-  auto connection = os::ConnectLocal(data_directory, kName);
-  if (absl::IsNotFound(connection.status()) || absl::IsUnavailable(connection.status())) {
-    return absl::UnavailableError(absl::StrCat("no agent runs in ", data_directory, "; start it"));
-  }
+  auto connection = Connect(data_directory);
   BW_RETURN_IF_ERROR(connection.status());
   // Who may not ask is told so without being listened to.
   const char* request = renewal == Renewal::kNow ? kRenew : renewal == Renewal::kTry ? kTryRenew : kShow;
@@ -116,7 +125,11 @@ absl::Status AskCertificate(const std::string& data_directory, Renewal renewal, 
   }
   const auto& fields = object.fields();
   if (auto error = fields.find("error"); error != fields.end()) {
-    return absl::FailedPreconditionError(error->second.string_value());
+    const auto code = fields.find("code");
+    return absl::Status(code != fields.end() && code->second.string_value() == kUnavailable
+                            ? absl::StatusCode::kUnavailable
+                            : absl::StatusCode::kFailedPrecondition,
+                        error->second.string_value());
   }
   auto text = [&](const char* name) { return fields.count(name) == 0 ? "" : fields.at(name).string_value(); };
   if (renewal == Renewal::kTry) {

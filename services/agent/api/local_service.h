@@ -40,6 +40,8 @@ class LocalService {
   std::thread thread_;
 };
 
+absl::Status CheckRuns(const std::string& data_directory);  // UNAVAILABLE: no agent runs there
+
 enum class Renewal { kNone, kTry, kNow };
 // `bailiwick-agent certificate`: asks the agent that runs there. UNAVAILABLE: none does.
 absl::Status AskCertificate(const std::string& data_directory, Renewal renewal, output::Format format,

@@ -62,7 +62,7 @@ void ChangeRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
   records_.Set(path, std::move(record));
   // The watch hears of it when it is in a version. One that had several names may still be written by a lost one.
   const bool had_more = context_.watch->LookAgain(MakeScanRecord(path, stat)) != SourceWatch::Link::kNew;
-  if (stat.links > 1 || had_more) links_.emplace_back(path, stat);
+  if (HasOtherNames(stat) || had_more) links_.emplace_back(path, stat);
 }
 
 absl::Status ChangeRun::LeadTo(const std::string& path) {
@@ -167,7 +167,7 @@ absl::Status ChangeRun::VisitFile(const WalkItem& item, const store::Entry* prev
   const SourceWatch::Link link = context_.watch->LookAgain(MakeScanRecord(item.path, item.stat));
   const bool stays = !clearing_ && previous != nullptr && previous->type == store::EntryType::kFile;
   if (link == SourceWatch::Link::kSame && stays) return absl::OkStatus();
-  if (link == SourceWatch::Link::kNew && item.stat.links > 1) scan_ = true;  // its other names are not known
+  if (link == SourceWatch::Link::kNew && HasOtherNames(item.stat)) scan_ = true;  // its other names are not known
   if (Unsettled(item.stat)) {
     LeaveForLater(item.path);
     if (previous == nullptr || previous->type != store::EntryType::kFile) return Absent(item.path), absl::OkStatus();

@@ -156,7 +156,7 @@ absl::StatusOr<bool> CommitRun::IsMounted(const std::string& path) {
   BW_ASSIGN_OR_RETURN(const os::NodeStat above,
                       slash == std::string::npos ? root_stat_ : root_->Stat(path.substr(0, slash)));
   BW_ASSIGN_OR_RETURN(const os::NodeStat stat, root_->Stat(path));
-  return stat.type == os::NodeType::kDirectory && stat.device != above.device;
+  return stat.type == os::NodeType::kDirectory && (stat.device != above.device || stat.mount_root);
 }
 
 absl::StatusOr<bool> CommitRun::LacksSomethingOf(const std::string& directory) {

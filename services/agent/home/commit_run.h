@@ -71,7 +71,9 @@ class CommitRun {
   store::Entry MakeDirectory(const WalkItem& item, const store::Entry* previous) const;
   // Nothing: it may be written to again without its times moving.
   std::optional<ScanRecord> RecordOf(const std::string& path, const os::NodeStat& stat) const;
-  // Files with several links are looked at by every commit.
+  // A watch of a directory is not told what is written by a name elsewhere: of another hard link, of a bind mount.
+  static bool HasOtherNames(const os::NodeStat& stat) { return stat.links > 1 || stat.mount_root; }
+  // Files that have them are looked at by every commit.
   void WatchLinks(const std::string& path, const os::NodeStat& stat);
   // `stat` becomes what was read.
   absl::StatusOr<ReadResult> ReadContent(const WalkItem& item, os::NodeStat* stat);

@@ -185,7 +185,7 @@ void ScanRun::NoteMount(const WalkItem& directory) {
   const uint64_t above = depth == 0 ? root_stat_.device : devices_[depth - 1];
   devices_.resize(depth);
   devices_.push_back(directory.stat.device);
-  if (directory.stat.device == above) return;
+  if (directory.stat.device == above && !directory.stat.mount_root) return;
   seen_.mounts.insert(directory.path);
   auto inside = directory.dir->OpenDir(directory.name);
   if (!inside.ok() || os::SeesAllChanges(**inside)) return;
@@ -200,7 +200,7 @@ void ScanRun::KeepRecord(const std::string& path, const os::NodeStat& stat) {
   } else if (context_.source.consume && context_.watch != nullptr) {
     later_.emplace(path, ChangeKind::kItself);  // only a file with a record is consumed
   }
-  if (stat.links > 1) WatchLinks(path, stat);
+  if (HasOtherNames(stat)) WatchLinks(path, stat);
 }
 
 void ScanRun::LeaveForLater(const std::string& path) {

@@ -276,7 +276,7 @@ absl::StatusOr<Consumed> ConsumeSource(DatasetHandle& dataset, const SourceSpec&
     }
     absl::StatusOr<Taking> taken = Taking::kStays;
     if (item.path.size() < kLongestPath) taken = leaving.Take(item, safe, before);
-    if (absl::IsPermissionDenied(taken.status())) {
+    if (IsKeptOut(taken.status())) {
       ++consumed.left;
       ++consumed.refused;
       continue;

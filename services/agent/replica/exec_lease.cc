@@ -119,6 +119,7 @@ absl::StatusOr<int> ExecWithLease(const std::string& replicas, const std::string
   std::string base = replicas;
   if (base.empty() || base.front() != '/') {
     char* here = ::realpath(base.c_str(), nullptr);
+    if (here == nullptr && errno == ENOENT) return NothingShown(ReplicaRoot(base, dataset_name));
     if (here == nullptr) return ErrnoStatus(errno, base);
     base = here;
     ::free(here);

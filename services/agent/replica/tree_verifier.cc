@@ -46,7 +46,7 @@ os::NodeType NodeTypeOf(store::EntryType type) {
 // Also one of our own whose mode keeps us out: it gets that mode back before it is read.
 absl::StatusOr<std::unique_ptr<os::TreeFile>> OpenOwn(const WalkItem& item) {
   auto file = item.dir->OpenRead(item.name);
-  if (!absl::IsPermissionDenied(file.status()) || item.stat.uid != os::CurrentUser()) return file;
+  if (!IsKeptOut(file.status()) || item.stat.uid != os::CurrentUser()) return file;
   BW_RETURN_IF_ERROR(item.dir->SetMode(item.name, item.stat.mode | kOwnerReads));
   file = item.dir->OpenRead(item.name);
   BW_RETURN_IF_ERROR(item.dir->SetMode(item.name, item.stat.mode));

@@ -57,7 +57,7 @@ struct TreeWriter::SmallFile {
 
 absl::Status RemoveAll(os::TreeDir& dir, const std::string& name) {
   absl::Status status = dir.RemoveTree(name);
-  if (!absl::IsPermissionDenied(status)) return status;
+  if (!IsKeptOut(status)) return status;
   BW_RETURN_IF_ERROR(Unlock(dir, name));
   return dir.RemoveTree(name);
 }

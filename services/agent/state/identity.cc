@@ -125,6 +125,13 @@ absl::Status AgentIdentity::Join(AgentState* state, const enroll::v1::JoinString
   BW_ASSIGN_OR_RETURN(identity::SpiffeId id, identity::ParseSpiffeId(response.spiffe_id()));
   if (id.kind != identity::Kind::kAgent)
     return absl::PermissionDeniedError("the coordinator gave an identity that is not an agent's");
+  // What lies here was let in by the law of the site that it is at.
+  BW_ASSIGN_OR_RETURN(const std::string known, state->GetMeta("spiffe-id"));
+  if (auto was = identity::ParseSpiffeId(known); was.ok() && was->site != id.site) {
+    return absl::FailedPreconditionError(absl::StrCat("the string, which is spent now, is for site ", id.site, ", and ",
+                                                      state->directory(), " is that of site ", was->site,
+                                                      "; give each site a directory of its own (--data-dir)"));
+  }
   if (identity::CertificateSha256(response.ca_pem()) != join.ca_sha256()) {
     return absl::PermissionDeniedError("the coordinator gave another CA than the join string pins");
   }

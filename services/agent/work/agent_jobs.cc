@@ -45,11 +45,6 @@ SourceSpec ReadSource(const resource::v1::DatasetSpec& spec) {
   return source;
 }
 
-// What the file system keeps from the agent is no decision of a law, and no admin lacks a right.
-absl::Status NotByLaw(const absl::Status& status) {
-  return absl::IsPermissionDenied(status) ? absl::InternalError(status.message()) : status;
-}
-
 }  // namespace
 
 SourceSpec Agent::SourceOf(const resource::v1::DatasetSpec& spec) const {
@@ -131,7 +126,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
             "changing, or "
             "it holds what was redacted";
         break;
-      case absl::StatusCode::kPermissionDenied:
+      case absl::StatusCode::kUnknown:
         problem = "something in the source cannot be read";
         break;
       case absl::StatusCode::kResourceExhausted:
@@ -166,7 +161,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
     changed = true;
   }
   if (changed) SendReport(work);
-  if (!outcome.ok()) return NotByLaw(outcome.status());
+  BW_RETURN_IF_ERROR(outcome.status());
   return outcome;
 }
 
@@ -240,7 +235,7 @@ absl::StatusOr<CommitForecast> Agent::PreviewCommit(const std::string& dataset, 
   BW_RETURN_IF_ERROR(at_rest_.Check(*work->dataset, at_rest_.Obliged(work->dataset->id, work->dataset->name)));
   auto forecast =
       ForecastCommit(*work->dataset, SourceOf(assignment.spec()), options, state_->env().clock, visit, cancelled);
-  if (!forecast.ok()) return NotByLaw(forecast.status());
+  BW_RETURN_IF_ERROR(forecast.status());
   return forecast;
 }
 

@@ -87,6 +87,10 @@ absl::Status Revoke(const Globals& globals, const control::v1::RevokeRequest& re
   BW_RETURN_IF_ERROR(admin->Check(admin->control().Revoke(Admin::Call().get(), request, &response)));
   if (globals.table()) {
     std::cout << response.spiffe_id() << " is revoked\n";
+    if (response.never_seen()) {
+      std::cerr << "bailiwick: nobody is known to have logged in as " << request.admin()
+                << ": if that is not the name you meant, whom you meant is still in\n";
+    }
   } else {
     PrintJson(globals.format(), {{"revoked", Text(response.spiffe_id())}});
   }

@@ -285,8 +285,8 @@ class Core {
   bool HasPast(const std::string& dataset, DatasetId id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckMayApply(const std::string& who, const control::v1::ApplyRequest& request,
                              const config::Catalog& after) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // NOT_FOUND: neither a RoleBinding nor a login knows the name, and it is much like one that they know.
-  absl::Status CheckPerson(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether neither a RoleBinding nor a login knows the name. NOT_FOUND: and it is much like one that a binding names.
+  absl::Status CheckPerson(const std::string& name, bool* never_seen) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Why the change waits for another person than who gave it first; empty: it does not. `completes`: it is the
   // pending one.
   std::string NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after,

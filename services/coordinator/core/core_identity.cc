@@ -354,9 +354,12 @@ control::v1::ListAgentsResponse Core::Agents() {
   return response;
 }
 
-absl::Status Core::CheckPerson(const std::string& name) const {
-  if (!people_.bound || people_.roles.count(name) != 0) return absl::OkStatus();  // unbound: any name may be meant
+absl::Status Core::CheckPerson(const std::string& name, bool* never_seen) const {
+  *never_seen = false;
+  if (people_.roles.count(name) != 0) return absl::OkStatus();
   BW_ASSIGN_OR_RETURN(const bool spent, catalog_->HasSpentToken(name));
+  *never_seen = !spent;
+  if (!people_.bound) return absl::OkStatus();  // any name may be meant
   std::vector<std::string> names;
   for (const auto& [known, roles] : people_.roles) names.push_back(known);
   const std::string near = Suggest(name, names);
@@ -376,6 +379,7 @@ absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
   }
   absl::MutexLock lock(&mutex_);
   std::string id;
+  bool never_seen = false;
   if (!request.admin().empty()) {
     const identity::SpiffeId admin{.kind = identity::Kind::kAdmin,
                                    .trust_domain = config_.identities.trust_domain,
@@ -390,7 +394,7 @@ absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
     }
     id = admin.str();
     if (id == who) return absl::FailedPreconditionError("that is you: ask another admin to revoke you");
-    BW_RETURN_IF_ERROR(CheckPerson(request.admin()));
+    BW_RETURN_IF_ERROR(CheckPerson(request.admin(), &never_seen));
   } else {
     auto agent = state_.agents.find(request.site());
     if (agent == state_.agents.end() || agent->second.spiffe_id.empty()) {
@@ -406,6 +410,7 @@ absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
   }
   if (dry != nullptr) {
     dry->effects.push_back(absl::StrCat(id, " is out until it joins or logs in anew"));
+    if (never_seen) dry->effects.push_back(absl::StrCat("nobody is known to have logged in as ", request.admin()));
     for (const std::string& transfer_id : ended)
       dry->effects.push_back(absl::StrCat("transfer ", transfer_id, " ends"));
     return control::v1::RevokeResponse();
@@ -426,6 +431,7 @@ absl::StatusOr<control::v1::RevokeResponse> Core::Revoke(const std::string& who,
   Wake();
   control::v1::RevokeResponse response;
   response.set_spiffe_id(id);
+  response.set_never_seen(never_seen);
   return response;
 }
 

@@ -134,7 +134,19 @@ TEST_F(PeopleTest, ANameThatNobodyHasIsNotRevoked) {
   EXPECT_TRUE(absl::IsNotFound(mistyped)) << mistyped;
   EXPECT_THAT(std::string(mistyped.message()), HasSubstr("did you mean olga?"));
   request.set_admin("olga");
-  EXPECT_TRUE(core_->Revoke(kAlice, request).ok());
+  auto known = core_->Revoke(kAlice, request);
+  ASSERT_TRUE(known.ok()) << known.status();
+  EXPECT_FALSE(known->never_seen());
+}
+
+TEST_F(PeopleTest, WithoutRolesItIsSaidThatNobodyIsKnownByAName) {
+  ASSERT_TRUE(Apply(kLaw).ok());
+  control::v1::RevokeRequest request;
+  request.set_reason("left");
+  request.set_admin("bbo");
+  auto revoked = core_->Revoke(kAlice, request);
+  ASSERT_TRUE(revoked.ok()) << revoked.status();
+  EXPECT_TRUE(revoked->never_seen());
 }
 
 TEST_F(PeopleTest, WithOneAdminNothingWaits) {

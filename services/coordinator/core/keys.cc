@@ -16,9 +16,10 @@ constexpr uint64_t kMaxFile = 1 << 20;
 absl::Status WriteCredentials(os::Files* files, const std::string& directory, const identity::KeyPair& key,
                               const std::string& chain, const std::string& roots) {
   BW_RETURN_IF_ERROR(files->MakeDirs(directory));
+  // First, so that CheckAdminDirectory knows what was interrupted after it.
+  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "ca.pem"), roots));
   BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "key.pem"), key.private_key_pem));
-  BW_RETURN_IF_ERROR(os::WriteFileAtomically(files, os::JoinPath(directory, "cert.pem"), chain));
-  return os::WriteFileAtomically(files, os::JoinPath(directory, "ca.pem"), roots);
+  return os::WriteFileAtomically(files, os::JoinPath(directory, "cert.pem"), chain);
 }
 
 absl::StatusOr<std::string> Line(os::Files* files, const std::string& path) {
@@ -30,20 +31,34 @@ identity::SpiffeId AdminOf(const std::string& trust_domain, const std::string& n
   return {.kind = identity::Kind::kAdmin, .trust_domain = trust_domain, .region = "", .site = "", .name = name};
 }
 
+// Somebody's key is never written over, but for what an init of this coordinator, which did not come to its end, left.
+absl::Status CheckAdminDirectory(os::Files* files, const std::string& directory, const std::string& admin_directory) {
+  for (const char* name : {"key.pem", "cert.pem"}) {
+    BW_ASSIGN_OR_RETURN(const bool there, files->Exists(os::JoinPath(admin_directory, name)));
+    if (!there) continue;
+    const auto mine = os::ReadFile(files, os::JoinPath(directory, "ca/cert.pem"), kMaxFile);
+    const auto of = os::ReadFile(files, os::JoinPath(admin_directory, "ca.pem"), kMaxFile);
+    if (mine.ok() && of.ok() && *mine == *of) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(admin_directory, " holds credentials already (", name,
+                                                      "); name another directory with --admin-dir, or move them away"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckInit(os::Files* files, const std::string& directory, const std::string& trust_domain,
-                       const std::string& admin_name) {
+                       const std::string& admin_directory, const std::string& admin_name) {
   BW_RETURN_IF_ERROR(identity::ParseSpiffeId(AdminOf(trust_domain, admin_name).str()).status());
   BW_ASSIGN_OR_RETURN(bool exists, files->Exists(os::JoinPath(directory, "format")));
-  if (!exists) return absl::OkStatus();
+  if (!exists) return CheckAdminDirectory(files, directory, admin_directory);
   return absl::FailedPreconditionError(absl::StrCat(directory, " holds a coordinator already; choose another directory"));
 }
 
 absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory,
                       const std::string& trust_domain, const std::string& admin_directory,
                       const std::string& admin_name) {
-  BW_RETURN_IF_ERROR(CheckInit(files, directory, trust_domain, admin_name));
+  BW_RETURN_IF_ERROR(CheckInit(files, directory, trust_domain, admin_directory, admin_name));
   const identity::SpiffeId admin = AdminOf(trust_domain, admin_name);
   BW_RETURN_IF_ERROR(files->MakeDirs(directory));
   const absl::Time now = clock->Now();
@@ -112,12 +127,16 @@ absl::Status KeepAdmin(os::Files* files, const os::Clock* clock, const std::stri
                        const std::string& admin_directory, const std::string& admin_name) {
   auto chain = os::ReadFile(files, os::JoinPath(admin_directory, "cert.pem"), kMaxFile);
   if (!chain.ok() && !absl::IsNotFound(chain.status())) return chain.status();
+  BW_ASSIGN_OR_RETURN(std::string trust_domain, Line(files, os::JoinPath(directory, "trust-domain")));
   if (chain.ok()) {
     auto info = identity::InspectCertificate(*chain);
+    if (info.ok() && info->uri != AdminOf(trust_domain, admin_name).str()) {
+      return absl::FailedPreconditionError(absl::StrCat(admin_directory, " holds the credentials of ", info->uri,
+                                                        "; name another directory with --admin-dir"));
+    }
     if (info.ok() && clock->Now() < info->renew_at()) return absl::OkStatus();
   }
   BW_ASSIGN_OR_RETURN(auto lock, files->Lock(os::JoinPath(directory, "lock")));
-  BW_ASSIGN_OR_RETURN(std::string trust_domain, Line(files, os::JoinPath(directory, "trust-domain")));
   BW_ASSIGN_OR_RETURN(auto authority,
                       Authority::Open(files, clock, os::JoinPath(directory, "ca"), trust_domain, Authority::Options{}));
   const identity::SpiffeId admin = AdminOf(trust_domain, admin_name);

@@ -25,15 +25,17 @@ struct Keys {
 
 // What InitKeys would refuse, before it writes anything.
 absl::Status CheckInit(os::Files* files, const std::string& directory, const std::string& trust_domain,
-                       const std::string& admin_name);
-// FAILED_PRECONDITION: there is a coordinator already. Writes an admin's credentials to `admin_directory`.
+                       const std::string& admin_directory, const std::string& admin_name);
+// FAILED_PRECONDITION: there is a coordinator already, or somebody's key in `admin_directory`. Writes an admin's
+// credentials to `admin_directory`.
 absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::string& directory,
                       const std::string& trust_domain, const std::string& admin_directory,
                       const std::string& admin_name);
 // Whether init was completed here before. FAILED_PRECONDITION: for another trust domain, or by a newer version.
 absl::StatusOr<bool> HoldsCoordinator(os::Files* files, const std::string& directory, const std::string& trust_domain);
-// Whoever can read the directory has an admin: credentials that are not in `admin_directory`, or whose half life is over, are
-// made anew by the CA. FAILED_PRECONDITION: that is due, and a process serves from `directory`.
+// Whoever can read the directory has an admin: credentials that are not in `admin_directory`, or whose half life is
+// over, are made anew by the CA. FAILED_PRECONDITION: others are there, or that is due, and a process serves from
+// `directory`.
 absl::Status KeepAdmin(os::Files* files, const os::Clock* clock, const std::string& directory,
                        const std::string& admin_directory, const std::string& admin_name);
 // NOT_FOUND: init was never run. FAILED_PRECONDITION: written by a newer version.

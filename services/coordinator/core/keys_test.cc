@@ -44,6 +44,22 @@ TEST_F(KeysTest, AnInitThatWasCompletedIsFoundAgain) {
   EXPECT_TRUE(Init().ok());
 }
 
+TEST_F(KeysTest, AKeyOfSomebodyElseIsNotWrittenOver) {
+  ASSERT_TRUE(Init().ok());
+  const std::string key = Read("key.pem"), cert = Read("cert.pem");
+  const absl::Status other = InitKeys(files_, &clock_, base_ + "/other", "emca", admin_, "admin");
+  EXPECT_TRUE(absl::IsFailedPrecondition(other)) << other;
+  EXPECT_THAT(other.message(), HasSubstr("--admin-dir"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(InitKeys(files_, &clock_, base_ + "/again", "acme", admin_, "admin")));
+  EXPECT_FALSE(*files_->Exists(base_ + "/other"));
+  ASSERT_TRUE(InitKeys(files_, &clock_, base_ + "/other", "emca", base_ + "/theirs", "admin").ok());
+  const absl::Status kept = KeepAdmin(files_, &clock_, base_ + "/other", admin_, "admin");
+  EXPECT_TRUE(absl::IsFailedPrecondition(kept)) << kept;
+  EXPECT_THAT(kept.message(), HasSubstr("spiffe://acme/admin/admin"));
+  EXPECT_EQ(Read("key.pem"), key);
+  EXPECT_EQ(Read("cert.pem"), cert);
+}
+
 TEST_F(KeysTest, TheAdminsCredentialsAreMadeAnewInTimeAndWhenTheyAreGone) {
   ASSERT_TRUE(Init().ok());
   const std::string first = Read("cert.pem");
