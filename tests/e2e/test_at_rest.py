@@ -196,6 +196,7 @@ class AtRest(unittest.TestCase):
             fleet.wait_version("other", 2, "core")
             fleet.verify("other", "core")
             self.assertIn("missing", f.run([f.AGENT, "key", "list", "--data-dir", fleet.data("core")]).out)
+            self.assertRegex(f.run([f.AGENT, "doctor", "--data-dir", fleet.data("core")]).out, "key storage .*1 dataset cannot be read")
             nowhere = f.run([f.AGENT, "key", "list", "--data-dir", fleet.path("nowhere")])
             self.assertEqual(nowhere.code, f.NOT_FOUND, nowhere)
 

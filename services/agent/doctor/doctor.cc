@@ -18,6 +18,7 @@
 #include "common/os/deadline.h"
 #include "common/rpc/codec.h"
 #include "common/rpc/credentials.h"
+#include "services/agent/keys/key_commands.h"
 #include "services/agent/law/trusted_clock.h"
 #include "services/agent/state/agent_state.h"
 #include "services/agent/work/local_status.h"
@@ -36,6 +37,15 @@ void CheckKeys(doctor::Report& report, const RunSettings& settings) {
   const std::string keys = KeyDirectory(settings.data_dir, settings.key_dir);
   for (const std::string& name : os::Files::System()->List(keys).value_or(std::vector<std::string>())) {
     if (absl::EndsWith(name, ".key")) doctor::CheckKeyFile(report, "storage", os::JoinPath(keys, name));
+  }
+  const auto uses = StorageKeyUses(os::Files::System(), settings.data_dir);
+  if (!uses.ok()) return report.Fail("key storage", std::string(uses.status().message()), "run it as the agent's user");
+  for (const auto& [id, datasets] : *uses) {
+    if (os::Files::System()->Exists(os::JoinPath(keys, id + ".key")).value_or(false)) continue;
+    report.Fail("key storage",
+                absl::StrCat("key ", id.substr(0, 16), ", without which ", datasets,
+                             datasets == 1 ? " dataset" : " datasets", " cannot be read, is not in ", keys),
+                "bring it back from its backup: bailiwick-agent key import FILE");
   }
 }
 

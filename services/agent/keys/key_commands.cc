@@ -16,8 +16,9 @@ namespace {
 
 constexpr uint64_t kMaxKeyText = 4096;
 
-// How many datasets each wrapping key protects, by the key files in their directories.
-absl::StatusOr<std::map<std::string, int>> Uses(os::Files* files, const std::string& data_dir) {
+}  // namespace
+
+absl::StatusOr<std::map<std::string, int>> StorageKeyUses(os::Files* files, const std::string& data_dir) {
   std::map<std::string, int> uses;
   const std::string datasets = os::JoinPath(data_dir, "datasets");
   auto names = files->List(datasets);
@@ -29,8 +30,6 @@ absl::StatusOr<std::map<std::string, int>> Uses(os::Files* files, const std::str
   }
   return uses;
 }
-
-}  // namespace
 
 absl::Status KeyCommands::Tried(const std::string& effect) {
   cli::SayTried(*out_, {effect});
@@ -81,7 +80,7 @@ absl::Status KeyCommands::List(output::Format format) {
     return absl::NotFoundError(absl::StrCat("there is no directory ", data_dir_, "; --data-dir names the agent's"));
   store::KeyFiles keys(files_, random_, KeyDirectory(data_dir_, key_dir_));
   BW_ASSIGN_OR_RETURN(std::vector<store::WrappingKey> known, keys.List());
-  BW_ASSIGN_OR_RETURN(auto uses, Uses(files_, data_dir_));
+  BW_ASSIGN_OR_RETURN(auto uses, StorageKeyUses(files_, data_dir_));
   for (const auto& [id, count] : uses) {
     bool here = false;
     for (const auto& key : known) here |= key.id == id;

@@ -2,10 +2,12 @@
 // agent: it notices new keys when the next policy arrives, at the latest after ten minutes.
 #pragma once
 
+#include <map>
 #include <ostream>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/os/clock.h"
 #include "common/os/files.h"
@@ -13,6 +15,9 @@
 #include "common/output/output.h"
 
 namespace bailiwick::agent {
+
+// How many datasets each wrapping key protects, by the key files in their directories, also a key that is missing.
+absl::StatusOr<std::map<std::string, int>> StorageKeyUses(os::Files* files, const std::string& data_dir);
 
 class KeyCommands {
  public:

@@ -41,7 +41,8 @@ void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more
       ->check(CLI::IsMember({"table", "json", "yaml", "name"}));
   app.add_flag("--no-input", globals.no_input, "never ask; what would ask needs --yes");
   app.footer(
-      "Exit codes: 0 ok, 1 failed, 2 usage, 3 denied by policy, 4 not found, 5 conflict, 6 unavailable or timed out;\n"
+      "Exit codes: 0 ok, 1 failed, 2 usage, 3 denied by policy or role, 4 not found, 5 conflict, 6 unavailable or "
+      "timed out;\n"
       "audit: 10 tampered with, 11 incomplete, 12 unwitnessed.\n"
       "Start with:\n  bailiwick dev up --dir fleet --site factory=eu/de --site core=eu/de");
   RegisterResources(app, globals);
