@@ -387,6 +387,8 @@ absl::Status ReplicaTree::Impl::Erase(int n) {
 
 absl::Status ReplicaTree::Withdraw() { return impl_->Withdraw(); }
 
+absl::StatusOr<bool> ReplicaTree::EmptySpares() { return impl_->EmptyOthers(impl_->current); }
+
 absl::Status ReplicaTree::Forget(const std::vector<VersionNumber>& versions) {
   Impl& impl = *impl_;
   for (int n = 0; n < kSlots; ++n) {

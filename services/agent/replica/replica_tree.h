@@ -40,6 +40,9 @@ class ReplicaTree {
   // Where the next version would have to be laid out whole, lays out what `current` shows (hard links: no content), so
   // that it will cost its difference alone. For idle times; what it does not finish costs nothing but the time.
   absl::Status PrepareSpare(DatasetHandle& dataset, const std::atomic<bool>& cancelled);
+  // Empties the slots that are not shown and that no reader has leased: the next versions cost more, and what only they
+  // kept can go. Whether there was something.
+  absl::StatusOr<bool> EmptySpares();
   VersionNumber current() const;  // 0: none
   bool suspect() const;           // what `current` shows was found to differ: the next Show lays it out anew
   std::vector<VersionNumber> laid_out() const;  // ascending, each once

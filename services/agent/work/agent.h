@@ -158,6 +158,7 @@ class Agent {
     absl::Duration next_redact = absl::ZeroDuration();  // after one that did not get through
     absl::Duration next_erase = absl::ZeroDuration();   // after one that failed
     absl::Duration collect_at = absl::ZeroDuration();   // what broken transfers left
+    VersionNumber parts_of = 0;                         // of which the last of them was
     std::map<std::shared_ptr<FlowControl>, RunningFlow> flows;
     int receiving = 0;
     bool stopped_by_law = false;  // one of the flows into it
@@ -198,6 +199,8 @@ class Agent {
   void QueueCommit(const std::shared_ptr<Work>& work);
   void Show(const std::shared_ptr<Work>& work);
   void PrepareSpare(Work& work);
+  void MakeRoom();  // a disk is full: trees of before, which only save time, go, and what only they kept with them
+  void EmptySpares(const std::shared_ptr<Work>& work);
   void QueueHook(const std::shared_ptr<Work>& work, VersionNumber version);
   void RunHook(Work& work);
   void LookAtVolume();

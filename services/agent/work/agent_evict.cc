@@ -237,6 +237,7 @@ void Agent::FlowBegan(DatasetHandle& dataset, VersionNumber version, bool receiv
 void Agent::FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control,
                       const FlowEnd& end) {
   std::shared_ptr<Work> work = EnsureWork(&dataset);
+  if (receive && end.code == "DISK_FULL") MakeRoom();
   bool by_law = false;
   if (receive && !end.complete()) {
     auto law = law_->current();
@@ -249,21 +250,29 @@ void Agent::FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_pt
                                                                  .home_site = classification->home_site},
                                                                 state_->env().clock->Now()));
   }
-  bool parts = false, left_behind = false, alone = false;
+  bool parts = false, left_behind = false, alone = false, in_the_way = false;
   {
     absl::MutexLock lock(&mutex_);
     auto flow = work->flows.find(control);
+    VersionNumber version = 0;
     if (flow != work->flows.end()) {
       parts = flow->second.parts;
+      version = flow->second.version;
       work->flows.erase(flow);
     }
     if (!receive) return;
     alone = --work->receiving == 0;
     work->collect_at = state_->env().clock->BootTime() + kPartialPatience;
+    if (!end.complete()) {
+      // What came of another version, which may never fit, has to go before this one fits.
+      in_the_way = std::exchange(work->parts_of, version) != version && parts && end.code == "DISK_FULL";
+      if (in_the_way) work->collect_at = work->next_collection = work->next_keep = absl::ZeroDuration();
+    }
     work->stopped_by_law |= by_law;
     left_behind = work->stopped_by_law && alone;
     if (left_behind) work->stopped_by_law = false;
   }
+  if (in_the_way) QueueKeep(work);
   if (end.complete() && !parts && alone) {  // else another one may yet leave something
     absl::Status noted = evictor_.NotePartial(dataset.id, false);
     {

@@ -132,6 +132,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
       case absl::StatusCode::kResourceExhausted:
         problem = "the agent's disk is full";
         CollectNow(work);
+        MakeRoom();
         break;
       default:
         break;
@@ -438,6 +439,35 @@ void Agent::PrepareSpare(Work& work) {
   if (status.ok() || absl::IsCancelled(status)) return;
   Log(Level::kWarning, "spare-not-prepared",
       {{"dataset", work.dataset->name}, {"code", absl::StatusCodeToString(status.code())}});
+}
+
+void Agent::MakeRoom() {
+  for (const auto& work : AllWork()) {
+    jobs_.Submit(absl::StrCat("show:", work->dataset->id.Hex()), [this, work] { EmptySpares(work); });
+  }
+}
+
+void Agent::EmptySpares(const std::shared_ptr<Work>& work) {
+  std::vector<VersionNumber> laid_out;
+  {
+    absl::MutexLock tree_lock(&work->tree_mutex);
+    if (work->tree == nullptr || !volume_.Check().ok()) return;
+    const absl::StatusOr<bool> emptied = work->tree->EmptySpares();
+    if (!emptied.ok()) {
+      Log(Level::kWarning, "spares-not-emptied",
+          {{"dataset", work->dataset->name}, {"code", absl::StatusCodeToString(emptied.status().code())}});
+      return;
+    }
+    if (!*emptied) return;
+    laid_out = work->tree->laid_out();
+  }
+  Log(Level::kInfo, "spares-emptied", {{"dataset", work->dataset->name}});
+  {
+    absl::MutexLock lock(&mutex_);
+    work->laid_out = {laid_out.begin(), laid_out.end()};
+    work->next_collection = work->next_keep = absl::ZeroDuration();
+  }
+  QueueKeep(work);
 }
 
 absl::StatusOr<DatasetHandle*> Agent::Held(const std::string& name, const std::string& id) {
