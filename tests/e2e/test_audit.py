@@ -237,6 +237,9 @@ class Audit(unittest.TestCase):
         self.fleet.cli("audit", "report", "--transfers", "--html", table)
         for cell in (b"<td>residency</td>", b"<td>eu/de</td>", sent["classes"].encode()):
             self.assertIn(cell, f.read(table))
+        refused = self.fleet.cli("audit", "report", "--dataset", "seen", "--html", table, expect=f.CONFLICT)
+        self.assertIn("transfers.html is there already; name a new file", refused.err)
+        self.assertIn(b"<td>residency</td>", f.read(table))
         self.assertEqual(self.fleet.json("audit", "report", "--transfers", "--to", "2020-01-01")["transfers"], [])
         page = self.fleet.path("report.html")
         self.fleet.cli("audit", "report", "--dataset", "seen", "--html", page)

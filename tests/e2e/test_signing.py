@@ -132,8 +132,15 @@ class Signing(f.FleetTest):
         self.fleet.apply("apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: ap}\nspec: {}\n")
         change = self.fleet.path("change.bin")
         self.fleet.cli("policy", "pending", "--out", change)
+        self.fleet.cli("policy", "pending", "--out", change)   # the same once more is no loss
         bob.write_context()
+        unsigned = f.read(change)
         bob.cli("policy", "sign", change, "--yes")
+        signed = f.read(change)
+        refused = self.fleet.cli("policy", "pending", "--out", change, expect=f.CONFLICT)
+        self.assertIn("change.bin is there already; name a new file", refused.err)
+        self.assertNotEqual(signed, unsigned)
+        self.assertEqual(f.read(change), signed, "a signature that was made elsewhere stays")
         self.fleet.cli("policy", "approve", "--file", change, "--yes")
         self.assertEqual(self.revision(), before + 2)
 

@@ -165,6 +165,22 @@ TEST_F(AppTest, KeygenNeverOverwritesAKey) {
   EXPECT_EQ(*os::ReadFile(os::Files::System(), Path("policy.pem")), *key);
 }
 
+TEST_F(AppTest, WhatLiesWhereAnAnswerIsToGoStays) {
+  Write("law.yaml", "apiVersion: bailiwick/v1\nkind: Region\nmetadata: {name: eu}\nspec: {}\n");
+  Write("q1.html", "another quarter");
+  Result refused = Typed("audit report --transfers --dir " + directory_ + " --html " + Path("q1.html"));
+  EXPECT_EQ(refused.code, 5);
+  EXPECT_THAT(refused.err, HasSubstr("q1.html is there already; name a new file"));
+  EXPECT_EQ(*os::ReadFile(os::Files::System(), Path("q1.html")), "another quarter");
+
+  const std::string test = "policy test " + Path("law.yaml") + " --junit ";
+  refused = Typed(test + Path("q1.html"));
+  EXPECT_EQ(refused.code, 5) << refused.err;
+  EXPECT_EQ(*os::ReadFile(os::Files::System(), Path("q1.html")), "another quarter");
+  EXPECT_EQ(Typed(test + Path("results.xml")).code, 0);
+  EXPECT_EQ(Typed(test + Path("results.xml")).code, 0) << "results of before give way to those of now";
+}
+
 TEST_F(AppTest, HelpAndVersionGoToStandardOutput) {
   EXPECT_THAT(Typed("--version").out, MatchesRegex("bailiwick [0-9]+\\.[0-9]+\\.[0-9]+\n"));
   EXPECT_EQ(Typed("version").out, Typed("--version").out);

@@ -12,6 +12,7 @@
 #include "common/base/utc_text.h"
 #include "common/os/files.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/new_file.h"
 #include "services/cli/commands/progress.h"
 #include "services/cli/commands/views.h"
 #include "services/cli/core/audit_log.h"
@@ -129,9 +130,7 @@ absl::Status Write(const std::string& file, const std::string& text) {
     std::cout << text;
     return absl::OkStatus();
   }
-  BW_ASSIGN_OR_RETURN(auto out, os::Files::System()->CreateNew(file));
-  BW_RETURN_IF_ERROR(out->WriteAt(0, text));
-  return out->Sync();
+  return WriteNew(file, text);
 }
 
 int Print(const Globals& globals, const std::string& path, const audit::Verdict& v) {

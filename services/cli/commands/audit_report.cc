@@ -11,8 +11,8 @@
 #include "common/base/status.h"
 #include "common/base/units.h"
 #include "common/base/utc_text.h"
-#include "common/os/files.h"
 #include "services/cli/commands/command.h"
+#include "services/cli/commands/new_file.h"
 #include "services/cli/commands/progress.h"
 #include "services/cli/commands/views.h"
 #include "services/cli/core/audit_read.h"
@@ -137,6 +137,7 @@ absl::StatusOr<Period> PeriodOf(const ReportQuestion& question) {
 
 absl::StatusOr<int> Report(const Globals& globals, const ReportQuestion& question, const std::string& html) {
   BW_RETURN_IF_ERROR(PeriodOf(question).status());
+  if (!html.empty()) BW_RETURN_IF_ERROR(CheckNew(html));
   std::unique_ptr<Admin> admin;
   if (question.directories.empty()) {
     BW_ASSIGN_OR_RETURN(admin, Connect(globals));
@@ -150,7 +151,7 @@ absl::StatusOr<int> Report(const Globals& globals, const ReportQuestion& questio
                       }));
   board.reset();
   if (!html.empty()) {
-    BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), html, report.ToHtml()));
+    BW_RETURN_IF_ERROR(WriteNew(html, report.ToHtml()));
   } else if (globals.table()) {
     Print(report);
   } else {
@@ -233,7 +234,7 @@ void RegisterAuditReport(CLI::App& audit, Globals& globals) {
       ->add_option("--trust", *trust,
                    "of --dir: whom to believe, again for each file; see audit trust, with and without --agents")
       ->type_name("PATH");
-  report->add_option("--html", *html, "write a printable page to this file")->type_name("PATH");
+  report->add_option("--html", *html, "write a printable page to this new file")->type_name("PATH");
   report->footer(
       "Each log is verified first, over the wire by the keys that the signed law pins; one that is not true is left "
       "out.\n"

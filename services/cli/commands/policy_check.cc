@@ -13,10 +13,13 @@
 #include "common/config/policy_tests.h"
 #include "common/os/clock.h"
 #include "common/os/files.h"
+#include "services/cli/commands/new_file.h"
 #include "services/cli/commands/policy_law.h"
 
 namespace bailiwick::cli {
 namespace {
+
+constexpr char kJUnitBegins[] = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n";
 
 // What is not even YAML of ours: the lines of the refusal as findings.
 std::vector<config::LintFinding> Refused(const absl::Status& status) {
@@ -125,7 +128,7 @@ std::string Xml(const std::string& text) {
 }
 
 std::string JUnit(const std::vector<Suite>& suites) {
-  std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n";
+  std::string out = kJUnitBegins;
   for (const Suite& suite : suites) {
     size_t failures = 0;
     for (const auto& result : suite.results) failures += !result.passed;
@@ -143,6 +146,14 @@ std::string JUnit(const std::vector<Suite>& suites) {
     absl::StrAppend(&out, "  </testsuite>\n");
   }
   return out + "</testsuites>\n";
+}
+
+// Results are made again and again, so those of before give way; a file that holds anything else does not.
+absl::Status WriteJUnit(const std::string& path, const std::string& results) {
+  os::Files* files = os::Files::System();
+  auto there = os::ReadFile(files, path);
+  const bool ours = there.ok() && (there->empty() || absl::StartsWith(*there, kJUnitBegins));
+  return ours ? os::WriteFileAtomically(files, path, results) : WriteNew(path, results);
 }
 
 Json SuiteJson(const Suite& suite) {
@@ -209,7 +220,7 @@ absl::StatusOr<int> Test(const Globals& globals, const std::vector<std::string>&
       all.push_back(std::move(suite));
     }
   }
-  if (!junit.empty()) BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), junit, JUnit(all)));
+  if (!junit.empty()) BW_RETURN_IF_ERROR(WriteJUnit(junit, JUnit(all)));
   if (globals.table()) {
     std::cout << tests - failed << " of " << tests << " tests passed; " << rules - uncovered << " of " << rules
               << " rules exercised by a case\n";
@@ -246,7 +257,8 @@ void RegisterPolicyCheck(CLI::App& policy, Globals& globals) {
     auto junit = std::make_shared<std::string>();
     c->add_option("PATH", *paths,
                   "file or directory; a directory of directories is several laws. None: the law in force");
-    c->add_option("--junit", *junit, "also write the results as JUnit XML to this file")->type_name("PATH");
+    c->add_option("--junit", *junit, "also write the results as JUnit XML to this file; those of before are replaced")
+        ->type_name("PATH");
     c->footer(
         "Exit code 0: all passed; 1: some failed.\nExamples:\n  bailiwick policy test policies/\n"
         "  bailiwick policy test policies/ --junit results.xml -o json");

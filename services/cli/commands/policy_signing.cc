@@ -1,4 +1,6 @@
 // policy pending, approve, sign, reject, rotate, refresh, delegate: who signs the law, and how it changes hands.
+#include <google/protobuf/util/message_differencer.h>
+
 #include <iostream>
 
 #include "absl/strings/escaping.h"
@@ -13,6 +15,7 @@
 #include "common/rpc/codec.h"
 #include "services/cli/commands/command.h"
 #include "services/cli/commands/dry_run.h"
+#include "services/cli/commands/new_file.h"
 #include "services/cli/commands/policy_impact.h"
 #include "services/cli/commands/yes_flag.h"
 #include "services/cli/core/change.h"
@@ -96,7 +99,11 @@ absl::Status ShowPending(const Globals& globals, const std::string& out) {
     };
     for (const auto& r : pending.request().upserts()) add({config::KindOf(r), r.metadata().name()});
     for (const auto& name : pending.request().deletes()) add({name.kind(), name.name()});
-    BW_RETURN_IF_ERROR(os::WriteFileAtomically(os::Files::System(), out, pending.SerializeAsString()));
+    // A file that has more than this may hold signatures that exist nowhere else.
+    auto there = ReadPending(out);
+    if (!there.ok() || !google::protobuf::util::MessageDifferencer::Equals(*there, pending)) {
+      BW_RETURN_IF_ERROR(WriteNew(out, pending.SerializeAsString()));
+    }
   }
   PrintPending(globals, pending.pending(), what, impact);
   return absl::OkStatus();
@@ -377,7 +384,7 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
   {
     auto* c = policy->add_subcommand("pending", "the change that waits for signatures, and what it would do");
     auto out = std::make_shared<std::string>();
-    c->add_option("--out", *out, "also write it to this file, to be signed where there is no network")
+    c->add_option("--out", *out, "also write it to this new file, to be signed where there is no network")
         ->type_name("PATH");
     c->footer("Example:\n  bailiwick policy pending --out change.bin");
     OnRun(c, globals, [&globals, out] { return ShowPending(globals, *out); });
