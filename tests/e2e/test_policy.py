@@ -176,6 +176,22 @@ class Live(unittest.TestCase):
             self.assertGreater(fleet.json("status")["policyRevision"], revision)
             self.assertIn("NO:", fleet.cli("policy", "reach", "--dataset", "t", "--to", "us").out)
 
+    def test_a_script_holds_a_rollback_to_the_copies_that_it_expects(self):
+        with f.Fleet() as fleet:
+            source = f.make_tree(fleet.path("t"), files=5)
+            fleet.apply(f.documents(f.TIGHT_LAW, f.replication_yaml(to="[{site: cloud-us}]"), f.dataset_yaml("t", source)))
+            tight = fleet.json("status")["policyRevision"]
+            fleet.apply(f.LOOSE_LAW)
+            fleet.commit("t")
+            fleet.wait_version("t", 1, "cloud-us")
+            loose = fleet.json("status")["policyRevision"]
+            refused = fleet.cli("policy", "rollback", str(tight), "--expect-evictions", "0", expect=f.CONFLICT)
+            self.assertIn("makes 1 copy unlawful, and --expect-evictions says 0", refused.err)
+            self.assertIn(f"bailiwick policy rollback {tight} --dry-run", refused.err)
+            self.assertEqual(fleet.json("status")["policyRevision"], loose)
+            fleet.cli("policy", "rollback", str(tight), "--expect-evictions", "1")
+            self.assertEqual(fleet.json("status")["policyRevision"], loose + 1)
+
 
 if __name__ == "__main__":
     f.main()

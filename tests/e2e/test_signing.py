@@ -61,7 +61,8 @@ class Signing(f.FleetTest):
         self.assertIn("eu-data-stays", self.fleet.cli("policy", "show", str(before)).out)
         self.assertNotIn("eu-data-stays", self.fleet.cli("policy", "show").out)
         self.fleet.cli("policy", "show", "999", expect=f.NOT_FOUND)
-        self.fleet.cli("policy", "rollback", str(before), "--dry-run")
+        tried = self.fleet.cli("policy", "rollback", str(before), "--dry-run").out
+        self.assertIn(f"nothing was changed; the policy revision would be {before + 2}\n", tried)
         self.assertEqual(self.revision(), before + 1)
         self.fleet.cli("policy", "rollback", str(before))
         self.assertEqual(self.revision(), before + 2)

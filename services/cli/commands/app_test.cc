@@ -103,6 +103,7 @@ TEST_F(AppTest, WrongValuesAreUsageErrorsBeforeAnythingIsAsked) {
       {"wait policy --revision soon", "\"soon\" is not a revision"},
       {"wait site a --timeout soon", "--timeout: \"soon\""},
       {"site approve", "--all"},
+      {"policy rollback 0", "revisions of the law begin with 1; see: bailiwick policy history"},
       {"site approve a --all", "not both"},
       {"apply -f " + directory_, "holds no *.yaml files"},
   };

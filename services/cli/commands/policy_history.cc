@@ -79,7 +79,11 @@ absl::Status Show(const Globals& globals, uint64_t revision) {
 }
 
 // The sovereignty policies of a revision, signed as a new one. Regions, sites and keys stay as they are now.
-absl::Status Rollback(const Globals& globals, uint64_t revision, bool yes, bool dry_run) {
+absl::Status Rollback(const Globals& globals, uint64_t revision, std::optional<uint64_t> evictions, bool yes,
+                      bool dry_run) {
+  if (revision == 0) {
+    return absl::InvalidArgumentError("revisions of the law begin with 1; see: bailiwick policy history");
+  }
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   BW_ASSIGN_OR_RETURN(Admin::Policy old, admin->ReadPolicy(revision));
   BW_ASSIGN_OR_RETURN(config::Bundle now, admin->ReadBundle());
@@ -96,28 +100,32 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, bool yes, bool 
     change.deletes.back().set_kind(key.first);
     change.deletes.back().set_name(key.second);
   }
-  std::optional<uint64_t> expected;
-  if (!yes && !dry_run) {
+  std::optional<ImpactReport> impact;
+  if (dry_run || evictions.has_value()) {
+    BW_ASSIGN_OR_RETURN(impact, ImpactOf(*admin, change));
+  }
+  std::optional<uint64_t> expected = evictions;
+  if (evictions.has_value()) {
+    BW_RETURN_IF_ERROR(
+        ExpectEvictions(impact, *evictions, absl::StrCat("bailiwick policy rollback ", revision, " --dry-run")));
+  } else if (!yes && !dry_run) {
     BW_ASSIGN_OR_RETURN(expected, ConfirmEvictions(globals, *admin, change, "Roll back?", "not rolled back"));
   }
   BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(dry_run), expected));
-  std::optional<ImpactReport> impact;
-  if (dry_run) {
-    BW_ASSIGN_OR_RETURN(impact, ImpactOf(*admin, change));
-  }
+  SayBeside(report);
   for (const auto& line : report.lines) {
     if (globals.table()) std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
   }
   if (!globals.table()) {
     PrintJson(globals.format(), FieldsOf(report, dry_run, impact));
-  } else if (!dry_run && !report.pending.empty()) {
+  } else if (dry_run) {
+    PrintTried(report, impact);
+  } else if (!report.pending.empty()) {
     std::cout << NotInEffect(report.pending) << "\n";
   } else {
-    std::cout << (dry_run           ? "dry run: nothing was changed\n"
-                  : !report.applied ? "the policies are already as they were then\n"
-                                    : absl::StrCat("policy revision ", report.policy_revision,
-                                                   " has the policies of revision ", revision, "\n"));
-    if (impact) impact->Print();
+    std::cout << (!report.applied ? "the policies are already as they were then\n"
+                                  : absl::StrCat("policy revision ", report.policy_revision,
+                                                 " has the policies of revision ", revision, "\n"));
   }
   return absl::OkStatus();
 }
@@ -159,13 +167,17 @@ void RegisterPolicyHistory(CLI::App& app, Globals& globals) {
   {
     auto* c = policy->add_subcommand("rollback", "sign the sovereignty policies of an earlier revision as a new one");
     auto revision = std::make_shared<uint64_t>(0);
-    c->add_option("REV", *revision, "revision to take the policies of")->required()->check(CLI::PositiveNumber);
+    c->add_option("REV", *revision, "revision to take the policies of")->required();
+    auto evictions = ExpectEvictionsFlag(c);
     auto yes = YesFlag(c);
     auto dry_run = DryRunFlag(c);
     c->footer(
-        "Regions, sites and keys stay as they are. At a terminal it asks before copies are erased.\nExample:\n  "
-        "bailiwick policy rollback 3");
-    OnRun(c, globals, [&globals, revision, yes, dry_run] { return Rollback(globals, *revision, *yes, *dry_run); });
+        "Regions, sites and keys stay as they are. At a terminal it asks before copies are erased; without one it does "
+        "not:\n--expect-evictions is for scripts.\nExamples:\n  bailiwick policy rollback 3\n"
+        "  bailiwick policy rollback 3 --expect-evictions 0");
+    OnRun(c, globals, [&globals, revision, evictions, yes, dry_run] {
+      return Rollback(globals, *revision, *evictions, *yes, *dry_run);
+    });
   }
 }
 

@@ -227,6 +227,16 @@ void SayBeside(const ChangeReport& report) {
             << " that waited for signatures was for the law before this one and is gone; make it again\n";
 }
 
+void PrintTried(const ChangeReport& report, const std::optional<ImpactReport>& impact) {
+  const bool changes = std::any_of(report.lines.begin(), report.lines.end(),
+                                   [](const auto& line) { return line.change != "unchanged"; });
+  std::cout << "dry run: nothing was changed";
+  if (changes) std::cout << "; the policy revision would be " << report.policy_revision;
+  std::cout << "\n";
+  if (!report.pending.empty()) std::cout << "not at once: " << FormatMessage(report.pending) << "\n";
+  if (changes && impact) impact->Print();
+}
+
 Fields FieldsOf(const ChangeReport& report, bool dry_run, const std::optional<ImpactReport>& impact) {
   std::vector<Json> lines;
   for (const auto& line : report.lines) {
@@ -245,6 +255,14 @@ std::shared_ptr<std::optional<uint64_t>> ExpectEvictionsFlag(CLI::App* command) 
   auto expected = std::make_shared<std::optional<uint64_t>>();
   command->add_option("--expect-evictions", *expected, "only if exactly so many copies become unlawful");
   return expected;
+}
+
+absl::Status ExpectEvictions(const std::optional<ImpactReport>& impact, uint64_t expected, const std::string& see) {
+  const size_t found = impact ? impact->impact.evictions.size() : 0;
+  if (found == expected) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("nothing was applied: the change makes ", found, found == 1 ? " copy" : " copies",
+                   " unlawful, and --expect-evictions says ", expected, "; see which with: ", see));
 }
 
 absl::StatusOr<std::optional<uint64_t>> ConfirmEvictions(const Globals& globals, Admin& admin,

@@ -33,11 +33,17 @@ absl::StatusOr<std::optional<ImpactReport>> ImpactOf(Admin& admin, const Catalog
 
 // On standard error, whatever the format: what the change gives up, and whose change of the law is gone by this one.
 void SayBeside(const ChangeReport& report);
+// What a change that was only tried would make of the law, as a table's last lines.
+void PrintTried(const ChangeReport& report, const std::optional<ImpactReport>& impact);
 // A change of resources as the answers tell it, with `impact` where it was looked for.
 Fields FieldsOf(const ChangeReport& report, bool dry_run, const std::optional<ImpactReport>& impact);
 
 // --expect-evictions: nothing when it is not given.
 std::shared_ptr<std::optional<uint64_t>> ExpectEvictionsFlag(CLI::App* command);
+
+// What it says, before the coordinator is asked for anything. FAILED_PRECONDITION: the change makes another number of
+// copies unlawful; `see` shows which.
+absl::Status ExpectEvictions(const std::optional<ImpactReport>& impact, uint64_t expected, const std::string& see);
 
 // Asks before copies go by the change: `act` is what is asked for, "Apply?". Says how many were agreed to, for
 // ApplyChange; nothing when none goes or there is nobody to ask. ABORTED, with `otherwise`: the answer was no.

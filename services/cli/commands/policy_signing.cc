@@ -400,7 +400,10 @@ void RegisterPolicySigning(CLI::App& app, Globals& globals) {
     c->add_option("--file", *file, "a change that was signed elsewhere, instead of the one that waits")
         ->type_name("PATH");
     auto dry_run = DryRunFlag(c);
-    c->footer("Examples:\n  bailiwick policy approve\n  bailiwick policy approve --file change.bin");
+    c->footer(
+        "Without a terminal to ask at it needs --yes, also where --expect-evictions says how many copies may go.\n"
+        "Examples:\n  bailiwick policy approve\n  bailiwick policy approve --file change.bin\n"
+        "  bailiwick policy approve --yes --expect-evictions 0");
     OnRun(c, globals, [&globals, revision, file, yes, dry_run, evictions] {
       return Approve(globals, *revision, *file, {*yes, *dry_run, *evictions});
     });

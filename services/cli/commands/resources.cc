@@ -19,15 +19,6 @@
 namespace bailiwick::cli {
 namespace {
 
-absl::Status ExpectEvictions(const std::optional<ImpactReport>& impact, uint64_t expected) {
-  const size_t found = impact ? impact->impact.evictions.size() : 0;
-  if (found == expected) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("nothing was applied: the change makes ", found, found == 1 ? " copy" : " copies",
-                   " unlawful, and --expect-evictions says ", expected,
-                   "; see which with: bailiwick apply --dry-run, or bailiwick policy diff"));
-}
-
 void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_run,
                  const std::optional<ImpactReport>& impact = std::nullopt) {
   SayBeside(report);
@@ -39,17 +30,9 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
     PrintJson(globals.format(), FieldsOf(report, dry_run, impact));
     return;
   }
-  bool changes = false;
-  for (const auto& line : report.lines) {
-    changes |= line.change != "unchanged";
-    std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
-  }
+  for (const auto& line : report.lines) std::cout << line.kind << "/" << line.name << " " << line.change << "\n";
   if (dry_run) {
-    std::cout << "dry run: nothing was changed";
-    if (changes) std::cout << "; the policy revision would be " << report.policy_revision;
-    std::cout << "\n";
-    if (!report.pending.empty()) std::cout << "not at once: " << FormatMessage(report.pending) << "\n";
-    if (changes && impact) impact->Print();
+    PrintTried(report, impact);
   } else if (!report.pending.empty()) {
     std::cout << NotInEffect(report.pending) << "\n";
   } else if (report.applied) {
@@ -237,7 +220,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       }
       std::optional<uint64_t> expected;  // counted here to say it early, and where it counts by the coordinator
       if (evictions->has_value()) {
-        BW_RETURN_IF_ERROR(ExpectEvictions(impact, **evictions));
+        BW_RETURN_IF_ERROR(ExpectEvictions(impact, **evictions, "bailiwick apply --dry-run, or bailiwick policy diff"));
         expected = *evictions;
       } else if (!*yes && !*dry_run) {
         BW_ASSIGN_OR_RETURN(expected, ConfirmEvictions(globals, *admin, change, "Apply?", "not applied"));
