@@ -129,10 +129,13 @@ class People(f.FleetTest):
                                                           expect=f.NOT_FOUND).err)
 
         shorter = f.dataset_yaml("data", self.fleet.path("data"), spec="commit: {onRequest: true}\nretain: {last: 1}")
-        self.assertIn("shortens the retention", self.fleet.apply(shorter, expect=None).text)
+        told = self.fleet.apply(shorter, expect=None).text
+        self.assertIn("shortens the retention", told)
         self.assertNotIn("last: 1", self.fleet.cli("get", "dataset", "data", "-o", "yaml").out)
         waiting = self.fleet.json("proposals")["proposals"]
         self.assertEqual(len(waiting), 1)
+        for said in (told, self.fleet.cli("policy", "pending").out):
+            self.assertRegex(said, rf"(?m): bailiwick approve {waiting[0]['id']}$", "what it says can be typed as it is")
         self.as_("bob", "approve", waiting[0]["id"], "--yes")
         self.assertIn("last: 1", self.fleet.cli("get", "dataset", "data", "-o", "yaml").out)
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -161,10 +162,25 @@ absl::StatusOr<uint64_t> ParseVersion(const std::string& text, uint64_t least) {
 
 bool MayAsk(const Globals& globals) { return !globals.no_input && IsTerminal(STDIN_FILENO); }
 
-std::string NotInEffect(const std::string& pending) {
-  const bool says_how = absl::StrContains(pending, "bailiwick approve");  // where a second person is what is missing
-  return absl::StrCat("nothing is in effect yet: ", FormatMessage(pending),
-                      says_how ? "" : "; the others run: bailiwick policy approve");
+std::string ShortId(const control::v1::Pending& pending) {
+  return std::string(absl::BytesToHexString(pending.id())).substr(0, kShortId);
+}
+
+std::string MissingOf(const control::v1::Pending& pending) {
+  // Where a second person is what is missing, the sentence ends with what to run.
+  const bool approval = absl::EndsWith(pending.missing(), ": bailiwick approve");
+  return absl::StrCat(FormatMessage(pending.missing()), approval ? " " : "", approval ? ShortId(pending) : "");
+}
+
+std::string NotInEffect(Admin& admin, const std::string& pending) {
+  const bool says_how = absl::StrContains(pending, "bailiwick approve");
+  std::string what = FormatMessage(pending);
+  if (says_how) {  // which one: unless somebody was faster and something else waits now
+    control::v1::GetPendingResponse waits;
+    const bool there = admin.control().GetPending(Admin::Call().get(), {}, &waits).ok() && waits.has_pending();
+    if (there && waits.pending().missing() == pending) what = MissingOf(waits.pending());
+  }
+  return absl::StrCat("nothing is in effect yet: ", what, says_how ? "" : "; the others run: bailiwick policy approve");
 }
 
 absl::Status Confirm(const Globals& globals, bool yes, const std::string& question, const std::string& otherwise) {

@@ -122,8 +122,12 @@ absl::Status GetVersions(const Globals& globals, const std::string& dataset, boo
 // What waits for a second person now, and what to do.
 absl::Status SayProposed(const Globals& globals, const control::v1::Proposal& proposal);
 
+inline constexpr size_t kShortId = 16;  // hexadecimal digits: of proposals, and of a change as one of them
+std::string ShortId(const control::v1::Pending& pending);
+// What the change lacks, with its id behind the command that needs it.
+std::string MissingOf(const control::v1::Pending& pending);
 // What an act that waits for others says of itself. `pending`: what the coordinator says that is missing.
-std::string NotInEffect(const std::string& pending);
+std::string NotInEffect(Admin& admin, const std::string& pending);
 
 struct ApprovalFlags {
   bool yes = false, dry_run = false;

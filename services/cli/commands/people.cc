@@ -23,7 +23,7 @@
 namespace bailiwick::cli {
 namespace {
 
-constexpr size_t kShortId = 16, kOrderId = 32;  // hexadecimal digits: of proposals, of orders to redact
+constexpr size_t kOrderId = 32;  // hexadecimal digits
 
 std::string RoleText(int role) {
   const std::string name = resource::v1::Role_Name(static_cast<resource::v1::Role>(role));
@@ -116,10 +116,6 @@ absl::Status WhoAmI(const Globals& globals) {
   return absl::OkStatus();
 }
 
-std::string IdOf(const control::v1::Pending& pending) {
-  return std::string(absl::BytesToHexString(pending.id())).substr(0, kShortId);
-}
-
 absl::Status Proposals(const Globals& globals) {
   BW_ASSIGN_OR_RETURN(auto admin, Connect(globals));
   control::v1::ListProposalsResponse proposals;
@@ -136,7 +132,7 @@ absl::Status Proposals(const Globals& globals) {
   };
   if (pending.has_pending()) {
     const auto& p = pending.pending();
-    add(IdOf(p), absl::StrCat("a change of resources: ", p.missing()), p.by(), p.since());
+    add(ShortId(p), absl::StrCat("a change of resources: ", p.missing()), p.by(), p.since());
   }
   control::v1::ListRedactionsResponse orders;
   BW_RETURN_IF_ERROR(admin->Check(admin->control().ListRedactions(Admin::Call().get(), {}, &orders)));
@@ -161,7 +157,7 @@ absl::Status Proposals(const Globals& globals) {
 absl::StatusOr<control::v1::GetPendingResponse> FindChange(Admin& admin, const std::string& id) {
   control::v1::GetPendingResponse pending;
   BW_RETURN_IF_ERROR(admin.Check(admin.control().GetPending(Admin::Call().get(), {}, &pending)));
-  if (!pending.has_pending() || IdOf(pending.pending()) != id) pending.Clear();
+  if (!pending.has_pending() || ShortId(pending.pending()) != id) pending.Clear();
   return pending;
 }
 
@@ -232,7 +228,10 @@ void RegisterProposals(CLI::App& app, Globals& globals) {
     c->add_option("ID", *id, "as proposals lists it")->type_name("PROPOSAL")->required();
     auto evictions = ExpectEvictionsFlag(c);
     auto dry_run = DryRunFlag(c);
-    c->footer("Example:\n  bailiwick approve 9f86d081884c7d65");
+    c->footer(
+        "Without a terminal to ask at it needs --yes, also where --expect-evictions says how many copies may go.\n"
+        "Examples:\n  bailiwick approve 9f86d081884c7d65\n"
+        "  bailiwick approve 9f86d081884c7d65 --yes --expect-evictions 0");
     OnRun(c, globals, [&globals, id, yes, evictions, dry_run] {
       return Approve(globals, *id, {*yes, *dry_run, *evictions});
     });

@@ -121,7 +121,7 @@ absl::Status Rollback(const Globals& globals, uint64_t revision, std::optional<u
   } else if (dry_run) {
     PrintTried(report, impact);
   } else if (!report.pending.empty()) {
-    std::cout << NotInEffect(report.pending) << "\n";
+    std::cout << NotInEffect(*admin, report.pending) << "\n";
   } else {
     std::cout << (!report.applied ? "the policies are already as they were then\n"
                                   : absl::StrCat("policy revision ", report.policy_revision,

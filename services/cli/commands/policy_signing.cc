@@ -70,7 +70,7 @@ void PrintPending(const Globals& globals, const control::v1::Pending& pending, c
   std::cout << "by " << pending.by() << ", since " << TimeText(pending.since()) << "\n"
             << (ids.empty() ? "" : absl::StrCat("signed by keys with id ", absl::StrJoin(ids, ", "), "\n"))
             << (pending.outdated() ? "outdated: another change was applied meanwhile; reject it and apply it anew"
-                                   : pending.missing())
+                                   : MissingOf(pending))
             << "\n";
 }
 
@@ -155,7 +155,7 @@ absl::Status Submit(const Globals& globals, Admin& admin, control::v1::ApplyRequ
                                  {"missing", Text(response.pending().missing())},
                                  {"policyRevision", Number(response.policy_revision())}});
   } else if (response.has_pending()) {
-    std::cout << "signed; nothing is in effect yet: " << response.pending().missing() << "\n";
+    std::cout << "signed; nothing is in effect yet: " << MissingOf(response.pending()) << "\n";
   } else {
     std::cout << (added == 0 ? "approved and applied" : "signed and applied") << "; policy revision "
               << response.policy_revision() << "\n";
@@ -272,7 +272,7 @@ absl::Status ApplyLaw(const Globals& globals, Admin& admin, const CatalogChange&
                                  {"pending", Text(report.pending)},
                                  {"policyRevision", Number(report.policy_revision)}});
   } else if (!report.pending.empty()) {
-    std::cout << NotInEffect(report.pending) << "\n";
+    std::cout << NotInEffect(admin, report.pending) << "\n";
   } else {
     std::cout << "policy revision " << report.policy_revision << "\n";
   }

@@ -19,7 +19,7 @@
 namespace bailiwick::cli {
 namespace {
 
-void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_run,
+void PrintReport(const ChangeReport& report, const Globals& globals, Admin& admin, bool dry_run,
                  const std::optional<ImpactReport>& impact = std::nullopt) {
   SayBeside(report);
   if (globals.format() == Format::kName) {
@@ -34,7 +34,7 @@ void PrintReport(const ChangeReport& report, const Globals& globals, bool dry_ru
   if (dry_run) {
     PrintTried(report, impact);
   } else if (!report.pending.empty()) {
-    std::cout << NotInEffect(report.pending) << "\n";
+    std::cout << NotInEffect(admin, report.pending) << "\n";
   } else if (report.applied) {
     std::cout << "policy revision " << report.policy_revision << "\n";
   }
@@ -226,7 +226,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
         BW_ASSIGN_OR_RETURN(expected, ConfirmEvictions(globals, *admin, change, "Apply?", "not applied"));
       }
       BW_ASSIGN_OR_RETURN(ChangeReport report, ApplyChange(*admin, change, ExtentOf(*dry_run), expected));
-      PrintReport(report, globals, *dry_run, impact);
+      PrintReport(report, globals, *admin, *dry_run, impact);
       return absl::OkStatus();
     });
   }
@@ -341,7 +341,7 @@ void RegisterResources(CLI::App& app, Globals& globals) {
       if (*dry_run) {
         BW_ASSIGN_OR_RETURN(impact, ImpactOf(*admin, change));
       }
-      PrintReport(report, globals, *dry_run, impact);
+      PrintReport(report, globals, *admin, *dry_run, impact);
       return absl::OkStatus();
     });
   }

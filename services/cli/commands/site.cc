@@ -87,7 +87,7 @@ absl::Status ApproveSites(const Globals& globals, const std::vector<std::string>
   } else if (approvals.empty()) {
     std::cout << "nothing to approve\n";
   } else if (!report.pending.empty()) {
-    std::cout << NotInEffect(report.pending) << "\n";
+    std::cout << NotInEffect(*admin, report.pending) << "\n";
   } else {
     for (const Approval& a : approvals)
       std::cout << "site " << a.pin.site() << " approved, key " << KeyText(a.pin.ed25519()) << "\n";
