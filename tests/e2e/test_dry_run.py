@@ -109,6 +109,8 @@ class DryRun(f.FleetTest):
             with self.subTest(" ".join(act)):
                 self.assertRegex(self.fleet.cli(*self.words(act), "--dry-run").out, said)
                 self.assertEqual(self.recorded(), recorded)
+        for act in (("site", "join-token", "core"), ("login-token", "carl"), ("policy", "keygen", "--out", "OUT"), ("dev", "kill", "core", "--dir", "HERE")):
+            self.assertEqual(self.fleet.cli(*self.words(act), "--dry-run", "-o", "name").out, "", act)
         bob = self.fleet.cli("approve", self.proposal, "--dry-run", "--context", self.fleet.path("bob"))
         self.assertIn("case 1", bob.out)
         self.assertEqual(self.state(), before)

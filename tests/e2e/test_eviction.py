@@ -181,6 +181,11 @@ class Eviction(unittest.TestCase):
             said = fleet.cli("eviction", "list", "--limit", "1").err
             self.assertIn("only the newest 1 are listed; bailiwick eviction list --limit 0 lists all", said)
             self.assertEqual(fleet.cli("eviction", "list", "--limit", "2").err, "")
+            named = fleet.cli("eviction", "list", "-o", "name").out.splitlines()
+            self.assertEqual(named, [r["receipt"] for r in receipts_in(every)])
+            self.assertEqual(fleet.cli("get", "evictions", "-o", "name").out.splitlines(), named)
+            for receipt in named:
+                fleet.cli("eviction", "verify", receipt)
 
     def test_repaired_elsewhere_first(self):
         with f.Fleet(f.FACTORY, f.CORE, f.CLOUD_US, "lab=eu/fr,tier=lab") as fleet:

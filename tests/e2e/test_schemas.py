@@ -33,7 +33,9 @@ def commands_of(directory):
 
 
 def things_in(answer):
-    """How many names -o name gives of it: those of its first list of things, else one."""
+    """How many names -o name gives of it: those of its first list of things, else one. Evictions: the receipts that there are."""
+    if "evictions" in answer and "more" in answer:
+        return sum(1 for eviction in answer["evictions"] if eviction["receipt"])
     for value in answer.values():
         if isinstance(value, list) and (not value or isinstance(value[0], dict)):
             return len(value)

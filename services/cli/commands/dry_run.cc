@@ -14,6 +14,7 @@ std::shared_ptr<bool> DryRunFlag(CLI::App* command) {
 }
 
 absl::Status SayTried(const Globals& globals, const std::vector<std::string>& effects, const std::string& waits) {
+  if (globals.format() == Format::kName) return absl::OkStatus();  // sentences are nothing that a command takes
   if (!globals.table()) {
     PrintJson(globals.format(), {{"dryRun", Bool(true)}, {"effects", Texts(effects)}, {"waits", Text(waits)}});
     return absl::OkStatus();

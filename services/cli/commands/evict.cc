@@ -262,7 +262,8 @@ absl::Status GetEvictions(const Globals& globals, const std::string& dataset, co
                    e.receipt_id().empty() ? "-" : e.receipt_id(), e.cause().empty() ? e.reason() : e.cause()},
            .json = JsonOf(e),
            .essence = "",
-           .name = "",
+           .name = e.receipt_id(),
+           .nameless = e.receipt_id().empty(),
            .past = !e.receipt_id().empty()});
     }
     // Whoever watches is told next of what came after this look.
@@ -293,7 +294,9 @@ void RegisterEvictions(CLI::App& app, Globals& globals) {
     c->add_option("--dataset", *dataset, "of this dataset only")->type_name("DATASET");
     c->add_option("--site", *site, "at this site only")->type_name("SITE");
     c->add_option("--limit", *limit, "the newest n of what was erased (default 100; 0: all)");
-    c->footer("Example:\n  bailiwick eviction list --site cloud-us");
+    c->footer(
+        "With -o name: the receipts, of what was erased.\nExamples:\n  bailiwick eviction list --site cloud-us\n"
+        "  bailiwick eviction list -o name | xargs -n1 bailiwick eviction verify");
     OnRun(c, globals,
           [&globals, dataset, site, limit] { return GetEvictions(globals, *dataset, *site, false, *limit); });
   }

@@ -39,7 +39,7 @@ class Watcher {
       auto known = before_.find(key);
       if (known == before_.end() || known->second.essence != item.essence) {
         rows.push_back(item.row);
-        if (!globals_.table()) Print(listing.one, item.json, item.name);
+        Print(listing.one, item.json, item);
       }
       now[key] = std::move(item);
     }
@@ -48,7 +48,7 @@ class Watcher {
       rows.push_back(GoneRow(listing, item.row));
       Fields gone = item.identity;
       gone.emplace_back("state", Text("gone"));
-      if (!globals_.table()) Print(listing.one, Object(std::move(gone)), item.name);
+      Print(listing.one, Object(std::move(gone)), item);
     }
     if (globals_.table() && (first_ || !rows.empty())) {
       std::cout << FormatTable(first_ ? listing.header : std::vector<std::string>(), rows, &widths_) << std::flush;
@@ -59,9 +59,11 @@ class Watcher {
   bool first() const { return first_; }
 
  private:
-  void Print(const std::string& one, Json json, const std::string& name) {
-    const bool named = globals_.format() == Format::kName && !name.empty();
-    PrintNext(globals_.format(), {{one, named ? Object({{"name", Text(name)}}) : std::move(json)}});
+  void Print(const std::string& one, Json json, const Listing::Item& item) {
+    const bool names = globals_.format() == Format::kName;
+    if (globals_.table() || (names && item.nameless)) return;
+    const bool named = names && !item.name.empty();
+    PrintNext(globals_.format(), {{one, named ? Object({{"name", Text(item.name)}}) : std::move(json)}});
   }
 
   const Globals& globals_;
@@ -76,6 +78,7 @@ void PrintListing(const Globals& globals, Listing listing) {
   Rows rows;
   std::vector<Json> json;
   for (Listing::Item& item : listing.items) {
+    if (item.nameless && globals.format() == Format::kName) continue;
     rows.push_back(std::move(item.row));
     const bool named = globals.format() == Format::kName && !item.name.empty();
     json.push_back(named ? Object({{"name", Text(item.name)}}) : std::move(item.json));

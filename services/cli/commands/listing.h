@@ -20,6 +20,7 @@ struct Listing {
     Json json;
     std::string essence;  // what makes it worth telling again when it changes; empty: all of `json`
     std::string name;     // for -o name; empty: by `json`
+    bool nameless = false;  // -o name passes it over
     bool past = false;    // it happened: that it is not listed any more is not told
   };
   std::vector<Item> items;
