@@ -162,6 +162,8 @@ class Audit(unittest.TestCase):
         offline = self.fleet.cli("audit", "prove", row["id"], "--dir", out).out
         f.write(self.fleet.path("offline.tlog-proof"), offline.encode())
         self.fleet.cli("audit", "verify", self.fleet.path("offline.tlog-proof"), "--trust", agents)
+        for beyond in (("core/99999",), ("coordinator/99999",), ("core/99999", "--dir", out)):
+            self.assertIn("record 99999", self.fleet.cli("audit", "prove", *beyond, expect=f.NOT_FOUND).err)
         # Of the log that was asked for, or not at all; and written, or not a success.
         number = row["id"].split("/")[1]
         said = self.fleet.cli("audit", "prove", "factory/" + number, "--dir", out, expect=f.USAGE)

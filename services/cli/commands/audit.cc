@@ -356,7 +356,7 @@ absl::StatusOr<audit::RecordProof> ProveOf(Admin& admin, const std::string& id) 
   request.set_limit(1);
   request.set_prove(sequence);
   audit::RecordProof proof{.sequence = sequence};
-  BW_RETURN_IF_ERROR(ReadAudit(admin, site, request, [&](const agent::v1::AuditChunk& chunk) -> absl::Status {
+  const absl::Status read = ReadAudit(admin, site, request, [&](const agent::v1::AuditChunk& chunk) -> absl::Status {
     if (!chunk.checkpoint().empty()) proof.checkpoint = chunk.checkpoint();
     for (const std::string& hash : chunk.proof()) {
       BW_ASSIGN_OR_RETURN(Digest digest, Digest::From(Digest::kSha256, hash));
@@ -364,7 +364,10 @@ absl::StatusOr<audit::RecordProof> ProveOf(Admin& admin, const std::string& id) 
     }
     if (chunk.lines_size() > 0) proof.line = chunk.lines(0);
     return absl::OkStatus();
-  }));
+  });
+  // The one thing in the request that may be wrong by itself is the number.
+  if (absl::IsInvalidArgument(read)) return absl::NotFoundError(read.message());
+  BW_RETURN_IF_ERROR(read);
   BW_RETURN_IF_ERROR(CheckSite(proof, site));
   return proof;
 }
