@@ -191,7 +191,7 @@ SCHEMAS = {
     "redaction approve": either(doc(order=HEX, missing=TEXT), TRIED),
     "redaction list": doc(redactions=rows(REDACTION)),
     "redaction show": doc(redaction=REDACTION),
-    "redaction verify": doc(order=HEX, verified=FLAG, sites=rows(obj(site=TEXT, verified=FLAG, verdict=TEXT))),
+    "redaction verify": doc(order=HEX, verified=FLAG, signedKeyIds=rows(HEX), signaturesNeeded=COUNT, sites=rows(obj(site=TEXT, verified=FLAG, verdict=TEXT))),
     "site approve": either(doc(approved=rows(TEXT), pending=TEXT), TRIED),
     "site join-token": either(doc(site=TEXT, join=TEXT, coordinator=TEXT, token=TEXT, caSha256=HEX, policyRootSha256=HEX), TRIED),
     "status": doc(trustDomain=TEXT, build=TEXT, policyRevision=COUNT, policyExpires=TIME, sites=rows(SITE_STATE), datasets=rows(DATASET_STATE)),

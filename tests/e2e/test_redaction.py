@@ -108,6 +108,9 @@ class Redaction(unittest.TestCase):
             self.assertTrue(os.path.exists(os.path.join(out, "patients", "other.json")))
             verified = fleet.json("redaction", "verify", order)
             self.assertEqual([(s["site"], s["verified"]) for s in verified["sites"]], sorted((s, True) for s in SITES))
+            self.assertEqual((len(verified["signedKeyIds"]), verified["signaturesNeeded"]), (1, 1))
+            self.assertRegex(fleet.cli("redaction", "verify", order).out,
+                             rf"^order: signed by 1 of 1 keys of the policy root, 1 needed; by keys with id {verified['signedKeyIds'][0]}\n")
             for site in shown["sites"]:
                 fleet.cli("eviction", "verify", site["receipt"])
 

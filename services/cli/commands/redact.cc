@@ -296,7 +296,19 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& id) {
     return absl::FailedPreconditionError(absl::StrCat("the order waits: ", missing));
   }
   BW_ASSIGN_OR_RETURN(rpc::RedactionOrder order, rpc::OpenRedaction(envelope, bundle.world));
-  bool good = absl::BytesToHexString(order.order_id) == id;
+  if (absl::BytesToHexString(order.order_id) != id) {
+    return absl::PermissionDeniedError("the coordinator showed another order than the one asked for");
+  }
+  std::vector<std::string> signers;
+  for (const std::string& key : crypto::ValidSigners(envelope, crypto::kRedactionType, bundle.world.root_keys)) {
+    signers.push_back(std::string(absl::BytesToHexString(crypto::KeyId(key))));
+  }
+  if (globals.table()) {
+    std::cout << "order: signed by " << signers.size() << " of " << bundle.world.root_keys.size()
+              << " keys of the policy root, " << bundle.world.root_threshold << " needed; by keys with id "
+              << absl::StrJoin(signers, ", ") << "\n";
+  }
+  bool good = true;
   std::vector<Json> json;
   for (const auto& site : redactions.front().sites()) {
     absl::Status status;
@@ -317,7 +329,11 @@ absl::StatusOr<int> Verify(const Globals& globals, const std::string& id) {
     if (globals.table()) std::cout << site.site() << ": " << verdict << "\n";
   }
   if (!globals.table()) {
-    PrintJson(globals.format(), {{"order", Text(id)}, {"verified", Bool(good)}, {"sites", List(std::move(json))}});
+    PrintJson(globals.format(), {{"order", Text(id)},
+                                 {"verified", Bool(good)},
+                                 {"signedKeyIds", Texts(signers)},
+                                 {"signaturesNeeded", Number(bundle.world.root_threshold)},
+                                 {"sites", List(std::move(json))}});
   }
   return good ? 0 : 1;
 }
@@ -440,8 +456,8 @@ void RegisterRedactions(CLI::App& app, Globals& globals) {
     OnRun(c, globals, [&globals, id] { return Show(globals, *id); });
   }
   {
-    auto* c = redaction->add_subcommand("verify",
-                                        "check signatures of an order and its receipts; exit code 1 when one is wrong");
+    auto* c = redaction->add_subcommand(
+        "verify", "check who of the policy root signed an order, and its receipts; exit code 1 when one is wrong");
     auto id = std::make_shared<std::string>();
     c->add_option("ORDER", *id, "from: bailiwick redaction list")->required();
     c->footer("Example:\n  bailiwick redaction verify 5f2b9c0d1e3a4b5c6d7e8f9001122334");
