@@ -1,5 +1,6 @@
 """wait: for sites and for the law; contexts: which one commands go by."""
 import os
+import re
 import signal
 import subprocess
 
@@ -89,6 +90,10 @@ class Contexts(f.FleetTest):
         self.assertRegex(self.cli("context", "list").out, r"(?m)^\* +plant +127")
         self.assertEqual(self.cli("context", "list", "-o", "name").out, "plant\n")
         self.assertRegex(self.cli("context", "show").out, r"Chosen by: +context use")
+        for shown in (self.cli("context", "list", "--context", self.fleet.dir + "/").out,
+                      self.cli("context", "list", BAILIWICK_CONTEXT=self.fleet.dir).out):
+            self.assertRegex(shown, rf"(?m)^\* +{re.escape(self.fleet.dir)} +127")
+            self.assertRegex(shown, r"(?m)^ +plant +127")
         said = self.cli("context", "use", self.fleet.dir, BAILIWICK_CONTEXT="/elsewhere")
         self.assertIn("unset BAILIWICK_CONTEXT", said.err)
         self.cli("status", BAILIWICK_CONTEXT="/elsewhere", expect=f.NOT_FOUND)

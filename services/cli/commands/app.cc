@@ -24,10 +24,20 @@ void RegisterVersion(CLI::App& app, Globals& globals) {
   });
 }
 
+// A positional that is given once or twice is one of several, as UsageLine has it: CLI11 would write "PATH(1x)".
+class Help : public CLI::Formatter {
+ public:
+  std::string make_option_usage(const CLI::Option* option) const override {
+    const std::string name = make_option_name(option, true) + (option->get_items_expected_max() > 1 ? "..." : "");
+    return option->get_required() ? name : "[" + name + "]";
+  }
+};
+
 }  // namespace
 
 void BuildApp(CLI::App& app, Globals& globals, const std::vector<Register>& more) {
   app.name("bailiwick");
+  app.formatter(std::make_shared<Help>());  // those of the commands below come from here
   app.description("bailiwick: replicate versioned datasets between sites, only where law and owner allow");
   app.set_version_flag("--version", absl::StrCat("bailiwick ", std::string(kBuildVersion)));
   app.require_subcommand(1);

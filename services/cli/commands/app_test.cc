@@ -144,6 +144,14 @@ TEST_F(AppTest, WhatIsMissingIsNotFound) {
   EXPECT_THAT(result.err, HasSubstr("nothing.yaml"));
 }
 
+TEST_F(AppTest, AContextThatIsThereAndCannotBeReadIsNotMissing) {
+  ASSERT_TRUE(os::Files::System()->MakeDirs(Path("odd/context.yaml")).ok());
+  const Result result = Typed("--context " + Path("odd") + " status");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("the context is not readable: "), HasSubstr(Path("odd/context.yaml")),
+                                Not(HasSubstr("dev up"))));
+}
+
 TEST_F(AppTest, ContextsThatSayWrongThings) {
   Write("context.yaml", "coordinator: 127.0.0.1:1\ntrustDomian: x\n");
   EXPECT_THAT(Typed("--context " + directory_ + " status").err,
@@ -196,6 +204,7 @@ TEST_F(AppTest, HelpAndVersionGoToStandardOutput) {
 void CheckHelp(const CLI::App& command, const std::string& line) {
   EXPECT_FALSE(command.get_description().empty()) << line;
   EXPECT_THAT(command.help(), HasSubstr("bailiwick")) << line;
+  EXPECT_THAT(command.help(), Not(::testing::ContainsRegex("[(][0-9]+x[)]"))) << line;
   EXPECT_THAT(command.get_footer(), ::testing::ContainsRegex("  bailiwick ")) << line;
   for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; })) {
     CheckHelp(*sub, absl::StrCat(line, " ", sub->get_name()));

@@ -1,4 +1,6 @@
 // context ...
+#include <algorithm>
+#include <filesystem>
 #include <iostream>
 
 #include "absl/strings/escaping.h"
@@ -13,27 +15,40 @@
 namespace bailiwick::cli {
 namespace {
 
-// The directory that commands go by now, for comparing; empty: none.
+// Of the directory of a context, for comparing: one path may be written in several ways.
+std::string Plain(const std::string& directory) {
+  std::error_code error;
+  std::string path = std::filesystem::absolute(directory, error).lexically_normal().string();
+  if (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+// The directory that commands go by now; empty: none.
 std::string InEffect(const Globals& globals) {
   auto context = LoadContext(globals.context);
-  return context.ok() ? context->directory : "";
+  return context.ok() ? Plain(context->directory) : "";
 }
 
 absl::Status ListAll(const Globals& globals) {
   const std::string now = InEffect(globals);
   Rows rows;
   std::vector<Json> json;
-  for (const NamedContext& named : ListContexts()) {
+  std::vector<NamedContext> contexts = ListContexts();
+  const bool listed =
+      std::any_of(contexts.begin(), contexts.end(), [&](const auto& c) { return Plain(c.directory) == now; });
+  if (!now.empty() && !listed) contexts.push_back({now, now});  // of no name: --context or BAILIWICK_CONTEXT says it
+  for (const NamedContext& named : contexts) {
+    const bool current = Plain(named.directory) == now;
     auto context = LoadContext(named.directory);
     const std::string problem = context.ok() ? "" : std::string(context.status().message());
     const std::string coordinator = context.ok() ? context->coordinator : "",
                       domain = context.ok() ? context->trust_domain : "";
-    rows.push_back({named.directory == now ? "*" : "", named.name, coordinator, domain, named.directory, problem});
+    rows.push_back({current ? "*" : "", named.name, coordinator, domain, named.directory, problem});
     json.push_back(Object({{"name", Text(named.name)},
                            {"directory", Text(named.directory)},
                            {"coordinator", Text(coordinator)},
                            {"trustDomain", Text(domain)},
-                           {"current", Bool(named.directory == now)},
+                           {"current", Bool(current)},
                            {"problem", Text(problem)}}));
   }
   if (!globals.table()) {

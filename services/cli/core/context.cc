@@ -149,7 +149,8 @@ absl::StatusOr<Context> LoadContext(const std::string& path) {
   std::error_code error;
   const std::string file = std::filesystem::is_directory(where, error) ? os::JoinPath(where, "context.yaml") : where;
   auto text = os::ReadFile(os::Files::System(), file, kMaxContextBytes);
-  if (!text.ok()) return absl::NotFoundError(absl::StrCat("no context at ", where, kRemedy));
+  if (absl::IsNotFound(text.status())) return absl::NotFoundError(absl::StrCat("no context at ", where, kRemedy));
+  if (!text.ok()) return absl::UnknownError(absl::StrCat("the context is not readable: ", text.status().message()));
   return ParseContext(*text, file, std::filesystem::absolute(file, error).parent_path());
 }
 

@@ -24,7 +24,7 @@ struct Context {
 };
 
 // `path`: a directory that holds context.yaml, or the file, or a name; empty: the one in effect, by ChooseContext
-// (contexts.h). NOT_FOUND with the remedy.
+// (contexts.h). NOT_FOUND with the remedy; UNKNOWN: there is one that cannot be read.
 absl::StatusOr<Context> LoadContext(const std::string& path);
 // The text of a context file that lies in the directory; `file` is for sentences. INVALID_ARGUMENT: "file:line:column: why".
 absl::StatusOr<Context> ParseContext(std::string_view text, const std::string& file, const std::string& directory);
