@@ -159,6 +159,8 @@ class Agent {
     absl::Duration next_erase = absl::ZeroDuration();   // after one that failed
     absl::Duration collect_at = absl::ZeroDuration();   // what broken transfers left
     VersionNumber parts_of = 0;                         // of which the last of them was
+    bool parts_fit = true;                              // it did not find the disk full
+    absl::Duration next_parts_drop = absl::ZeroDuration();
     std::map<std::shared_ptr<FlowControl>, RunningFlow> flows;
     int receiving = 0;
     bool stopped_by_law = false;  // one of the flows into it
@@ -199,7 +201,9 @@ class Agent {
   void QueueCommit(const std::shared_ptr<Work>& work);
   void Show(const std::shared_ptr<Work>& work);
   void PrepareSpare(Work& work);
-  void MakeRoom();  // a disk is full: trees of before, which only save time, go, and what only they kept with them
+  // A disk is full: trees of before, which only save time, go, and what only they kept with them; from time to time
+  // also what came of versions that found it full, but of `but`, which waits for its own.
+  void MakeRoom(const Work* but);
   void EmptySpares(const std::shared_ptr<Work>& work);
   void QueueHook(const std::shared_ptr<Work>& work, VersionNumber version);
   void RunHook(Work& work);

@@ -237,7 +237,7 @@ void Agent::FlowBegan(DatasetHandle& dataset, VersionNumber version, bool receiv
 void Agent::FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_ptr<FlowControl>& control,
                       const FlowEnd& end) {
   std::shared_ptr<Work> work = EnsureWork(&dataset);
-  if (receive && end.code == "DISK_FULL") MakeRoom();
+  if (receive && end.code == "DISK_FULL") MakeRoom(work.get());
   bool by_law = false;
   if (receive && !end.complete()) {
     auto law = law_->current();
@@ -263,6 +263,7 @@ void Agent::FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_pt
     if (!receive) return;
     alone = --work->receiving == 0;
     work->collect_at = state_->env().clock->BootTime() + kPartialPatience;
+    work->parts_fit = end.code != "DISK_FULL";
     if (!end.complete()) {
       // What came of another version, which may never fit, has to go before this one fits.
       in_the_way = std::exchange(work->parts_of, version) != version && parts && end.code == "DISK_FULL";

@@ -24,6 +24,7 @@ using telemetry::Log;
 
 constexpr uint32_t kDefaultChunkAverage = 32 * 1024;
 constexpr absl::Duration kAssignmentPatience = absl::Seconds(5);
+constexpr absl::Duration kPartsDropEvery = absl::Minutes(10);   // of one dataset, for others: it asks for them again
 constexpr absl::Duration kRetryShow = absl::Seconds(1);         // every slot leased
 constexpr absl::Duration kRetryFailedShow = absl::Seconds(15);  // disk full and the like
 
@@ -132,7 +133,7 @@ absl::StatusOr<CommitOutcome> Agent::Commit(const std::shared_ptr<Work>& work, c
       case absl::StatusCode::kResourceExhausted:
         problem = "the agent's disk is full";
         CollectNow(work);
-        MakeRoom();
+        MakeRoom(nullptr);
         break;
       default:
         break;
@@ -441,8 +442,19 @@ void Agent::PrepareSpare(Work& work) {
       {{"dataset", work.dataset->name}, {"code", absl::StatusCodeToString(status.code())}});
 }
 
-void Agent::MakeRoom() {
+void Agent::MakeRoom(const Work* but) {
+  const absl::Duration now = state_->env().clock->BootTime();
   for (const auto& work : AllWork()) {
+    bool drop = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      drop = work.get() != but && !work->parts_fit && work->receiving == 0 && now >= work->next_parts_drop;
+      if (drop) {
+        work->next_parts_drop = now + kPartsDropEvery;
+        work->collect_at = work->next_collection = work->next_keep = absl::ZeroDuration();
+      }
+    }
+    if (drop) QueueKeep(work);
     jobs_.Submit(absl::StrCat("show:", work->dataset->id.Hex()), [this, work] { EmptySpares(work); });
   }
 }
