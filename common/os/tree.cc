@@ -48,7 +48,7 @@ absl::Status CheckPath(std::string_view path) {
 
 absl::Status PathError(int error, std::string_view what, std::string_view path) {
   if (error == ELOOP || error == EXDEV) {
-    return absl::PermissionDeniedError(
+    return absl::UnknownError(
         absl::StrCat(std::string(what), " ", Printable(path), ": a symbolic link on the way leads out of the tree"));
   }
   if (error == ENOSYS) {
