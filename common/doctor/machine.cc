@@ -24,7 +24,7 @@ void JudgeSpace(Report& report, const std::string& directory, const os::Space& s
   const std::string disk = "disk" + of, inodes = "inodes" + of;
   const std::string found =
       absl::StrCat(FormatBytes(space.free_bytes), " of ", FormatBytes(space.total_bytes), " free under ", directory);
-  const uint64_t little = std::min(kDiskReserve, space.total_bytes / 10);  // there are small disks
+  const uint64_t little = std::clamp(space.total_bytes / 10, kSmallDiskReserve, kDiskReserve);
   if (space.free_bytes < std::max(reserve, little)) {
     const std::string what =
         reserve > little

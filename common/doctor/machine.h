@@ -17,7 +17,7 @@ namespace bailiwick::doctor {
 
 // With less free there is no room to work in, whatever smaller reserve an agent was given; so many files are what a
 // lay-out may make at once.
-inline constexpr uint64_t kDiskReserve = kGiB;
+inline constexpr uint64_t kDiskReserve = kGiB, kSmallDiskReserve = 128 * kMiB;
 inline constexpr uint64_t kInodeReserve = 10'000;
 // Below these a busy agent runs into the wall: a connection, a pack and a file being read each take one.
 inline constexpr uint64_t kFewFiles = 4096, kTooFewFiles = 512;
@@ -26,7 +26,7 @@ inline constexpr uint64_t kLittleMemory = kGiB, kTooLittleMemory = 256 * kMiB;
 inline constexpr uint64_t kFewWatches = 65'536, kFewInstances = 16;
 
 // The judgement of a number alone: pure.
-// `reserve`: what an agent leaves free; below it, and below kDiskReserve or a tenth of a small disk, it is a failure.
+// `reserve`: what an agent leaves free; below it, and below kDiskReserve or a tenth of a smaller disk, it is a failure.
 void JudgeSpace(Report& report, const std::string& directory, const os::Space& space, const std::string& of = "",
                 uint64_t reserve = 0);
 void JudgeOpenFiles(Report& report, uint64_t limit);

@@ -45,7 +45,7 @@ class LocalListener {
   const std::string name_;
 };
 
-// UNAVAILABLE: nobody listens there. PERMISSION_DENIED: not this user's. NOT_FOUND.
+// UNAVAILABLE: nobody listens there. UNKNOWN: not this user's. NOT_FOUND.
 absl::StatusOr<std::unique_ptr<LocalConnection>> ConnectLocal(const std::string& directory, const std::string& name);
 uint32_t CurrentUser();
 

@@ -107,7 +107,7 @@ int64_t Nanoseconds(const struct statx_timestamp& time) {
 // As statx(2) does; an empty name is the descriptor itself. 0, or -1 and errno.
 int LookAt(int fd, const char* name, NodeStat* out) {
   struct statx st;
-  const int flags = AT_SYMLINK_NOFOLLOW | (*name == '\0' ? AT_EMPTY_PATH : 0);
+  const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name == '\0' ? AT_EMPTY_PATH : 0);
   if (::statx(fd, name, flags, STATX_BASIC_STATS, &st) != 0) return -1;
   out->type = S_ISREG(st.stx_mode)   ? NodeType::kFile
               : S_ISDIR(st.stx_mode) ? NodeType::kDirectory

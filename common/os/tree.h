@@ -93,7 +93,7 @@ class TreeDir {
 };
 
 // Opens an absolute path as a root, following symlinks in the path itself (an admin gave it). NOT_FOUND,
-// FAILED_PRECONDITION when it is not a directory, PERMISSION_DENIED.
+// FAILED_PRECONDITION when it is not a directory, UNKNOWN (IsKeptOut).
 absl::StatusOr<std::unique_ptr<TreeDir>> OpenTree(const std::string& absolute_path);
 
 // syncfs(2) of the file system that holds the directory: one barrier for many files.

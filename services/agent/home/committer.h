@@ -81,7 +81,7 @@ struct CommitOutcome {
 // Where what is here of the version before is damaged, every file is read, and what the source has of it heals.
 // Errors: NOT_FOUND source missing or vanished; DATA_LOSS the version before is damaged, and the next one is made from
 // it (keep_absent); FAILED_PRECONDITION empty, not a directory, or a file that keeps changing (named);
-// PERMISSION_DENIED unreadable (named); RESOURCE_EXHAUSTED disk full; CANCELLED.
+// UNKNOWN unreadable (named); RESOURCE_EXHAUSTED disk full; CANCELLED.
 absl::StatusOr<CommitOutcome> Commit(DatasetHandle& dataset, const SourceSpec& source, const HomeIdentity& home,
                                      const CommitOptions& options, const os::Clock* clock,
                                      const std::function<void(const CommitProgress&)>& progress,

@@ -33,7 +33,7 @@ class ContentReader {
       : pipeline_(pipeline), clock_(clock), cancelled_(cancelled) {}
 
   // Sets mode, mtime, size and holes of `entry` from what was read and hands it over; `stat` becomes the state that was
-  // read. FAILED_PRECONDITION names a file that keeps changing; PERMISSION_DENIED one that cannot be read; CANCELLED.
+  // read. FAILED_PRECONDITION names a file that keeps changing; UNKNOWN one that cannot be read; CANCELLED.
   absl::StatusOr<ReadResult> Read(const ReadRequest& request, store::Entry entry, os::NodeStat* stat);
   uint64_t read_bytes() const { return read_bytes_; }
 

@@ -13,8 +13,8 @@ namespace bailiwick::agent {
 struct SourceMemory {
   std::string path;              // of the source, as the Dataset named it; empty: nothing is remembered
   bool link = false;             // a symlink, which was followed
-  // Directories on another file system than the one above them, or mounted from the same one: in the source; "": the
-  // source itself; else the absolute path of the one above the source that it lies on.
+  // Directories on another file system than the one above them: in the source, there also those mounted from the same
+  // one; "": the source itself; else the absolute path of the one above the source that it lies on.
   std::set<std::string> mounts;
   bool operator==(const SourceMemory&) const = default;
 };

@@ -44,7 +44,7 @@ class TreeWalker {
   using DirectoryCheck = std::function<absl::Status(const os::NodeStat& stat)>;
   void Refuse(DirectoryCheck check) { check_ = std::move(check); }
   // False at the end. A directory is opened and listed before it is returned, so an error comes before it counts.
-  // PERMISSION_DENIED and others name the path.
+  // UNKNOWN and others name the path.
   absl::StatusOr<bool> Next(WalkItem* item);
 
  private:

@@ -158,7 +158,8 @@ class Agent {
     absl::Duration next_redact = absl::ZeroDuration();  // after one that did not get through
     absl::Duration next_erase = absl::ZeroDuration();   // after one that failed
     absl::Duration collect_at = absl::ZeroDuration();   // what broken transfers left
-    VersionNumber parts_of = 0;                         // of which the last of them was
+    VersionNumber parts_of = 0;                         // of which the first of them came; 0: of one before the start
+    bool parts_in_way = false;                          // they go as soon as nothing is received
     bool parts_fit = true;                              // it did not find the disk full
     absl::Duration next_parts_drop = absl::ZeroDuration();
     std::map<std::shared_ptr<FlowControl>, RunningFlow> flows;

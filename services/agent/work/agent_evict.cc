@@ -262,13 +262,13 @@ void Agent::FlowEnded(DatasetHandle& dataset, bool receive, const std::shared_pt
     }
     if (!receive) return;
     alone = --work->receiving == 0;
-    work->collect_at = state_->env().clock->BootTime() + kPartialPatience;
     work->parts_fit = end.code != "DISK_FULL";
-    if (!end.complete()) {
-      // What came of another version, which may never fit, has to go before this one fits.
-      in_the_way = std::exchange(work->parts_of, version) != version && parts && end.code == "DISK_FULL";
-      if (in_the_way) work->collect_at = work->next_collection = work->next_keep = absl::ZeroDuration();
-    }
+    if (!end.complete() && !parts) work->parts_of = version;
+    // What came of another version, which may never fit, has to go before this one fits.
+    work->parts_in_way |= !work->parts_fit && parts && work->parts_of != version;
+    in_the_way = work->parts_in_way;
+    work->collect_at = in_the_way ? absl::ZeroDuration() : state_->env().clock->BootTime() + kPartialPatience;
+    if (in_the_way) work->next_collection = work->next_keep = absl::ZeroDuration();
     work->stopped_by_law |= by_law;
     left_behind = work->stopped_by_law && alone;
     if (left_behind) work->stopped_by_law = false;

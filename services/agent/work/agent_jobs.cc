@@ -451,6 +451,7 @@ void Agent::MakeRoom(const Work* but) {
       drop = work.get() != but && !work->parts_fit && work->receiving == 0 && now >= work->next_parts_drop;
       if (drop) {
         work->next_parts_drop = now + kPartsDropEvery;
+        work->parts_in_way = true;
         work->collect_at = work->next_collection = work->next_keep = absl::ZeroDuration();
       }
     }

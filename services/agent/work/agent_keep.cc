@@ -154,6 +154,10 @@ void Agent::Keep(const std::shared_ptr<Work>& work) {
     const absl::Duration waited = collected.ok() ? collected->waited : absl::ZeroDuration();
     work->next_collection = now + kCollectionShare * (now - began - waited);
     work->garbage = work->garbage && !collected.ok();
+    if (parts && collected.ok()) {
+      work->parts_in_way = false;
+      work->parts_of = 0;
+    }
   }
   if (!collected.ok()) {
     Log(Level::kError, "collection-failed", {{"dataset", dataset.name}, {"error", collected.status()}});

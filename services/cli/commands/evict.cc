@@ -108,7 +108,12 @@ absl::StatusOr<rpc::ErasureReceipt> Verified(Admin& admin, const std::string& id
   control::v1::ListEvictionsResponse response;
   BW_RETURN_IF_ERROR(admin.Check(admin.control().ListEvictions(Admin::Call().get(), request, &response)));
   BW_ASSIGN_OR_RETURN(config::Bundle bundle, admin.ReadBundle());
-  return rpc::OpenReceipt(rpc::FromProto(response.evictions(0).receipt()), bundle.world);
+  if (response.evictions_size() != 1) return absl::NotFoundError(absl::StrCat("no receipt ", id, " is known"));
+  BW_ASSIGN_OR_RETURN(rpc::ErasureReceipt receipt,
+                      rpc::OpenReceipt(rpc::FromProto(response.evictions(0).receipt()), bundle.world));
+  const std::string its = absl::BytesToHexString(receipt.receipt_id);
+  if (its != id) return absl::DataLossError(absl::StrCat("the coordinator answered with another receipt, ", its));
+  return receipt;
 }
 
 absl::Status ShowReceipt(const Globals& globals, const std::string& id, bool proof_only) {

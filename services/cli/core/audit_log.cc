@@ -15,13 +15,14 @@ namespace bailiwick::cli {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Minutes(10);
+constexpr size_t kMaxKinds = 1000;  // many times as many as there are; a directory may hold anything
 
 absl::Status AddLine(const std::string& site, uint64_t sequence, std::string_view line, const AuditFilter& filter,
                      FoundRecords* out) {
   absl::StatusOr<audit::Decoded> decoded = audit::Decode(line, sequence);
   if (!decoded.ok()) return Annotate(decoded.status(), absl::StrCat("the audit log of ", site));
   audit::Record& record = decoded->record;
-  out->kinds.insert(record.kind);
+  if (out->kinds.size() < kMaxKinds) out->kinds.insert(record.kind);
   if ((!filter.kind.empty() && record.kind != filter.kind) || !absl::StrContains(record.subject, filter.subject) ||
       record.at < filter.since || record.at >= filter.until) {
     return absl::OkStatus();

@@ -291,8 +291,8 @@ class Core {
   // pending one.
   std::string NeedsSecond(const std::string& who, const Change& change, const config::Catalog& after,
                           bool completes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The same act by the same person that waits for another already; null: none.
   void EndProposals() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // that nobody approved for a month
+  // The same act by the same person that waits for another already; null: none.
   const control::v1::Proposal* FindSame(const std::string& who, const control::v1::Proposal& proposal) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<control::v1::Proposal> Propose(const std::string& who, control::v1::Proposal proposal,

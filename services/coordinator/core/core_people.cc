@@ -217,7 +217,8 @@ void Core::EndProposals() {
       Log(Level::kError, "proposal-not-ended", {{"error", ended}});
       return;
     }
-    Event("proposal-ended", "", "", 0, absl::StrCat(proposal.what(), ", by ", proposal.by(), ": nobody approved it"));
+    Event("proposal-ended", "", "", 0,
+          absl::StrCat(proposal.what(), ", by ", proposal.by(), ": it was made 30 days ago"));
     it = state_.proposals.erase(it);
   }
 }

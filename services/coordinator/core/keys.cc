@@ -61,6 +61,10 @@ absl::Status InitKeys(os::Files* files, const os::Clock* clock, const std::strin
   BW_RETURN_IF_ERROR(CheckInit(files, directory, trust_domain, admin_directory, admin_name));
   const identity::SpiffeId admin = AdminOf(trust_domain, admin_name);
   BW_RETURN_IF_ERROR(files->MakeDirs(directory));
+  for (const char* name : {"key.pem", "cert.pem"}) {  // of an init before this one, and of a CA that goes now
+    const absl::Status removed = files->Remove(os::JoinPath(admin_directory, name));
+    if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+  }
   const absl::Time now = clock->Now();
   BW_ASSIGN_OR_RETURN(identity::CertificateAuthority ca, identity::NewAuthority(trust_domain, now, Authority::kLife));
   BW_ASSIGN_OR_RETURN(crypto::SigningKey grant, crypto::SigningKey::Generate());
