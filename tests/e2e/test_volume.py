@@ -152,34 +152,34 @@ class Volume(unittest.TestCase):
 class SmallDisk(unittest.TestCase):
     def test_trees_of_before_make_room_for_what_comes(self):
         """A disk that holds two versions and their trees goes on; what is kept to save time is not what stops it."""
-        with f.Fleet(f.FACTORY, f.CORE) as fleet:
-            data, aside = fleet.data("core"), fleet.path("core-before")
-            fleet.dev("stop", "core")
-            shutil.copytree(data, aside, symlinks=True)
-            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", data], check=True)
-            self.addCleanup(subprocess.run, ["umount", "-l", data])
-            shutil.copytree(aside, data, symlinks=True, dirs_exist_ok=True)
-            fleet.dev("start", "core")
-            source = fleet.path("small")
-            os.makedirs(source)
-            fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"),
-                                    f.dataset_yaml("small", source, spec="retain: {last: 1, hourly: 0, daily: 0}")))
-            for number in range(1, 6):   # two packs and three trees are 65 MiB
-                f.write(os.path.join(source, "drive"), random.Random(number).randbytes(13 << 20))
-                fleet.commit("small", wait=False)
-                fleet.wait_version("small", number, "core", timeout=150)
-            f.write(os.path.join(source, "drive"), random.Random(6).randbytes(80 << 20))
+        fleet = self.enterContext(f.Fleet(f.FACTORY, f.CORE))
+        data, aside = fleet.data("core"), fleet.path("core-before")
+        fleet.dev("stop", "core")
+        shutil.copytree(data, aside, symlinks=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", data], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", data])
+        shutil.copytree(aside, data, symlinks=True, dirs_exist_ok=True)
+        fleet.dev("start", "core")
+        source = fleet.path("small")
+        os.makedirs(source)
+        fleet.apply(f.documents(f.LAW, f.replication_yaml(to="[{site: core}]"),
+                                f.dataset_yaml("small", source, spec="retain: {last: 1, hourly: 0, daily: 0}")))
+        for number in range(1, 6):   # two packs and three trees are 65 MiB
+            f.write(os.path.join(source, "drive"), random.Random(number).randbytes(13 << 20))
             fleet.commit("small", wait=False)
-            f.wait_until(lambda: "disk reserve" in fleet.cli("get", "replicas", "small").out, what="this one does not fit")
-            beside = f.make_tree(fleet.path("beside"), files=20)
-            fleet.apply(f.dataset_yaml("beside", beside))
-            fleet.commit("beside", wait=False)
-            fleet.wait_version("beside", 1, "core", timeout=150)
-            fleet.restart("core")
-            f.write(os.path.join(source, "drive"), random.Random(7).randbytes(13 << 20))
-            fleet.commit("small", wait=False)
-            fleet.wait_version("small", 7, "core", timeout=150)
-            self.assertEqual(f.differences(source, fleet.current("core", "small")), [], "what came of it is not in the way of the next")
+            fleet.wait_version("small", number, "core", timeout=150)
+        f.write(os.path.join(source, "drive"), random.Random(6).randbytes(80 << 20))
+        fleet.commit("small", wait=False)
+        f.wait_until(lambda: "disk reserve" in fleet.cli("get", "replicas", "small").out, what="this one does not fit")
+        beside = f.make_tree(fleet.path("beside"), files=20)
+        fleet.apply(f.dataset_yaml("beside", beside))
+        fleet.commit("beside", wait=False)
+        fleet.wait_version("beside", 1, "core", timeout=150)
+        fleet.restart("core")
+        f.write(os.path.join(source, "drive"), random.Random(7).randbytes(13 << 20))
+        fleet.commit("small", wait=False)
+        fleet.wait_version("small", 7, "core", timeout=150)
+        self.assertEqual(f.differences(source, fleet.current("core", "small")), [], "what came of it is not in the way of the next")
 
 
 if __name__ == "__main__":
