@@ -61,7 +61,7 @@ TEST(JudgeTest, SpaceIsMeasuredByTheReserveAndByTheWhole) {
   EXPECT_EQ(Only(disk).verdict, Verdict::kOk) << "a small disk is no full one";
   space.free_bytes = 50 << 20;
   EXPECT_EQ(Only(disk).verdict, Verdict::kFail);
-  EXPECT_THAT(Only(disk).remedy, HasSubstr("free at least 128 MiB"));
+  EXPECT_THAT(Only(disk).remedy, HasSubstr("free at least 128.0 MiB"));
   space.free_inodes = 9'999;
   EXPECT_EQ(Only(disk, 1).verdict, Verdict::kWarn);
   space.free_inodes = 0;
